@@ -1,0 +1,175 @@
+"""Which bundle and which weights each row runs: given, shipped, or built once and kept."""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.environment import ROOT, run_module
+from bench.rows import Row
+from engine.engine import DEFAULT_BUNDLE
+from engine.errors import BackendError
+from engine.manifest import Manifest, read_manifest
+
+# A backend reads one of these; the others read model.onnx.
+TENSORRT_FILES = ("model.plan", "model.rtx")
+# How bench.torch_backend names the origin of weights that nobody trained.
+UNTRAINED = "seeded random"
+# A plan's size is a multiple of the network's divisor; this is one of every network's.
+PADDING = 64
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights that PyTorch runs, which are the reference."""
+
+    path: Path
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    path: Path
+    manifest: Manifest
+
+
+class Bundles:
+    """Looks up bundles and weights; each is built at most once in a run.
+
+    Args:
+        given: bundles to prefer, in order; the one inside the engine comes after them.
+        weights: weights instead of the shipped ones.
+        cache: folder for what is built.
+        size: (H, W) that a built bundle is optimised for.
+        batch: largest batch it has to allow.
+
+    Raises:
+        BundleError: a given bundle cannot be read.
+    """
+
+    def __init__(
+        self,
+        given: Sequence[Path],
+        *,
+        weights: Path | None,
+        cache: Path,
+        size: tuple[int, int],
+        batch: int,
+    ) -> None:
+        paths = [*given, *([DEFAULT_BUNDLE] if DEFAULT_BUNDLE.is_dir() else [])]
+        self._bundles = [Bundle(path, read_manifest(path)) for path in paths]
+        self._given_weights = weights
+        self._runs: dict[tuple[str, ...], str | RuntimeError] = {}
+        self._cache = cache
+        self._size = size
+        self._batch = batch
+
+    def check_network(self, network: str) -> None:
+        """Find out early that there is nothing to run for a network.
+
+        Raises:
+            RuntimeError: there is no bundle of it, and PyTorch does not know it either.
+        """
+        if not any(bundle.manifest.network == network for bundle in self._bundles):
+            self.weights_for(network)
+
+    def weights_for(self, network: str) -> Weights | None:
+        """Weights of a network; ``None`` without PyTorch, which alone reads them.
+
+        Raises:
+            RuntimeError: there is no such network, or its weights cannot be read.
+        """
+        if importlib.util.find_spec("torch") is None:
+            return None
+        chosen = [] if self._given_weights is None else ["--weights", str(self._given_weights)]
+        said = self._run_once("bench.torch_backend", network, "--cache", str(self._cache), *chosen)
+        found = json.loads(said)
+        return Weights(Path(found["path"]), found["sha256"], found["source"])
+
+    def bundle_for(self, row: Row) -> Bundle:
+        """Find the bundle of a row's network and precision that its backend can read, or build it.
+
+        Raises:
+            BackendError: there is none, and it cannot be built here.
+            RuntimeError: building it failed.
+        """
+        for bundle in self._bundles:
+            manifest = bundle.manifest
+            wanted = (manifest.network, manifest.precision) == (row.network, row.precision)
+            if wanted and _serves(manifest, row.backend):
+                return bundle
+        weights = self.weights_for(row.network)
+        if weights is None:
+            raise BackendError(
+                f"no bundle of {row.network} in {row.precision} for {row.backend}: pass one with "
+                "--bundle, or pip install 'flownet-engine[export]' to have it built."
+            )
+        return self._build(row, weights)
+
+    def is_trained(self, row: Row) -> bool:
+        """Whether anybody trained the weights of a row; a peer has none and counts as trained."""
+        kind = row.contestant.kind
+        if kind == "peer":
+            return True
+        weights = self.weights_for(row.network) if kind == "pytorch" else None
+        source = weights.source if weights else self.bundle_for(row).manifest.weights.source
+        return not source.startswith(UNTRAINED)
+
+    def has_reference_weights(self, row: Row) -> bool:
+        """Whether a row runs the very weights that PyTorch runs, so that both can be compared."""
+        if row.contestant.kind == "peer":
+            return False
+        weights = self.weights_for(row.network)
+        if weights is None or row.contestant.kind == "pytorch":
+            return weights is not None
+        return self.bundle_for(row).manifest.weights.sha256 == weights.sha256
+
+    def _build(self, row: Row, weights: Weights) -> Bundle:
+        height, width = (-(-side // PADDING) * PADDING for side in self._size)
+        command = [
+            "--network", row.network, "--weights", str(weights.path), "--precision", row.precision,
+            "--size", f"{height}x{width}", "--max-batch", str(self._batch),
+        ]  # fmt: skip
+        key = _fingerprint(weights.sha256, *command)
+        path = self._cache / "bundles" / f"{row.network}-{row.precision}-{key}"
+        if not _is_bundle_for(path, row.backend):
+            self._run_once("export.build_engine", *command, "-o", str(path))
+        bundle = Bundle(path, read_manifest(path))
+        if not _serves(bundle.manifest, row.backend):
+            raise BackendError(f"export.build_engine made no file for {row.backend} here.")
+        self._bundles.append(bundle)
+        return bundle
+
+    def _run_once(self, module: str, *arguments: str) -> str:
+        """Run a module, or repeat what came of the same run before."""
+        key = (module, *arguments)
+        if key not in self._runs:
+            try:
+                self._runs[key] = run_module(module, *arguments)
+            except RuntimeError as error:
+                self._runs[key] = error
+        outcome = self._runs[key]
+        if isinstance(outcome, RuntimeError):
+            raise outcome
+        return outcome
+
+
+def _serves(manifest: Manifest, backend: str) -> bool:
+    names = TENSORRT_FILES if backend == "tensorrt" else ("model.onnx",)
+    return any(name in manifest.files for name in names)
+
+
+def _is_bundle_for(path: Path, backend: str) -> bool:
+    return (path / "manifest.json").exists() and _serves(read_manifest(path), backend)
+
+
+def _fingerprint(*inputs: str) -> str:
+    """Hash of what a built bundle depends on: what is asked for, and the code that builds."""
+    digest = hashlib.sha256("\n".join(inputs).encode())
+    for pattern in ("export/*.py", "training/networks/*.py", "training/normalise.py"):
+        for source in sorted(ROOT.glob(pattern)):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]

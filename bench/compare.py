@@ -1,0 +1,159 @@
+"""Compare every way to run the networks: latency, end-point error, memory, in one run.
+
+python -m bench.compare
+python -m bench.compare --backends onnxruntime,openvino --sizes 448x1024 --report flow.html
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.bundles import Bundles
+from bench.data import PairSet, load_pairs
+from bench.environment import describe, gpus
+from bench.groups import Outcome, Setting, measure_group
+from bench.options import Options, UsageError, parse_options
+from bench.pictures import pictures_of
+from bench.report import terminal_table, write_report
+from bench.rows import Row, unavailable
+from bench.startup import measure_startup
+from bench.summary import summary_lines
+from engine.engine import DEFAULT_BUNDLE
+from engine.errors import EngineError
+from engine.flowio import write_atomically
+
+CACHE = Path("build/bench")
+ROUNDS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0, 1 (a row failed) or 2 (the request cannot be met)."""
+    try:
+        options = parse_options(arguments)
+        if options.list_only:
+            _print_rows(options.groups)
+            return 0
+        pairs = load_pairs(options.data, limit=options.pairs, cache=CACHE)
+        result, outcomes = compare(options, pairs)
+    except (UsageError, EngineError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    _write(result, outcomes, pairs, options)
+    parts = [*result["rows"], result["startup"]]
+    return int(any(part["status"] == "failed" for part in parts))
+
+
+def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outcome]]:
+    """Measure all rows and gather the object that ``--json`` writes.
+
+    Raises:
+        BundleError: a given bundle cannot be read.
+        RuntimeError: there is no such network.
+    """
+    environment = describe(threads=options.threads)
+    bundles = Bundles(
+        options.bundles,
+        weights=options.weights,
+        cache=CACHE,
+        size=options.size,
+        batch=max(4, options.largest_batch),
+    )
+    measured = [row for rows in options.groups for row in rows if row.contestant.kind != "peer"]
+    for network in dict.fromkeys(row.network for row in measured):
+        bundles.check_network(network)
+    outcomes: list[Outcome] = []
+    steps = sum(map(len, options.groups)) * (ROUNDS + 1)
+    with tempfile.TemporaryDirectory() as folder, _progress(steps) as progress:
+        setting = Setting(
+            rounds=ROUNDS,
+            seconds=options.seconds,
+            threads=options.threads,
+            has_gpu=environment["gpu"] is not None,
+            folder=Path(folder),
+        )
+        for rows in options.groups:
+            outcomes += measure_group(
+                rows, pairs=pairs, bundles=bundles, setting=setting, progress=progress
+            )
+    result = {
+        "schema": 1,
+        "environment": environment,
+        "data": pairs.to_json(),
+        "rows": [outcome.entry for outcome in outcomes],
+        "startup": _startup(outcomes, options.size),
+    }
+    return {**result, "summary": summary_lines(result)}, outcomes
+
+
+def _startup(outcomes: Sequence[Outcome], size: tuple[int, int]) -> dict[str, Any]:
+    """Times of a fresh process, where any row of the engine was measured."""
+    if not any(
+        outcome.row.contestant.kind == "engine" and outcome.entry["status"] == "ok"
+        for outcome in outcomes
+    ):
+        return {"status": "skipped", "reason": "no row of the engine in this run"}
+    if not DEFAULT_BUNDLE.is_dir():
+        return {"status": "skipped", "reason": "no default bundle inside the engine"}
+    return measure_startup(*size)
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar on a terminal, nothing elsewhere; yields what is to be told of each step."""
+    console = Console(stderr=True)
+    text = TextColumn("{task.description}")
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text)
+    quiet = not console.is_terminal
+    # Drawn seldom: drawing takes time from the CPU that is being measured.
+    options: dict[str, Any] = {"console": console, "transient": True, "refresh_per_second": 1}
+    with Progress(*columns, **options, disable=quiet) as bar:
+        # The first step is announced before it begins, so the bar counts from one before zero.
+        task = bar.add_task("preparing", total=steps, completed=-1)
+        yield lambda description: bar.update(task, advance=1, description=description)
+
+
+def _write(
+    result: dict[str, Any], outcomes: Sequence[Outcome], pairs: PairSet, options: Options
+) -> None:
+    # Elsewhere than on a terminal rich assumes 80 columns; the table needs 100.
+    console = Console() if sys.stdout.isatty() else Console(width=100)
+    console.print(terminal_table(result))
+    for line in result["summary"]:
+        print(line)
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.json, json.dumps(result, indent=1, allow_nan=False).encode())
+        print(f"json       {options.json}")
+    if options.report is not None:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
+        write_report(result, pictures_of(outcomes, pairs), options.report)
+        print(f"report     {options.report}")
+    print(f"next: {_next_command(options)}")
+
+
+def _next_command(options: Options) -> str:
+    if options.report is not None:
+        return f"python -m webbrowser {options.report}"
+    more = "" if options.full else "--full "
+    return f"python -m bench.compare {more}--json build/compare.json --report build/compare.html"
+
+
+def _print_rows(groups: Sequence[Sequence[Row]]) -> None:
+    has_gpu = bool(gpus())
+    for row in (row for rows in groups for row in rows):
+        reason = unavailable(row.contestant, has_gpu=has_gpu)
+        print(row if reason is None else f"{row}: skipped, {reason}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""From rows to results: what each row's worker is told, and how good its flows are."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.accuracy import fl_all, mean_epe
+from bench.bundles import Bundles
+from bench.data import Pair, PairSet, resize_pair
+from bench.rounds import Measurement, measure_together
+from bench.rows import BY_NAME, REFERENCE, Row, unavailable
+from bench.worker import Job
+from engine.errors import BackendError, EngineError
+
+Flows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every row of a run.
+
+    Attributes:
+        rounds: turns that each row gets.
+        seconds: time that each row gets over all its turns.
+        threads: CPU threads that each runtime is given.
+        has_gpu: whether rows that need a GPU are tried.
+        folder: existing folder for files that workers read and write.
+    """
+
+    rounds: int
+    seconds: float
+    threads: int
+    has_gpu: bool
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A row's entry in the result, and its flow (H, W, 2) of the first pair for a picture."""
+
+    row: Row
+    entry: dict[str, Any]
+    first_flow: Flows | None
+
+
+def measure_group(
+    rows: Sequence[Row],
+    *,
+    pairs: PairSet,
+    bundles: Bundles,
+    setting: Setting,
+    progress: Callable[[str], None],
+) -> list[Outcome]:
+    """Measure rows of one size side by side; each becomes an outcome, in order.
+
+    ``progress`` is told what happens next, ``setting.rounds + 1`` times per row.
+    """
+    resized = [resize_pair(pair, rows[0].height, rows[0].width) for pair in pairs.pairs]
+    pairs_file = _write_pairs(resized, setting.folder)
+    jobs: list[tuple[Row, Job]] = []
+    found: dict[Row, Measurement] = {}
+    for row in rows:
+        job = _job_or_reason(row, pairs_file, bundles=bundles, setting=setting)
+        if isinstance(job, Job):
+            jobs.append((row, job))
+        else:
+            found[row] = Measurement(row)
+            found[row].stop(*job)
+            for _ in range(setting.rounds + 1):
+                progress(f"{job[0]}: {row}")
+    measured = measure_together(
+        jobs,
+        rounds=setting.rounds,
+        seconds=setting.seconds,
+        folder=setting.folder,
+        progress=progress,
+    )
+    found |= {measurement.row: measurement for measurement in measured}
+    reference = _reference_flows(found, pairs_file, bundles=bundles, setting=setting)
+    return [_outcome(found[row], resized, reference=reference, bundles=bundles) for row in rows]
+
+
+def _write_pairs(pairs: Sequence[Pair], folder: Path) -> Path:
+    file = folder / "pairs.npz"
+    image1 = np.stack([pair.image1 for pair in pairs])
+    image2 = np.stack([pair.image2 for pair in pairs])
+    np.savez(file, image1=image1, image2=image2)
+    return file
+
+
+def _job_or_reason(
+    row: Row, pairs_file: Path, *, bundles: Bundles, setting: Setting
+) -> Job | tuple[str, str]:
+    """What to tell a row's worker, or the status and reason with which the row ends here."""
+    reason = unavailable(row.contestant, has_gpu=setting.has_gpu)
+    if reason is not None:
+        return "skipped", reason
+    job = Job(
+        factory=row.contestant.factory,
+        network=row.network,
+        backend=row.backend,
+        precision=row.precision,
+        batch=row.batch,
+        threads=setting.threads,
+        pairs=str(pairs_file),
+    )
+    kind = row.contestant.kind
+    try:
+        if kind == "pytorch":
+            weights = bundles.weights_for(row.network)
+            return replace(job, weights=str(weights.path) if weights else None)
+        if kind == "peer":
+            return job
+        bundle = bundles.bundle_for(row)
+        multiple = bundle.manifest.divisor if kind == "bare" else 1
+        return replace(job, bundle=str(bundle.path), multiple=multiple)
+    except BackendError as error:
+        return "skipped", str(error)
+    except (EngineError, OSError, RuntimeError) as error:
+        return "failed", f"{type(error).__name__}: {error}"
+
+
+def _reference_flows(
+    found: dict[Row, Measurement], pairs_file: Path, *, bundles: Bundles, setting: Setting
+) -> Flows | None:
+    """Flows of fp32 PyTorch, from its row if the run has it, else computed without timing it."""
+    candidates = [
+        replace(row, backend=REFERENCE, precision="fp32")
+        for row, measurement in found.items()
+        if row.contestant.kind != "peer" and measurement.status == "ok"
+    ]
+    if not candidates:
+        return None
+    row = candidates[0]
+    if row in found:
+        return found[row].flows
+    if importlib.util.find_spec(BY_NAME[REFERENCE].modules[0]) is None:
+        return None
+    job = _job_or_reason(row, pairs_file, bundles=bundles, setting=setting)
+    if not isinstance(job, Job):
+        return None
+    (measurement,) = measure_together(
+        [(row, job)], rounds=0, seconds=0, folder=setting.folder, progress=lambda _: None
+    )
+    return measurement.flows
+
+
+def _outcome(
+    measurement: Measurement,
+    pairs: Sequence[Pair],
+    *,
+    reference: Flows | None,
+    bundles: Bundles,
+) -> Outcome:
+    entry, flows = measurement.to_json(), measurement.flows
+    entry |= {"epe": None, "fl_all": None, "epe_vs_reference": None}
+    if flows is None:
+        return Outcome(measurement.row, entry, None)
+    notes = []
+    if bundles.is_trained(measurement.row):
+        truth = np.stack([pair.flow for pair in pairs])
+        valid = np.stack([pair.valid for pair in pairs])
+        entry |= {"epe": mean_epe(flows, truth, valid), "fl_all": fl_all(flows, truth, valid)}
+    else:
+        notes.append("seeded random weights: timed, no EPE")
+    if measurement.row.contestant.kind != "peer" and reference is not None:
+        if bundles.has_reference_weights(measurement.row):
+            entry["epe_vs_reference"] = mean_epe(flows, reference)
+        else:
+            notes.append("not compared with PyTorch, which runs other weights (see --weights)")
+    entry["reason"] = "; ".join(notes) or None
+    return Outcome(measurement.row, entry, flows[0])

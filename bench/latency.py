@@ -1,0 +1,37 @@
+"""Timing: the loop that collects samples, and what is said about them."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+
+def timed_ms(call: Callable[[], object], *, seconds: float, minimum: int = 1) -> list[float]:
+    """Call again and again for ``seconds``, at least ``minimum`` times.
+
+    Returns:
+        Milliseconds per call, from ``perf_counter``: the caller's own view, host to host.
+    """
+    samples: list[float] = []
+    deadline = time.perf_counter() + seconds
+    while len(samples) < minimum or time.perf_counter() < deadline:
+        start = time.perf_counter()
+        call()
+        samples.append((time.perf_counter() - start) * 1e3)
+    return samples
+
+
+def summarise(samples: Sequence[float]) -> dict[str, float | int] | None:
+    """Percentiles (linear interpolation between ranks), mean and number of samples.
+
+    A p99 over fewer than 100 samples is the slowest one or close to it, hence ``n``.
+    """
+    if not samples:
+        return None
+    p50, p90, p99 = (float(value) for value in np.percentile(samples, (50, 90, 99)))
+    return {"p50": p50, "p90": p90, "p99": p99, "mean": float(np.mean(samples)), "n": len(samples)}
+
+
+def pairs_per_second(samples: Sequence[float], *, batch: int) -> float:
+    """Sustained throughput of calls made one after the other, ``batch`` pairs each."""
+    return float(batch * 1e3 / np.mean(samples))

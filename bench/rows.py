@@ -1,0 +1,156 @@
+"""Which rows the table has: who competes, at which sizes, in which precisions."""
+
+import importlib.util
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.errors import nearest
+
+ENGINE_PRECISIONS = ("fp32", "fp16", "int8")
+PEERS = ("dis_ultrafast", "dis_fast", "dis_medium", "farneback")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to get flow from a pair of images.
+
+    Attributes:
+        name: its name on the command line and in the table.
+        factory: ``module:function``, called with a ``Job`` in the worker, returns a ``Runner``.
+        kind: ``engine`` is what this project ships, ``bare`` its runtime without it, ``pytorch``
+            the reference, ``peer`` what a user might take instead of a network.
+        precisions: those it can run at all.
+        modules: Python modules of which it needs one.
+        install: the argument of pip that brings one.
+        gpu: whether it needs an NVIDIA GPU.
+        slow: whether it runs only when asked for by name or with ``--full``.
+    """
+
+    name: str
+    factory: str
+    kind: Literal["pytorch", "engine", "bare", "peer"]
+    precisions: tuple[str, ...]
+    modules: tuple[str, ...]
+    install: str
+    gpu: bool = False
+    slow: bool = False
+
+
+TORCH = (("torch",), "'flownet-engine[training]'")
+OPENVINO = (("openvino",), "'flownet-engine[openvino]'")
+TENSORRT = (("tensorrt", "tensorrt_rtx"), "'flownet-engine[tensorrt]'")
+ORT = (("onnxruntime",), "onnxruntime")
+ENGINE = "bench.runtimes:EngineRunner"
+
+CONTESTANTS = (
+    Contestant("pytorch-eager", "bench.torch_backend:open_eager", "pytorch", ("fp32",), *TORCH),
+    Contestant(
+        "pytorch-compiled",
+        "bench.torch_backend:open_compiled",
+        "pytorch",
+        ("fp32",),
+        *TORCH,
+        slow=True,
+    ),
+    Contestant(
+        "pytorch-cuda",
+        "bench.torch_backend:open_cuda",
+        "pytorch",
+        ("fp32", "fp16"),
+        *TORCH,
+        gpu=True,
+    ),
+    Contestant("onnxruntime", ENGINE, "engine", ENGINE_PRECISIONS, *ORT),
+    Contestant("onnxruntime (bare)", "bench.runtimes:BareOnnxRuntime", "bare", ("fp32",), *ORT),
+    Contestant("openvino", ENGINE, "engine", ENGINE_PRECISIONS, *OPENVINO),
+    Contestant("openvino (bare)", "bench.runtimes:BareOpenVINO", "bare", ("fp32",), *OPENVINO),
+    Contestant("onnxruntime-cuda", ENGINE, "engine", ENGINE_PRECISIONS, *ORT, gpu=True),
+    Contestant("tensorrt", ENGINE, "engine", ENGINE_PRECISIONS, *TENSORRT, gpu=True),
+    Contestant(
+        "opencv", "bench.peers:open_peer", "peer", ("fp32",), ("cv2",), "'flownet-engine[images]'"
+    ),
+)
+
+BY_NAME = {contestant.name: contestant for contestant in CONTESTANTS}
+REFERENCE = "pytorch-eager"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one line of the table measures; ``network`` is the method's name for a peer."""
+
+    network: str
+    backend: str
+    precision: str
+    height: int
+    width: int
+    batch: int
+
+    @property
+    def contestant(self) -> Contestant:
+        return BY_NAME[self.backend]
+
+    def __str__(self) -> str:
+        size = f"{self.height}x{self.width}"
+        return f"{self.network} {self.backend} {self.precision} {size} batch {self.batch}"
+
+
+def row_groups(
+    networks: Sequence[str],
+    backends: Sequence[str],
+    *,
+    precisions: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    batches: Sequence[int],
+) -> list[list[Row]]:
+    """Every row of the run, in groups of those that take turns.
+
+    A group is one network at one size and batch, so that no more processes than needed are alive
+    together. A peer has one precision and takes one pair at a time: the first group of each size
+    has the peers.
+    """
+    groups = []
+    for height, width in sizes:
+        peers = [
+            Row(method, name, "fp32", height, width, 1)
+            for name in backends
+            if BY_NAME[name].kind == "peer"
+            for method in PEERS
+        ]
+        for batch, network in itertools.product(batches, networks):
+            group = [
+                Row(network, name, precision, height, width, batch)
+                for precision in precisions
+                for name in backends
+                if BY_NAME[name].kind != "peer" and precision in BY_NAME[name].precisions
+            ]
+            groups.append(group + peers)
+            peers = []
+    return [group for group in groups if group]
+
+
+def backend_names(text: str, *, full: bool) -> list[str]:
+    """Expand ``all``, or check a comma-separated list of names.
+
+    Raises:
+        ValueError: an unknown name; the message gives the nearest one.
+    """
+    if text == "all":
+        return [contestant.name for contestant in CONTESTANTS if full or not contestant.slow]
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in BY_NAME:
+            hint = nearest(name, BY_NAME)
+            raise ValueError(f"unknown backend {name!r}; expected {', '.join(BY_NAME)}.{hint}")
+    return names
+
+
+def unavailable(contestant: Contestant, *, has_gpu: bool) -> str | None:
+    """Why a contestant cannot run here, as far as can be told without starting it."""
+    if contestant.gpu and not has_gpu:
+        return "no NVIDIA GPU on this machine"
+    if all(importlib.util.find_spec(module) is None for module in contestant.modules):
+        return f"{contestant.modules[0]} is not installed: pip install {contestant.install}"
+    return None

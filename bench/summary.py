@@ -1,0 +1,136 @@
+"""What a run says in a few lines: speed, overhead, agreement, start, and what to know."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from bench.rows import BY_NAME, REFERENCE
+
+Json = dict[str, Any]
+
+# What the project promises; a run shows whether it is kept on this machine.
+WANTED_SPEEDUP = 1.5
+ALLOWED_OVERHEAD = 0.10
+EXACT_PX = {"fp32": 1e-3, "fp16": 0.02}
+
+
+def summary_lines(result: Json) -> list[str]:
+    """The lines to print below the table of a result."""
+    rows = [row for row in result["rows"] if row["status"] == "ok"]
+    return [
+        f"speed      {_speed(rows)}",
+        f"overhead   {_overhead(rows)}",
+        f"agreement  {_agreement(rows)}",
+        f"start      {_start(result['startup'])}",
+        *(f"note       {note}" for note in _notes(rows)),
+    ]
+
+
+def speedup(rows: Iterable[Json]) -> tuple[float, Json, Json] | None:
+    """Fastest exact fp32 row against PyTorch eager, at the first network and size that has both.
+
+    Returns:
+        How many times as fast, the fast row, the eager row.
+    """
+    rows = list(rows)
+    for eager in rows:
+        if eager["backend"] != REFERENCE:
+            continue
+        exact = [row for row in rows if _same_work(row, eager) and _is_exact(row)]
+        if exact:
+            best = min(exact, key=_p50)
+            return _p50(eager) / _p50(best), best, eager
+    return None
+
+
+def overheads(rows: Iterable[Json]) -> dict[str, float]:
+    """Time that the engine adds to each runtime's bare session, as a share of it, first size."""
+    rows = list(rows)
+    found: dict[str, float] = {}
+    for bare in rows:
+        name = bare["backend"].removesuffix(" (bare)")
+        if BY_NAME[bare["backend"]].kind != "bare" or name in found:
+            continue
+        for row in rows:
+            if row["backend"] == name and _same_work(row, bare) and _same(row, bare, "precision"):
+                found[name] = _p50(row) / _p50(bare) - 1
+    return found
+
+
+def agreement(rows: Iterable[Json]) -> dict[str, float]:
+    """Largest mean distance to fp32 PyTorch among the engine's rows, by precision, in pixels."""
+    found: dict[str, float] = {}
+    for row in rows:
+        if BY_NAME[row["backend"]].kind == "engine" and row["epe_vs_reference"] is not None:
+            precision = row["precision"]
+            found[precision] = max(found.get(precision, 0.0), row["epe_vs_reference"])
+    return found
+
+
+def _speed(rows: list[Json]) -> str:
+    found = speedup(rows)
+    if found is None:
+        return "no exact fp32 row beside PyTorch eager in this run"
+    ratio, best, eager = found
+    return (
+        f"{best['backend']} fp32 takes {_p50(best):.1f} ms, PyTorch eager {_p50(eager):.1f} ms "
+        f"({best['network']}, {best['height']}x{best['width']}): {ratio:.2f} times as fast "
+        f"{_verdict(ratio >= WANTED_SPEEDUP)} wanted {WANTED_SPEEDUP}"
+    )
+
+
+def _overhead(rows: list[Json]) -> str:
+    found = overheads(rows)
+    if not found:
+        return "no engine row beside its bare runtime in this run"
+    parts = ", ".join(f"{name} {share:+.1%}" for name, share in found.items())
+    kept = max(found.values()) <= ALLOWED_OVERHEAD
+    return f"engine.infer over the bare session: {parts} {_verdict(kept)} allowed 10 %"
+
+
+def _agreement(rows: list[Json]) -> str:
+    found = agreement(rows)
+    if not found:
+        return "no PyTorch reference in this run"
+    parts = ", ".join(f"{name} {distance:.2g} px" for name, distance in found.items())
+    limits = {name: EXACT_PX[name] for name in found if name in EXACT_PX}
+    kept = all(found[name] <= limit for name, limit in limits.items())
+    allowed = ", ".join(f"{limit:g} px" for limit in limits.values())
+    return f"mean distance to fp32 PyTorch, worst row: {parts} {_verdict(kept)} allowed {allowed}"
+
+
+def _start(startup: Json) -> str:
+    if startup["status"] != "ok":
+        return f"{startup['status']}: {startup['reason']}"
+    torch = "with torch" if startup["torch_imported"] else "without torch"
+    return (
+        f"import engine {startup['import_ms']:.0f} ms {torch}, "
+        f"first flow of a fresh process after {startup['first_flow_ms']:.0f} ms"
+    )
+
+
+def _notes(rows: list[Json]) -> list[str]:
+    notes = [f"{row['network']}: {row['reason']}" for row in rows if row["reason"]]
+    return list(dict.fromkeys(notes))
+
+
+def _verdict(kept: bool) -> str:
+    return "[ok]" if kept else "[missed]"
+
+
+def _same_work(row: Json, other: Json) -> bool:
+    return _same(row, other, "network", "height", "width", "batch", "device")
+
+
+def _same(row: Json, other: Json, *keys: str) -> bool:
+    return all(row[key] == other[key] for key in keys)
+
+
+def _is_exact(row: Json) -> bool:
+    distance = row["epe_vs_reference"]
+    is_engine = BY_NAME[row["backend"]].kind == "engine"
+    is_close = distance is not None and distance <= EXACT_PX["fp32"]
+    return is_engine and row["precision"] == "fp32" and is_close
+
+
+def _p50(row: Json) -> float:
+    return float(row["latency_ms"]["p50"])

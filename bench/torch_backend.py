@@ -1,0 +1,156 @@
+"""PyTorch as a contestant; the only file of this package that reaches torch.
+
+``python -m bench.torch_backend NETWORK`` prints which weights a run uses, as JSON, for the parent
+process, which stays free of torch.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.bundles import UNTRAINED
+from bench.worker import Job
+from engine.errors import BackendError
+from export.deployable import Deployable
+from training.networks import build_network
+from training.normalise import NORMALISATIONS
+from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
+
+
+class TorchRunner:
+    """The graph that is exported, run by PyTorch itself.
+
+    Images go in and flow comes out in host memory, as with every other runtime; sizes that are no
+    multiple of the network's divisor are padded by repeating the edge, and cropped again.
+    """
+
+    def __init__(self, job: Job, *, device: str = "cpu", compiled: bool = False) -> None:
+        if job.weights is None:
+            raise BackendError(f"no weights for {job.network}; pass --weights FILE.")
+        torch.set_num_threads(job.threads)
+        # A convolution in TF32 has ten bits of mantissa: not what a row called fp32 promises.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        self.device = device
+        self.runtime_version = torch.__version__
+        self._half = job.precision == "fp16"
+        model = deployable(job.network, Path(job.weights)).to(device)
+        self._divisor = model.divisor
+        self._forward: Any = torch.compile(model) if compiled else model
+        self._resident: tuple[torch.Tensor, ...] = ()
+
+    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
+        height, width = image1.shape[1:3]
+        padding = ((0, 0), (0, -height % self._divisor), (0, -width % self._divisor), (0, 0))
+        self._resident = tuple(
+            torch.from_numpy(np.pad(image, padding, mode="edge") if np.any(padding) else image).to(
+                self.device
+            )
+            for image in (image1, image2)
+        )
+        flow: NDArray[np.float32] = self._flow().cpu().numpy()
+        return flow[:, :height, :width]
+
+    def device_ms(self) -> float | None:
+        if self.device == "cpu":
+            return None
+        event: Any = torch.cuda.Event
+        start, end = event(enable_timing=True), event(enable_timing=True)
+        start.record()
+        self._flow()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end))
+
+    def close(self) -> None:
+        del self._forward, self._resident
+
+    def _flow(self) -> torch.Tensor:
+        device_type = torch.device(self.device).type
+        with torch.inference_mode(), torch.autocast(device_type, torch.float16, self._half):
+            flow: torch.Tensor = self._forward(*self._resident)
+        return flow.float()
+
+
+def open_eager(job: Job) -> TorchRunner:
+    return TorchRunner(job)
+
+
+def open_compiled(job: Job) -> TorchRunner:
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise BackendError("torch.compile needs a C++ compiler; install g++ or clang.")
+    return TorchRunner(job, compiled=True)
+
+
+def open_cuda(job: Job) -> TorchRunner:
+    if not torch.cuda.is_available():
+        raise BackendError(
+            f"PyTorch {torch.__version__} sees no CUDA device; install a CUDA build of it."
+        )
+    return TorchRunner(job, device="cuda:0")
+
+
+def deployable(network: str, weights: Path) -> Deployable:
+    """Build the deployable network of a weights file, ready for inference."""
+    loaded = load_weights(weights)
+    normalisation = NORMALISATIONS[loaded.metadata["normalisation"]]()
+    return Deployable(network_from_weights(network, loaded), normalisation).eval()
+
+
+def weights_for(network: str, *, given: Path | None, cache: Path) -> Path:
+    """Return the given weights, else the shipped ones, else seeded random ones, written anew.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    if given is not None:
+        return given
+    try:
+        return shipped_weights(network)
+    except FileNotFoundError:
+        path = cache / f"{network}-random.safetensors"
+        state_dict = build_network(network, seed=0).state_dict()
+        save_weights(path, state_dict, _random_metadata(network))
+        return path
+
+
+def _random_metadata(network: str) -> dict[str, str]:
+    return {
+        "network": network,
+        "normalisation": "fixed_mean",
+        "licence": "MIT",
+        "source": f"{UNTRAINED} weights, never trained",
+        "data": "none",
+        "steps": "0",
+        "epe": "{}",
+        "commit": "none",
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Say which weights a run uses, as JSON.")
+    parser.add_argument("network")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
+    options = parser.parse_args()
+    try:
+        path = weights_for(options.network, given=options.weights, cache=options.cache)
+        source = load_weights(path).metadata["source"]
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    print(json.dumps({"path": str(path), "sha256": digest, "source": source}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

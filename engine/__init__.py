@@ -1,0 +1,60 @@
+"""Optical flow from two images, without a deep-learning framework.
+
+import engine
+
+flow = engine.infer(image1, image2)  # (H, W, 3) uint8 twice -> (H, W, 2) float32 pixels
+
+with engine.load("build/flownets-fp16", backend="tensorrt") as flow_engine:
+    for flow in flow_engine.stream(frames):
+        ...
+"""
+
+import threading
+
+from numpy.typing import ArrayLike
+
+from engine.engine import Color, Flow, FlowEngine, load
+from engine.errors import (
+    BackendError,
+    BackendNotInstalledError,
+    BundleError,
+    EngineError,
+    FlowFileError,
+    InputError,
+    PlanMismatchError,
+)
+from engine.manifest import Manifest
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "BackendNotInstalledError",
+    "BundleError",
+    "EngineError",
+    "FlowEngine",
+    "FlowFileError",
+    "InputError",
+    "Manifest",
+    "PlanMismatchError",
+    "__version__",
+    "infer",
+    "load",
+]
+
+_default: FlowEngine | None = None
+_default_lock = threading.Lock()
+
+
+def infer(image1: ArrayLike, image2: ArrayLike, *, color: Color = "rgb") -> Flow:
+    """Return the optical flow between two images, by the default bundle on the fastest backend.
+
+    The engine is opened by the first call and kept; any thread may call. Arguments, result and
+    errors are those of ``FlowEngine.infer``, plus those of ``load`` at the first call.
+    """
+    global _default
+    if _default is None:
+        with _default_lock:
+            if _default is None:
+                _default = load()
+    return _default.infer(image1, image2, color=color)

@@ -1,0 +1,170 @@
+"""The command line: ``flow`` or ``python -m engine``."""
+
+import argparse
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import engine
+from engine.backends import AUTO, BACKENDS, available_threads, one_line, open_backend
+from engine.colour import flow_to_color
+from engine.engine import DEFAULT_BUNDLE, Flow, FlowEngine
+from engine.errors import EngineError
+from engine.flowio import write_flow
+from engine.images import read_image, write_image
+from engine.manifest import Manifest, read_manifest, verify_files
+
+# Distributions that decide what works, for a report of a problem.
+_PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "pycuda",
+    "opencv-python-headless",
+    "opencv-python",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or 1 after printing what went wrong on one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except (EngineError, OSError) as error:
+        print(f"flow: {one_line(error)}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="flow", description="Optical flow from two pictures.")
+    parser.add_argument("--version", action="version", version=engine.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    infer = commands.add_parser("infer", help="flow from one picture to another")
+    infer.add_argument("image1", type=Path, help="first picture")
+    infer.add_argument("image2", type=Path, help="second picture, of the same size")
+    infer.add_argument(
+        "-o", "--output", type=Path, help=".flo, .png (KITTI), .pfm, .npy or .npz to write"
+    )
+    infer.add_argument(
+        "--picture", type=Path, help="picture to write: hue is direction, strength is speed"
+    )
+    infer.set_defaults(run=_infer)
+
+    doctor = commands.add_parser("doctor", help="what runs here, and what not and why")
+    doctor.set_defaults(run=_doctor)
+    infer.add_argument("--backend", default=AUTO, help=f"{AUTO} (default), {', '.join(BACKENDS)}")
+    for command in (infer, doctor):
+        command.add_argument("--bundle", type=Path, help="folder (default: the one that ships)")
+        command.add_argument("--device", type=int, default=0, help="index of the GPU (default: 0)")
+        command.add_argument("--threads", type=int, help="CPU threads (default: all allowed)")
+    return parser
+
+
+def _infer(options: argparse.Namespace) -> int:
+    if options.output is None and options.picture is None:
+        raise engine.InputError("nothing to write; expected -o FILE, --picture FILE or both.")
+    image1, image2 = read_image(options.image1), read_image(options.image2)
+    with engine.load(
+        options.bundle, backend=options.backend, device=options.device, threads=options.threads
+    ) as flow_engine:
+        flow = flow_engine.infer(image1, image2)
+        print(_summary(flow, flow_engine))
+    if options.output is not None:
+        write_flow(options.output, flow)
+        print(f"wrote {options.output}")
+    if options.picture is not None:
+        write_image(options.picture, flow_to_color(flow))
+        print(f"wrote {options.picture}")
+    return 0
+
+
+def _summary(flow: Flow, flow_engine: FlowEngine) -> str:
+    speed = np.hypot(flow[..., 0], flow[..., 1])
+    height, width = speed.shape
+    manifest, backend = flow_engine.manifest, flow_engine.backend
+    return (
+        f"{height}x{width}, mean {speed.mean():.2f} px, largest {speed.max():.2f} px; "
+        f"{manifest.network} {manifest.precision}, {backend.name} on {backend.device}"
+    )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Print the report; the exit code is 0 when at least one backend opens."""
+    for subject, fact in (
+        ("engine", engine.__version__),
+        ("python", f"{platform.python_version()}, {platform.platform()}"),
+        ("packages", ", ".join(_installed())),
+        ("cpu", f"{_cpu()}, {available_threads()} threads for this process"),
+        ("gpu", _gpus()),
+    ):
+        print(f"{subject:<9} {fact}")
+    bundle = options.bundle or DEFAULT_BUNDLE
+    try:
+        manifest = read_manifest(bundle)
+        verify_files(bundle, manifest)
+    except EngineError as error:
+        print(f"bundle    {error}")
+        print("backends  not tried: they need a bundle; pass one with --bundle DIR")
+        return 1
+    files = ", ".join(f"{name} {file.bytes / 1e6:.1f} MB" for name, file in manifest.files.items())
+    print(f"bundle    {manifest.network} {manifest.precision} ({files}), {bundle}")
+    opened = [name for name in BACKENDS if _try_backend(name, bundle, manifest, options)]
+    print(f"auto      {opened[0] if opened else 'nothing runs here'}")
+    return 0 if opened else 1
+
+
+def _try_backend(name: str, bundle: Path, manifest: Manifest, options: argparse.Namespace) -> bool:
+    try:
+        backend = open_backend(
+            name, bundle, manifest, device=options.device, threads=options.threads
+        )
+    except EngineError as error:
+        print(f"  {name:<17} no   {error}")
+        return False
+    print(f"  {name:<17} yes  {backend.runtime_version} on {backend.device}")
+    backend.close()
+    return True
+
+
+def _installed() -> Iterator[str]:
+    for package in _PACKAGES:
+        try:
+            yield f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _gpus() -> str:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+    except FileNotFoundError:
+        return "none found (there is no nvidia-smi)"
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"none found ({error})"
+    return "; ".join(result.stdout.splitlines()) or "none found"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Backends: one file per runtime, imported on use, and how one is chosen."""
+
+import importlib
+import logging
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BackendError, BackendNotInstalledError, InputError, nearest
+from engine.manifest import Manifest, SizeProfile
+
+AUTO = "auto"
+
+# Fastest first: `auto` takes the first that opens here.
+BACKENDS = {
+    "tensorrt": "engine.backends.tensorrt:TensorRTBackend",
+    "onnxruntime-cuda": "engine.backends.onnxruntime:OnnxRuntimeCudaBackend",
+    "openvino": "engine.backends.openvino:OpenVINOBackend",
+    "onnxruntime": "engine.backends.onnxruntime:OnnxRuntimeBackend",
+}
+
+_log = logging.getLogger("engine")
+
+
+class Backend(Protocol):
+    """A runtime with a bundle's model in it. Inputs are checked and padded before they get here.
+
+    ``device`` is ``"cpu"`` or e.g. ``"cuda:0"``. ``profile`` limits the padded sizes; None: any
+    multiple of the bundle's divisor.
+    """
+
+    name: str
+    device: str
+    runtime_version: str
+    profile: SizeProfile | None
+
+    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the flow (N, H, W, 2) in pixels, x then y, in memory that the caller owns.
+
+        Args:
+            image1: (N, H, W, 3) uint8 RGB, C-contiguous, H and W multiples of the divisor.
+            image2: the same.
+
+        May be called from several threads at once.
+        """
+        ...
+
+    def device_ms(self) -> float | None:
+        """Run the last inputs once more, resident on the device: milliseconds; None on a CPU."""
+        ...
+
+    def close(self) -> None:
+        """Free the model; nothing is called afterwards."""
+        ...
+
+
+def open_backend(
+    name: str, bundle: Path, manifest: Manifest, *, device: int, threads: int | None
+) -> Backend:
+    """Open a bundle with the backend ``name``, or with the first that works for ``"auto"``.
+
+    Raises:
+        InputError: There is no backend of this name.
+        BackendError: It (or, for ``"auto"``, every one) cannot run this bundle here.
+    """
+    if name == AUTO:
+        return _open_first(bundle, manifest, device=device, threads=threads)
+    if name not in BACKENDS:
+        known = [AUTO, *BACKENDS]
+        raise InputError(
+            f"unknown backend {name!r}; expected one of {', '.join(known)}.{nearest(name, known)}"
+        )
+    module, class_name = BACKENDS[name].split(":")
+    backend_class = getattr(importlib.import_module(module), class_name)
+    backend: Backend = backend_class(bundle, manifest, device=device, threads=threads)
+    return backend
+
+
+def _open_first(bundle: Path, manifest: Manifest, *, device: int, threads: int | None) -> Backend:
+    reasons = []
+    for name in BACKENDS:
+        try:
+            backend = open_backend(name, bundle, manifest, device=device, threads=threads)
+        except BackendError as error:
+            _log.info("backend %s does not open: %s", name, error)
+            reasons.append(f"{name}: {error}")
+        else:
+            _log.info("backend %s opens on %s", name, backend.device)
+            return backend
+    raise BackendError(f"no backend can run {bundle} here. {' '.join(reasons)}")
+
+
+def import_runtime(module: str, backend: str, *, install: str) -> ModuleType:
+    """Import a runtime's Python package.
+
+    Args:
+        module: its import name.
+        backend: the backend that needs it, for the message.
+        install: the shell command that installs it, for the message.
+
+    Raises:
+        BackendNotInstalledError: There is no such package.
+        BackendError: It is there, but does not load.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            raise BackendNotInstalledError(
+                f"backend {backend} needs the package {module}, which is not installed. "
+                f"Install it: {install}"
+            ) from error
+        raise _broken(module, install, error) from error
+    except (ImportError, OSError) as error:
+        raise _broken(module, install, error) from error
+
+
+def _broken(module: str, install: str, error: Exception) -> BackendError:
+    return BackendError(
+        f"the package {module} is installed but does not load: {one_line(error)}. "
+        f"Reinstall it: {install}"
+    )
+
+
+def model_file(bundle: Path, manifest: Manifest, name: str, backend: str) -> Path:
+    """Return the path of a bundle's file, or raise ``BackendError`` if the bundle has none."""
+    if name not in manifest.files:
+        raise BackendError(
+            f"backend {backend} needs {name}; the bundle {bundle} holds "
+            f"{', '.join(manifest.files)}. Rebuild it with `python -m export.build_engine "
+            f"--network {manifest.network} --targets {backend.removesuffix('-cuda')} -o {bundle}`."
+        )
+    return bundle / name
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text on one line and without a final full stop."""
+    return " ".join(str(error).split()).removesuffix(".") or type(error).__name__
+
+
+def available_threads() -> int:
+    """Return how many CPUs this process may use: its affinity, limited by its cgroup's quota.
+
+    The runtimes count the machine's CPUs instead, which starves them in a container.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    # Rounded down: one thread too many is stopped for the rest of every scheduling period.
+    return max(1, int(min(len(os.sched_getaffinity(0)), quota)))
+
+
+def _cgroup_quota(root: Path, membership: Path) -> float:
+    """Return the CPUs that cgroup v2 grants (``cpu.max`` here and above), infinite for no limit."""
+    quota = float("inf")
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return quota
+    for line in lines:
+        if not line.startswith("0::"):
+            continue
+        group = root / line.removeprefix("0::").lstrip("/")
+        for folder in (group, *group.parents):
+            limits = folder / "cpu.max"
+            if folder.is_relative_to(root) and limits.is_file():
+                granted, period = limits.read_text().split()
+                if granted != "max":
+                    quota = min(quota, int(granted) / int(period))
+    return quota

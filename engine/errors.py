@@ -1,0 +1,41 @@
+"""What can go wrong, one class per kind, so that a caller can tell them apart.
+
+Every message says what was wrong, what was expected and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class EngineError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class InputError(EngineError, ValueError):
+    """An image (or another argument) cannot be used as it is."""
+
+
+class BundleError(EngineError):
+    """A bundle is missing, incomplete, changed or malformed."""
+
+
+class BackendError(EngineError):
+    """A runtime cannot run this bundle on this machine."""
+
+
+class BackendNotInstalledError(BackendError):
+    """The runtime's Python package is not installed."""
+
+
+class PlanMismatchError(BackendError):
+    """A TensorRT plan was built for another TensorRT version or another GPU."""
+
+
+class FlowFileError(EngineError, ValueError):
+    """A flow file is truncated, malformed or of an unknown format."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known name closest to ``name``, or an empty string."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {match[0]!r}?" if match else ""

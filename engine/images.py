@@ -1,0 +1,204 @@
+"""Images: what is accepted, how it is laid out for a network, and reading and writing pictures."""
+
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import BackendNotInstalledError, InputError
+from engine.flowio import write_atomically
+
+Image = NDArray[np.uint8]
+
+
+def checked_image(image: object, name: str) -> NDArray[Any]:
+    """Return ``image`` as an array that ``network_input`` takes, or say what is wrong with it.
+
+    Args:
+        image: (H, W, 3) or (N, H, W, 3); uint8 in 0..255, or float16, float32 or float64 in 0..1.
+        name: what the error messages call it.
+
+    Raises:
+        InputError: It is not an array, or its type, shape or values are not as above.
+    """
+    array = _array(image, name)
+    if array.dtype.kind == "f" and array.dtype.itemsize <= 8:
+        kind = "float"
+    elif array.dtype == np.uint8:
+        kind = "uint8"
+    else:
+        raise InputError(
+            f"{name} has type {array.dtype}; expected uint8 (0 to 255) or float16, float32 or "
+            f"float64 (0 to 1). Convert it, e.g. {name}.astype('uint8')."
+        )
+    _check_shape(array.shape, name)
+    if kind == "uint8":
+        return array
+    if array.dtype.itemsize == 2:
+        array = array.astype(np.float32)  # numpy compares float16 36 times as slowly
+    _check_range(array, name)
+    return array
+
+
+def check_alike(first: NDArray[Any], second: NDArray[Any], names: tuple[str, str]) -> None:
+    """Raise ``InputError`` unless both images have the same shape and the same value range."""
+    if first.shape != second.shape:
+        raise InputError(
+            f"{names[0]} has shape {first.shape} and {names[1]} {second.shape}; expected the same "
+            "shape. Crop or resize one of them."
+        )
+    if first.dtype.kind != second.dtype.kind:
+        raise InputError(
+            f"{names[0]} has type {first.dtype} and {names[1]} {second.dtype}; expected uint8 "
+            "(0 to 255) for both or float (0 to 1) for both. Convert one of them."
+        )
+
+
+def padded_size(height: int, width: int, divisor: int) -> tuple[int, int]:
+    """Return the smallest (height, width) at least as large and divisible by ``divisor``."""
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def network_input(
+    image: NDArray[Any], size: tuple[int, int], *, bgr: bool = False, copy: bool = False
+) -> Image:
+    """Lay a checked image out for a network: (N, height, width, 3) uint8 RGB, C-contiguous.
+
+    Pads with the last row and column, at the bottom and on the right, to ``size`` (height, width).
+    A uint8 RGB image that is contiguous and has this size is returned as a view, unless ``copy``.
+    """
+    batch = image if image.ndim == 4 else image[np.newaxis]
+    if batch.dtype != np.uint8:
+        batch = _eight_bits(batch)
+    count, height, width, _ = batch.shape
+    if (height, width) == size and batch.flags.c_contiguous and not (bgr or copy):
+        return batch
+    out = np.empty((count, *size, 3), np.uint8)
+    if bgr or batch.strides[-1] != 1:
+        # Channel by channel: numpy copies a reversed last axis element by element, 5 times slower.
+        for channel in range(3):
+            out[:, :height, :width, channel] = batch[..., 2 - channel if bgr else channel]
+    else:
+        out[:, :height, :width] = batch
+    out[:, :height, width:] = out[:, :height, width - 1 : width]
+    out[:, height:] = out[:, height - 1 : height]
+    return out
+
+
+def read_image(path: str | os.PathLike[str]) -> Image:
+    """Read a picture as (H, W, 3) uint8 RGB; 16-bit and grey pictures are converted.
+
+    Raises:
+        BackendNotInstalledError: OpenCV is not installed.
+        InputError: There is no such file, or it is not a picture.
+    """
+    cv2 = _opencv()
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist; expected a picture, e.g. a .png or .jpg.")
+    try:
+        image = cv2.imread(os.fspath(path), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise InputError(f"{path} cannot be read as a picture: {error.err}.") from error
+    if image is None:
+        raise InputError(f"{path} is not a picture OpenCV can read. Convert it to .png.")
+    rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def write_image(path: str | os.PathLike[str], image: Image) -> None:
+    """Write (H, W, 3) uint8 RGB as the picture format of the suffix, whole or not at all.
+
+    Raises:
+        BackendNotInstalledError: OpenCV is not installed.
+        InputError: OpenCV does not write this format.
+    """
+    cv2 = _opencv()
+    path = Path(path)
+    try:
+        _, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        raise InputError(
+            f"{path}: {path.suffix!r} is not a picture format; expected e.g. .png."
+        ) from None
+    write_atomically(path, data.tobytes())
+
+
+def _array(image: object, name: str) -> NDArray[Any]:
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, str | bytes | os.PathLike):
+        raise InputError(
+            f"{name} is a path ({os.fspath(image)!r}); expected an array (H, W, 3). "
+            "Read it first: engine.images.read_image(path)."
+        )
+    if not hasattr(image, "__array__") and not hasattr(image, "__array_interface__"):
+        raise InputError(
+            f"{name} is {type(image).__name__}; expected an array (H, W, 3). "
+            "Convert it with numpy.asarray."
+        )
+    try:
+        return np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # e.g. a torch tensor on a GPU
+        raise InputError(f"{name} cannot be converted to a numpy array: {error}") from error
+
+
+def _check_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) == 3 or len(shape) == 4:
+        if 0 in shape:
+            raise InputError(f"{name} is empty: its shape is {shape}; expected at least one pixel.")
+        if shape[-1] == 3:
+            return
+        if shape[-1] == 1:
+            advice = f"Repeat the grey channel three times: numpy.repeat({name}, 3, axis=-1)."
+        elif shape[-3] == 3:
+            advice = f"Move the channels last: numpy.moveaxis({name}, -3, -1)."
+        else:
+            advice = f"Pick three of its {shape[-1]} channels, e.g. {name}[..., :3]."
+    elif len(shape) == 2:
+        advice = f"Repeat a grey image three times: numpy.stack([{name}] * 3, axis=-1)."
+    else:
+        advice = "Pass one image or one batch of images."
+    raise InputError(f"{name} has shape {shape}; expected (H, W, 3) or (N, H, W, 3). {advice}")
+
+
+def _check_range(array: NDArray[Any], name: str) -> None:
+    with np.errstate(invalid="ignore"):
+        low, high = float(array.min()), float(array.max())
+    if low >= 0 and high <= 1:  # false for NaN, which min and max hand through
+        return
+    if not (np.isfinite(low) and np.isfinite(high)):
+        count = array.size - np.count_nonzero(np.isfinite(array))
+        raise InputError(
+            f"{name} holds {count} values that are NaN or infinite; expected numbers from 0 to 1. "
+            "Replace them, e.g. with numpy.nan_to_num."
+        )
+    advice = (
+        f"Clip it: {name}.clip(0, 1)."
+        if low > -1 and high < 2
+        else f"For values from 0 to 255 pass {name}.round().astype('uint8')."
+    )
+    raise InputError(
+        f"{name} is float with values from {low:g} to {high:g}; expected 0 to 1. {advice}"
+    )
+
+
+def _eight_bits(image: NDArray[Any]) -> Image:
+    """Round floats in 0..1 to the nearest of the 256 levels, which is what cameras deliver."""
+    levels: NDArray[np.float32] = np.multiply(image, np.float32(255), dtype=np.float32)
+    np.rint(levels, out=levels)
+    return levels.astype(np.uint8)
+
+
+def _opencv() -> ModuleType:
+    try:
+        import cv2
+    except ImportError as error:
+        raise BackendNotInstalledError(
+            f"reading and writing pictures needs OpenCV, which cannot be imported ({error}). "
+            "Install it: pip install opencv-python-headless."
+        ) from error
+    module: ModuleType = cv2
+    return module

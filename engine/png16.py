@@ -1,0 +1,107 @@
+"""The one kind of PNG that KITTI stores flow in: 16 bits, RGB, not interlaced.
+
+Own code rather than an image library: the engine depends on numpy alone, and this one kind is a few
+lines of zlib and numpy. Format: https://www.w3.org/TR/png-3/.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import FlowFileError
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def levels_from_png(data: bytes) -> npt.NDArray[np.uint16]:
+    """Return the (H, W, 3) uint16 values of a 16-bit RGB PNG.
+
+    Raises:
+        FlowFileError: Truncated, damaged, or another kind of PNG.
+    """
+    chunks = list(_chunks(data))
+    kind, header = chunks[0]
+    if kind != b"IHDR" or len(header) != 13:
+        raise FlowFileError("does not begin with a PNG header. Fetch or write it again.")
+    width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", header)
+    if (depth, colour, methods) != (16, 2, [0, 0, 0]) or min(width, height) < 1:
+        raise FlowFileError(
+            f"is a {width}x{height} PNG with {depth} bits, colour type {colour}, interlace "
+            f"{methods[2]}; expected 16 bits, type 2 (RGB), 0 of a KITTI flow. "
+            "Is it a picture of a flow?"
+        )
+    stride = 1 + 6 * width
+    compressed = b"".join(content for kind, content in chunks if kind == b"IDAT")
+    try:
+        content = zlib.decompressobj().decompress(compressed, stride * height + 1)
+    except (zlib.error, OverflowError) as error:
+        raise FlowFileError(f"has damaged PNG data ({error}). Fetch or write it again.") from None
+    if len(content) != stride * height:
+        raise FlowFileError(
+            f"has PNG data for {len(content)} bytes or more, expected {stride * height} for "
+            f"{width}x{height}. Fetch or write it again."
+        )
+    rows = np.frombuffer(content, np.uint8).reshape(height, stride)
+    if rows[:, 0].max() > 4:
+        raise FlowFileError(f"has the PNG row filter {rows[:, 0].max()}, expected 0 to 4.")
+    pixels = _unfiltered(rows[:, 0], rows[:, 1:].reshape(height, width, 6))
+    return pixels.view(">u2").astype(np.uint16)
+
+
+def png_from_levels(levels: npt.NDArray[np.uint16]) -> bytes:
+    """Return (H, W, 3) uint16 values as a PNG."""
+    height, width, _ = levels.shape
+    pixels = levels.astype(">u2", order="C").view(np.uint8)
+    rows = np.ones((height, 1 + 6 * width), np.uint8)  # first byte: filter 1, minus the left pixel
+    rows[:, 1:] = np.diff(pixels, axis=1, prepend=np.uint8(0)).reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    data = zlib.compress(rows.tobytes())
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (kind, content) of every chunk, checked."""
+    if not data.startswith(_SIGNATURE):
+        raise FlowFileError(f"starts with {data[:8]!r}, expected the PNG signature {_SIGNATURE!r}.")
+    position, kind = len(_SIGNATURE), b""
+    while kind != b"IEND":
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if end > len(data):
+            raise FlowFileError("ends inside a PNG chunk: truncated. Fetch or write it again.")
+        body = data[position + 4 : end - 4]
+        if zlib.crc32(body) != int.from_bytes(data[end - 4 : end], "big"):
+            raise FlowFileError(f"has a damaged PNG chunk {body[:4]!r}. Fetch or write it again.")
+        kind, position = body[:4], end
+        yield kind, body[4:]
+    if position != len(data):
+        raise FlowFileError(f"has {len(data) - position} trailing bytes after the PNG's end.")
+
+
+def _unfiltered(
+    filters: npt.NDArray[np.uint8], data: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Undo the row filters (H,) on the bytes of the pixels (H, W, 6).
+
+    A byte needs its left, upper and upper-left neighbours, so the pixels are done by
+    anti-diagonals: those of one diagonal do not need each other.
+    """
+    height, width, _ = data.shape
+    out = np.zeros((height + 1, width + 1, 6), np.int16)  # with the zeros above and to the left
+    for diagonal in range(height + width - 1):
+        y = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1))
+        x = diagonal - y
+        left, up, corner = out[y + 1, x], out[y, x + 1], out[y, x]
+        to_left, to_up, to_corner = (abs(left + up - corner - side) for side in (left, up, corner))
+        nearer = np.where(to_up <= to_corner, up, corner)
+        paeth = np.where((to_left <= to_up) & (to_left <= to_corner), left, nearer)
+        guess = np.choose(filters[y, None], (0, left, up, (left + up) // 2, paeth))
+        out[y + 1, x + 1] = (data[y, x] + guess) & 255
+    return out[1:, 1:].astype(np.uint8, order="C")

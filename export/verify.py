@@ -1,0 +1,215 @@
+"""Every bundle proves itself: each backend against fp32 PyTorch, through `engine.load`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import skimage.data
+import torch
+import torch.nn.functional as F
+
+import engine
+from engine.errors import BackendError, EngineError, PlanMismatchError
+from engine.manifest import Parity, SizeProfile
+from export.deployable import Deployable
+from export.spec import Tolerance
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+
+# What needs hardware that a building machine may lack. The others run wherever they are installed,
+# so that nothing excuses them.
+_NEED_HARDWARE = ("tensorrt", "onnxruntime-cuda")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images to verify on.
+
+    Attributes:
+        name: says what it is and its size.
+        image1: first image(s), uint8 (N, H, W, 3) RGB.
+        image2: second image(s), likewise.
+        flow: true flow (N, H, W, 2) in pixels, NaN where unknown; None where there is none.
+    """
+
+    name: str
+    image1: UInt8Array
+    image2: UInt8Array
+    flow: Float32Array | None = None
+
+
+# A pair and the flow that fp32 PyTorch computes for it, see `reference_flow`.
+Case = tuple[Pair, Float32Array]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far a backend's flow is from the reference's on one pair, as in `Tolerance`."""
+
+    mean_px: float
+    max_px: float
+    relative: float
+
+
+def pairs_within(profile: SizeProfile) -> tuple[Pair, ...]:
+    """Return the pairs to verify on, all of sizes that the profile allows.
+
+    A real pair with ground truth, and smooth noise under a known shift: at the size the bundle is
+    built for, at one that is no multiple of any divisor, and two pairs in one batch.
+    """
+    (_, *smallest), (_, height, width), (batch, *largest) = profile.min, profile.opt, profile.max
+    low = [min(2 * side, limit) for side, limit in zip(smallest, largest, strict=True)]
+    return (
+        _motorcycle(tuple(smallest), tuple(largest)),
+        _noise(1, height, width, seed=1),
+        _noise(1, height - 3, width - 5, seed=2),
+        _noise(min(2, batch), low[0], low[1], seed=3),
+    )
+
+
+def reference_flow(deployable: Deployable, pair: Pair) -> Float32Array:
+    """Compute a pair's flow in PyTorch, at its own size: replicate padding, then cropping."""
+    height, width = pair.image1.shape[1:3]
+    bottom, right = -height % deployable.divisor, -width % deployable.divisor
+
+    def padded(image: UInt8Array) -> torch.Tensor:
+        planes = torch.tensor(image).permute(0, 3, 1, 2).float()
+        planes = F.pad(planes, (0, right, 0, bottom), mode="replicate")
+        return planes.permute(0, 2, 3, 1).to(torch.uint8)
+
+    with torch.inference_mode():
+        flow = deployable(padded(pair.image1), padded(pair.image2))
+    return np.asarray(flow[:, :height, :width].numpy())
+
+
+def verify_backend(
+    bundle: Path,
+    backend: str,
+    *,
+    cases: Sequence[Case],
+    tolerance: Tolerance,
+) -> tuple[Parity, list[str]]:
+    """Compare a backend with the reference.
+
+    Args:
+        bundle: folder of the bundle.
+        backend: name of `engine.backends`.
+        cases: what to run, and what should come out.
+        tolerance: limits that each case has to hold.
+
+    Returns:
+        What was found, and a sentence for each way in which the backend failed. A backend whose
+        hardware is missing here has the status "not run": no failure, but no pass either.
+
+    Raises:
+        EngineError: the backend fails while it runs.
+    """
+    try:
+        flow_engine = engine.load(bundle, backend=backend)
+    except EngineError as error:
+        excused = (
+            backend in _NEED_HARDWARE
+            and isinstance(error, BackendError)
+            and not isinstance(error, PlanMismatchError)
+        )
+        parity = Parity(backend, "not run", str(error), None, None, None, _names(cases))
+        return parity, [] if excused else [f"{backend}: {error}"]
+    with flow_engine:
+        flows = [flow_engine.infer(pair.image1, pair.image2) for pair, _ in cases]
+    return _judge(backend, flows, cases=cases, tolerance=tolerance)
+
+
+def _judge(
+    backend: str,
+    flows: Sequence[Float32Array],
+    *,
+    cases: Sequence[Case],
+    tolerance: Tolerance,
+) -> tuple[Parity, list[str]]:
+    failures: list[str] = []
+    deviations = []
+    changes = []
+    for (pair, reference), flow in zip(cases, flows, strict=True):
+        deviation = deviation_between(flow, reference)
+        deviations.append(deviation)
+        failures += (f"{backend}: {pair.name}: {text}" for text in excesses(deviation, tolerance))
+        if pair.flow is not None:
+            changes.append(end_point_error(flow, pair.flow) - end_point_error(reference, pair.flow))
+    parity = Parity(
+        backend=backend,
+        status="ok",
+        reason=None,
+        mean_px=max(deviation.mean_px for deviation in deviations),
+        max_px=max(deviation.max_px for deviation in deviations),
+        epe_change=max(changes, key=abs, default=None),
+        pairs=_names(cases),
+    )
+    return parity, failures
+
+
+def _names(cases: Sequence[Case]) -> str:
+    return ", ".join(pair.name for pair, _ in cases)
+
+
+def deviation_between(flow: Float32Array, reference: Float32Array) -> Deviation:
+    """Measure the distance between two flow fields of one size."""
+    distance = np.linalg.norm(flow.astype(np.float64) - reference, axis=-1)
+    length = float(np.linalg.norm(reference.astype(np.float64), axis=-1).mean())
+    mean = float(distance.mean())
+    return Deviation(mean, float(distance.max()), mean / length if length > 0 else np.inf)
+
+
+def excesses(deviation: Deviation, tolerance: Tolerance) -> Iterable[str]:
+    """Say each limit that is passed; NaN passes all of them."""
+    for what, unit, found, limit in (
+        ("mean distance", " px", deviation.mean_px, tolerance.mean_px),
+        ("largest distance", " px", deviation.max_px, tolerance.max_px),
+        ("relative distance", "", deviation.relative, tolerance.relative),
+    ):
+        if not found <= limit:
+            yield f"{what} to fp32 PyTorch is {found:.3g}{unit}, expected at most {limit:g}{unit}"
+
+
+def end_point_error(flow: Float32Array, truth: Float32Array) -> float:
+    """Mean distance to the true flow, over the pixels where it is known."""
+    return float(np.nanmean(np.linalg.norm(flow.astype(np.float64) - truth, axis=-1)))
+
+
+def _motorcycle(smallest: tuple[int, ...], largest: tuple[int, ...]) -> Pair:
+    """Scikit-image's Motorcycle pair (Middlebury 2014 stereo): flow is (-disparity, 0)."""
+    left, right, disparity = skimage.data.stereo_motorcycle()  # type: ignore[no-untyped-call]
+    known = np.where(np.isfinite(disparity), disparity, np.nan)
+    flow = np.stack((-known, np.zeros_like(known)), axis=-1).astype(np.float32)
+    rows, columns = (min(size) for size in zip(left.shape[:2], largest, strict=True))
+    bottom, rightmost = max(0, smallest[0] - rows), max(0, smallest[1] - columns)
+    margin = ((0, bottom), (0, rightmost), (0, 0))
+
+    image1, image2 = (np.pad(x[:rows, :columns], margin, mode="edge") for x in (left, right))
+    flow = np.pad(flow[:rows, :columns], margin, constant_values=np.nan)
+    name = f"motorcycle {image1.shape[0]}x{image1.shape[1]}"
+    return Pair(name, image1[None], image2[None], flow[None])
+
+
+def _noise(batch: int, height: int, width: int, *, seed: int) -> Pair:
+    """Smooth coloured noise; each second image is the first one moved by a few pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    margin = 8
+    size = (height + margin, width + margin)
+    texture = sum(
+        weight
+        * F.interpolate(
+            torch.rand(batch, 3, size[0] // cell + 2, size[1] // cell + 2, generator=generator),
+            size=size,
+            mode="bicubic",
+            align_corners=False,
+        )
+        for cell, weight in ((4, 0.3), (32, 0.7))
+    )
+    texture = (torch.as_tensor(texture) * 255).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    image1 = texture[:, 3 : 3 + height, 5 : 5 + width]
+    image2 = texture[:, margin : margin + height, :width]
+    name = f"noise {batch}x{height}x{width}"
+    return Pair(name, image1.contiguous().numpy(), image2.contiguous().numpy())

@@ -1,0 +1,114 @@
+"""Loads the C libraries that CMake builds and calls them on raw pointers (ctypes, no headers)."""
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+
+VARIANTS = {
+    "auto": 0,
+    "cpu-baseline": 1,
+    "cpu-avx2": 2,
+    "cpu-avx512": 3,
+    "cuda-plain": 11,
+    "cuda-tensor-cores": 12,
+    "cuda-classic": 13,
+}
+DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
+
+_BAD_VARIANT = 4
+
+
+class KernelError(RuntimeError):
+    """A kernel refused its arguments or could not be launched."""
+
+
+class VariantError(KernelError):
+    """This machine, or these arguments, do not allow the variant that was asked for."""
+
+
+class Arguments(ctypes.Structure):
+    """``FlowCorrelation`` of correlation.h."""
+
+    _fields_ = [
+        (name, ctypes.c_int32)
+        for name in ("dtype", "variant", "threads", "batch", "channels", "height", "width",
+                     "max_displacement", "stride_2")
+    ]  # fmt: skip
+
+
+def library_directory() -> Path:
+    """Where the built libraries are: $FLOW_KERNELS, or build/ beside the packages."""
+    return Path(os.environ.get("FLOW_KERNELS") or Path(__file__).resolve().parent.parent / "build")
+
+
+@cache
+def load(device: str) -> ctypes.CDLL | None:
+    """The library for ``device``, "cpu" or "cuda"; None where none was built."""
+    path = library_directory() / f"libflow_correlation_{device}.so"
+    if not path.exists():
+        return None
+    library = ctypes.CDLL(str(path))
+    getattr(library, f"flow_correlation_{device}_message").restype = ctypes.c_char_p
+    return library
+
+
+def arguments(
+    shape: tuple[int, int, int, int],
+    *,
+    max_displacement: int,
+    stride_2: int,
+    dtype: str = "float32",
+    variant: str = "auto",
+    threads: int = 0,
+) -> Arguments:
+    """The C structure for feature maps of ``shape`` (N, C, H, W)."""
+    return Arguments(
+        DTYPES[dtype], VARIANTS[variant], threads, *shape, max_displacement, stride_2
+    )
+
+
+def forward(
+    device: str, arguments: Arguments, f1: int, f2: int, out: int, *, stream: int | None = None
+) -> None:
+    """Run the forward pass on pointers (addresses as integers).
+
+    Raises:
+        KernelError: the library refused; the message is its own.
+    """
+    _call(device, "forward", arguments, (f1, f2, out), stream)
+
+
+def backward(
+    device: str,
+    arguments: Arguments,
+    pointers: tuple[int, int, int, int, int],
+    *,
+    stream: int | None = None,
+) -> None:
+    """Run the backward pass; ``pointers``: grad_out, f1, f2, grad_f1, grad_f2.
+
+    Raises:
+        KernelError: the library refused; the message is its own.
+    """
+    _call(device, "backward", arguments, pointers, stream)
+
+
+def _call(
+    device: str, name: str, arguments: Arguments, pointers: tuple[int, ...], stream: int | None
+) -> None:
+    library = load(device)
+    if library is None:
+        raise KernelError(
+            f"no correlation library for {device} in {library_directory()}; expected "
+            f"libflow_correlation_{device}.so; run `make kernels`"
+        )
+    values = [ctypes.c_void_p(pointer) for pointer in pointers]
+    if device == "cuda":
+        values.append(ctypes.c_void_p(stream))
+    function = getattr(library, f"flow_correlation_{device}_{name}")
+    status = function(ctypes.byref(arguments), *values)
+    if status:
+        text = getattr(library, f"flow_correlation_{device}_message")(status).decode()
+        kind = VariantError if status == _BAD_VARIANT else KernelError
+        raise kind(f"correlation on {device}: {text} (status {status})")

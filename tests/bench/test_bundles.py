@@ -1,0 +1,106 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.bundles import Bundles
+from bench.rows import Row
+from engine.errors import BackendError, BundleError
+from engine.manifest import read_manifest, write_manifest
+
+ROW = Row("tiny", "onnxruntime", "fp32", 64, 70, 1)
+
+
+@pytest.fixture(autouse=True)
+def _no_default_bundle(monkeypatch, tmp_path):
+    monkeypatch.setattr("bench.bundles.DEFAULT_BUNDLE", tmp_path / "none")
+
+
+@pytest.fixture
+def commands(tiny_bundle, tmp_path, monkeypatch):
+    """The commands that were run, by a stand-in that copies the tiny bundle for each build."""
+    seen = []
+
+    def run_module(module, *arguments):
+        seen.append([module, *arguments])
+        if module == "export.build_engine":
+            shutil.copytree(tiny_bundle, arguments[-1])
+        return json.dumps({"path": "w.safetensors", "sha256": "0" * 64, "source": "training"})
+
+    monkeypatch.setattr("bench.bundles.run_module", run_module)
+    return seen
+
+
+def bundles_of(*given, cache, weights=None):
+    return Bundles(given, weights=weights, cache=cache, size=(64, 70), batch=4)
+
+
+def test_given_bundles_come_first(tiny_bundle, tmp_path, commands):
+    other = Path(shutil.copytree(tiny_bundle, tmp_path / "other"))
+    half = Path(shutil.copytree(tiny_bundle, tmp_path / "half"))
+    write_manifest(half, replace(read_manifest(half), precision="fp16"))
+    bundles = bundles_of(half, other, tiny_bundle, cache=tmp_path)
+    assert bundles.bundle_for(ROW).path == other
+    assert bundles.bundle_for(replace(ROW, backend="openvino (bare)")).path == other
+    assert bundles.bundle_for(replace(ROW, precision="fp16")).path == half
+    assert not commands
+
+
+def test_built_once_and_found_again(tmp_path, commands):
+    bundles = bundles_of(cache=tmp_path)
+    path = bundles.bundle_for(ROW).path
+    assert bundles.bundle_for(replace(ROW, backend="openvino")).path == path
+    assert bundles_of(cache=tmp_path).bundle_for(ROW).path == path
+    builds = [command for command in commands if command[0] == "export.build_engine"]
+    assert len(builds) == 1
+    assert builds[0][7:9] == ["--size", "64x128"]
+    assert path.parent == tmp_path / "bundles"
+
+
+def test_a_plan_that_cannot_be_built_here(tmp_path, commands):
+    with pytest.raises(BackendError, match="made no file for tensorrt here"):
+        bundles_of(cache=tmp_path).bundle_for(replace(ROW, backend="tensorrt"))
+
+
+def test_a_build_that_fails_is_not_tried_again(tmp_path, commands, monkeypatch):
+    bundles = bundles_of(cache=tmp_path)
+    bundles.weights_for("tiny")
+    calls = []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        raise RuntimeError("verification failed")
+
+    monkeypatch.setattr("bench.bundles.run_module", fail)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="verification failed"):
+            bundles.bundle_for(ROW)
+    assert len(calls) == 1
+
+
+def test_whose_flows_can_be_compared(tiny_bundle, tmp_path, commands):
+    other = Path(shutil.copytree(tiny_bundle, tmp_path / "other"))
+    manifest = read_manifest(other)
+    origin = replace(manifest.weights, sha256="1" * 64, source="seeded random weights")
+    write_manifest(other, replace(manifest, precision="fp16", weights=origin))
+    bundles = bundles_of(tiny_bundle, other, cache=tmp_path)
+    half, torch = replace(ROW, precision="fp16"), replace(ROW, backend="pytorch-eager")
+    assert [bundles.has_reference_weights(row) for row in (ROW, half, torch)] == [True, False, True]
+    assert [bundles.is_trained(row) for row in (ROW, half, torch)] == [True, False, True]
+    peer = Row("dis_fast", "opencv", "fp32", 64, 70, 1)
+    assert bundles.is_trained(peer)
+    assert not bundles.has_reference_weights(peer)
+
+
+def test_given_weights_are_passed_on(tmp_path, commands):
+    bundles_of(cache=tmp_path, weights=Path("mine")).weights_for("tiny")
+    assert commands == [
+        ["bench.torch_backend", "tiny", "--cache", str(tmp_path), "--weights", "mine"]
+    ]
+
+
+def test_a_given_bundle_that_is_none(tmp_path):
+    with pytest.raises(BundleError, match="is not a bundle"):
+        bundles_of(tmp_path / "nowhere", cache=tmp_path)

@@ -1,0 +1,134 @@
+"""Whole runs, small: the peers, and the engine on the tiny bundle."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.accuracy import mean_epe
+from bench.compare import main
+from bench.data import motorcycle, resize_pair
+from bench.rows import PEERS
+
+ENVIRONMENT = {
+    "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python", "packages", "commit", "date"
+}  # fmt: skip
+# Key -> types of a row of the result that was measured.
+ROW = {
+    "network": str,
+    "backend": str,
+    "runtime_version": str,
+    "precision": str,
+    "device": str,
+    "height": int,
+    "width": int,
+    "batch": int,
+    "status": str,
+    "reason": str | None,
+    "latency_ms": dict,
+    "device_ms": dict | None,
+    "fps": float,
+    "peak_memory_mb": float,
+    "raw_latency_ms": list,
+    "epe": float | None,
+    "fl_all": float | None,
+    "epe_vs_reference": float | None,
+}
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.compare.ROUNDS", 2)
+    monkeypatch.setattr("bench.rounds.PAUSE_SECONDS", 0.0)
+
+
+def run(*arguments):
+    code = main(["--threads", "1", "--seconds", "0.05", "--json", "out.json", *arguments])
+    with open("out.json") as file:
+        return code, json.load(file)
+
+
+def test_peers_only(capsys, tmp_path):
+    code, result = run("--backends", "opencv", "--sizes", "64x64", "--report", "out.html")
+    assert code == 0
+    assert result["schema"] == 1
+    assert set(result["environment"]) >= ENVIRONMENT
+    assert result["environment"]["threads"] == 1
+    assert result["data"]["pairs"] == ["motorcycle"]
+    assert [row["network"] for row in result["rows"]] == list(PEERS)
+    for row in result["rows"]:
+        assert set(row) == set(ROW)
+        assert all(isinstance(row[key], kind) for key, kind in ROW.items())
+        assert row["status"] == "ok"
+        assert row["latency_ms"]["p50"] <= row["latency_ms"]["p90"] <= row["latency_ms"]["p99"]
+        assert row["latency_ms"]["n"] == len(row["raw_latency_ms"])
+        # At 64x64 the pair moves by 3 px on average; each method finds most of it.
+        assert 0 < row["epe"] < 1.5
+        assert 0 <= row["fl_all"] < 20
+        assert row["epe_vs_reference"] is None
+    printed = capsys.readouterr().out
+    assert "dis_medium" in printed
+    assert printed.splitlines()[-1] == "next: python -m webbrowser out.html"
+    page = (tmp_path / "out.html").read_text()
+    assert "farneback" in page
+    assert page.count("data:image/png;base64,") == 2 + len(PEERS)
+
+
+def test_engine_and_its_bare_runtime_without_torch(tiny_bundle, tiny_flow, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "torch" else find_spec(name)
+    )
+    backends = ["pytorch-eager", "onnxruntime", "onnxruntime (bare)", "openvino (bare)", "tensorrt"]
+    arguments = ["--network", "tiny", "--bundle", str(tiny_bundle), "--sizes", "40x100"]
+    code, result = run(*arguments, "--backends", ",".join(backends), "--batch", "2")
+    assert code == 0
+    rows = {(row["backend"], row["precision"]): row for row in result["rows"]}
+    assert "torch is not installed: pip install" in rows["pytorch-eager", "fp32"]["reason"]
+    assert rows["tensorrt", "fp32"]["status"] == "skipped"
+    assert "no bundle of tiny in fp16 for onnxruntime" in rows["onnxruntime", "fp16"]["reason"]
+    pair = resize_pair(motorcycle()[0], 40, 100)
+    expected = mean_epe(tiny_flow(pair.image1, pair.image2), pair.flow, pair.valid)
+    for backend in backends[1:4]:
+        row = rows[backend, "fp32"]
+        assert row["status"] == "ok"
+        assert row["epe"] == pytest.approx(expected, rel=1e-5)
+        assert row["epe_vs_reference"] is None
+    assert "+" in result["summary"][1] or "-" in result["summary"][1]
+
+
+def test_a_row_that_fails_is_kept_and_told(tiny_bundle, tmp_path, capsys):
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "broken"))
+    (bundle / "model.onnx").write_bytes(b"")
+    arguments = ["--network", "tiny", "--bundle", str(bundle), "--sizes", "64x64"]
+    code, result = run(*arguments, "--backends", "onnxruntime,opencv", "--precisions", "fp32")
+    assert code == 1
+    failed, *peers = result["rows"]
+    assert failed["status"] == "failed"
+    assert "BundleError" in failed["reason"]
+    assert failed["latency_ms"] is None
+    assert failed["fps"] is None
+    assert {row["status"] for row in peers} == {"ok"}
+    assert "failed: tiny fp32 on onnxruntime: BundleError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "error: no data set 'nowhere'"),
+        (["--bundle", "nowhere"], "error: nowhere is not a bundle"),
+        (["--backends", "nothing"], "error: unknown backend 'nothing'"),
+    ],
+)
+def test_requests_that_cannot_be_met(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_list_runs_nothing(capsys):
+    assert main(["--list", "--backends", "opencv,tensorrt"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "dis_fast opencv fp32 384x512 batch 1" in lines

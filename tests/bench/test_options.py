@@ -1,0 +1,65 @@
+import pytest
+
+from bench.options import UsageError, parse_options
+from bench.rows import BY_NAME, CONTESTANTS, PEERS, Row, unavailable
+
+
+def test_default_rows():
+    (group,) = parse_options([]).groups
+    assert len(set(group)) == len(group)
+    assert {(row.height, row.width, row.batch) for row in group} == {(384, 512, 1)}
+    quick = {contestant.name for contestant in CONTESTANTS if not contestant.slow}
+    assert {row.backend for row in group} == quick
+    assert [row.network for row in group if row.backend == "opencv"] == list(PEERS)
+    assert all(row.precision in row.contestant.precisions for row in group)
+    # The two whose difference is what the engine costs follow each other in every round.
+    plain = Row("flownets_slim", "openvino", "fp32", 384, 512, 1)
+    assert group[group.index(plain) + 1].backend == "openvino (bare)"
+
+
+def test_full_rows():
+    groups = parse_options(["--full"]).groups
+    assert {row.backend for group in groups for row in group} == set(BY_NAME)
+    assert {row.network for group in groups for row in group} >= {"flownets", "flownets_slim"}
+    peers = [row for group in groups for row in group if row.backend == "opencv"]
+    assert len(peers) == len(set(peers)) == len(PEERS) * 2  # once per size, whatever the batch
+
+
+def test_chosen_rows():
+    arguments = "--backends pytorch-compiled,opencv --sizes 64x96,32x32 --precisions fp16,fp32"
+    groups = parse_options([*arguments.split(), "--batch", "2"]).groups
+    assert [str(group[0]) for group in groups] == [
+        "flownets_slim pytorch-compiled fp32 64x96 batch 2",
+        "flownets_slim pytorch-compiled fp32 32x32 batch 2",
+    ]
+    assert {row.batch for row in groups[0][1:]} == {1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--backends opnvino", r"unknown backend 'opnvino'; .* Did you mean 'openvino'\?"),
+        ("--precisions fp61", r"unknown precision 'fp61'; .* Did you mean 'fp16'\?"),
+        ("--backends pytorch-eager --precisions fp16", "no row is left"),
+        ("--sizes 384", "'384' is no size; expected HxW"),
+        ("--sizes 0x5", "'0x5' is no size"),
+        ("--batch 0", "'0' is no count"),
+        ("--batch 1,,2", "has an empty name"),
+        ("--seconds 0", "'0' is no time"),
+        ("--seconds nan", "'nan' is no time"),
+        ("--network flownets,flownets_slim --weights x", "--weights belong to one network"),
+        ("--netwrk x", "unrecognized arguments"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        parse_options(arguments.split())
+
+
+def test_why_a_contestant_cannot_run(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
+    reason = unavailable(BY_NAME["openvino"], has_gpu=False)
+    assert reason == "openvino is not installed: pip install 'flownet-engine[openvino]'"
+    reason = unavailable(BY_NAME["tensorrt"], has_gpu=False)
+    assert reason == "no NVIDIA GPU on this machine"
+    assert "tensorrt is not installed" in str(unavailable(BY_NAME["tensorrt"], has_gpu=True))

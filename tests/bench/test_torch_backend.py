@@ -1,0 +1,55 @@
+"""PyTorch as a contestant, with random weights of the slim network at the smallest size."""
+
+import numpy as np
+import pytest
+
+from bench.worker import Job, open_runner
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from bench.torch_backend import deployable, weights_for  # noqa: E402
+from training.weights import load_weights  # noqa: E402
+
+NETWORK = "flownets_slim"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    def refuse(network):
+        raise FileNotFoundError(network)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.torch_backend.shipped_weights", refuse)
+        return weights_for(NETWORK, given=None, cache=tmp_path_factory.mktemp("weights"))
+
+
+def test_random_weights_say_that_they_are(weights):
+    assert load_weights(weights).metadata["source"].startswith("seeded random")
+    assert weights_for(NETWORK, given=weights, cache=weights.parent / "unused") == weights
+
+
+def test_eager_pads_and_crops(weights, tmp_path, rng):
+    job = Job(
+        factory="bench.torch_backend:open_eager",
+        network=NETWORK,
+        backend="pytorch-eager",
+        precision="fp32",
+        batch=2,
+        threads=1,
+        pairs="",
+        weights=str(weights),
+    )
+    runner = open_runner(job)
+    image1, image2 = rng.integers(0, 256, (2, 2, 50, 70, 3), np.uint8)
+    flow = runner.run(image1, image2)
+    padded = (
+        torch.from_numpy(np.pad(image, ((0, 0), (0, 14), (0, 58), (0, 0)), mode="edge"))
+        for image in (image1, image2)
+    )
+    with torch.no_grad():
+        expected = deployable(NETWORK, weights)(*padded)[:, :50, :70].numpy()
+    assert flow.dtype == np.float32
+    np.testing.assert_allclose(flow, expected, atol=1e-5)
+    assert (runner.device, runner.device_ms()) == ("cpu", None)
+    assert torch.get_num_threads() == 1
+    runner.close()

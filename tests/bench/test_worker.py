@@ -1,0 +1,156 @@
+"""Workers and rounds, with runners that a test writes itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.process import WorkerError, WorkerProcess
+from bench.rounds import measure_together
+from bench.rows import Row
+from bench.worker import Job
+
+RUNNERS = '''
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from engine.errors import BackendNotInstalledError
+
+
+class Runner:
+    """Flow = difference of the red channels, twice; notes each of its calls in a file."""
+
+    device = "cpu"
+    runtime_version = "1.2"
+
+    def __init__(self, job):
+        self.name, self.calls = job.network, 0
+        self.log = Path(job.bundle)
+        print("chatter on standard output")
+
+    def run(self, image1, image2):
+        self.calls += 1
+        with self.log.open("a") as log:
+            log.write(self.name)
+        difference = image2[..., :1].astype(np.float32) - image1[..., :1]
+        return np.concatenate([difference, difference], axis=-1)
+
+    def device_ms(self):
+        return None
+
+    def close(self):
+        pass
+
+
+class Device(Runner):
+    def device_ms(self):
+        return 0.5
+
+
+class BreaksLater(Runner):
+    def run(self, image1, image2):
+        if self.calls > 2:
+            raise ValueError("no more")
+        return super().run(image1, image2)
+
+
+class Dies(Runner):
+    def run(self, image1, image2):
+        print("last words", file=sys.stderr, flush=True)
+        os.abort()
+
+
+class Hangs(Runner):
+    def run(self, image1, image2):
+        time.sleep(60)
+
+
+def refuses(job):
+    raise BackendNotInstalledError("fakeruntime is not installed: pip install fakeruntime")
+'''
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch, rng):
+    (tmp_path / "fakes.py").write_text(RUNNERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("bench.rounds.PAUSE_SECONDS", 0.0)
+    image1, image2 = rng.integers(0, 256, (2, 3, 20, 30, 3), np.uint8)
+    np.savez(tmp_path / "pairs.npz", image1=image1, image2=image2)
+    return Job(
+        factory="fakes:Runner",
+        network="A",
+        backend="opencv",
+        precision="fp32",
+        batch=2,
+        threads=1,
+        pairs=str(tmp_path / "pairs.npz"),
+        bundle=str(tmp_path / "log"),
+    )
+
+
+def row_of(name):
+    return Row(name, "opencv", "fp32", 20, 30, 2)
+
+
+def measure(jobs, folder, *, rounds=2):
+    named = [(row_of(job.network), job) for job in jobs]
+    return measure_together(
+        named, rounds=rounds, seconds=1e-3, folder=folder, progress=lambda _: None
+    )
+
+
+@pytest.mark.parametrize("multiple", [1, 16])
+def test_flows_of_every_pair_in_order(job, tmp_path, multiple):
+    (measurement,) = measure([replace(job, multiple=multiple)], tmp_path, rounds=0)
+    with np.load(job.pairs) as pairs:
+        red = pairs["image2"][..., 0].astype(np.float32) - pairs["image1"][..., 0]
+    # Three pairs in batches of two, padded before they got there: neither may show.
+    np.testing.assert_array_equal(measurement.flows, np.stack([red, red], axis=-1))
+    assert (measurement.device, measurement.runtime_version) == ("cpu", "1.2")
+
+
+def test_rounds_interleave(job, tmp_path):
+    measured = measure([job, replace(job, network="B")], tmp_path, rounds=3)
+    turns = (tmp_path / "log").read_text()
+    order = "".join(name for i, name in enumerate(turns) if i == 0 or turns[i - 1] != name)
+    assert order == "AB" * 4  # opening, then three rounds
+    for measurement in measured:
+        entry = measurement.to_json()
+        assert entry["latency_ms"]["n"] == len(entry["raw_latency_ms"]) >= 3
+        assert entry["fps"] == pytest.approx(2e3 / entry["latency_ms"]["mean"])
+        assert entry["device_ms"] is None
+        assert entry["peak_memory_mb"] > 1
+
+
+def test_device_time_is_a_column_of_its_own(job, tmp_path):
+    (measurement,) = measure([replace(job, factory="fakes:Device")], tmp_path)
+    assert measurement.to_json()["device_ms"]["p99"] == 0.5
+
+
+def test_a_row_that_breaks_does_not_stop_the_others(job, tmp_path):
+    factories = [
+        "fakes:BreaksLater",
+        "fakes:Dies",
+        "fakes:refuses",
+        "fakes:missing",
+        "fakes:Runner",
+    ]
+    jobs = [replace(job, network=name, factory=name) for name in factories]
+    breaks, dies, refuses, missing, good = measure(jobs, tmp_path)
+    assert (breaks.status, breaks.reason) == ("failed", "ValueError: no more")
+    assert breaks.to_json()["latency_ms"] is None
+    assert breaks.flows is None
+    assert dies.status == "failed"
+    assert "the process ended by SIGABRT: last words" in dies.reason
+    assert refuses.status == "skipped"
+    assert refuses.reason == "fakeruntime is not installed: pip install fakeruntime"
+    assert missing.status == "failed"
+    assert "AttributeError" in missing.reason
+    assert good.status == "ok"
+
+
+def test_a_worker_that_hangs(job):
+    with pytest.raises(WorkerError, match=r"no answer within 2 s") as caught:
+        WorkerProcess(replace(job, factory="fakes:Hangs"), timeout=2)
+    assert caught.value.status == "failed"

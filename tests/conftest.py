@@ -1,0 +1,125 @@
+"""What several test files share: a tiny real bundle whose flow is known in closed form."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from engine.manifest import (
+    BundleFile,
+    Manifest,
+    SizeProfile,
+    WeightsOrigin,
+    sha256_of,
+    write_manifest,
+)
+
+DIVISOR = 64
+
+# flow = (image1, image2) @ WEIGHTS + BIAS, plus the mean of that over each 64x64 block. The rows
+# differ, so that swapped images, channels, axes and a wrong padding all show. Small multiples of
+# 1/64, so that even the sum over a block is exact in float32, in any order.
+WEIGHTS = np.array([[1, 2], [-3, 1], [2, 4], [-2, -1], [1, -2], [4, 3]], np.float32) / np.float32(
+    64
+)
+BIAS = np.array([0.5, -1.5], np.float32)
+
+
+def affine_flow(image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return in numpy what the tiny network computes, replicate padding included.
+
+    (H, W, 3) or (N, H, W, 3) uint8 twice -> (H, W, 2) or (N, H, W, 2) pixels.
+    """
+    if image1.ndim == 4:
+        return np.stack([affine_flow(*pair) for pair in zip(image1, image2, strict=True)])
+    height, width = image1.shape[:2]
+    both = np.concatenate([image1, image2], axis=-1).astype(np.float64)
+    both = np.pad(both, [(0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0)], mode="edge")
+    flow = both @ WEIGHTS.astype(np.float64) + BIAS
+    rows, columns = flow.shape[0] // DIVISOR, flow.shape[1] // DIVISOR
+    blocks = flow.reshape(rows, DIVISOR, columns, DIVISOR, 2).mean(axis=(1, 3))
+    flow += blocks.repeat(DIVISOR, axis=0).repeat(DIVISOR, axis=1)
+    return flow[:height, :width]
+
+
+def tiny_model() -> onnx.ModelProto:
+    """Return ``affine_flow`` as a graph; like a network, it fails on sizes that need padding."""
+    nodes = [
+        helper.make_node("Cast", ["image1"], ["float1"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["image2"], ["float2"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["float1", "float2"], ["both"], axis=3),
+        helper.make_node("Transpose", ["both"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "weights", "bias"], ["pixels"]),
+        helper.make_node(
+            "AveragePool", ["pixels"], ["means"], kernel_shape=[64, 64], strides=[64, 64]
+        ),
+        helper.make_node(
+            "Resize",
+            ["means", "", "scales"],
+            ["blocks"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        helper.make_node("Add", ["pixels", "blocks"], ["sum"]),
+        helper.make_node("Transpose", ["sum"], ["flow"], perm=[0, 2, 3, 1]),
+    ]
+    images = [
+        helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", "H", "W", 3])
+        for name in ("image1", "image2")
+    ]
+    flow = helper.make_tensor_value_info("flow", TensorProto.FLOAT, ["N", "H", "W", 2])
+    constants = [
+        numpy_helper.from_array(WEIGHTS.T.reshape(2, 6, 1, 1).copy(), "weights"),
+        numpy_helper.from_array(BIAS, "bias"),
+        numpy_helper.from_array(np.array([1, 1, 64, 64], np.float32), "scales"),
+    ]
+    graph = helper.make_graph(nodes, "tiny", images, [flow], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def manifest_for(bundle: Path) -> Manifest:
+    """Return a manifest that fits the model files in ``bundle``."""
+    files = {
+        path.name: BundleFile(
+            path.stat().st_size, sha256_of(path), f"onnx {onnx.__version__}", None
+        )
+        for path in sorted(bundle.glob("model.*"))
+    }
+    return Manifest(
+        network="tiny",
+        precision="fp32",
+        layout="NHWC",
+        divisor=DIVISOR,
+        profile=SizeProfile((1, 64, 64), (1, 128, 192), (4, 256, 320)),
+        files=files,
+        parity=(),
+        weights=WeightsOrigin("0" * 64, "closed form", "MIT", {}),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a real ONNX model that computes ``affine_flow``. Copy it before changing it."""
+    bundle = tmp_path_factory.mktemp("tiny-fp32")
+    onnx.save(tiny_model(), bundle / "model.onnx")
+    write_manifest(bundle, manifest_for(bundle))
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_flow() -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float64]]:
+    """The flow that ``tiny_bundle`` must give for two uint8 RGB images, from numpy."""
+    return affine_flow
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(0)

@@ -1,0 +1,133 @@
+"""Building a plan with ``tensorrt``, on doubles of the real classes; run by test_tensorrt.py."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from real_bindings import double
+from tensorrt_double import PROFILE
+
+from engine.backends import tensorrt
+from engine.errors import BackendError
+from export.engine_from_onnx import BuiltPlan, PlanBuildError, build_plan
+
+
+class Builds:
+    """Builder, network, parser and config doubles that remember what they were told."""
+
+    def __init__(self, trt: ModuleType) -> None:
+        self.trt = trt
+        self.plan: bytes | None = b"a plan"
+        self.faults: list[Any] = []
+        self.inputs = ["image1", "image2"]
+        self.cleared: list[Any] = []
+        self.shapes: dict[str, tuple[Any, Any, Any]] = {}
+        self.profiles: list[Any] = []
+
+    def builder(self, logger: Any) -> Any:
+        assert isinstance(logger, self.trt.ILogger)
+        return double(
+            self.trt.Builder,
+            create_network=self._network,
+            create_builder_config=lambda: double(
+                self.trt.IBuilderConfig,
+                clear_flag=self.cleared.append,
+                add_optimization_profile=lambda profile: self.profiles.append(profile) or 0,
+            ),
+            create_optimization_profile=lambda: double(
+                self.trt.IOptimizationProfile, set_shape=self._set_shape
+            ),
+            build_serialized_network=lambda network, config: self.plan,
+        )
+
+    def _network(self, flags: int = 0) -> Any:
+        assert flags == 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        return double(
+            self.trt.INetworkDefinition,
+            num_inputs=len(self.inputs),
+            get_input=lambda index: SimpleNamespace(name=self.inputs[index]),
+        )
+
+    def _set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+        self.shapes[input] = (min, opt, max)
+
+    def parser(self, network: Any, logger: Any) -> Any:
+        return double(
+            self.trt.OnnxParser,
+            parse_from_file=lambda model: not self.faults,
+            num_errors=len(self.faults),
+            get_error=lambda index: self.faults[index],
+        )
+
+
+@pytest.fixture
+def builds(bindings, cu, monkeypatch) -> Builds:
+    made = Builds(bindings)
+    monkeypatch.setattr(bindings, "Builder", made.builder)
+    monkeypatch.setattr(bindings, "OnnxParser", made.parser)
+    return made
+
+
+def build(folder, *, precision: str = "fp16") -> BuiltPlan:
+    return build_plan(folder / "model.onnx", folder / "model.plan", PROFILE, precision=precision)
+
+
+def test_plan_is_for_the_gpu_that_is_here(builds, bindings, tmp_path):
+    built = build(tmp_path)
+    assert (built.file, built.bytes, built.compute_capability) == ("model.plan", 6, "8.9")
+    assert built.tool == f"tensorrt {bindings.__version__}"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.plan"]
+    assert (tmp_path / "model.plan").read_bytes() == b"a plan"
+    shapes = ((1, 64, 64, 3), (1, 64, 128, 3), (4, 128, 256, 3))
+    assert builds.shapes == {"image1": shapes, "image2": shapes}
+    assert len(builds.profiles) == 1
+
+
+def test_tf32_is_off_in_fp32_graphs_only(builds, bindings, tmp_path):
+    build(tmp_path, precision="fp16")
+    assert builds.cleared == []
+    build(tmp_path, precision="fp32")
+    assert builds.cleared == [bindings.BuilderFlag.TF32]
+
+
+def test_parser_errors_are_listed(builds, bindings, tmp_path):
+    for node, text in (("Conv", "weights are missing"), ("", "and one more")):
+        builds.faults.append(
+            double(
+                bindings.ParserError,
+                node_operator=lambda node=node: node,
+                node_name=lambda: "conv1",
+                desc=lambda text=text: text,
+            )
+        )
+    with pytest.raises(PlanBuildError, match=r"(?s)model.onnx:\n  Conv 'conv1': weights are missing"
+                       r"\n  and one more$"):  # fmt: skip
+        build(tmp_path)
+
+
+def test_other_inputs(builds, tmp_path):
+    builds.inputs = ["input.1"]
+    with pytest.raises(PlanBuildError, match=r"has the inputs input\.1; expected image1, image2\."):
+        build(tmp_path)
+
+
+def test_failed_build_keeps_the_old_plan(builds, bindings, tmp_path, monkeypatch):
+    (tmp_path / "model.plan").write_bytes(b"old")
+    builds.plan = None
+    with pytest.raises(PlanBuildError, match=r"cannot build a plan from .*TensorRT gave no reason"):
+        build(tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_real_builder_that_does_not_start(bindings, cu, tmp_path):
+    # Over stub libraries the real factory returns a null pointer, as it does without a driver.
+    with pytest.raises(BackendError, match=r"tensorrt 11\..* does not start: "):
+        build(tmp_path)
+
+
+def test_no_gpu(bindings, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(BackendError, match="need PyCUDA"):
+        build(tmp_path)
+    assert tensorrt.load_tensorrt().name == "tensorrt"

@@ -1,0 +1,69 @@
+"""Fixtures of the contract's cases: real bindings, a fake PyCUDA, and a backend on both."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from fake_pycuda import FakeDriver, FakeLibcuda
+from real_bindings import double, import_bindings
+from tensorrt_double import (
+    PACKAGE,
+    PLAN,
+    PROFILE,
+    RECORDS_GRAPHS,
+    Contexts,
+    install_driver,
+    install_runtime,
+    open_backend,
+)
+
+from engine.backends import cuda
+
+
+@pytest.fixture(scope="session")
+def bindings(tmp_path_factory) -> ModuleType:
+    return import_bindings(PACKAGE, tmp_path_factory.mktemp("stubs"))
+
+
+@pytest.fixture
+def cu(monkeypatch) -> FakeDriver:
+    return install_driver(monkeypatch, FakeDriver(("NVIDIA L4", (8, 9)), ("NVIDIA A2", (8, 6))))
+
+
+@pytest.fixture
+def libcuda(cu, monkeypatch) -> FakeLibcuda:
+    fake = FakeLibcuda(cu)
+    monkeypatch.setattr(cuda, "_libcuda", lambda: fake)
+    return fake
+
+
+@pytest.fixture
+def contexts(bindings, cu, libcuda, monkeypatch) -> Contexts:
+    made = Contexts(bindings, cu)
+    config = {"create_runtime_config": lambda: double(bindings.IRuntimeConfig)}
+    engine = double(
+        bindings.ICudaEngine,
+        num_io_tensors=3,
+        get_tensor_name=lambda index: ("flow", "image1", "image2")[index],
+        get_tensor_profile_shape=lambda name, profile_index: [
+            bindings.Dims((*size, 3)) for size in (PROFILE.min, PROFILE.opt, PROFILE.max)
+        ],
+        create_execution_context=made.create,
+        **({} if RECORDS_GRAPHS else config),
+    )
+    install_runtime(monkeypatch, bindings, lambda serialized_engine: engine)
+    return made
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    (tmp_path / PLAN).write_bytes(b"plan")
+    return tmp_path
+
+
+@pytest.fixture
+def backend(bundle, contexts, cu):
+    opened = open_backend(bundle)
+    yield opened
+    opened.close()
+    assert (cu.leaked, cu.blocks, cu.stack) == ([], {}, [])

@@ -1,0 +1,131 @@
+"""The TensorRT backend opens, or says why not; run by test_tensorrt.py, not collected.
+
+``TENSORRT_PACKAGE`` says whose bindings: ``tensorrt`` or ``tensorrt_rtx``.
+"""
+
+import sys
+
+import pytest
+from fake_pycuda import FakeDriver
+from real_bindings import double, overloads
+from tensorrt_double import (
+    PACKAGE,
+    PLAN,
+    install_driver,
+    install_runtime,
+    manifest_with,
+    open_backend,
+)
+
+from engine.backends import tensorrt
+from engine.errors import BackendError, BackendNotInstalledError, PlanMismatchError
+
+
+def test_a_plan_for_another_version_or_gpu(bundle, contexts, bindings, monkeypatch):
+    def deserialize(serialized_engine):
+        assert serialized_engine == b"plan"
+        error = bindings.ILogger.Severity.ERROR
+        tensorrt.message_log(bindings).log(error, "Version tag does not match")
+
+    install_runtime(monkeypatch, bindings, deserialize)
+    built = {
+        "tensorrt": r"built by tensorrt 11.0.0.1 for compute capability 9\.0 ",
+        "tensorrt_rtx": r"built by tensorrt_rtx 1.5.0.1 for compute capability any \(portable\) ",
+    }[PACKAGE]
+    with pytest.raises(
+        PlanMismatchError,
+        match=f"{PLAN} was {built}and does not open with {PACKAGE} {bindings.__version__} on cuda:0"
+        r" \(NVIDIA L4, compute capability 8\.9\): Version tag does not match\. Rebuild it here: "
+        "python -m export.build_engine --network flownets_slim --precision fp16 --targets tensorrt",
+    ):
+        open_backend(bundle)
+
+
+def test_a_plan_of_another_graph(bundle, contexts, bindings, monkeypatch):
+    engine = double(bindings.ICudaEngine, num_io_tensors=1, get_tensor_name=lambda index: "input.1")
+    install_runtime(monkeypatch, bindings, lambda serialized_engine: engine)
+    with pytest.raises(
+        BackendError, match=r"has the tensors \['input.1'\]; expected \['flow', 'im"
+    ):
+        open_backend(bundle)
+
+
+def test_a_real_runtime_that_does_not_start_or_read_the_plan(bundle, cu, bindings):
+    # The real class: over stub libraries its factory fails as it does without a driver.
+    error, text = {
+        "tensorrt": (BackendError, "does not start on cuda:0"),
+        "tensorrt_rtx": (PlanMismatchError, "does not open with .* 8.9.: .*erializ"),
+    }[PACKAGE]
+    (bundle / PLAN).write_bytes(b"not a plan" * 100)
+    with pytest.raises(error, match=text):
+        open_backend(bundle)
+
+
+def test_a_bundle_without_a_plan(tmp_path, cu):
+    manifest = manifest_with("model.onnx")
+    with pytest.raises(BackendError, match=r"has no TensorRT plan; expected model.plan or model.rtx"
+                       r"\. Build one: python -m export.build_engine"):  # fmt: skip
+        tensorrt.TensorRTBackend(tmp_path, manifest, device=0, threads=None)
+
+
+def test_the_first_package_that_loads_and_has_a_plan(tmp_path, contexts, monkeypatch):
+    other = ({*tensorrt.PLAN_FILES} - {PACKAGE}).pop()
+    monkeypatch.setitem(sys.modules, other, None)
+    for name in tensorrt.PLAN_FILES.values():
+        (tmp_path / name).write_bytes(b"plan")
+    manifest = manifest_with("model.onnx", "model.plan", "model.rtx")
+    opened = tensorrt.TensorRTBackend(tmp_path, manifest, device=0, threads=2)
+    assert opened.runtime_version.split()[0] == PACKAGE
+    opened.close()
+
+
+def test_no_gpu(bundle, monkeypatch):
+    install_driver(monkeypatch, FakeDriver())
+    with pytest.raises(
+        BackendError, match=r"CUDA does not start .*no CUDA-capable device is detec"
+    ):
+        open_backend(bundle)
+
+
+def test_a_gpu_that_does_not_exist(bundle, cu):
+    with pytest.raises(BackendError, match="GPU 2 does not exist; expected 0 to 1 here"):
+        open_backend(bundle, device=2)
+
+
+def test_pycuda_missing(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(BackendNotInstalledError, match=r"need PyCUDA .*pip install pycuda==2026.1"):
+        open_backend(bundle)
+
+
+def test_driver_missing(bundle, tmp_path, monkeypatch):
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda/__init__.py").touch()
+    (tmp_path / "pycuda/driver.py").write_text(
+        "raise ImportError('libcuda.so.1: cannot open shared object file')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BackendError, match=r"PyCUDA does not load .libcuda.so.1: .*NVIDIA driver"):
+        open_backend(bundle)
+
+
+def test_tensorrt_missing(bundle, cu, monkeypatch):
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
+    with pytest.raises(BackendNotInstalledError, match=rf"TensorRT is not installed \({PACKAGE}: .*"
+                       r"pip install 'flownet-engine\[tensorrt-rtx\]'"):  # fmt: skip
+        open_backend(bundle)
+
+
+def test_doubles_refuse_what_the_real_classes_lack(bindings):
+    context = double(bindings.IExecutionContext, set_input_shape=lambda name, shape: True)
+    assert context.set_input_shape("image1", (1, 64, 64, 3))
+    with pytest.raises(AttributeError):
+        context.set_binding_shape(0, (1, 64, 64, 3))
+    with pytest.raises(TypeError, match="set_input_shape does not take"):
+        context.set_input_shape("image1", dims=(1, 64, 64, 3))
+    with pytest.raises(AssertionError, match=r"IExecutionContext\.execute_v2 is called"):
+        context.execute_v2([])
+    with pytest.raises(AttributeError):
+        double(bindings.IExecutionContext, enqueue=lambda: None)
+    (signature,) = overloads(bindings.IExecutionContext.execute_async_v3)
+    assert str(signature) == "(stream_handle)"

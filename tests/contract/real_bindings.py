@@ -1,0 +1,104 @@
+"""The real Python bindings of both TensorRT packages, and doubles of their classes.
+
+To be used in a process of its own: the stub libraries would shadow an installed TensorRT.
+"""
+
+import ctypes
+import functools
+import importlib
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import create_autospec
+
+STUBS = Path(__file__).with_name("tensorrt_stubs.c")
+LIBRARIES = ("libnvinfer.so.11", "libnvinfer_plugin.so.11", "libnvonnxparser.so.11")
+
+
+def import_bindings(name: str, folder: Path) -> ModuleType:
+    """Import ``tensorrt`` (its bindings over stub libraries built in ``folder``) or the other.
+
+    Returns a copy of the module: what a test replaces in it stays in the copy.
+    """
+    if name == "tensorrt":
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        for library in LIBRARIES:
+            options = ["-shared", "-fPIC", f"-Wl,-soname,{library}", "-o", str(folder / library)]
+            subprocess.run([compiler, *options, str(STUBS)], check=True)
+            ctypes.CDLL(str(folder / library))
+        real = importlib.import_module("tensorrt_bindings")
+    else:
+        real = importlib.import_module(name)
+    copy = ModuleType(name)
+    copy.__dict__.update({key: value for key, value in vars(real).items() if key[:2] != "__"})
+    copy.__version__ = real.__version__
+    sys.modules[name] = copy
+    return copy
+
+
+def double(real_class: type, **members: Any) -> Any:
+    """An instance double: ``members`` work, anything else of the real class fails when called.
+
+    A member that the real class lacks, and arguments that none of its overloads takes, are refused.
+    """
+    instance = create_autospec(real_class, instance=True, spec_set=True)
+    for name, real in inspect.getmembers(real_class):
+        if name.startswith("_") or not callable(real):
+            continue
+        function = members.pop(name, None) or _unexpected(f"{real_class.__name__}.{name}")
+        getattr(instance, name).side_effect = _checked(real, function)
+    for name, value in members.items():
+        setattr(instance, name, value)
+    return instance
+
+
+def _unexpected(name: str) -> Callable[..., None]:
+    def call(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError(f"{name} is called; the double was not told what it returns")
+
+    return call
+
+
+def _checked(real: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not any(_binds(signature, args, kwargs) for signature in overloads(real)):
+            raise TypeError(f"{real.__name__} does not take {args} {kwargs}: {real.__doc__}")
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _binds(signature: inspect.Signature, args: Any, kwargs: Any) -> bool:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+@functools.cache
+def overloads(real: Any) -> list[inspect.Signature]:
+    """The signatures, ``self`` left out, that pybind11 wrote into a method's docstring."""
+    lines = re.findall(rf"^(?:\d+\. )?{real.__name__}\((self: .*)\) -> ", real.__doc__, re.M)
+    assert lines, f"{real.__name__} has no signature in its docstring: {real.__doc__}"
+    return [_signature(line) for line in lines]
+
+
+def _signature(line: str) -> inspect.Signature:
+    _, *arguments = re.split(r", (?=\w+: )", line)
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                argument.split(":")[0],
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=None if " = " in argument else inspect.Parameter.empty,
+            )
+            for argument in arguments
+        ]
+    )

@@ -1,0 +1,126 @@
+"""A TensorRT that computes a known flow, made of doubles of the real classes."""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from fake_pycuda import FakeDriver
+from real_bindings import double
+
+from engine.backends import tensorrt
+from engine.manifest import BundleFile, Manifest, SizeProfile, WeightsOrigin
+
+PACKAGE = os.environ.get("TENSORRT_PACKAGE", "tensorrt_rtx")
+PLAN = tensorrt.PLAN_FILES[PACKAGE]
+RECORDS_GRAPHS = PACKAGE == "tensorrt"
+PROFILE = SizeProfile(min=(1, 64, 64), opt=(1, 64, 128), max=(4, 128, 256))
+
+
+class Contexts:
+    """Execution-context doubles: the flow they compute is the sums of both images' channels."""
+
+    def __init__(self, trt: ModuleType, cu: FakeDriver) -> None:
+        self.trt, self.cu = trt, cu
+        self.made: list[Any] = []
+        self.configs: list[Any] = []
+        self.on_enqueue = lambda: None
+        self.refused: set[str] = set()
+
+    def create(self, *, runtime_config: Any = None) -> Any:
+        if "create_execution_context" in self.refused:
+            return None
+        self.configs.append(runtime_config)
+        shapes: dict[str, tuple[int, ...]] = {}
+        addresses: dict[str, int] = {}
+        self.made.append(
+            double(
+                self.trt.IExecutionContext,
+                set_input_shape=lambda name, shape: self._set_shape(shapes, name, shape),
+                set_tensor_address=lambda name, memory: bool(addresses.update({name: memory}) or 1),
+                execute_async_v3=lambda stream_handle: self._execute(
+                    dict(shapes), dict(addresses), stream_handle
+                ),
+            )
+        )
+        return self.made[-1]
+
+    def _set_shape(self, shapes: dict[str, Any], name: str, shape: tuple[int, ...]) -> bool:
+        if shape[1] > PROFILE.max[1]:
+            tensorrt.message_log(self.trt).log(
+                self.trt.ILogger.Severity.ERROR, "shape does not satisfy any profile"
+            )
+            return False
+        shapes[name] = shape
+        return True
+
+    def _execute(self, shapes: Any, addresses: Any, stream_handle: int) -> bool:
+        self.cu.current()
+        self.on_enqueue()
+        if "execute_async_v3" in self.refused:
+            return False
+        self.cu.streams[stream_handle].submit(lambda: self._compute(shapes, addresses))
+        return True
+
+    def _compute(self, shapes: Any, addresses: Any) -> None:
+        sums = []
+        for name in ("image1", "image2"):
+            image = self.cu.memory(addresses[name], int(np.prod(shapes[name])))
+            sums.append(image.reshape(shapes[name]).sum(-1, dtype=np.float32))
+        flow = np.stack(sums, -1)
+        self.cu.memory(addresses["flow"], flow.nbytes)[:] = flow.reshape(-1).view(np.uint8)
+
+
+def install_driver(monkeypatch, driver: FakeDriver) -> FakeDriver:
+    monkeypatch.setitem(sys.modules, "pycuda", ModuleType("pycuda"))
+    monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
+    return driver
+
+
+def install_runtime(monkeypatch, bindings: ModuleType, deserialize: Any) -> None:
+    def runtime(logger: Any) -> Any:
+        assert isinstance(logger, bindings.ILogger)
+        return double(bindings.Runtime, deserialize_cuda_engine=deserialize)
+
+    monkeypatch.setattr(bindings, "Runtime", runtime)
+
+
+def manifest_with(*files: str) -> Manifest:
+    tools = {"model.plan": "tensorrt 11.0.0.1", "model.rtx": "tensorrt_rtx 1.5.0.1"}
+    return Manifest(
+        network="flownets_slim",
+        precision="fp16",
+        layout="NHWC",
+        divisor=64,
+        profile=PROFILE,
+        files={
+            name: BundleFile(
+                4, "0" * 64, tools.get(name, "torch"), "9.0" if "plan" in name else None
+            )
+            for name in files
+        },
+        parity=(),
+        weights=WeightsOrigin("0" * 64, "", "MIT", {}),
+    )
+
+
+def open_backend(bundle: Path, *, device: int = 0) -> tensorrt.TensorRTBackend:
+    return tensorrt.TensorRTBackend(bundle, manifest_with(PLAN), device=device, threads=None)
+
+
+def pair(batch: int, height: int, width: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    shape = (2, batch, height, width, 3)
+    return tuple(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def expected_flow(images: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return np.stack([image.sum(-1, dtype=np.float32) for image in images], -1)
+
+
+def check_run(backend: Any, size: tuple[int, int, int], *, seed: int = 0) -> np.ndarray:
+    images = pair(*size, seed=seed)
+    flow = backend.run(*images)
+    np.testing.assert_array_equal(flow, expected_flow(images))
+    return flow

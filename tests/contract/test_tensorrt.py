@@ -1,0 +1,90 @@
+"""The TensorRT backend's calls held against the real bindings, without a GPU.
+
+The cases run in a process per package: the bindings of ``tensorrt`` need stub libraries, which are
+built here and must not shadow an installed TensorRT in other tests.
+"""
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.backends.cuda import GRAPH_FUNCTIONS
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+BINDINGS = {"tensorrt": "tensorrt_bindings", "tensorrt_rtx": "tensorrt_rtx"}
+
+
+# tensorrt_rtx builds for real, in tests/export/test_engine_from_onnx.py.
+@pytest.mark.parametrize(
+    ("package", "cases"),
+    [
+        ("tensorrt", ["opening_cases.py", "running_cases.py", "build_cases.py"]),
+        ("tensorrt_rtx", ["opening_cases.py", "running_cases.py"]),
+    ],
+)
+def test_contract(package, cases):
+    if importlib.util.find_spec(BINDINGS[package]) is None:
+        pytest.skip(f"{BINDINGS[package]} is not installed")
+    if package == "tensorrt" and not (shutil.which("cc") or shutil.which("gcc")):
+        pytest.skip("no C compiler for the stub libraries")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *cases]
+    environment = {
+        **os.environ,
+        "TENSORRT_PACKAGE": package,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]),
+    }
+    done = subprocess.run(
+        command, cwd=HERE, env=environment, text=True, capture_output=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("module", ["engine.backends.tensorrt", "engine.backends.cuda"])
+def test_imports_without_tensorrt_and_pycuda(module):
+    missing = "sys.modules.update(dict.fromkeys(('tensorrt', 'tensorrt_rtx', 'pycuda', 'torch')))"
+    command = [sys.executable, "-c", f"import sys; {missing}; import {module}"]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def test_graph_functions_are_the_drivers(tmp_path):
+    """A C compiler compares names, arguments and the capture mode with the toolkit's cuda.h."""
+    include = _cuda_include()
+    if include is None or not shutil.which("cc"):
+        pytest.skip("no cuda.h, or no C compiler")
+    c_types = {
+        ctypes.c_void_p: "void *",
+        ctypes.POINTER(ctypes.c_void_p): "void **",
+        ctypes.c_int: "int",
+        ctypes.c_ulonglong: "unsigned long long",
+        ctypes.POINTER(ctypes.c_char_p): "const char **",
+    }
+    lines = ["#include <cuda.h>", '_Static_assert(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL == 1, "");',
+             '_Static_assert(CU_STREAM_NON_BLOCKING == 1, "");']  # fmt: skip
+    for index, (name, argument_types) in enumerate(GRAPH_FUNCTIONS.items()):
+        arguments = ", ".join(f"({c_types[t]})0" for t in argument_types)
+        lines.append(f"int f{index}(void) {{ return {name.removesuffix('_v2')}({arguments}); }}")
+    source = tmp_path / "graphs.c"
+    source.write_text("\n".join(lines) + "\n")
+    # A pointer for a number, or too few arguments, is an error; a void ** for a CUgraph * is not.
+    flags = ["-Wall", "-Werror", "-Wno-incompatible-pointer-types", f"-I{include}"]
+    command = ["cc", *flags, "-c", source.name]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    # cuda.h maps names to versions (cuStreamBeginCapture to ..._v2): the object has the real ones.
+    symbols = source.with_suffix(".o").read_bytes()
+    for name in GRAPH_FUNCTIONS:
+        assert b"\0" + name.encode() + b"\0" in symbols, name
+
+
+def _cuda_include() -> Path | None:
+    nvcc = shutil.which("nvcc")
+    homes = [os.environ.get("CUDA_HOME"), "/usr/local/cuda", nvcc and Path(nvcc).parents[1]]
+    folders = (Path(home) / "include" for home in homes if home)
+    return next((folder for folder in folders if (folder / "cuda.h").is_file()), None)

@@ -1,0 +1,295 @@
+import os
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from engine.errors import FlowFileError, InputError
+from engine.flowio import read_flow, write_flow
+
+SUFFIXES = (".flo", ".png", ".pfm", ".npy", ".npz")
+LOSSLESS = (".flo", ".pfm", ".npy", ".npz")
+HEADER_2X1 = b"PIEH" + struct.pack("<ii", 2, 1)
+
+
+def flow_arrays(limit: float) -> st.SearchStrategy[np.ndarray]:
+    sides = st.integers(1, 6)
+    return st.tuples(sides, sides).flatmap(
+        lambda size: hnp.arrays(np.float32, (*size, 2), elements=st.floats(-limit, limit, width=32))
+    )
+
+
+def file_with(tmp_path: Path, name: str, data: bytes) -> Path:
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def sample(height: int = 3, width: int = 4) -> np.ndarray:
+    return np.random.default_rng(5).normal(0, 30, (height, width, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+@given(flow=flow_arrays(1e9))
+def test_lossless_formats_return_the_same_bits(tmp_path_factory, suffix, flow):
+    path = tmp_path_factory.mktemp("flow") / f"a{suffix}"
+    write_flow(path, flow)
+    read, valid = read_flow(path)
+    assert read.dtype == np.float32
+    assert read.tobytes() == flow.tobytes()
+    assert valid.shape == flow.shape[:2]
+    assert valid.all()
+
+
+@given(flow=flow_arrays(511.5))
+def test_kitti_png_is_within_half_a_level(tmp_path_factory, flow):
+    path = tmp_path_factory.mktemp("flow") / "a.png"
+    write_flow(path, flow)
+    read, valid = read_flow(path)
+    assert np.abs(read.astype(np.float64) - flow).max() <= 1 / 128 + 1e-9
+    assert valid.all()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_unknown_pixels_come_back_as_invalid_and_nan(tmp_path, suffix):
+    flow = sample()
+    flow[0, 1] = np.nan
+    flow[1, 2, 1] = 1e10
+    flow[2, 3, 0] = -np.inf
+    expected = np.ones((3, 4), bool)
+    expected[[0, 1, 2], [1, 2, 3]] = False
+    write_flow(tmp_path / f"a{suffix}", flow)
+    read, valid = read_flow(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(valid, expected)
+    assert np.isnan(read[~valid]).all()
+    np.testing.assert_allclose(read[valid], flow[valid], atol=1 / 128)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_mask_decides_which_pixels_are_written(tmp_path, suffix):
+    flow = sample()
+    mask = np.eye(3, 4, dtype=bool)
+    flow[~mask] = 7e8  # would not even fit a KITTI png
+    write_flow(tmp_path / f"a{suffix}", flow, mask)
+    read, valid = read_flow(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(valid, mask)
+    assert np.isnan(read[~mask]).all()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_flow_without_any_known_pixel_survives(tmp_path, suffix):
+    write_flow(tmp_path / f"a{suffix}", np.full((2, 3, 2), np.nan, np.float32))
+    flow, valid = read_flow(tmp_path / f"a{suffix}")
+    assert flow.shape == (2, 3, 2)
+    assert not valid.any()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_any_memory_layout_in_and_a_writable_c_array_out(tmp_path, suffix):
+    flow = sample()
+    write_flow(tmp_path / f"a{suffix}", np.asfortranarray(flow.astype(np.float64)))
+    write_flow(tmp_path / f"b{suffix}", np.flip(flow, 0)[::-1])
+    first, _ = read_flow(tmp_path / f"a{suffix}")
+    second, _ = read_flow(str(tmp_path / f"b{suffix}"))
+    np.testing.assert_array_equal(first, second)
+    assert first.flags.c_contiguous
+    assert first.flags.writeable
+    np.testing.assert_allclose(first, flow, atol=1 / 128)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_truncation_and_trailing_bytes_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_flow(path, sample(2, 2))
+    data = path.read_bytes()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(FlowFileError, match=f"a{suffix}: "):
+            read_flow(path)
+    if suffix != ".npz":  # a zip may carry a comment
+        path.write_bytes(data + b"\0")
+        with pytest.raises(FlowFileError, match="trailing bytes"):
+            read_flow(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(data=st.data())
+def test_damage_is_refused_or_harmless(tmp_path_factory, suffix, data):
+    path = tmp_path_factory.mktemp("flow") / f"a{suffix}"
+    write_flow(path, sample(2, 2))
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        flow, valid = read_flow(path)
+    except FlowFileError:
+        return
+    assert flow.shape == (*valid.shape, 2)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(content=st.binary(max_size=80))
+def test_noise_is_refused(tmp_path_factory, suffix, content):
+    path = file_with(tmp_path_factory.mktemp("flow"), f"a{suffix}", content)
+    with pytest.raises(FlowFileError):
+        read_flow(path)
+
+
+def test_an_unknown_suffix_names_the_formats_and_the_nearest(tmp_path):
+    with pytest.raises(FlowFileError, match=r"unknown flow format '\.flow'.*\.pfm.*mean '\.flo'"):
+        read_flow(tmp_path / "a.flow")
+    with pytest.raises(FlowFileError, match=r"unknown flow format ''"):
+        write_flow(tmp_path / "a", sample())
+
+
+def test_the_suffix_may_be_in_capitals(tmp_path):
+    write_flow(tmp_path / "A.FLO", sample())
+    assert read_flow(tmp_path / "A.FLO")[1].all()
+
+
+def test_a_missing_file_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a\.flo"):
+        read_flow(tmp_path / "a.flo")
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        np.zeros((2, 4, 5), np.float32),
+        np.zeros((1, 4, 5, 2), np.float32),
+        np.zeros((4, 5), np.float32),
+        np.zeros((0, 5, 2), np.float32),
+        np.zeros((4, 5, 2), np.int32),
+        np.zeros((4, 5, 2), np.complex64),
+    ],
+)
+def test_only_one_float_flow_with_the_channels_last_is_written(tmp_path, flow):
+    with pytest.raises(InputError, match=r"expected floats \(H, W, 2\)"):
+        write_flow(tmp_path / "a.flo", flow)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("valid", [np.ones((3, 5), bool), np.ones((3, 4), np.uint8)])
+def test_a_mask_of_another_shape_or_type_is_refused(tmp_path, valid):
+    with pytest.raises(InputError, match=r"valid is .* expected bool \(3, 4\)"):
+        write_flow(tmp_path / "a.flo", sample(), valid)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2e9, 1e300])
+def test_a_valid_pixel_needs_a_finite_flow(tmp_path, value):
+    flow = sample().astype(np.float64)
+    flow[1, 1, 0] = value
+    with pytest.raises(InputError, match="at 1 valid pixels"):
+        write_flow(tmp_path / "a.flo", flow, np.ones((3, 4), bool))
+
+
+def test_half_precision_infinity_is_unknown(tmp_path):
+    flow = sample().astype(np.float16)
+    flow[0, 0, 0] = np.inf
+    write_flow(tmp_path / "a.flo", flow)
+    assert np.count_nonzero(~read_flow(tmp_path / "a.flo")[1]) == 1
+
+
+@pytest.mark.parametrize("value", [-512.01, 512.0])
+def test_kitti_range_is_refused_not_clipped(tmp_path, value):
+    flow = sample()
+    flow[0, 0, 0] = value
+    with pytest.raises(InputError, match=r"a KITTI png holds -512 to 511\.98 px"):
+        write_flow(tmp_path / "a.png", flow)
+
+
+def test_a_failed_rename_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "a.flo"
+    write_flow(path, sample())
+    before = path.read_bytes()
+
+    def refuse(source, target):
+        assert Path(source).parent == tmp_path
+        raise PermissionError("refused")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError):
+        write_flow(path, sample(5, 5))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_flo_bytes_by_hand(tmp_path):
+    path = file_with(tmp_path, "a.flo", HEADER_2X1 + struct.pack("<4f", 1.5, -2, 3e9, 4))
+    flow, valid = read_flow(path)
+    np.testing.assert_array_equal(flow, [[[1.5, -2], [np.nan, np.nan]]])
+    np.testing.assert_array_equal(valid, [[True, False]])
+    write_flow(path, flow)
+    assert path.read_bytes() == HEADER_2X1 + struct.pack("<4f", 1.5, -2, 1e10, 1e10)
+
+
+def test_flo_agrees_with_opencv(tmp_path):
+    write_flow(tmp_path / "a.flo", sample())
+    np.testing.assert_array_equal(cv2.readOpticalFlow(str(tmp_path / "a.flo")), sample())
+    cv2.writeOpticalFlow(str(tmp_path / "b.flo"), sample())
+    np.testing.assert_array_equal(read_flow(tmp_path / "b.flo")[0], sample())
+
+
+def test_flo_with_another_magic_number_is_refused(tmp_path):
+    path = file_with(tmp_path, "a.flo", b"HEIP" + HEADER_2X1[4:] + bytes(16))
+    with pytest.raises(FlowFileError, match=r"starts with b'HEIP', expected b'PIEH'"):
+        read_flow(path)
+
+
+@pytest.mark.parametrize("size", [(0, 1), (1, 0), (-1, -2), (-(2**31), 1)])
+def test_flo_sizes_are_positive(tmp_path, size):
+    path = file_with(tmp_path, "a.flo", b"PIEH" + struct.pack("<ii", *size) + bytes(16))
+    with pytest.raises(FlowFileError, match="expected positive sizes"):
+        read_flow(path)
+
+
+def test_flo_with_an_absurd_size_is_refused_by_its_length(tmp_path):
+    side = 2**31 - 1
+    path = file_with(tmp_path, "a.flo", b"PIEH" + struct.pack("<ii", side, side) + bytes(16))
+    with pytest.raises(FlowFileError, match=f"holds 16 bytes of data, expected {8 * side**2}"):
+        read_flow(path)
+
+
+@pytest.mark.parametrize(("scale", "order"), [("-1.0", "<"), ("1", ">")])
+def test_pfm_bytes_by_hand(tmp_path, scale, order):
+    lower, upper = (1.0, 2.0, 0.0), (3.0, 4.0, 0.0)
+    content = f"PF\n1 2\n{scale}\n".encode() + struct.pack(f"{order}6f", *lower, *upper)
+    flow, valid = read_flow(file_with(tmp_path, "a.pfm", content))
+    np.testing.assert_array_equal(flow, [[[3, 4]], [[1, 2]]])
+    assert valid.all()
+
+
+def test_pfm_agrees_with_opencv(tmp_path):
+    write_flow(tmp_path / "a.pfm", sample())
+    seen = cv2.imread(str(tmp_path / "a.pfm"), cv2.IMREAD_UNCHANGED)  # BGR: the file's third first
+    np.testing.assert_array_equal(seen, np.dstack([np.zeros((3, 4)), sample()[..., ::-1]]))
+
+
+def test_pfm_data_may_begin_with_a_blank(tmp_path):
+    content = b"PF\n1 1\n-1\n" + b"\n\n\n\x20" + struct.pack("<2f", 2, 0)
+    flow, _ = read_flow(file_with(tmp_path, "a.pfm", content))
+    assert flow[0, 0].tolist() == [np.frombuffer(b"\n\n\n\x20", "<f4")[0], 2]
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        (b"P6\n1 1\n-1\n", "expected 'PF'"),
+        (b"Pf\n1 1\n-1\n", "has 1 channel"),
+        (b"PF\n-1 1\n-1\n", "expected 'PF', width, height and scale"),
+        (b"PF\n0 1\n-1\n", "expected positive sizes"),
+        (b"PF\n1 1\n0.0\n", "a scale but 0"),
+        (b"PF\n1 1\nnan\n", "expected 'PF'"),
+        (b"PF\n999999999 999999999\n-1\n", "holds 12 bytes of data, expected 1199999997"),
+        (b"PF\n" + b"9" * 5000 + b" 1\n-1\n", "expected 'PF'"),
+    ],
+)
+def test_pfm_headers_that_are_refused(tmp_path, header, text):
+    with pytest.raises(FlowFileError, match=text):
+        read_flow(file_with(tmp_path, "a.pfm", header + bytes(12)))

@@ -1,0 +1,113 @@
+"""The .npy and .npz files of read_flow and write_flow."""
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import FlowFileError
+from engine.flowio import read_flow, write_flow
+
+
+def file_with(tmp_path: Path, name: str, data: bytes) -> Path:
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def sample() -> np.ndarray:
+    return np.random.default_rng(5).normal(0, 30, (3, 4, 2)).astype(np.float32)
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def npz(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return stream.getvalue()
+
+
+def test_numpy_itself_reads_what_is_written(tmp_path):
+    mask = np.eye(3, 4, dtype=bool)
+    write_flow(tmp_path / "a.npy", sample())
+    write_flow(tmp_path / "a.npz", sample(), mask)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), sample())
+    with np.load(tmp_path / "a.npz") as archive:
+        np.testing.assert_array_equal(archive["valid"], mask)
+        np.testing.assert_array_equal(archive["flow"][mask], sample()[mask])
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
+def test_npy_of_any_float_and_order(tmp_path, dtype):
+    array = np.asfortranarray(np.arange(24).reshape(3, 4, 2).astype(dtype))
+    flow, _ = read_flow(file_with(tmp_path, "a.npy", npy(array)))
+    assert flow.dtype == np.float32
+    np.testing.assert_array_equal(flow, array)
+
+
+def test_npz_without_a_mask(tmp_path):
+    flow, valid = read_flow(file_with(tmp_path, "a.npz", npz(flow=npy(sample()))))
+    np.testing.assert_array_equal(flow, sample())
+    assert valid.all()
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.zeros((2, 3, 4), np.float32), r"holds float32 \(2, 3, 4\), expected float"),
+        (np.zeros((4, 3, 2), np.int16), r"holds int16"),
+        (np.zeros((4, 3, 2), bool), r"holds bool"),
+        (np.zeros((0, 3, 2), np.float32), r"holds float32 \(0, 3, 2\)"),
+        (np.array(1.0), r"holds float64 \(\)"),
+    ],
+)
+def test_npy_of_something_else_is_refused(tmp_path, array, text):
+    with pytest.raises(FlowFileError, match=text):
+        read_flow(file_with(tmp_path, "a.npy", npy(array)))
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("sprung",)
+
+
+def test_npy_never_unpickles(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for content in (npy(np.array([Trap()], object)), pickle.dumps(Trap())):
+        with pytest.raises(FlowFileError):
+            read_flow(file_with(tmp_path, "a.npy", content))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_npy_with_an_absurd_size_is_refused_by_its_length(tmp_path):
+    for shape in ((10**9, 10**9, 2), (10**30, 1, 2)):
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        )
+        with pytest.raises(FlowFileError, match=r"holds 8 bytes of data.*truncated"):
+            read_flow(file_with(tmp_path, "a.npy", stream.getvalue() + bytes(8)))
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ({"uv": npy(sample())}, r"holds \['uv\.npy'\], expected 'flow'"),
+        ({"flow": npy(sample()), "valid": npy(np.ones((2, 2), bool))}, r"has valid bool \(2, 2\)"),
+        ({"flow": npy(sample()), "valid": npy(np.ones((3, 4)))}, "has valid float64"),
+        ({"flow": b"?"}, "no readable numpy header"),
+    ],
+)
+def test_npz_members_that_are_refused(tmp_path, members, text):
+    with pytest.raises(FlowFileError, match=text):
+        read_flow(file_with(tmp_path, "a.npz", npz(**members)))

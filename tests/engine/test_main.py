@@ -1,0 +1,141 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import engine
+from engine.__main__ import main
+from engine.flowio import read_flow
+from engine.images import read_image, write_image
+
+ROOT = Path(engine.__file__).parents[1]
+
+
+@pytest.fixture
+def pictures(tmp_path, rng):
+    """Two small pictures on disk: their paths and their pixels."""
+    images = rng.integers(0, 256, (2, 50, 70, 3), dtype=np.uint8)
+    paths = [str(tmp_path / name) for name in ("first.png", "second.png")]
+    for path, image in zip(paths, images, strict=True):
+        write_image(path, image)
+    return paths, images
+
+
+def infer(paths, bundle, *arguments):
+    command = ["infer", *paths, "--bundle", str(bundle), "--backend", "onnxruntime"]
+    return main([*command, "--threads", "1", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("name", ["flow.flo", "flow.png", "flow.npy"])
+def test_infer_writes_the_flow(pictures, tiny_bundle, tiny_flow, tmp_path, capsys, name):
+    paths, images = pictures
+    assert infer(paths, tiny_bundle, "-o", tmp_path / name) == 0
+    expected = tiny_flow(*images)
+    flow, valid = read_flow(tmp_path / name)
+    assert valid.all()
+    np.testing.assert_allclose(flow, expected, atol=1 / 64)
+    summary, written = capsys.readouterr().out.splitlines()
+    mean = np.linalg.norm(expected, axis=-1).mean()
+    assert summary.startswith(f"50x70, mean {mean:.2f} px, largest ")
+    assert summary.endswith("tiny fp32, onnxruntime on cpu")
+    assert written == f"wrote {tmp_path / name}"
+
+
+def test_infer_draws_the_flow(pictures, tiny_bundle, tmp_path):
+    picture = tmp_path / "picture.png"
+    assert infer(pictures[0], tiny_bundle, "--picture", picture) == 0
+    assert read_image(picture).shape == (50, 70, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first": "missing.png"}, "missing.png does not exist; expected a picture"),
+        ({"bundle": "nowhere"}, "nowhere is not a bundle: it is not a folder"),
+        ({"backend": "onnx"}, "unknown backend 'onnx'; expected one of"),
+        ({"output": "flow.xyz"}, "unknown flow format '.xyz'"),
+        ({"output": "no/such/folder/flow.flo"}, "No such file or directory"),
+        ({"threads": "0"}, "threads is 0; expected a number from 1 up"),
+    ],
+)
+def test_errors_are_one_line(pictures, tiny_bundle, tmp_path, capsys, change, message):
+    choice = {
+        "first": pictures[0][0],
+        "bundle": str(tiny_bundle),
+        "backend": "onnxruntime",
+        "output": "flow.flo",
+        "threads": "1",
+    } | change
+    command = ["infer", choice["first"], pictures[0][1], "-o", str(tmp_path / choice["output"])]
+    options = [f"--{name}={choice[name]}" for name in ("bundle", "backend", "threads")]
+    code = main([*command, *options])
+    assert code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("flow: ")
+    assert message in line
+    assert not (tmp_path / choice["output"]).exists()
+
+
+def test_sizes_must_agree(pictures, tiny_bundle, tmp_path, capsys):
+    write_image(pictures[0][1], np.zeros((50, 71, 3), np.uint8))
+    assert infer(pictures[0], tiny_bundle, "-o", tmp_path / "flow.flo") == 1
+    assert "image1 has shape (50, 70, 3) and image2 (50, 71, 3)" in capsys.readouterr().err
+
+
+def test_nothing_to_write(pictures, tiny_bundle, capsys):
+    assert infer(pictures[0], tiny_bundle) == 1
+    assert "expected -o FILE, --picture FILE or both" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["inferr"], ["infer", "a.png"], ["doctor", "--x"]])
+def test_usage_errors(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: flow" in capsys.readouterr().err
+
+
+def test_doctor(tiny_bundle, capsys):
+    assert main(["doctor", "--bundle", str(tiny_bundle), "--threads", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"engine    {engine.__version__}"
+    assert any(line.startswith("packages  numpy ") and "onnxruntime" in line for line in lines)
+    assert any(line.startswith("cpu ") and "threads for this process" in line for line in lines)
+    assert any(line.startswith("gpu ") for line in lines)
+    assert any(line.startswith("bundle    tiny fp32 (model.onnx ") for line in lines)
+    (tensorrt,) = (line for line in lines if line.startswith("  tensorrt "))
+    assert " no   " in tensorrt
+    (cpu,) = (line for line in lines if line.startswith("  onnxruntime "))
+    assert cpu.split()[1:] == ["yes", *cpu.split()[2:3], "on", "cpu"]
+    assert lines[-1].startswith("auto      ")
+
+
+def test_doctor_without_a_bundle(tmp_path, capsys):
+    assert main(["doctor", "--bundle", str(tmp_path)]) == 1
+    output = capsys.readouterr().out
+    assert f"bundle    {tmp_path} is not a bundle" in output
+    assert "backends  not tried: they need a bundle" in output
+
+
+def test_doctor_when_nothing_opens(monkeypatch, tiny_bundle, capsys):
+    for module in ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert main(["doctor", "--bundle", str(tiny_bundle)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "auto      nothing runs here"
+
+
+def test_module_runs(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "engine", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert run("--version").stdout.strip() == engine.__version__
+    failed = run("infer", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-o", "flow.flo")
+    assert failed.returncode == 1
+    assert (
+        failed.stderr
+        == f"flow: {tmp_path}/a.png does not exist; expected a picture, e.g. a "
+        + (".png or .jpg.\n")
+    )

@@ -1,0 +1,240 @@
+import copy
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import BundleError
+from engine.manifest import (
+    BundleFile,
+    Manifest,
+    Parity,
+    SizeProfile,
+    WeightsOrigin,
+    read_manifest,
+    sha256_of,
+    verify_files,
+    write_manifest,
+)
+
+MANIFEST = Manifest(
+    network="flownets_slim",
+    precision="fp16",
+    layout="NHWC",
+    divisor=64,
+    profile=SizeProfile((1, 64, 64), (1, 384, 512), (4, 1088, 1920)),
+    files={
+        "model.onnx": BundleFile(3, "a" * 64, "torch 2.13.0", None),
+        "model.plan": BundleFile(5, "b" * 64, "tensorrt 11.4.0", "9.0"),
+    },
+    parity=(
+        Parity("onnxruntime", "ok", None, 1e-4, 2e-3, 0.0, "chairs"),
+        Parity("tensorrt", "not run", "no GPU", None, None, None, "chairs"),
+    ),
+    weights=WeightsOrigin("c" * 64, "trained here", "MIT", {"chairs": 2.5}),
+)
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> dict[str, Any]:
+    """The JSON of a valid manifest, to be damaged."""
+    write_manifest(tmp_path, MANIFEST)
+    return json.loads((tmp_path / "manifest.json").read_text())
+
+
+def read_changed(bundle: Path, content: Any) -> Manifest:
+    (bundle / "manifest.json").write_text(json.dumps(content))
+    return read_manifest(bundle)
+
+
+def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    *parents, last = path.split("/")
+    result = copy.deepcopy(content)
+    place: Any = result
+    for key in parents:
+        place = place[int(key) if isinstance(place, list) else key]
+    place[int(last) if isinstance(place, list) else last] = value
+    return result
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_manifest(tmp_path, MANIFEST)
+    assert read_manifest(tmp_path) == MANIFEST
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_layout_on_disk(content):
+    assert content["schema"] == 1
+    assert content["profile"]["max"] == [4, 1088, 1920]
+    assert content["files"]["model.plan"]["compute_capability"] == "9.0"
+    assert content["parity"][1]["reason"] == "no GPU"
+
+
+def test_nothing_is_written_when_it_makes_no_sense(tmp_path):
+    with pytest.raises(BundleError, match=r"files is empty; expected .* Nothing was written\."):
+        write_manifest(tmp_path, replace(MANIFEST, files={}))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("schema", 2, r"schema is 2; this version reads schema 1"),
+        ("schema", "1", r"schema is '1'; this version reads schema 1"),
+        ("schema", True, r"schema is True; expected a whole number"),
+        ("network", 5, r"network is 5; expected a text"),
+        ("precision", "fp-16", r"precision is 'fp-16'; expected one of .* Did you mean 'fp16'\?"),
+        ("precision", ["fp16"], r"precision is \['fp16'\]; expected one of"),
+        ("layout", "NCHW", r"layout is 'NCHW'; expected one of \['NHWC'\]"),
+        ("divisor", 0, r"divisor is 0; expected at least 1"),
+        ("divisor", 64.0, r"divisor is 64\.0; expected a whole number"),
+        ("divisor", True, r"divisor is True; expected a whole number"),
+        ("profile", None, r"profile is None; expected an object"),
+        ("profile/max", [1088, 1920], r"profile\.max has 2 items; expected 3"),
+        ("profile/max", "abc", r"profile\.max is 'abc'; expected a list"),
+        ("profile/max/1", "a", r"profile\.max\[1\] is 'a'; expected a whole number"),
+        ("profile/max", [1, 64, 64], r"expected 1 <= min <= opt <= max"),
+        ("profile/min", [0, 64, 64], r"expected 1 <= min <= opt <= max"),
+        ("profile/opt", [1, 384, 500], r"profile has 384x500; expected multiples of 64"),
+        ("files", [], r"files is \[\]; expected an object"),
+        ("files", {}, r"files is empty"),
+        ("files/model.onnx/bytes", -1, r"files\.model\.onnx\.bytes is -1; expected at least 1"),
+        ("files/model.onnx/sha256", "A" * 64, r"files\.model\.onnx\.sha256 .* lower-case"),
+        ("files/model.onnx/tool", None, r"files\.model\.onnx\.tool is None; expected a text"),
+        ("files/model.plan/compute_capability", 9, r"compute_capability is 9; expected a text"),
+        ("parity/0/status", "fine", r"parity\[0\]\.status is 'fine'; expected one of"),
+        ("parity/0/mean_px", "0.1", r"parity\[0\]\.mean_px is '0\.1'; expected a finite number"),
+        ("parity/0/mean_px", 10**400, r"expected a finite number"),
+        ("weights/epe/chairs", None, r"weights\.epe\.chairs is None; expected a finite number"),
+        ("weights/sha256", "", r"weights\.sha256 is ''; expected 64"),
+        ("files/model.onnx/size", 3, r"unknown key 'size' in files\.model\.onnx"),
+        ("divisors", 64, r"unknown key 'divisors'\. Rebuild|Did you mean 'divisor'"),
+    ],
+)
+def test_wrong_values(tmp_path, content, path, value, message):
+    with pytest.raises(BundleError, match=message):
+        read_changed(tmp_path, changed(content, path, value))
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "a/b", "a\\b", "", ".", "..", ".hidden", "manifest.json", "a\n"]
+)
+def test_file_names_stay_in_the_folder(tmp_path, content, name):
+    content["files"][name] = content["files"]["model.onnx"]
+    with pytest.raises(BundleError, match="expected a plain file name beside the manifest"):
+        read_changed(tmp_path, content)
+
+
+@pytest.mark.parametrize("key", ["schema", "network", "files", "weights"])
+def test_missing_keys(tmp_path, content, key):
+    del content[key]
+    with pytest.raises(BundleError, match=f"manifest.json: missing key '{key}'"):
+        read_changed(tmp_path, content)
+
+
+def test_missing_keys_further_in(tmp_path, content):
+    del content["parity"][1]["reason"]
+    with pytest.raises(BundleError, match=r"missing key 'reason' in parity\[1\]"):
+        read_changed(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "is not valid JSON"),
+        (b"{", "is not valid JSON"),
+        (b"\xff\xfe", "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": 1, "a": 2}', "a key appears twice"),
+        (b"[]", r"the manifest is \[\]; expected an object"),
+        (b"null", "the manifest is None; expected an object"),
+    ],
+)
+def test_malformed_text(tmp_path, text, message):
+    (tmp_path / "manifest.json").write_bytes(text)
+    with pytest.raises(BundleError, match=message):
+        read_manifest(tmp_path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+PLACES = [
+    *("schema", "network", "divisor", "profile", "profile/min", "files", "files/model.onnx"),
+    *("parity", "parity/0", "weights", "weights/epe", "weights/epe/chairs", "extra"),
+]
+
+
+@given(
+    path=st.sampled_from(PLACES),
+    value=json_values,
+)
+def test_any_value_anywhere_is_read_or_refused(tmp_path_factory, path, value):
+    bundle = tmp_path_factory.mktemp("bundle")
+    write_manifest(bundle, MANIFEST)
+    content = json.loads((bundle / "manifest.json").read_text())
+    try:
+        manifest = read_changed(bundle, changed(content, path, value))
+    except BundleError:
+        return
+    assert isinstance(manifest, Manifest)
+
+
+def test_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match=r"is not a bundle: it is not a folder; expected"):
+        read_manifest(tmp_path / "missing")
+    with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest\.json; expected"):
+        read_manifest(tmp_path)
+
+
+@pytest.fixture
+def bundle(tmp_path, tiny_bundle) -> Path:
+    """A copy of the tiny bundle, to be damaged."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def test_intact_files(bundle):
+    verify_files(bundle, read_manifest(bundle))
+
+
+def test_missing_file(bundle):
+    (bundle / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"model\.onnx is missing; .* -m export\.build_engine"):
+        verify_files(bundle, read_manifest(bundle))
+    verify_files(bundle, read_manifest(bundle), names=())
+
+
+def test_truncated_file(bundle):
+    model = bundle / "model.onnx"
+    size = model.stat().st_size
+    model.write_bytes(model.read_bytes()[:-1])
+    message = f"has {size - 1} bytes; the manifest says {size}: truncated. Rebuild it with"
+    with pytest.raises(BundleError, match=message):
+        verify_files(bundle, read_manifest(bundle))
+
+
+def test_changed_file(bundle):
+    model = bundle / "model.onnx"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    message = f"has SHA-256 {sha256_of(model)}; the manifest says .*: changed. Rebuild it with"
+    with pytest.raises(BundleError, match=message):
+        verify_files(bundle, read_manifest(bundle))
+
+
+def test_sha256_of_known_text(tmp_path):
+    # FIPS 180-2, appendix B.1.
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(tmp_path / "abc") == expected

@@ -1,0 +1,84 @@
+"""Who may import whom: ``kernels <- training <- export -> engine <- bench``."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Which of our packages, and of PyTorch and ONNX, a package may import.
+ALLOWED = {
+    "kernels": {"torch", "onnx", "onnxscript"},
+    "training": {"kernels", "torch"},
+    "export": {"kernels", "training", "engine", "torch", "onnx", "onnxscript"},
+    "engine": set[str](),
+    "bench": {"engine"},
+}
+# The only file of bench/ that knows PyTorch.
+EXCEPTIONS = {"bench/torch_backend.py": {"torch", "training", "export", "kernels"}}
+WATCHED = set(ALLOWED) | {"torch", "torchvision", "onnx", "onnxscript"}
+
+FILES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for package in ALLOWED
+    for path in (ROOT / package).rglob("*.py")
+)
+ENGINE_MODULES = [
+    name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    for name in FILES
+    if name.startswith("engine/")
+]
+# What engine modules may use inside functions only.
+RUNTIMES = ["torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cv2"]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the top-level package of every import in a file, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield str(node.module).partition(".")[0]
+
+
+def run_python(code: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_import_rule(file):
+    package = file.partition("/")[0]
+    found = set(imported(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+    allowed = ALLOWED[package] | EXCEPTIONS.get(file, set()) | {package}
+    assert found & WATCHED <= allowed
+
+
+def test_engine_is_there():
+    assert {"engine", "engine.engine", "engine.backends.onnxruntime"} <= set(ENGINE_MODULES)
+
+
+@pytest.mark.parametrize("module", ENGINE_MODULES)
+def test_engine_imports_without_torch_or_any_runtime(module):
+    run_python(
+        f"import importlib, sys\n"
+        f"sys.modules.update(dict.fromkeys({RUNTIMES!r}))  # None: cannot be imported\n"
+        f"importlib.import_module({module!r})"
+    )
+
+
+def test_engine_pulls_numpy_and_the_standard_library_only():
+    code = (
+        "import sys; before = set(sys.modules); import engine\n"
+        "names = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(names - set(sys.stdlib_module_names)))"
+    )
+    assert run_python(code).split() == ["engine", "numpy"]

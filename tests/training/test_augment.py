@@ -1,0 +1,75 @@
+"""Augmentation: the flow stays exact, whatever is done to the frames."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from training.augment import Samples, augment, geometric, photometric, random_views
+from training.synthetic import Pairs
+
+
+def shifted_pair(dx: float, dy: float) -> Pairs:
+    """A smooth picture moved by a known amount; analytic, so that sampling it is exact."""
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
+
+    def picture(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        waves = [torch.sin(x / 7 + i) * torch.cos(y / 9 - i) for i in range(3)]
+        return (127 + 100 * torch.stack(waves)).round().to(torch.uint8)
+
+    flow = torch.tensor([dx, dy])[None, :, None, None].expand(4, 2, 96, 128)
+    image1, image2 = picture(x, y), picture(x - dx, y - dy)
+    occluded = torch.zeros(4, 1, 96, 128, dtype=torch.bool)
+    return Pairs(image1.expand(4, -1, -1, -1), image2.expand(4, -1, -1, -1), flow, occluded)
+
+
+def warp_error(samples: Samples) -> float:
+    height, width = samples.flow.shape[-2:]
+    x = torch.arange(width) + samples.flow[:, 0]
+    y = torch.arange(height)[:, None] + samples.flow[:, 1]
+    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    back = F.grid_sample(samples.image2, grid, align_corners=False)
+    inside = (grid.abs() < 0.95).all(-1)[:, None] & (samples.valid > 0)
+    inside = (F.max_pool2d((~inside).float(), 9, 1, 4) == 0).expand_as(back)
+    return float((back - samples.image1)[inside].abs().mean())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_geometry_keeps_the_flow_exact(seed: int) -> None:
+    samples = geometric(shifted_pair(5.5, -3.25), (64, 64), seed)
+    # Interpolating a smooth 8-bit picture twice costs about one grey level.
+    assert warp_error(samples) < 2.0
+    wrong = Samples(
+        samples.image1, samples.image2, samples.flow + 2, samples.occluded, samples.valid
+    )
+    assert warp_error(wrong) > 3 * warp_error(samples)
+
+
+def test_views_are_where_the_flow_says() -> None:
+    """By matrices alone: a crop pixel and its flow lead to the same source point as f does."""
+    view1, view2 = random_views(4, (96, 128), (64, 64), 3)
+    samples = geometric(shifted_pair(4.0, 2.0), (64, 64), 3)
+    at = torch.tensor([20.0, 30.0, 1.0])
+    for i in range(4):
+        source = view1[i] @ at
+        target = view2[i] @ (at + torch.cat((samples.flow[i, :, 30, 20], torch.zeros(1))))
+        torch.testing.assert_close(
+            target - source, torch.tensor([4.0, 2.0, 0.0]), atol=1e-3, rtol=0
+        )
+
+
+def test_photometry_leaves_geometry_alone() -> None:
+    before = geometric(shifted_pair(1.0, 1.0), (64, 64), 0)
+    after = photometric(before, 0)
+    assert torch.equal(after.flow, before.flow)
+    assert not torch.equal(after.image1, before.image1)
+    for image in (after.image1, after.image2):
+        assert image.min() >= 0
+        assert image.max() <= 255
+
+
+def test_seed_decides() -> None:
+    pairs = shifted_pair(1.0, 1.0)
+    one, two, other = (augment(pairs, (64, 64), seed) for seed in (1, 1, 2))
+    assert torch.equal(one.image1, two.image1)
+    assert torch.equal(one.flow, two.flow)
+    assert not torch.equal(one.flow, other.flow)

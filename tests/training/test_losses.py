@@ -1,0 +1,48 @@
+"""The loss against hand-worked numbers."""
+
+import pytest
+import torch
+
+from training.losses import LEVEL_WEIGHTS, end_point_error, multiscale_loss
+
+
+def test_end_point_error_by_hand() -> None:
+    flow = torch.tensor([3.0, 4.0])[None, :, None, None]
+    assert end_point_error(flow, torch.zeros_like(flow)).item() == pytest.approx(5.0)
+
+
+def test_end_point_error_has_a_gradient_at_zero() -> None:
+    flow = torch.zeros(1, 2, 1, 1, requires_grad=True)
+    end_point_error(flow, torch.zeros_like(flow)).sum().backward()
+    assert flow.grad is not None
+    assert torch.isfinite(flow.grad).all()
+
+
+def levels(value: float) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.full((1, 2, 64 // s, 64 // s), value) for s in (4, 8, 16, 32, 64))
+
+
+def test_constant_error_at_every_level() -> None:
+    """Every level is off by (3, 4), so the loss is 5 times the sum of the level weights."""
+    target = torch.zeros(1, 2, 64, 64)
+    flows = tuple(f * torch.tensor([3.0, 4.0])[:, None, None] for f in levels(1.0))
+    loss = multiscale_loss(flows, target, torch.ones(1, 1, 64, 64))
+    assert loss.item() == pytest.approx(5 * sum(LEVEL_WEIGHTS), rel=1e-4)
+
+
+def test_pixels_of_weight_zero_do_not_count() -> None:
+    target = torch.zeros(1, 2, 64, 64)
+    target[..., :32] = 1000.0
+    weight = torch.ones(1, 1, 64, 64)
+    weight[..., :32] = 0
+    loss = multiscale_loss(levels(0.0), target, weight)
+    assert loss.item() == pytest.approx(0, abs=2e-3)
+
+
+def test_target_is_averaged() -> None:
+    """Half 0 and half 2 under one coarse pixel is 1 there: only the coarsest level is right."""
+    target = torch.zeros(1, 2, 64, 64)
+    target[..., 32:] = 2.0
+    loss = multiscale_loss(levels(1.0), target, torch.ones(1, 1, 64, 64))
+    expected = 2**0.5 * sum(LEVEL_WEIGHTS[:4])
+    assert loss.item() == pytest.approx(expected, rel=1e-3)

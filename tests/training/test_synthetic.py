@@ -1,0 +1,129 @@
+"""Synthetic pairs: the flow is exact, the seed decides, the statistics are as published."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from training.datasets import FlyingChairs, SyntheticStream
+from training.synthetic import Pairs, Sampler, SyntheticPairs, affine, main
+
+
+@pytest.fixture(scope="module")
+def renderer() -> SyntheticPairs:
+    return SyntheticPairs(96, 128)
+
+
+@pytest.fixture(scope="module")
+def pairs(renderer: SyntheticPairs) -> Pairs:
+    return renderer.render(8, seed=1)
+
+
+def warped(image: torch.Tensor, flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Image 2 brought back by the flow, and where it lies inside."""
+    height, width = image.shape[-2:]
+    y = torch.arange(height)[:, None] + flow[:, 1]
+    x = torch.arange(width)[None, :] + flow[:, 0]
+    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    return F.grid_sample(image.float(), grid, align_corners=False), (grid.abs() < 1).all(-1)
+
+
+def test_shapes_and_types(pairs: Pairs) -> None:
+    assert pairs.image1.shape == pairs.image2.shape == (8, 3, 96, 128)
+    assert pairs.image1.dtype == pairs.image2.dtype == torch.uint8
+    assert pairs.flow.shape == (8, 2, 96, 128)
+    assert pairs.flow.dtype == torch.float32
+    assert pairs.occluded.shape == (8, 1, 96, 128)
+    assert pairs.occluded.dtype == torch.bool
+
+
+def test_flow_leads_to_the_same_colour(pairs: Pairs) -> None:
+    """Warping image 2 back by the flow gives image 1, except where it is occluded."""
+    back, inside = warped(pairs.image2, pairs.flow)
+    seen = inside & ~pairs.occluded[:, 0]
+    # Away from layer borders, where a pixel mixes two colours.
+    border = F.max_pool2d((~seen).float()[:, None], 5, 1, 2)[:, 0] > 0
+    error = (back - pairs.image1.float()).abs().mean(1)
+    still = (pairs.image2.float() - pairs.image1.float()).abs().mean(1)
+    moving = pairs.flow.norm(dim=1) > 1
+    assert error[seen & ~border].median() < 2
+    assert error[seen & ~border & moving].mean() < 0.35 * still[seen & ~border & moving].mean()
+
+
+def test_occluded_pixels_differ(pairs: Pairs) -> None:
+    back, inside = warped(pairs.image2, pairs.flow)
+    error = (back - pairs.image1.float()).abs().mean(1)
+    hidden = pairs.occluded[:, 0] & inside
+    assert error[hidden].mean() > 5 * error[~pairs.occluded[:, 0] & inside].mean()
+
+
+def test_seed_decides(renderer: SyntheticPairs, pairs: Pairs) -> None:
+    again = renderer.render(8, seed=1)
+    assert torch.equal(again.image1, pairs.image1)
+    assert torch.equal(again.flow, pairs.flow)
+    assert not torch.equal(renderer.render(8, seed=2).flow, pairs.flow)
+
+
+def test_motion_statistics(renderer: SyntheticPairs) -> None:
+    """Heavy-tailed: most of it small, some beyond 60 pixels, mean near Flying Chairs' 11-13."""
+    motion = torch.cat([renderer.render(16, 100 + s).flow.norm(dim=1).flatten() for s in range(6)])
+    assert 6 < motion.mean() < 22
+    assert motion.median() < motion.mean()
+    assert 0.002 < (motion > 60).float().mean() < 0.12
+
+
+def test_affine_by_hand() -> None:
+    """Quarter turn and doubling about (10, 20), then a shift of (1, 2): (11, 20) -> (11, 24)."""
+    quarter = torch.tensor(torch.pi / 2)
+    matrix = affine(
+        quarter, torch.tensor(2.0), torch.tensor([10.0, 20.0]), torch.tensor([1.0, 2.0])
+    )
+    moved = matrix @ torch.tensor([11.0, 20.0, 1.0])
+    torch.testing.assert_close(moved, torch.tensor([11.0, 24.0, 1.0]))
+
+
+def test_heavy_tail_stands_still_beyond_its_reach() -> None:
+    values = Sampler((100_000,), 0).heavy_tailed(3, 10, 120)
+    assert values.abs().max() <= 120
+    # |z|^3 / 10 > 1 for |z| > 2.154: P = 0.0312
+    assert (values == 0).float().mean() == pytest.approx(0.0312, abs=0.003)
+
+
+def test_stream_replaces_the_oldest(renderer: SyntheticPairs) -> None:
+    stream = SyntheticStream(renderer, pool=4, fresh=1, batch=2, seed=9)
+    before = stream.pool.flow.clone()
+    batch = next(iter(stream))
+    assert batch.image1.shape == (2, 3, 96, 128)
+    changed = [not torch.equal(a, b) for a, b in zip(before, stream.pool.flow, strict=True)]
+    assert changed == [True, False, False, False]
+
+
+def test_command_writes_flying_chairs_layout(tmp_path: Path, renderer: SyntheticPairs) -> None:
+    main(["--pairs", "2", "--size", "96x128", "--seed", "3", "-o", str(tmp_path)])
+    dataset = FlyingChairs(tmp_path)
+    assert len(dataset) == 2
+    image1, image2, flow = dataset[1]
+    expected = renderer.render(1, seed=4)
+    assert torch.equal(image1, expected.image1[0])
+    assert torch.equal(image2, expected.image2[0])
+    assert torch.equal(flow, expected.flow[0])
+
+
+@pytest.mark.parametrize("size", ["96", "0x64", "axb", "64x-1"])
+def test_command_refuses_a_bad_size(
+    size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--size", size, "-o", str(tmp_path / "out")])
+    assert "expected HEIGHTxWIDTH" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_written_flow_is_middlebury(tmp_path: Path) -> None:
+    main(["--pairs", "1", "--size", "64x80", "-o", str(tmp_path)])
+    raw = (tmp_path / "00001_flow.flo").read_bytes()
+    assert raw[:4] == b"PIEH"
+    assert np.frombuffer(raw[4:12], "<i4").tolist() == [80, 64]
+    assert len(raw) == 12 + 64 * 80 * 8

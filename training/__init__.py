@@ -1,0 +1,1 @@
+"""Data, networks and recipe: everything that turns image pairs into weights."""
