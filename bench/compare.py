@@ -27,7 +27,7 @@ from bench.startup import measure_startup
 from bench.summary import summary_lines
 from engine.engine import DEFAULT_BUNDLE
 from engine.errors import EngineError
-from engine.flowio import write_atomically
+from engine.files import write_atomically
 
 CACHE = Path("build/bench")
 ROUNDS = 5

@@ -30,7 +30,7 @@ from bench.report_rows import (
     number,
 )
 from bench.report_style import CSS
-from engine.flowio import write_atomically
+from engine.files import write_atomically
 
 _TERMINAL_TITLES = ("p50", "p99", "device", "fps", "EPE", "Fl-all", "vs fp32")
 _PERCENTILES = ("p50", "p90", "p99")

@@ -9,7 +9,6 @@ import io
 import math
 import os
 import re
-import secrets
 import struct
 import zipfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import FlowFileError, InputError, nearest
+from engine.files import write_atomically
 from engine.png16 import levels_from_png, png_from_levels
 
 Array = npt.NDArray[Any]
@@ -78,16 +78,6 @@ def write_flow(
     path = Path(path)
     encode = _format_of(path).encode
     write_atomically(path, encode(_checked(flow, valid)))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` under a temporary name beside ``path``, then rename it into place."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def known(flow: Flow) -> Mask:

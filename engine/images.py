@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendNotInstalledError, InputError
-from engine.flowio import write_atomically
+from engine.files import write_atomically
 
 Image = NDArray[np.uint8]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.errors import BundleError, nearest
-from engine.flowio import write_atomically
+from engine.files import write_atomically
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1

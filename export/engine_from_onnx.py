@@ -16,7 +16,7 @@ from typing import Any
 from engine.backends.cuda import Device
 from engine.backends.tensorrt import INPUTS, TensorRT, load_tensorrt, message_log
 from engine.errors import BackendError, EngineError, InputError, nearest
-from engine.flowio import write_atomically
+from engine.files import write_atomically
 from engine.manifest import SizeProfile
 
 PRECISIONS = ("fp32", "fp16", "int8")

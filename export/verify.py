@@ -180,7 +180,7 @@ def end_point_error(flow: Float32Array, truth: Float32Array) -> float:
 
 def _motorcycle(smallest: tuple[int, ...], largest: tuple[int, ...]) -> Pair:
     """Scikit-image's Motorcycle pair (Middlebury 2014 stereo): flow is (-disparity, 0)."""
-    left, right, disparity = skimage.data.stereo_motorcycle()  # type: ignore[no-untyped-call]
+    left, right, disparity = skimage.data.stereo_motorcycle()
     known = np.where(np.isfinite(disparity), disparity, np.nan)
     flow = np.stack((-known, np.zeros_like(known)), axis=-1).astype(np.float32)
     rows, columns = (min(size) for size in zip(left.shape[:2], largest, strict=True))

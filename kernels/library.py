@@ -63,9 +63,7 @@ def arguments(
     threads: int = 0,
 ) -> Arguments:
     """The C structure for feature maps of ``shape`` (N, C, H, W)."""
-    return Arguments(
-        DTYPES[dtype], VARIANTS[variant], threads, *shape, max_displacement, stride_2
-    )
+    return Arguments(DTYPES[dtype], VARIANTS[variant], threads, *shape, max_displacement, stride_2)
 
 
 def forward(

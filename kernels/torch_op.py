@@ -110,12 +110,12 @@ def _empty_gradients(
     return f1.new_empty(f1.shape), f2.new_empty(f2.shape)
 
 
-def _save(ctx, inputs, output) -> None:  # noqa: ANN001
+def _save(ctx, inputs, output) -> None:
     f1, f2, ctx.max_displacement, ctx.stride_2 = inputs
     ctx.save_for_backward(f1, f2)
 
 
-def _differentiate(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN001
+def _differentiate(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
     f1, f2 = ctx.saved_tensors
     grads = torch.ops.flow.correlation_backward(grad, f1, f2, ctx.max_displacement, ctx.stride_2)
     return *grads, None, None

@@ -32,7 +32,7 @@ from training.losses import end_point_error, multiscale_loss
 from training.networks import NETWORKS, build_network
 from training.normalise import NORMALISATIONS
 from training.synthetic import Pairs, SyntheticPairs
-from training.weights import save_weights
+from training.weights import load_weights, network_from_weights, save_weights
 
 NORMALISATION = "fixed_mean"
 VALIDATION_SEED = 2_000_000_000  # far from every training seed
@@ -61,8 +61,12 @@ class Trainer:
         self.device = torch.device(options.device)
         self.folder = Path(options.out)
         self.folder.mkdir(parents=True, exist_ok=True)
-        network = build_network(options.network, seed=options.seed)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        if options.init:
+            network = network_from_weights(options.network, load_weights(options.init)).train()
+        else:
+            network = build_network(options.network, seed=options.seed)
+        self.network = network.to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.normalise = NORMALISATIONS[NORMALISATION]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
         decay = [p for p in self.network.parameters() if p.dim() > 1]
@@ -169,7 +173,7 @@ class Trainer:
                 images = self.normalise(pairs.image1.float(), pairs.image2.float())
                 flow = network(*images)[0].float() * network.flow_scale
                 flow = F.interpolate(
-                    flow, scale_factor=network.output_stride, mode="bilinear", align_corners=False
+                    flow, size=pairs.flow.shape[-2:], mode="bilinear", align_corners=False
                 )
                 total += float(end_point_error(flow, pairs.flow).mean((1, 2, 3)).sum())
                 count += len(pairs.flow)
@@ -230,6 +234,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", default="synthetic", help="synthetic, or chairs:FOLDER")
     parser.add_argument("--validate", default=None, metavar="chairs:FOLDER")
     parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--init", metavar="FILE", help="weights to start from instead of noise")
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--height", type=int, default=256, help="of the crop")

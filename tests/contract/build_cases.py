@@ -5,12 +5,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from real_bindings import double
-from tensorrt_double import PROFILE
 
 from engine.backends import tensorrt
 from engine.errors import BackendError
 from export.engine_from_onnx import BuiltPlan, PlanBuildError, build_plan
+from tests.contract.real_bindings import double
+from tests.contract.tensorrt_double import PROFILE
 
 
 class Builds:

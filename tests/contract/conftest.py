@@ -4,9 +4,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fake_pycuda import FakeDriver, FakeLibcuda
-from real_bindings import double, import_bindings
-from tensorrt_double import (
+
+from engine.backends import cuda
+from tests.contract.fake_pycuda import FakeDriver, FakeLibcuda
+from tests.contract.real_bindings import double, import_bindings
+from tests.contract.tensorrt_double import (
     PACKAGE,
     PLAN,
     PROFILE,
@@ -16,8 +18,6 @@ from tensorrt_double import (
     install_runtime,
     open_backend,
 )
-
-from engine.backends import cuda
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,12 @@
 import sys
 
 import pytest
-from fake_pycuda import FakeDriver
-from real_bindings import double, overloads
-from tensorrt_double import (
+
+from engine.backends import tensorrt
+from engine.errors import BackendError, BackendNotInstalledError, PlanMismatchError
+from tests.contract.fake_pycuda import FakeDriver
+from tests.contract.real_bindings import double, overloads
+from tests.contract.tensorrt_double import (
     PACKAGE,
     PLAN,
     install_driver,
@@ -16,9 +19,6 @@ from tensorrt_double import (
     manifest_with,
     open_backend,
 )
-
-from engine.backends import tensorrt
-from engine.errors import BackendError, BackendNotInstalledError, PlanMismatchError
 
 
 def test_a_plan_for_another_version_or_gpu(bundle, contexts, bindings, monkeypatch):

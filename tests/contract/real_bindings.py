@@ -82,12 +82,16 @@ def _binds(signature: inspect.Signature, args: Any, kwargs: Any) -> bool:
     return True
 
 
-@functools.cache
-def overloads(real: Any) -> list[inspect.Signature]:
+def overloads(real: Any) -> tuple[inspect.Signature, ...]:
     """The signatures, ``self`` left out, that pybind11 wrote into a method's docstring."""
-    lines = re.findall(rf"^(?:\d+\. )?{real.__name__}\((self: .*)\) -> ", real.__doc__, re.M)
-    assert lines, f"{real.__name__} has no signature in its docstring: {real.__doc__}"
-    return [_signature(line) for line in lines]
+    return _documented_overloads(real.__name__, real.__doc__)
+
+
+@functools.cache
+def _documented_overloads(name: str, doc: str) -> tuple[inspect.Signature, ...]:
+    lines = re.findall(rf"^(?:\d+\. )?{name}\((self: .*)\) -> ", doc, re.M)
+    assert lines, f"{name} has no signature in its docstring: {doc}"
+    return tuple(_signature(line) for line in lines)
 
 
 def _signature(line: str) -> inspect.Signature:

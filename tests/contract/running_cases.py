@@ -6,14 +6,22 @@
 import gc
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tensorrt_double import PACKAGE, PROFILE, RECORDS_GRAPHS, check_run, open_backend, pair
 
 from engine.backends import tensorrt
 from engine.errors import BackendError
+from tests.contract.tensorrt_double import (
+    PACKAGE,
+    PROFILE,
+    RECORDS_GRAPHS,
+    check_run,
+    open_backend,
+    pair,
+)
 
 
 def test_open_tells_device_version_and_profile(backend, bindings):
@@ -87,8 +95,8 @@ def test_threads_run_at_the_same_time(backend, contexts, cu):
     with ThreadPoolExecutor(tensorrt.MAX_LANES) as threads:
         sizes = [(1, 64, 64 * (1 + seed % 4)) for seed in range(tensorrt.MAX_LANES)]
         list(threads.map(lambda size: check_run(backend, size, seed=size[2]), sizes))
-    contexts.on_enqueue = lambda: None
     assert len(contexts.made) == tensorrt.MAX_LANES
+    contexts.on_enqueue = lambda: time.sleep(0.005)
     with ThreadPoolExecutor(2 * tensorrt.MAX_LANES) as threads:
         list(threads.map(lambda seed: check_run(backend, (1, 64, 64), seed=seed), range(40)))
     assert len(contexts.made) == tensorrt.MAX_LANES

@@ -7,11 +7,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from fake_pycuda import FakeDriver
-from real_bindings import double
 
 from engine.backends import tensorrt
 from engine.manifest import BundleFile, Manifest, SizeProfile, WeightsOrigin
+from tests.contract.fake_pycuda import FakeDriver
+from tests.contract.real_bindings import double
 
 PACKAGE = os.environ.get("TENSORRT_PACKAGE", "tensorrt_rtx")
 PLAN = tensorrt.PLAN_FILES[PACKAGE]

@@ -99,3 +99,11 @@ def test_bad_options(
 def test_unknown_data(tmp_path: Path, data: str) -> None:
     with pytest.raises(SystemExit, match="expected `synthetic` or `chairs:FOLDER`"):
         main(options(tmp_path / "run", "--data", data))
+
+
+def test_starts_from_given_weights(tmp_path: Path) -> None:
+    main(options(tmp_path / "first"))
+    file = tmp_path / "first" / "flownets_slim.safetensors"
+    trainer = Trainer(parse(options(tmp_path / "second", "--init", str(file))))
+    for name, value in load_weights(file).state_dict.items():
+        assert torch.equal(trainer.network.state_dict()[name], value.float())
