@@ -38,6 +38,10 @@ def counted(count):  # noqa: ANN001, ANN201
     return op.Range(op.Constant(value_int=0), count, op.Constant(value_int=1))
 
 
+# Literals in arithmetic would become CastLike nodes, which no runtime folds: constants are written
+# out as nodes.
+
+
 @onnxscript.script(_functions)
 def pixel_indices(height, width, blocks, first, rows, columns, stride):  # noqa: ANN001, ANN201
     """(blocks, stride * stride, rows * columns) indices into ``pixels``.
@@ -45,14 +49,16 @@ def pixel_indices(height, width, blocks, first, rows, columns, stride):  # noqa:
     Block b takes ``rows`` rows of each residue from its row ``b * BLOCK + first`` on, and
     ``columns`` columns of each residue; what lies outside the image is the zero pixel.
     """
+    zero = op.Constant(value_int=0)
     zero_pixel = height * width
     residues = counted(stride)
-    block_rows = op.Unsqueeze(counted(blocks) * BLOCK + first, [1, 2, 3, 4]) + op.Unsqueeze(
+    block = op.Constant(value_int=BLOCK)
+    block_rows = op.Unsqueeze(counted(blocks) * block + first, [1, 2, 3, 4]) + op.Unsqueeze(
         counted(rows), [0, 1, 2, 4]
     )
     y = block_rows * stride + op.Unsqueeze(residues, [0, 2, 3, 4])
     x = op.Unsqueeze(counted(columns) * stride, [0, 1, 2, 3]) + op.Unsqueeze(residues, [0, 1, 3, 4])
-    row = op.Where(op.And(y >= 0, y < height), y * width, zero_pixel)
+    row = op.Where(op.And(y >= zero, y < height), y * width, zero_pixel)
     column = op.Where(x < width, x, zero_pixel)
     shape = op.Concat(
         op.Constant(value_ints=[0]),
@@ -70,25 +76,28 @@ def band_indices(width, count, rows, columns, stride):  # noqa: ANN001, ANN201
     The products are [residue of y][residue of x][row of f2][column of f2][row of f1][column of f1];
     f2 has one column more than f1, a zero one, for displacements that leave the image sideways.
     """
-    radius = (count - 1) / 2
-    pixels_of_f1 = columns * BLOCK
-    y = op.Unsqueeze(counted(stride * BLOCK), [0, 1, 3])
+    zero = op.Constant(value_int=0)
+    block = op.Constant(value_int=BLOCK)
+    radius = count / op.Constant(value_int=2)
+    wide = columns + op.Constant(value_int=1)
+    pixels_of_f1 = columns * block
+    y = op.Unsqueeze(counted(stride * block), [0, 1, 3])
     i = op.Unsqueeze(counted(count), [1, 2, 3])
     member = y / stride
     row = (y - member * stride) * stride * rows + member + i
-    row_index = row * (columns + 1) * pixels_of_f1 + member * columns
+    row_index = row * wide * pixels_of_f1 + member * columns
 
     x = op.Unsqueeze(counted(width), [0, 1, 2])
     j = op.Unsqueeze(counted(count), [0, 2, 3])
     column = x / stride
     other = column + j - radius
-    inside = op.And(other >= 0, other < columns)
+    inside = op.And(other >= zero, other < columns)
     reached = op.Where(inside, other, columns)
-    plane = (x - column * stride) * rows * (columns + 1)
+    plane = (x - column * stride) * rows * wide
     column_index = (plane + reached) * pixels_of_f1 + column
     shape = op.Concat(
         op.Reshape(count * count, [1]),
-        op.Reshape(stride * BLOCK, [1]),
+        op.Reshape(stride * block, [1]),
         op.Reshape(width, [1]),
         axis=0,
     )
@@ -98,21 +107,22 @@ def band_indices(width, count, rows, columns, stride):  # noqa: ANN001, ANN201
 @onnxscript.script(_functions)
 def correlation(f1, f2, max_displacement: int, stride_2: int):  # noqa: ANN001, ANN201
     """Meaning and shapes as in ``kernels.reference.correlation``; result in the type of f1."""
+    one = op.Constant(value_int=1)
+    block = op.Constant(value_int=BLOCK)
     stride = op.Constant(value_int=stride_2)
     radius = op.Constant(value_int=max_displacement) / stride
-    count = radius * 2 + 1
-    rows = radius * 2 + BLOCK
+    count = radius + radius + one
+    rows = radius + radius + block
     shape = op.Shape(f1)
+    channels = op.Gather(shape, one)
     height = op.Gather(shape, op.Constant(value_int=2))
     width = op.Gather(shape, op.Constant(value_int=3))
-    channels = op.Gather(shape, op.Constant(value_int=1))
-    columns = (width + stride - 1) / stride
-    blocks = (height + stride * BLOCK - 1) / (stride * BLOCK)
+    columns = (width + stride - one) / stride
+    blocks = (height + stride * block - one) / (stride * block)
 
-    indices1 = pixel_indices(
-        height, width, blocks, op.Constant(value_int=0), op.Constant(value_int=BLOCK), columns, stride
-    )
-    indices2 = pixel_indices(height, width, blocks, op.Neg(radius), rows, columns + 1, stride)
+    zero = op.Constant(value_int=0)
+    indices1 = pixel_indices(height, width, blocks, zero, block, columns, stride)
+    indices2 = pixel_indices(height, width, blocks, op.Neg(radius), rows, columns + one, stride)
     first = op.Gather(pixels(f1) / op.Cast(channels, to=1), indices1, axis=1)
     second = op.Gather(pixels(f2), indices2, axis=1)
     products = op.MatMul(second, op.Transpose(first, perm=[0, 1, 2, 4, 3]))

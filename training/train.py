@@ -30,6 +30,7 @@ from training.datasets import (
 )
 from training.losses import end_point_error, multiscale_loss
 from training.networks import NETWORKS, build_network
+from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
 from training.synthetic import Pairs, SyntheticPairs
 from training.weights import load_weights, network_from_weights, save_weights
@@ -65,7 +66,7 @@ class Trainer:
             network = network_from_weights(options.network, load_weights(options.init)).train()
         else:
             network = build_network(options.network, seed=options.seed)
-        self.network = network.to(self.device)
+        self.network: FlowNetwork = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.normalise = NORMALISATIONS[NORMALISATION]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.networks import NETWORKS, build_network
+from training.networks.layers import FlowNetwork
 
 SHIPPED = Path(__file__).parent / "weights"
 METADATA_KEYS = (
@@ -69,6 +70,7 @@ def save_weights(path: str | Path, state_dict: dict[str, Tensor], metadata: dict
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     save_file(tensors, str(partial), metadata=metadata)
+    partial.chmod(0o644)  # safetensors writes for the owner alone
     os.replace(partial, path)
 
 
@@ -87,7 +89,7 @@ def shipped_weights(network: str) -> Path:
     return path
 
 
-def network_from_weights(name: str, weights: Weights) -> nn.Module:
+def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
     """Build a network and fill in its weights: evaluation mode, float32.
 
     Raises:

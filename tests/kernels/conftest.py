@@ -9,7 +9,7 @@ from kernels import library
 def _few_threads() -> None:
     """Keep torch from starting more threads than a small machine has to give."""
     torch = pytest.importorskip("torch")
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

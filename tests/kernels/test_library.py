@@ -29,7 +29,7 @@ def gradients(p: Problem, variant: str) -> tuple[NDArray[np.float32], NDArray[np
     return grads
 
 
-@pytest.fixture(params=CPU_VARIANTS)
+@pytest.fixture(params=CPU_VARIANTS, scope="module")
 def variant(request: pytest.FixtureRequest, cpu_library: None) -> str:
     try:
         forward(problem((1, 1, 1, 1), 1, 1), request.param)

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import nn
 
 from training.networks.flownets import FlowNetS
+from training.networks.layers import FlowNetwork
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
+NETWORKS: dict[str, Callable[[], FlowNetwork]] = {
     "flownets": FlowNetS,
     # The thin variant of FlowNet 2.0 (arXiv 1612.01925, section 5): 3/8 of the channels.
     "flownets_slim": partial(FlowNetS, width=3 / 8),
 }
 
 
-def build_network(name: str, *, seed: int | None = None) -> nn.Module:
+def build_network(name: str, *, seed: int | None = None) -> FlowNetwork:
     """Build a network with freshly initialised weights.
 
     Args:

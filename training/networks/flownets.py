@@ -5,72 +5,25 @@ NVIDIA/flownet2-pytorch), so that their weights load without a key map.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-# Negative slope of every LeakyReLU in the FlowNet family.
-LEAK = 0.1
-
-
-def conv(
-    in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1
-) -> nn.Module:
-    """Convolution with 'same' padding and LeakyReLU."""
-    padding = (kernel_size - 1) // 2
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding), nn.LeakyReLU(LEAK)
-    )
+from training.networks.layers import (
+    FlowNetwork,
+    conv,
+    deconv,
+    initialise,
+    predict_flow,
+    upsample_flow,
+)
 
 
-def deconv(in_channels: int, out_channels: int) -> nn.Module:
-    """Transposed convolution that doubles the resolution, and LeakyReLU."""
-    return nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1), nn.LeakyReLU(LEAK))
-
-
-def predict_flow(in_channels: int) -> nn.Module:
-    """Flow head: two channels, no activation."""
-    return nn.Conv2d(in_channels, 2, 3, 1, 1)
-
-
-def upsample_flow() -> nn.Module:
-    """Learnt x2 upsampling of a flow field; without bias, as in both published versions."""
-    return nn.ConvTranspose2d(2, 2, 4, 2, 1, bias=False)
-
-
-def initialise(network: nn.Module) -> None:
-    """He initialisation for LeakyReLU, zero biases, and flow upsampling that starts bilinear."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(module.weight, a=LEAK)
-            if isinstance(module, nn.ConvTranspose2d):
-                # Each output pixel of a 4x4 stride-2 transposed convolution sums only 2x2 taps of
-                # every *input* channel, while fan-in is counted from the output side.
-                fan_in = module.in_channels * 4
-                nn.init.normal_(module.weight, std=(2 / ((1 + LEAK**2) * fan_in)) ** 0.5)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    for name, module in network.named_modules():
-        if name.startswith("upsampled_flow"):
-            taps = torch.tensor([0.25, 0.75, 0.75, 0.25])
-            with torch.no_grad():
-                module.weight.zero_()
-                for channel in range(2):
-                    module.weight[channel, channel] = taps[:, None] * taps[None, :]
-        elif name.startswith("predict_flow"):
-            # Start near zero flow; the loss then pulls from the mean instead of from noise.
-            nn.init.normal_(module.weight, std=1e-2 / module.in_channels**0.5)
-
-
-class FlowNetS(nn.Module):
+class FlowNetS(FlowNetwork):
     """FlowNetS with every layer's channel count multiplied by ``width``.
 
     Args:
         width: multiplier of the channel counts; 1 is the paper's network (38.7 M parameters),
             3/8 the thin one (5.5 M).
     """
-
-    divisor = 64  # height and width must be multiples: six stride-2 layers
-    output_stride = 4  # the finest flow has a quarter of the input's resolution
-    flow_scale = 20.0  # the network predicts pixels / 20 (the papers' "div_flow")
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()

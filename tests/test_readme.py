@@ -1,0 +1,100 @@
+"""The README's code runs, and its commands are the ones there are."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.images import write_image
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+# Appended to a command that would take minutes: the same command, less of it.
+SHORTER = {
+    "training.train": "--steps 2 --batch-size 2 --height 64 --width 64 --pool 4 --device cpu",
+    "training.synthetic": "--pairs 1 --size 64x64",
+    "export.build_engine": "--targets onnxruntime",
+    "bench.compare": "--list",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    stripped = [re.sub(r"\s+#.*", "", line).strip() for line in lines]
+    return [line for line in stripped if line]
+
+
+def module_commands() -> list[str]:
+    return [command for command in commands() if command.startswith("python -m ")]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with two pictures, as the README supposes."""
+    rng = np.random.default_rng(0)
+    for name in ("frame1.png", "frame2.png"):
+        write_image(tmp_path / name, rng.integers(0, 256, (64, 96, 3), np.uint8))
+    return tmp_path
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python(block: str) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 64, 96, 3), np.uint8)
+    names: dict[str, object] = {"image1": frames[0], "image2": frames[1], "frames": frames}
+    exec(compile(block, "README.md", "exec"), names)
+    flow = names["flow"]
+    assert isinstance(flow, np.ndarray)
+    assert flow.shape == (64, 96, 2)
+    assert flow.dtype == np.float32
+
+
+@pytest.mark.parametrize("command", module_commands())
+def test_module_command(command: str, workplace: Path) -> None:
+    module = command.split()[2]
+    arguments = shlex.split(f"{command} {SHORTER.get(module, '')}")[1:]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=workplace,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_is_of_a_known_kind() -> None:
+    """So that a new one does not go untested."""
+    kinds = ("python -m ", "make ", "pip install ")
+    assert [command for command in commands() if not command.startswith(kinds)] == []
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {command.split()[1] for command in commands() if command.startswith("make ")}
+    named |= set(re.findall(r"`make ([a-z-]+)`", README))
+    assert named
+    assert named <= targets
+
+
+def test_extras_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {name for names in re.findall(r"\.\[([a-z,-]+)\]", README) for name in names.split(",")}
+    assert named
+    assert named <= set(project["optional-dependencies"])
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,73 @@
+"""What the networks of the FlowNet family are made of, and what they have in common."""
+
+import torch
+from torch import nn
+
+# Negative slope of every LeakyReLU in the FlowNet family.
+LEAK = 0.1
+
+
+def conv(
+    in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1
+) -> nn.Module:
+    """Convolution with 'same' padding and LeakyReLU."""
+    padding = (kernel_size - 1) // 2
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding), nn.LeakyReLU(LEAK)
+    )
+
+
+def deconv(in_channels: int, out_channels: int) -> nn.Module:
+    """Transposed convolution that doubles the resolution, and LeakyReLU."""
+    return nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1), nn.LeakyReLU(LEAK))
+
+
+def predict_flow(in_channels: int) -> nn.Module:
+    """Flow head: two channels, no activation."""
+    return nn.Conv2d(in_channels, 2, 3, 1, 1)
+
+
+def upsample_flow() -> nn.Module:
+    """Learnt x2 upsampling of a flow field; without bias, as in both published versions."""
+    return nn.ConvTranspose2d(2, 2, 4, 2, 1, bias=False)
+
+
+def initialise(network: nn.Module) -> None:
+    """He initialisation for LeakyReLU, zero biases, and flow upsampling that starts bilinear."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, a=LEAK)
+            if isinstance(module, nn.ConvTranspose2d):
+                # Each output pixel of a 4x4 stride-2 transposed convolution sums only 2x2 taps of
+                # every *input* channel, while fan-in is counted from the output side.
+                fan_in = module.in_channels * 4
+                nn.init.normal_(module.weight, std=(2 / ((1 + LEAK**2) * fan_in)) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for name, module in network.named_modules():
+        if name.startswith("upsampled_flow"):
+            taps = torch.tensor([0.25, 0.75, 0.75, 0.25])
+            with torch.no_grad():
+                module.weight.zero_()
+                for channel in range(2):
+                    module.weight[channel, channel] = taps[:, None] * taps[None, :]
+        elif name.startswith("predict_flow"):
+            # Start near zero flow; the loss then pulls from the mean instead of from noise.
+            nn.init.normal_(module.weight, std=1e-2 / module.in_channels**0.5)
+
+
+class FlowNetwork(nn.Module):
+    """A network that predicts flow at several resolutions.
+
+    Its ``forward`` takes two normalised images (N, 3, H, W) and returns flows (N, 2, H/s, W/s),
+    finest first, in pixels of the full-size image divided by ``flow_scale``.
+
+    Attributes:
+        divisor: height and width must be multiples of it.
+        output_stride: the finest flow has 1 / output_stride of the input's resolution.
+        flow_scale: what the flow is divided by (the papers' "div_flow").
+    """
+
+    divisor = 64
+    output_stride = 4
+    flow_scale = 20.0
