@@ -61,6 +61,9 @@ def write_report(result: Mapping[str, Any], pictures: Sequence[Picture], path: P
     environment = result["environment"]
     names = backends(row for row in result["rows"] if row["status"] == "ok")
     sections = [_group_section(group, names) for group in grouped(result["rows"])]
+    if result.get("summary"):
+        lines = "".join(f"<li>{escape(line)}</li>" for line in result["summary"])
+        sections.insert(0, f'<ul class="summary">{lines}</ul>')
     if pictures:
         sections.append(f'<h2>Pictures</h2><div class="pictures">{_figures(pictures)}</div>')
     sections += [

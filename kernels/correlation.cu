@@ -11,29 +11,29 @@
 #include "kernels/correlation_plain.cuh"
 #include "kernels/correlation_tensor_cores.cuh"
 
-#define FLOW_PLAIN(name, T)                                                                       \
-  extern "C" __global__ void flow_correlation_plain_##name(                                       \
-      const T* f1, const T* f2, int32_t channels, int32_t height, int32_t width,                  \
-      int32_t max_displacement, int32_t stride_2, int32_t chunk, T* out) {                        \
-    flow::plain_forward<T>(f1, f2, channels, height, width, max_displacement, stride_2, chunk,    \
-                           out);                                                                  \
-  }                                                                                               \
-  extern "C" __global__ void __launch_bounds__(256) flow_correlation_gradient1_##name(            \
-      const T* grad_out, const T* f2, int32_t channels, int32_t height, int32_t width,            \
-      int32_t max_displacement, int32_t stride_2, T* grad_f1) {                                   \
-    flow::plain_gradient<T, false>(grad_out, f2, channels, height, width, max_displacement,       \
-                                   stride_2, grad_f1);                                            \
-  }                                                                                               \
-  extern "C" __global__ void __launch_bounds__(256) flow_correlation_gradient2_##name(            \
-      const T* grad_out, const T* f1, int32_t channels, int32_t height, int32_t width,            \
-      int32_t max_displacement, int32_t stride_2, T* grad_f2) {                                   \
-    flow::plain_gradient<T, true>(grad_out, f1, channels, height, width, max_displacement,        \
-                                  stride_2, grad_f2);                                             \
-  }                                                                                               \
-  extern "C" __global__ void __launch_bounds__(32) flow_correlation_classic_##name(               \
-      const T* f1, const T* f2, int32_t channels, int32_t height, int32_t width,                  \
-      int32_t max_displacement, int32_t stride_2, T* out) {                                       \
-    flow::classic_forward<T>(f1, f2, channels, height, width, max_displacement, stride_2, out);   \
+#define FLOW_PLAIN(name, T)                                                                     \
+  extern "C" __global__ void flow_correlation_plain_##name(                                     \
+      const T* f1, const T* f2, int32_t channels, int32_t height, int32_t width,                \
+      int32_t max_displacement, int32_t stride_2, int32_t chunk, T* out) {                      \
+    flow::plain_forward<T>(f1, f2, channels, height, width, max_displacement, stride_2, chunk,  \
+                           out);                                                                \
+  }                                                                                             \
+  extern "C" __global__ void __launch_bounds__(256) flow_correlation_gradient1_##name(          \
+      const T* grad_out, const T* f2, int32_t channels, int32_t height, int32_t width,          \
+      int32_t max_displacement, int32_t stride_2, T* grad_f1) {                                 \
+    flow::plain_gradient<T, false>(grad_out, f2, channels, height, width, max_displacement,     \
+                                   stride_2, grad_f1);                                          \
+  }                                                                                             \
+  extern "C" __global__ void __launch_bounds__(256) flow_correlation_gradient2_##name(          \
+      const T* grad_out, const T* f1, int32_t channels, int32_t height, int32_t width,          \
+      int32_t max_displacement, int32_t stride_2, T* grad_f2) {                                 \
+    flow::plain_gradient<T, true>(grad_out, f1, channels, height, width, max_displacement,      \
+                                  stride_2, grad_f2);                                           \
+  }                                                                                             \
+  extern "C" __global__ void __launch_bounds__(32) flow_correlation_classic_##name(             \
+      const T* f1, const T* f2, int32_t channels, int32_t height, int32_t width,                \
+      int32_t max_displacement, int32_t stride_2, T* out) {                                     \
+    flow::classic_forward<T>(f1, f2, channels, height, width, max_displacement, stride_2, out); \
   }
 
 FLOW_PLAIN(fp32, float)
@@ -42,25 +42,25 @@ FLOW_PLAIN(bf16, __nv_bfloat16)
 
 // Turing has neither these instructions nor bf16: an empty kernel there, which is never launched.
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-#define FLOW_TENSOR_BODY(T, stride, tiles)                                                        \
-  flow::banded_product<T, stride, tiles>(f1, f2, channels, height, width, max_displacement,       \
-                                         steps, out)
+#define FLOW_TENSOR_BODY(T, stride, tiles)                                                         \
+  flow::banded_product<T, stride, tiles>(f1, f2, channels, height, width, max_displacement, steps, \
+                                         out)
 #else
 #define FLOW_TENSOR_BODY(T, stride, tiles)
 #endif
 
 // Two blocks a multiprocessor while the registers allow it.
-#define FLOW_TENSOR(name, T, stride, tiles)                                                       \
-  extern "C" __global__ void __launch_bounds__(flow::kTensorThreads, tiles <= 5 ? 2 : 1)          \
-      flow_correlation_tensor_##name##_s##stride##_t##tiles(                                      \
-          const T* f1, const T* f2, int32_t channels, int32_t height, int32_t width,              \
-          int32_t max_displacement, int32_t steps, T* out) {                                      \
-    FLOW_TENSOR_BODY(T, stride, tiles);                                                           \
+#define FLOW_TENSOR(name, T, stride, tiles)                                              \
+  extern "C" __global__ void __launch_bounds__(flow::kTensorThreads, tiles <= 5 ? 2 : 1) \
+      flow_correlation_tensor_##name##_s##stride##_t##tiles(                             \
+          const T* f1, const T* f2, int32_t channels, int32_t height, int32_t width,     \
+          int32_t max_displacement, int32_t steps, T* out) {                             \
+    FLOW_TENSOR_BODY(T, stride, tiles);                                                  \
   }
 
-#define FLOW_TENSORS(name, T)                                                                     \
-  FLOW_TENSOR(name, T, 1, 4)                                                                      \
-  FLOW_TENSOR(name, T, 1, 8)                                                                      \
+#define FLOW_TENSORS(name, T) \
+  FLOW_TENSOR(name, T, 1, 4)  \
+  FLOW_TENSOR(name, T, 1, 8)  \
   FLOW_TENSOR(name, T, 2, 5)
 
 FLOW_TENSORS(fp16, __half)
@@ -69,13 +69,14 @@ FLOW_TENSORS(bf16, __nv_bfloat16)
 namespace flow {
 namespace {
 
-constexpr int kMostGrid = 65535;       // along y and z
+constexpr int kMostGrid = 65535;        // along y and z
 constexpr int kMostShared = 48 * 1024;  // without asking the driver for more
 
 int32_t launch(const void* kernel, dim3 grid, int threads, size_t shared, void** parameters,
                cudaStream_t stream) {
   if (grid.y > kMostGrid || grid.z > kMostGrid) return FLOW_TOO_LARGE;
-  const cudaError_t error = cudaLaunchKernel(kernel, grid, dim3(threads), parameters, shared, stream);
+  const cudaError_t error =
+      cudaLaunchKernel(kernel, grid, dim3(threads), parameters, shared, stream);
   return error == cudaSuccess ? FLOW_OK : FLOW_CUDA_ERROR + static_cast<int32_t>(error);
 }
 
@@ -84,15 +85,15 @@ const void* address(Kernel* kernel) {
   return reinterpret_cast<const void*>(kernel);
 }
 
-#define FLOW_BY_DTYPE(kernel)                                                                     \
-  (args.dtype == FLOW_FLOAT32   ? address(kernel##_fp32)                                          \
-   : args.dtype == FLOW_FLOAT16 ? address(kernel##_fp16)                                          \
+#define FLOW_BY_DTYPE(kernel)                            \
+  (args.dtype == FLOW_FLOAT32   ? address(kernel##_fp32) \
+   : args.dtype == FLOW_FLOAT16 ? address(kernel##_fp16) \
                                 : address(kernel##_bf16))
 
 int blocks(int size, int block) { return (size + block - 1) / block; }
 
-#define FLOW_TENSOR_KERNELS(suffix)                                                               \
-  (args.dtype == FLOW_FLOAT16 ? address(flow_correlation_tensor_fp16_##suffix)                    \
+#define FLOW_TENSOR_KERNELS(suffix)                                            \
+  (args.dtype == FLOW_FLOAT16 ? address(flow_correlation_tensor_fp16_##suffix) \
                               : address(flow_correlation_tensor_bf16_##suffix))
 
 // Null where the tensor-core path does not go.
@@ -115,7 +116,7 @@ int32_t tensor_forward(const FlowCorrelation& args, int multiprocessors, const v
   const int64_t wanted = 2 * multiprocessors / (int64_t{pairs} * columns * a.batch) + 1;
   int32_t steps = blocks(rows, static_cast<int>(wanted < rows ? wanted : rows));
   const dim3 grid(columns, pairs * blocks(rows, steps), a.batch);
-  void* parameters[] = {&f1,      &f2,    &a.channels, &a.height, &a.width, &a.max_displacement,
+  void* parameters[] = {&f1,    &f2, &a.channels, &a.height, &a.width, &a.max_displacement,
                         &steps, &out};
   return launch(tensor_kernel(a), grid, kTensorThreads, 0, parameters, stream);
 }
@@ -128,7 +129,7 @@ int32_t plain_forward(const FlowCorrelation& args, const void* f1, const void* f
   int32_t chunk = kMostShared / layout.bytes_per_channel();
   if (chunk > kPlainChunk) chunk = kPlainChunk;
   if (chunk < 1 || layout.quads * layout.groups > 1024) return FLOW_TOO_LARGE;
-  void* parameters[] = {&f1,      &f2,         &a.channels, &a.height, &a.width, &a.max_displacement,
+  void* parameters[] = {&f1,         &f2,    &a.channels, &a.height, &a.width, &a.max_displacement,
                         &a.stride_2, &chunk, &out};
   return launch(FLOW_BY_DTYPE(flow_correlation_plain),
                 dim3(blocks(a.width, layout.columns), a.height, a.batch * count),
@@ -139,7 +140,7 @@ int32_t plain_forward(const FlowCorrelation& args, const void* f1, const void* f
 int32_t classic_forward(const FlowCorrelation& args, const void* f1, const void* f2, void* out,
                         cudaStream_t stream) {
   FlowCorrelation a = args;
-  void* parameters[] = {&f1,      &f2,  &a.channels, &a.height, &a.width, &a.max_displacement,
+  void* parameters[] = {&f1,         &f2, &a.channels, &a.height, &a.width, &a.max_displacement,
                         &a.stride_2, &out};
   return launch(FLOW_BY_DTYPE(flow_correlation_classic), dim3(a.width, a.height, a.batch), 32,
                 a.channels * sizeof(float), parameters, stream);

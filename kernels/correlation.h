@@ -55,12 +55,13 @@ typedef struct FlowCorrelation {
   int32_t stride_2;
 } FlowCorrelation;
 
-FLOW_API int32_t flow_correlation_cpu_forward(const FlowCorrelation* args, const void* f1, const void* f2,
-                                     void* out);
+FLOW_API int32_t flow_correlation_cpu_forward(const FlowCorrelation* args, const void* f1,
+                                              const void* f2, void* out);
 
 // Either gradient may be NULL; what is given is overwritten.
 FLOW_API int32_t flow_correlation_cpu_backward(const FlowCorrelation* args, const void* grad_out,
-                                      const void* f1, const void* f2, void* grad_f1, void* grad_f2);
+                                               const void* f1, const void* f2, void* grad_f1,
+                                               void* grad_f2);
 
 // The variant that FLOW_AUTO takes on this machine.
 FLOW_API int32_t flow_correlation_cpu_variant(void);
@@ -68,12 +69,12 @@ FLOW_API int32_t flow_correlation_cpu_variant(void);
 FLOW_API const char* flow_correlation_cpu_message(int32_t status);
 
 // Device pointers of the current device; `stream` is a cudaStream_t, the launch is asynchronous.
-FLOW_API int32_t flow_correlation_cuda_forward(const FlowCorrelation* args, const void* f1, const void* f2,
-                                      void* out, void* stream);
+FLOW_API int32_t flow_correlation_cuda_forward(const FlowCorrelation* args, const void* f1,
+                                               const void* f2, void* out, void* stream);
 
 FLOW_API int32_t flow_correlation_cuda_backward(const FlowCorrelation* args, const void* grad_out,
-                                       const void* f1, const void* f2, void* grad_f1, void* grad_f2,
-                                       void* stream);
+                                                const void* f1, const void* f2, void* grad_f1,
+                                                void* grad_f2, void* stream);
 
 FLOW_API const char* flow_correlation_cuda_message(int32_t status);
 

@@ -34,7 +34,8 @@ inline const char* message(int32_t status) {
     case FLOW_BAD_SHAPE:
       return "a dimension is below 1, or one image has more than 2^31 - 1 elements";
     case FLOW_BAD_DISPLACEMENT:
-      return "max_displacement must be a non-negative multiple of stride_2, and stride_2 at least 1";
+      return "max_displacement must be a non-negative multiple of stride_2, and stride_2 at least "
+             "1";
     case FLOW_BAD_DTYPE:
       return "expected float32 (on CUDA also float16 or bfloat16)";
     case FLOW_BAD_VARIANT:

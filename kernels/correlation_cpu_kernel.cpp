@@ -84,10 +84,10 @@ using Product = void (*)(const Geometry&, const float* const*, const float*, flo
 template <int ROWS>
 Product product_of(int steps) {
   static_assert(kSteps <= 7, "table too short");
-  static constexpr Product kProducts[] = {
-      banded_product<ROWS, 1>, banded_product<ROWS, 2>, banded_product<ROWS, 3>,
-      banded_product<ROWS, 4>, banded_product<ROWS, 5>, banded_product<ROWS, 6>,
-      banded_product<ROWS, 7>};
+  static constexpr Product kProducts[] = {banded_product<ROWS, 1>, banded_product<ROWS, 2>,
+                                          banded_product<ROWS, 3>, banded_product<ROWS, 4>,
+                                          banded_product<ROWS, 5>, banded_product<ROWS, 6>,
+                                          banded_product<ROWS, 7>};
   return kProducts[steps - 1];
 }
 
@@ -135,8 +135,9 @@ void gradient_vector(const Geometry& g, const GradientRow& task, int residue, in
   for (int i = 0; i < g.count; ++i) {
     const int other = task.row + direction * (i - g.radius) * g.stride;
     if (other < 0 || other >= task.height) continue;
-    const float* feature = task.features + other * feature_row + v * kLanes +
-                           (static_cast<size_t>(residue) * g.channels + task.first_channel) * g.wide;
+    const float* feature =
+        task.features + other * feature_row + v * kLanes +
+        (static_cast<size_t>(residue) * g.channels + task.first_channel) * g.wide;
     const float* weight = task.weights + (task.second ? other : task.row) * weight_row +
                           v * kLanes +
                           (static_cast<size_t>(residue) * g.count + i) * g.count * g.wide;

@@ -18,13 +18,13 @@ constexpr int kMaxRows = 3;
 struct Geometry {
   int channels;
   int width;
-  int stride;     // stride_2, the number of residues
-  int radius;     // max_displacement / stride_2
-  int count;      // 2 * radius + 1
-  int vectors;    // vectors per residue
-  int pitch;      // packed columns without halo: vectors * lanes
-  int wide;       // packed columns with a halo of `radius` zeros on both sides
-  size_t plane;   // height * width
+  int stride;    // stride_2, the number of residues
+  int radius;    // max_displacement / stride_2
+  int count;     // 2 * radius + 1
+  int vectors;   // vectors per residue
+  int pitch;     // packed columns without halo: vectors * lanes
+  int wide;      // packed columns with a halo of `radius` zeros on both sides
+  size_t plane;  // height * width
 };
 
 // Up to kMaxRows rows of f1 against one row of f2: one vertical displacement for each.

@@ -12,11 +12,11 @@ constexpr int kPixels = 4;  // neighbouring pixels of one residue a thread
 constexpr int kShifts = 8;  // neighbouring displacements a thread
 constexpr int kPlainChunk = 16;
 
-// How a block of the plain forward kernel covers a row: `quads` x `groups` threads, each 4 pixels of
-// one residue by 8 displacements.
+// How a block of the plain forward kernel covers a row: `quads` x `groups` threads, each 4 pixels
+// of one residue by 8 displacements.
 struct PlainLayout {
   int residues, quads, groups;
-  int columns;        // image columns a block
+  int columns;         // image columns a block
   int pitch1, pitch2;  // floats per channel and residue in shared memory
   __host__ __device__ PlainLayout(int max_displacement, int stride) : residues(stride) {
     const int per_residue = stride < 16 ? 16 / stride : 1;
@@ -142,8 +142,8 @@ __device__ void plain_gradient(const T* grad_out, const T* features, int channel
       const int from = SECOND ? x - dx : x;
       const bool inside = from >= 0 && from < width;
       const float w = inside ? to_float(weight[j * plane + from]) : 0.0f;
-      const float* row = stage + warp * kMine * pitch + lane + max_displacement +
-                         (SECOND ? -dx : dx);
+      const float* row =
+          stage + warp * kMine * pitch + lane + max_displacement + (SECOND ? -dx : dx);
 #pragma unroll
       for (int c = 0; c < kMine; ++c) {
         if (warp * kMine + c < some) sum[c] += w * row[c * pitch];

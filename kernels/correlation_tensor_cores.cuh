@@ -19,9 +19,9 @@
 namespace flow {
 
 constexpr int kTensorThreads = 256;
-constexpr int kTensorColumns = 64;      // columns of f1 a block
+constexpr int kTensorColumns = 64;        // columns of f1 a block
 constexpr int kTensorMostChannels = 256;  // held in registers: 64 of them a thread
-constexpr int kChunk = 32;              // channels of f2 in shared memory at a time
+constexpr int kChunk = 32;                // channels of f2 in shared memory at a time
 constexpr int kChunkSteps = kChunk / 16;
 
 // Radius rounded up so that the staged columns of f2 start on a multiple of 8.
@@ -79,7 +79,7 @@ struct Band {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
       T* row = stage + (threadIdx.x / 16 + 16 * i) * kPitch;
-      const uint32_t(&p)[4] = from[i].pairs;
+      const uint32_t (&p)[4] = from[i].pairs;
       if (STRIDE == 1) {
         *reinterpret_cast<uint4*>(row + 8 * segment) = from[i].vector;
       } else {
@@ -156,9 +156,11 @@ __device__ void banded_product(const T* f1, const T* f2, int channels, int heigh
   if (base >= height) return;
 
   const size_t plane = static_cast<size_t>(height) * width;
-  const bool aligned = width % 8 == 0 && (reinterpret_cast<uintptr_t>(f1) |
-                                          reinterpret_cast<uintptr_t>(f2) |
-                                          reinterpret_cast<uintptr_t>(out)) % 16 == 0;
+  const bool aligned =
+      width % 8 == 0 && (reinterpret_cast<uintptr_t>(f1) | reinterpret_cast<uintptr_t>(f2) |
+                         reinterpret_cast<uintptr_t>(out)) %
+                                16 ==
+                            0;
   const typename B::Feature image1 = {f1 + blockIdx.z * plane * channels, channels, height, width,
                                       aligned};
   const typename B::Feature image2 = {f2 + blockIdx.z * plane * channels, channels, height, width,
@@ -193,8 +195,8 @@ __device__ void banded_product(const T* f1, const T* f2, int channels, int heigh
 #pragma unroll
       for (int step = 0; step < kChunkSteps; ++step) {
         const int channel = 16 * step + lane % 8 + lane / 16 * 8;
-        load_matrices_x4(a[chunk][step], shared.stage[member] + channel * B::kPitch + column +
-                                             lane / 8 % 2 * 8);
+        load_matrices_x4(a[chunk][step],
+                         shared.stage[member] + channel * B::kPitch + column + lane / 8 % 2 * 8);
       }
       __syncthreads();
     }

@@ -24,7 +24,7 @@ def correlation(
         stride_2: step between displacements.
 
     Returns:
-        (N, K, H, W) float64, K = (2 * max_displacement / stride_2 + 1) ** 2: mean over the channels.
+        (N, K, H, W) float64 with K = (2 * max_displacement / stride_2 + 1) ** 2.
 
     Raises:
         CorrelationError: shapes differ, or max_displacement is not a multiple of stride_2.
@@ -53,7 +53,8 @@ def correlation_gradients(
     first, second = f1.astype(np.float64), f2.astype(np.float64)
     weight = grad.astype(np.float64) / f1.shape[1]
     grad1, grad2 = np.zeros_like(first), np.zeros_like(second)
-    for k, here, there in _overlaps(*f1.shape[2:], max_displacement, stride_2):
+    height, width = f1.shape[2:]
+    for k, here, there in _overlaps(height, width, max_displacement, stride_2):
         grad1[here] += weight[:, k, None][here] * second[there]
         grad2[there] += weight[:, k, None][here] * first[here]
     return grad1, grad2

@@ -140,8 +140,9 @@ def _has_kernel(device: str, dtype: torch.dtype) -> bool:
 
 
 def _arguments(f1: Tensor, max_displacement: int, stride_2: int) -> library.Arguments:
+    batch, channels, height, width = f1.shape
     return library.arguments(
-        tuple(f1.shape),
+        (batch, channels, height, width),
         max_displacement=max_displacement,
         stride_2=stride_2,
         dtype=_COMPILED[f1.device.type][f1.dtype],

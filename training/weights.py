@@ -1,6 +1,10 @@
-"""Weights as safetensors files: numbers, and in the header where they came from."""
+"""Weights as safetensors files: numbers, and in the header where they came from.
+
+Checkpoints of ClementPinard/FlowNetPytorch and NVIDIA/flownet2-pytorch are read as well.
+"""
 
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from torch import Tensor
 from training.networks import NETWORKS, build_network
 from training.networks.layers import FlowNetwork
 
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar")
 SHIPPED = Path(__file__).parent / "weights"
 METADATA_KEYS = (
     "network", "normalisation", "licence", "source", "data", "steps", "epe", "commit"
@@ -33,15 +38,17 @@ class Weights:
 
 
 def load_weights(path: str | Path) -> Weights:
-    """Read a weights file written by :func:`save_weights`.
+    """Read a weights file: safetensors, or a published checkpoint (.pt, .pth, .tar).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no safetensors file, or its header lacks a key.
+        ValueError: it is neither, or its header lacks a key.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file")
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        return _weights_from_checkpoint(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -55,6 +62,36 @@ def load_weights(path: str | Path) -> Weights:
             "`python -m training.train`"
         )
     return Weights(state_dict, metadata)
+
+
+def _weights_from_checkpoint(path: Path) -> Weights:
+    """Read someone else's checkpoint; only tensors and plain values are ever unpickled.
+
+    The two publishers differ in what they leave out: ClementPinard's flow heads and deconvolutions
+    have no bias (here: zero), and his images lose a fixed mean, NVIDIA's the pair's own.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a checkpoint of plain tensors ({reason})") from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: holds no state_dict; expected parameter names and tensors")
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    has_biases = any(name.startswith("predict_flow") and name.endswith("bias") for name in state)
+    if not has_biases:
+        for name, value in list(state.items()):
+            if name.startswith("predict_flow"):
+                state[name.replace("weight", "bias")] = torch.zeros(value.shape[0])
+            elif name.startswith("deconv"):
+                state[name.replace("weight", "bias")] = torch.zeros(value.shape[1])
+    metadata = dict.fromkeys(METADATA_KEYS, "unknown") | {
+        "normalisation": "pair_mean" if has_biases else "fixed_mean",
+        "source": path.name,
+        "epe": "{}",
+    }
+    return Weights(state, metadata)
 
 
 def save_weights(path: str | Path, state_dict: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -104,7 +141,7 @@ def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
     ]
     if wrong:
         raise ValueError(
-            f"these weights are not of {name!r} but of {weights.metadata.get('network')!r}: "
+            f"these weights are not of {name!r} (their network: {weights.metadata['network']}): "
             f"{len(wrong)} tensors differ, such as {', '.join(wrong[:3])}. "
             f"Known networks: {', '.join(NETWORKS)}."
         )

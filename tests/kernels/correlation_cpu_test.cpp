@@ -1,4 +1,5 @@
-// The C interface without Python: every variant that runs here against the definition, and refusals.
+// The C interface without Python: every variant that runs here against the definition, and
+// refusals.
 
 #include <cmath>
 #include <cstdio>

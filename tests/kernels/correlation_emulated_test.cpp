@@ -125,10 +125,9 @@ void plain(const char* what, const FlowCorrelation& a, int chunk, bool backward)
                                             a.max_displacement, a.stride_2, chunk, c.out.data);
                    });
   compare(what, a, c.out.data, c.truth.out);
-  const dim3 grid = {
-      static_cast<unsigned>(blocks(a.width, flow::kGradientColumns)),
-      static_cast<unsigned>(a.height),
-      static_cast<unsigned>(a.batch * blocks(a.channels, flow::kGradientChannels))};
+  const dim3 grid = {static_cast<unsigned>(blocks(a.width, flow::kGradientColumns)),
+                     static_cast<unsigned>(a.height),
+                     static_cast<unsigned>(a.batch * blocks(a.channels, flow::kGradientChannels))};
   const int threads = flow::kGradientColumns * flow::kGradientWarps;
   emulated::launch(grid, threads, backward, [&] {
     flow::plain_gradient<T, false>(c.grad.data, c.f2.data, a.channels, a.height, a.width,

@@ -2,9 +2,11 @@
 // arithmetic, the fragment layouts and the barriers of a kernel are tested without a GPU.
 //
 // Every thread of a block is a fiber that runs until it reaches a barrier or a warp instruction.
-// The order of the fibers is a parameter: a missing barrier shows as a result that depends on it.
+// A warp runs ahead as far as the barriers let it, first or last warp first: so a missing barrier
+// shows as a wrong result.
 // ldmatrix and mma follow the fragment tables of the PTX ISA, written here a second time and
-// independently of the kernels. Dynamic shared memory starts as NaN, static keeps what a block left.
+// independently of the kernels. Dynamic shared memory starts as NaN, static keeps what a block
+// left.
 
 #ifndef FLOW_TESTS_KERNELS_EMULATED_CUDA_H_
 #define FLOW_TESTS_KERNELS_EMULATED_CUDA_H_
@@ -186,24 +188,40 @@ inline void prepare(Thread& thread) {
   makecontext(&thread.context, enter, 0);
 }
 
+inline void run(int thread) {
+  block->current = thread;
+  thread_index = {thread, 0, 0};
+  block->threads[thread].state = State::kRunning;
+  swapcontext(&block->scheduler, &block->threads[thread].context);
+}
+
+// Runs one warp until all its threads wait for other warps or are done.
+inline bool run_warp(int begin, int end, bool backward) {
+  bool ever = false;
+  for (bool progress = true; progress;) {
+    progress = false;
+    for (int k = begin; k < end; ++k) {
+      const int i = backward ? begin + end - 1 - k : k;
+      if (!may_run(i, end)) continue;
+      run(i);
+      progress = ever = true;
+    }
+  }
+  return ever;
+}
+
 inline void run_block(int count, bool backward) {
   for (Thread& thread : block->threads) prepare(thread);
+  const int warps = (count + 31) / 32;
   while (!all(0, count, State::kDone)) {
     bool progress = false;
-    for (int k = 0; k < count; ++k) {
-      const int i = backward ? count - 1 - k : k;
-      if (!may_run(i, count)) continue;
-      progress = true;
-      block->current = i;
-      thread_index = {i, 0, 0};
-      block->threads[i].state = State::kRunning;
-      swapcontext(&block->scheduler, &block->threads[i].context);
+    for (int k = 0; k < warps; ++k) {
+      const int warp = backward ? warps - 1 - k : k;
+      progress |= run_warp(warp * 32, std::min(warp * 32 + 32, count), backward);
     }
-    if (!progress && all(0, count, State::kAtBlock)) {
+    if (all(0, count, State::kAtBlock)) {
       for (Thread& thread : block->threads) thread.state = State::kRunning;
-      progress = true;
-    }
-    if (!progress) {
+    } else if (!progress) {
       std::printf("emulated kernel: threads wait at different barriers\n");
       std::abort();
     }

@@ -56,7 +56,7 @@ def test_foreign_header_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(file: Path) -> None:
-    with pytest.raises(ValueError, match=r"not of 'flownets' but of 'flownets_slim'"):
+    with pytest.raises(ValueError, match=r"not of 'flownets' \(their network: flownets_slim\)"):
         network_from_weights("flownets", load_weights(file))
 
 
@@ -75,3 +75,50 @@ def test_shipped_weights_fit_their_network() -> None:
     weights = load_weights(shipped_weights("flownets_slim"))
     network_from_weights("flownets_slim", weights)
     assert all(tensor.dtype == torch.float16 for tensor in weights.state_dict.values())
+
+
+def test_checkpoint_with_biases_is_nvidias(tmp_path: Path) -> None:
+    state = build_network("flownets_slim", seed=2).state_dict()
+    torch.save({"epoch": 3, "state_dict": state, "best_EPE": 2.5}, tmp_path / "x.pth.tar")
+    weights = load_weights(tmp_path / "x.pth.tar")
+    assert weights.metadata["normalisation"] == "pair_mean"
+    network = network_from_weights("flownets_slim", weights)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_checkpoint_without_biases_is_pinards(tmp_path: Path) -> None:
+    """Zero biases make the network compute what one without biases computes."""
+    full = build_network("flownets_slim", seed=2).eval()
+    heads = ("predict_flow", "deconv")
+    state = {
+        f"module.{name}": value
+        for name, value in full.state_dict().items()
+        if not (name.startswith(heads) and name.endswith("bias"))
+    }
+    torch.save({"arch": "flownets", "state_dict": state, "div_flow": 20}, tmp_path / "x.pth")
+    weights = load_weights(tmp_path / "x.pth")
+    assert weights.metadata["normalisation"] == "fixed_mean"
+    network = network_from_weights("flownets_slim", weights)
+    images = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(network(*images)[0], full(*images)[0])  # biases start at zero
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle at all", b"PK\x03\x04 cut"])
+def test_broken_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="not a checkpoint of plain tensors"):
+        load_weights(tmp_path / "x.pth")
+
+
+def test_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": Path("anything")}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="not a checkpoint of plain tensors"):
+        load_weights(tmp_path / "x.pt")
+
+
+def test_checkpoint_without_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"epoch": 3}}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="holds no state_dict"):
+        load_weights(tmp_path / "x.pt")
