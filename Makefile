@@ -46,10 +46,10 @@ kernels:  ## build the correlation kernels (CUDA too where nvcc is)
 # The card's name, as a file name: nvidia-h200.json.
 GPU = $(shell nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 | tr 'A-Z ' 'a-z-')
 
-gpu: kernels  ## on a machine with an NVIDIA GPU: the GPU tests and the whole bench
-	nvidia-smi
-	$(PYTHON) -m pytest -m gpu
-	$(PYTHON) -m bench.compare --full --json bench/results/$(GPU).json --report build/gpu.html
+gpu: setup kernels  ## on a machine with an NVIDIA GPU: the GPU tests and the whole bench
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pycuda==2026.1
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m bench.compare --full --json bench/results/$(GPU).json --report build/gpu.html
 
 clean:  ## remove what the other targets made, except .venv
 	rm -rf build dist

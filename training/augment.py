@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthetic import Pairs, Sampler, affine, apply_affine
+from training.pairs import Pairs
+from training.scene import Sampler, affine, apply_affine
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def geometric(pairs: Pairs, crop: tuple[int, int], seed: int) -> Samples:
     truth = F.grid_sample(truth, grid1, mode="nearest", padding_mode="border", align_corners=False)
     flow_u, flow_v, occluded = truth.unbind(1)
     to_u, to_v = apply_affine(torch.linalg.inv(view2), u + flow_u, v + flow_v)
+    # What the crop leaves out is as hidden as what another object covers.
+    left = (to_u < 0) | (to_u > crop[1] - 1) | (to_v < 0) | (to_v > crop[0] - 1)
 
     def warp(image: Tensor, at: Tensor) -> Tensor:
         return F.grid_sample(image.float(), at, padding_mode="border", align_corners=False)
@@ -85,7 +88,7 @@ def geometric(pairs: Pairs, crop: tuple[int, int], seed: int) -> Samples:
         image1=warp(pairs.image1, grid1),
         image2=warp(pairs.image2, grid(view2)[2]),
         flow=torch.stack((to_u - x, to_v - y), dim=1),
-        occluded=occluded[:, None],
+        occluded=torch.maximum(occluded, left.float())[:, None],
         valid=(grid1.abs() <= 1).all(dim=-1)[:, None].float(),
     )
 
@@ -119,4 +122,5 @@ def photometric(samples: Samples, seed: int) -> Samples:
 
 def augment(pairs: Pairs, crop: tuple[int, int], seed: int) -> Samples:
     """Geometry, then photometry; the same seed gives the same samples."""
-    return photometric(geometric(pairs, crop, seed), seed)
+    # Four generators are seeded below; spread, so that no two draw the same numbers.
+    return photometric(geometric(pairs, crop, 4 * seed), 4 * seed + 1)

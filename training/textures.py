@@ -1,6 +1,6 @@
 """What the synthetic pairs are painted with: photographs, dead leaves, noise and plain shades.
 
-The photographs are those inside the scikit-image wheel that anyone may use for anything; the
+The photographs are from the scikit-image wheel, whose authors distribute them as free to use; the
 stereo pair in it is left out because the bench evaluates on it. Everything else is procedural.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 TEXTURE_SIZE = 512
 
-# name in skimage.data -> licence, as stated in scikit-image's own data documentation.
+# name in skimage.data -> licence, as its documentation there states it.
 PHOTOGRAPHS = {
     "astronaut": "public domain (NASA)",
     "brick": "CC0",
@@ -23,8 +23,8 @@ PHOTOGRAPHS = {
     "grass": "CC0",
     "gravel": "CC0",
     "hubble_deep_field": "public domain (NASA)",
-    "immunohistochemistry": "CC0",
-    "moon": "public domain (NASA)",
+    "immunohistochemistry": "no known copyright restrictions",
+    "moon": "none stated; distributed with scikit-image",
     "retina": "CC0",
     "rocket": "CC0 (SpaceX)",
 }

@@ -21,21 +21,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.augment import augment
-from training.datasets import (
-    DatasetStream,
-    FlyingChairs,
-    SyntheticStream,
-    dataset_pairs,
-    validation_pairs,
-)
+from training.datasets import first_pairs
 from training.losses import end_point_error, multiscale_loss
-from training.networks import NETWORKS, build_network
+from training.networks import build_network
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
-from training.synthetic import Pairs, SyntheticPairs
-from training.weights import load_weights, network_from_weights, save_weights
+from training.options import parse
+from training.pairs import Pairs
+from training.streams import DatasetStream, SyntheticStream
+from training.synthetic import SyntheticPairs
+from training.weights import network_from_weights, save_weights
 
-NORMALISATION = "fixed_mean"
 VALIDATION_SEED = 2_000_000_000  # far from every training seed
 MARGIN = 32  # source pixels around a crop, for the geometric augmentation to move in
 
@@ -60,15 +56,17 @@ class Trainer:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.device = torch.device(options.device)
-        self.folder = Path(options.out)
+        self.folder: Path = options.out
         self.folder.mkdir(parents=True, exist_ok=True)
-        if options.init:
-            network = network_from_weights(options.network, load_weights(options.init)).train()
+        if options.initial:
+            network = network_from_weights(options.network, options.initial).train()
+            self.normalisation = options.initial.metadata["normalisation"]
         else:
             network = build_network(options.network, seed=options.seed)
+            self.normalisation = "fixed_mean"
         self.network: FlowNetwork = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.normalise = NORMALISATIONS[NORMALISATION]().to(self.device)
+        self.normalise = NORMALISATIONS[self.normalisation]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
         decay = [p for p in self.network.parameters() if p.dim() > 1]
         rest = [p for p in self.network.parameters() if p.dim() <= 1]
@@ -171,11 +169,15 @@ class Trainer:
             total, count = 0.0, 0
             for pairs in batches:
                 pairs = pairs.to(self.device)
-                images = self.normalise(pairs.image1.float(), pairs.image2.float())
-                flow = network(*images)[0].float() * network.flow_scale
-                flow = F.interpolate(
-                    flow, size=pairs.flow.shape[-2:], mode="bilinear", align_corners=False
-                )
+                height, width = pairs.flow.shape[-2:]
+                # As the runtime does: replicate to whole multiples, crop the flow.
+                divisor, stride = self.network.divisor, self.network.output_stride
+                pad = (0, -width % divisor, 0, -height % divisor)
+                images = (F.pad(x.float(), pad, "replicate") for x in (pairs.image1, pairs.image2))
+                flow = network(*self.normalise(*images))[0].float() * self.network.flow_scale
+                flow = F.interpolate(flow, scale_factor=float(stride), mode="bilinear")[
+                    ..., :height, :width
+                ]
                 total += float(end_point_error(flow, pairs.flow).mean((1, 2, 3)).sum())
                 count += len(pairs.flow)
             scores[name] = round(total / count, 4)
@@ -202,11 +204,8 @@ class Trainer:
             parameter.data = parameter.data.half().float()
         metadata = {
             "network": self.options.network,
-            "normalisation": NORMALISATION,
-            "licence": "MIT",
-            "source": "trained with python -m training.train",
-            "data": self.options.data,
-            "steps": str(self.step),
+            "normalisation": self.normalisation,
+            **self._origin(),
             "epe": json.dumps(self.validate(validation)),
             "commit": commit(),
         }
@@ -215,85 +214,82 @@ class Trainer:
         save_weights(path, state, metadata)
         return path
 
+    def _origin(self) -> dict[str, str]:
+        """What the weights were trained on, by whom, and who may use them."""
+        data, initial = self.options.data, self.options.initial
+        origin = {
+            # Nobody's rights are in procedural pairs; those in a data set are its authors'.
+            "licence": "MIT" if data == "synthetic" else f"as of {data}",
+            "source": "trained with python -m training.train",
+            "data": data,
+            "steps": str(self.step),
+        }
+        if initial is None:
+            return origin
+        before = initial.metadata
+        return {
+            "licence": " and ".join(dict.fromkeys((before["licence"], origin["licence"]))),
+            "source": f"{origin['source']}, from {before['source']}",
+            "data": f"{before['data']}, then {data}",
+            "steps": f"{before['steps']} + {self.step}",
+        }
+
 
 def commit() -> str:
     """The source's git commit, or "unknown" outside a checkout."""
     here = Path(__file__).parent
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True
+            ["git", "describe", "--always", "--dirty"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         return "unknown"
     return found.stdout.strip() or "unknown"
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
-    parser.add_argument("--network", default="flownets_slim", choices=list(NETWORKS))
-    parser.add_argument("--data", default="synthetic", help="synthetic, or chairs:FOLDER")
-    parser.add_argument("--validate", default=None, metavar="chairs:FOLDER")
-    parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
-    parser.add_argument("--init", metavar="FILE", help="weights to start from instead of noise")
-    parser.add_argument("--steps", type=int, default=12_000)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--height", type=int, default=256, help="of the crop")
-    parser.add_argument("--width", type=int, default=320, help="of the crop")
-    parser.add_argument("--lr", type=float, default=4e-4, help="peak learning rate")
-    parser.add_argument("--weight-decay", type=float, default=4e-4)
-    parser.add_argument("--ema", type=float, default=0.998, help="decay of the weight average")
-    parser.add_argument("--pool", type=int, default=2048, help="synthetic pairs kept")
-    parser.add_argument("--fresh", type=int, default=1, help="synthetic pairs rendered per step")
-    parser.add_argument("--report-every", type=int, default=500, help="steps")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    if options.height % 64 or options.width % 64:
-        parser.error(f"--height {options.height} --width {options.width}: multiples of 64 only")
-    if options.steps < 1 or options.batch_size < 1:
-        parser.error("--steps and --batch-size must be at least 1")
-    return options
+def open_stream(options: argparse.Namespace, step: int) -> Iterator[Pairs]:
+    """The training batches from a step on."""
+    if options.training is not None:
+        return iter(
+            DatasetStream(options.training, batch=options.batch_size, seed=options.seed, step=step)
+        )
+    renderer = SyntheticPairs(
+        options.height + MARGIN, options.width + 2 * MARGIN, device=options.device
+    )
+    return iter(
+        SyntheticStream(
+            renderer,
+            pool=options.pool,
+            fresh=options.fresh,
+            batch=options.batch_size,
+            seed=options.seed,
+            step=step,
+        )
+    )
 
 
-def chairs_folder(argument: str) -> Path:
-    """The folder of a ``chairs:FOLDER`` argument."""
-    kind, _, folder = argument.partition(":")
-    if kind != "chairs" or not folder:
-        raise SystemExit(f"--data {argument}: expected `synthetic` or `chairs:FOLDER`")
-    return Path(folder)
+def open_validation(options: argparse.Namespace) -> dict[str, list[Pairs]]:
+    """The fixed sets that the error is reported on, by name."""
+    validation = {}
+    if options.validation is not None:
+        pairs = first_pairs(options.validation, 640)
+        validation[f"chairs, {len(pairs)} pairs"] = pairs
+    renderer = SyntheticPairs(384, 512, device=options.device)
+    validation["synthetic"] = [renderer.render(4, VALIDATION_SEED + i) for i in range(8)]
+    return validation
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train as the command line says."""
     options = parse(arguments)
-    validation = {}
-    if options.validate:
-        real = FlyingChairs(chairs_folder(options.validate), split="validation")
-        validation["chairs"] = dataset_pairs(real, 640)
-    full = SyntheticPairs(384, 512, device=options.device)
-    validation["synthetic"] = validation_pairs(full, count=32, seed=VALIDATION_SEED)
     trainer = Trainer(options)
-    if options.data == "synthetic":
-        renderer = SyntheticPairs(
-            options.height + MARGIN, options.width + 2 * MARGIN, device=options.device
-        )
-        stream = iter(
-            SyntheticStream(
-                renderer,
-                pool=options.pool,
-                fresh=options.fresh,
-                batch=options.batch_size,
-                seed=options.seed,
-                step=trainer.step,
-            )
-        )
-    else:
-        pairs = FlyingChairs(chairs_folder(options.data), split="train")
-        stream = iter(
-            DatasetStream(pairs, batch=options.batch_size, seed=options.seed + trainer.step)
-        )
-    trainer.run(stream, validation)
+    validation = open_validation(options)
+    if trainer.step < options.steps:
+        trainer.run(open_stream(options, trainer.step), validation)
     path = trainer.export(validation)
     print(f"wrote {path}")
     print(f"next: python -m export.build_engine --network {options.network} --weights {path}")

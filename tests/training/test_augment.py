@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from training.augment import Samples, augment, geometric, photometric, random_views
-from training.synthetic import Pairs
+from training.pairs import Pairs
 
 
 def shifted_pair(dx: float, dy: float) -> Pairs:
@@ -55,6 +55,13 @@ def test_views_are_where_the_flow_says() -> None:
         torch.testing.assert_close(
             target - source, torch.tensor([4.0, 2.0, 0.0]), atol=1e-3, rtol=0
         )
+
+
+def test_what_leaves_the_crop_is_occluded() -> None:
+    """Everything moves 100 px to the right: no pixel of a 64 px crop stays in it."""
+    samples = geometric(shifted_pair(100.0, 0.0), (64, 64), 0)
+    assert (samples.occluded == 1).all()
+    assert (geometric(shifted_pair(0.0, 0.0), (64, 64), 0).occluded == 0).float().mean() > 0.8
 
 
 def test_photometry_leaves_geometry_alone() -> None:

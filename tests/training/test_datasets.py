@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.datasets import DatasetStream, FlyingChairs, read_flo
+from training.datasets import FlyingChairs
+from training.pairs import read_flo
+from training.streams import DatasetStream
 
 
 def write_pair(folder: Path, number: int, *, height: int = 6, width: int = 8) -> None:
@@ -81,6 +83,8 @@ def test_unreadable_image(chairs: Path) -> None:
         (b"PIEX" + bytes(20), "not a .flo file"),
         (b"PIEH" + struct.pack("<ii", 2, 1) + bytes(15), "27 bytes do not hold a 1x2 flow"),
         (b"PIEH" + struct.pack("<ii", -2, -1) + bytes(16), "do not hold"),
+        (b"PIEH" + struct.pack("<iiff", 1, 1, 0, 1e10), "flow is unknown"),
+        (b"PIEH" + struct.pack("<iiff", 1, 1, 0, float("nan")), "flow is unknown"),
     ],
 )
 def test_bad_flo(tmp_path: Path, raw: bytes, message: str) -> None:
@@ -93,3 +97,15 @@ def test_bad_flo(tmp_path: Path, raw: bytes, message: str) -> None:
 def test_stream_needs_a_full_batch(chairs: Path) -> None:
     with pytest.raises(ValueError, match="4 pairs do not fill a batch of 5"):
         DatasetStream(FlyingChairs(chairs), batch=5, seed=0)
+
+
+def test_stream_visits_every_pair_once_an_epoch_and_resumes(chairs: Path) -> None:
+    def flows(step: int, count: int) -> list[list[float]]:
+        batches = iter(DatasetStream(FlyingChairs(chairs), batch=2, seed=0, step=step))
+        return [next(batches).flow[:, 0, 0, 0].tolist() for _ in range(count)]
+
+    whole = flows(0, 6)
+    for epoch in range(3):
+        assert sorted(whole[2 * epoch] + whole[2 * epoch + 1]) == [1, 2, 3, 4]
+    assert len({tuple(whole[2 * e] + whole[2 * e + 1]) for e in range(3)}) > 1
+    assert flows(3, 3) == whole[3:]

@@ -7,8 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.datasets import FlyingChairs, SyntheticStream
-from training.synthetic import Pairs, Sampler, SyntheticPairs, affine, main
+from training.datasets import FlyingChairs
+from training.pairs import Pairs
+from training.scene import Sampler, affine
+from training.streams import SyntheticStream
+from training.synthetic import SyntheticPairs, main
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,22 @@ def test_stream_replaces_the_oldest(renderer: SyntheticPairs) -> None:
     assert batch.image1.shape == (2, 3, 96, 128)
     changed = [not torch.equal(a, b) for a, b in zip(before, stream.pool.flow, strict=True)]
     assert changed == [True, False, False, False]
+
+
+def test_stream_resumes_where_it_was(renderer: SyntheticPairs) -> None:
+    def flows(step: int, count: int) -> list[torch.Tensor]:
+        stream = SyntheticStream(renderer, pool=5, fresh=2, batch=3, seed=9, step=step)
+        batches = iter(stream)
+        return [next(batches).flow for _ in range(count)]
+
+    for one, two in zip(flows(0, 5)[3:], flows(3, 2), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_nothing_is_seen_twice_when_all_are_fresh(renderer: SyntheticPairs) -> None:
+    batches = iter(SyntheticStream(renderer, pool=4, fresh=4, batch=4, seed=0))
+    seen = {flow.numpy().tobytes() for _ in range(3) for flow in next(batches).flow}
+    assert len(seen) == 12
 
 
 def test_command_writes_flying_chairs_layout(tmp_path: Path, renderer: SyntheticPairs) -> None:

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.datasets import SyntheticStream
+from training.networks import build_network
+from training.normalise import PairMean
+from training.options import parse
+from training.streams import SyntheticStream
 from training.synthetic import SyntheticPairs
-from training.train import Trainer, learning_rate, main, parse
+from training.synthetic import main as render
+from training.train import Trainer, learning_rate, main
 from training.weights import load_weights, network_from_weights
 
 
@@ -44,17 +48,15 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     def run(folder: Path, stops: list[int]) -> Trainer:
         for stop in stops:
             trainer = Trainer(parse(options(folder)))
-            stream = SyntheticStream(renderer, pool=4, fresh=1, batch=2, seed=0)
+            stream = SyntheticStream(renderer, pool=4, fresh=1, batch=2, seed=0, step=trainer.step)
             batches = iter(stream)
-            pairs = [next(batches) for _ in range(4)]
             trainer.forward = trainer.network
             while trainer.step < stop:
-                trainer.train_step(pairs[trainer.step])
+                trainer.train_step(next(batches))
                 trainer.step += 1
             trainer.save()
         return trainer
 
-    torch.manual_seed(0)
     whole, parts = run(tmp_path / "a", [4]), run(tmp_path / "b", [2, 4])
     for one, two in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
         torch.testing.assert_close(one, two)
@@ -83,27 +85,63 @@ def test_another_networks_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (("--height", "100"), "multiples of 64 only"),
-        (("--steps", "0"), "at least 1"),
+        (("--height", "100"), "expected multiples of 64"),
+        (("--steps", "0"), "expected at least 1"),
+        (("--pool", "1"), "expected at least --batch-size"),
+        (("--network", "flownet"), "Did you mean 'flownets'?"),
+        (("--init", "none.safetensors"), "none.safetensors: no such weights file"),
+        (("--data", "chairs:"), "expected `synthetic` or `chairs:FOLDER`"),
+        (("--data", "sintel:x"), "expected `synthetic` or `chairs:FOLDER`"),
+        (("--validate", "x"), "--validate x: expected `chairs:FOLDER`"),
+        (("--data", "chairs:none"), "none: no such folder"),
     ],
 )
 def test_bad_options(
     tmp_path: Path, extra: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        parse(options(tmp_path, *extra))
+        parse(options(tmp_path / "run", *extra))
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("data", ["chairs:", "sintel:somewhere", "folder"])
-def test_unknown_data(tmp_path: Path, data: str) -> None:
-    with pytest.raises(SystemExit, match="expected `synthetic` or `chairs:FOLDER`"):
-        main(options(tmp_path / "run", "--data", data))
+def chairs(folder: Path, size: str = "96x128") -> Path:
+    render(["--pairs", "4", "--size", size, "-o", str(folder)])
+    return folder
 
 
-def test_starts_from_given_weights(tmp_path: Path) -> None:
-    main(options(tmp_path / "first"))
-    file = tmp_path / "first" / "flownets_slim.safetensors"
-    trainer = Trainer(parse(options(tmp_path / "second", "--init", str(file))))
-    for name, value in load_weights(file).state_dict.items():
-        assert torch.equal(trainer.network.state_dict()[name], value.float())
+def test_trains_on_a_folder(tmp_path: Path) -> None:
+    """The second folder's pairs are no multiples of 64: padded as the runtime pads."""
+    data, other = chairs(tmp_path / "data"), chairs(tmp_path / "other", "70x90")
+    run = tmp_path / "run"
+    main(options(run, "--data", f"chairs:{data}", "--validate", f"chairs:{other}", "--steps", "2"))
+    metadata = load_weights(run / "flownets_slim.safetensors").metadata
+    assert metadata["licence"] == f"as of chairs:{data}"
+    assert json.loads(metadata["epe"]).keys() == {"chairs, 4 pairs", "synthetic"}
+
+
+def test_validation_on_training_pairs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = chairs(tmp_path / "data")
+    both = ("--data", f"chairs:{data}", "--validate", f"chairs:{data}")
+    with pytest.raises(SystemExit):
+        parse(options(tmp_path / "run", *both))
+    assert "these are the training pairs" in capsys.readouterr().err
+    (data / "FlyingChairs_train_val.txt").write_text("1\n1\n2\n1\n")
+    assert len(parse(options(tmp_path / "run", *both)).validation) == 1
+
+
+def test_starts_from_given_weights_and_says_so(tmp_path: Path) -> None:
+    """Their normalisation, licence and steps go along."""
+    state = build_network("flownets_slim", seed=1).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "other.pth")  # with biases: pair_mean
+    main(options(tmp_path / "run", "--init", str(tmp_path / "other.pth"), "--steps", "1"))
+    metadata = load_weights(tmp_path / "run" / "flownets_slim.safetensors").metadata
+    assert metadata["normalisation"] == "pair_mean"
+    assert metadata["licence"] == "unknown and MIT"
+    assert metadata["steps"] == "unknown + 1"
+    trainer = Trainer(parse(options(tmp_path / "second", "--init", str(tmp_path / "other.pth"))))
+    assert isinstance(trainer.normalise, PairMean)
+    for name, value in state.items():
+        assert torch.equal(trainer.network.state_dict()[name], value)

@@ -1,0 +1,95 @@
+"""The command line of ``python -m training.train``, checked before any work is done."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from training.datasets import SPLIT_FILES, FlyingChairs
+from training.networks import NETWORKS, build_network
+from training.weights import Weights, load_weights, network_from_weights
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ``training``, ``validation`` and ``initial`` hold what it names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description="Train a network; see training/train.py."
+    )
+    add = parser.add_argument
+    cuda = torch.cuda.is_available()
+    add("--network", default="flownets_slim", help=f"one of {', '.join(NETWORKS)}")
+    add("--data", default="synthetic", help="synthetic, or chairs:FOLDER")
+    add("--validate", metavar="chairs:FOLDER", help="report the error on these pairs too")
+    add("--out", required=True, metavar="RUN", type=Path, help="the run's folder")
+    add("--init", metavar="FILE", help="weights to start from instead of noise")
+    add("--steps", type=_count, default=12_000)
+    add("--batch-size", type=_count, default=8)
+    add("--height", type=_count, default=256, help="of the crop")
+    add("--width", type=_count, default=320, help="of the crop")
+    add("--lr", type=float, default=8e-4, help="peak learning rate")
+    add("--weight-decay", type=float, default=4e-4)
+    add("--ema", type=float, default=0.998, help="decay of the weight average")
+    add("--pool", type=_count, default=1024, help="synthetic pairs kept")
+    add("--fresh", type=_count, default=1, help="synthetic pairs rendered per step")
+    add("--report-every", type=_count, default=500, metavar="STEPS")
+    add("--device", default="cuda" if cuda else "cpu")
+    add("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    try:
+        _check(options)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    return options
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.height % 64 or options.width % 64:
+        raise ValueError(
+            f"--height {options.height} --width {options.width}: expected multiples of 64"
+        )
+    if options.pool < options.batch_size:
+        raise ValueError(f"--pool {options.pool}: expected at least --batch-size")
+    build_network(options.network, seed=0)  # an unknown name is refused here
+    options.initial = _initial(options)
+    options.training = options.validation = None
+    if options.data != "synthetic":
+        options.training = FlyingChairs(_folder("--data", options.data), split="train")
+    if options.validate:
+        folder = _folder("--validate", options.validate)
+        options.validation = FlyingChairs(folder, split="validation")
+        if not len(options.validation):
+            raise ValueError(f"--validate {options.validate}: its validation split is empty")
+        if options.data == options.validate and not _is_split(folder):
+            raise ValueError(
+                f"--validate {options.validate}: these are the training pairs; expected another "
+                f"folder, or one with a split file ({SPLIT_FILES[0]})"
+            )
+
+
+def _initial(options: argparse.Namespace) -> Weights | None:
+    if not options.init:
+        return None
+    weights = load_weights(options.init)
+    network_from_weights(options.network, weights)
+    return weights
+
+
+def _is_split(folder: Path) -> bool:
+    places = (folder, folder.parent)
+    return any((place / name).is_file() for place in places for name in SPLIT_FILES)
+
+
+def _folder(option: str, argument: str) -> Path:
+    """The folder of a ``chairs:FOLDER`` argument."""
+    kind, _, folder = argument.partition(":")
+    if kind != "chairs" or not folder:
+        also = "`synthetic` or " if option == "--data" else ""
+        raise ValueError(f"{option} {argument}: expected {also}`chairs:FOLDER`")
+    return Path(folder)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+    return value
