@@ -1,17 +1,16 @@
 """Which bundle and which weights each row runs: given, shipped, or built once and kept."""
 
-import hashlib
 import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.environment import ROOT, run_module
+from bench.environment import fingerprint, run_module, versions
 from bench.rows import Row
 from engine.engine import DEFAULT_BUNDLE
 from engine.errors import BackendError
-from engine.manifest import Manifest, read_manifest
+from engine.manifest import Manifest, read_manifest, sha256_of
 
 # A backend reads one of these; the others read model.onnx.
 TENSORRT_FILES = ("model.plan", "model.rtx")
@@ -19,6 +18,12 @@ TENSORRT_FILES = ("model.plan", "model.rtx")
 UNTRAINED = "seeded random"
 # A plan's size is a multiple of the network's divisor; this is one of every network's.
 PADDING = 64
+# What a built bundle depends on, besides what is asked for.
+BUILD_SOURCES = ("export/*.py", "training/networks/*.py", "training/normalise.py")
+BUILD_PACKAGES = (
+    "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
+    "tensorrt-rtx",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,15 @@ class Bundles:
 
     Args:
         given: bundles to prefer, in order; the one inside the engine comes after them.
-        weights: weights instead of the shipped ones.
+        weights: weights instead of the shipped ones; of the bundles only those that hold them, and
+            the given ones, are run.
         cache: folder for what is built.
         size: (H, W) that a built bundle is optimised for.
         batch: largest batch it has to allow.
 
     Raises:
         BundleError: a given bundle cannot be read.
+        OSError: the weights cannot be read.
     """
 
     def __init__(
@@ -61,7 +68,9 @@ class Bundles:
     ) -> None:
         paths = [*given, *([DEFAULT_BUNDLE] if DEFAULT_BUNDLE.is_dir() else [])]
         self._bundles = [Bundle(path, read_manifest(path)) for path in paths]
+        self._given = len(given)
         self._given_weights = weights
+        self._given_sha256 = sha256_of(weights) if weights else None
         self._runs: dict[tuple[str, ...], str | RuntimeError] = {}
         self._cache = cache
         self._size = size
@@ -96,10 +105,12 @@ class Bundles:
             BackendError: there is none, and it cannot be built here.
             RuntimeError: building it failed.
         """
-        for bundle in self._bundles:
+        for index, bundle in enumerate(self._bundles):
             manifest = bundle.manifest
             wanted = (manifest.network, manifest.precision) == (row.network, row.precision)
-            if wanted and _serves(manifest, row.backend):
+            # A bundle that was asked for is run even beside other weights; the report says so.
+            allowed = index < self._given or self._has_given_weights(manifest)
+            if wanted and allowed and _serves(manifest, row.backend):
                 return bundle
         weights = self.weights_for(row.network)
         if weights is None:
@@ -127,13 +138,17 @@ class Bundles:
             return weights is not None
         return self.bundle_for(row).manifest.weights.sha256 == weights.sha256
 
+    def _has_given_weights(self, manifest: Manifest) -> bool:
+        return self._given_sha256 in (None, manifest.weights.sha256)
+
     def _build(self, row: Row, weights: Weights) -> Bundle:
         height, width = (-(-side // PADDING) * PADDING for side in self._size)
         command = [
             "--network", row.network, "--weights", str(weights.path), "--precision", row.precision,
             "--size", f"{height}x{width}", "--max-batch", str(self._batch),
         ]  # fmt: skip
-        key = _fingerprint(weights.sha256, *command)
+        tools = json.dumps(versions(BUILD_PACKAGES))
+        key = fingerprint(weights.sha256, tools, *command, sources=BUILD_SOURCES)
         path = self._cache / "bundles" / f"{row.network}-{row.precision}-{key}"
         if not _is_bundle_for(path, row.backend):
             self._run_once("export.build_engine", *command, "-o", str(path))
@@ -164,12 +179,3 @@ def _serves(manifest: Manifest, backend: str) -> bool:
 
 def _is_bundle_for(path: Path, backend: str) -> bool:
     return (path / "manifest.json").exists() and _serves(read_manifest(path), backend)
-
-
-def _fingerprint(*inputs: str) -> str:
-    """Hash of what a built bundle depends on: what is asked for, and the code that builds."""
-    digest = hashlib.sha256("\n".join(inputs).encode())
-    for pattern in ("export/*.py", "training/networks/*.py", "training/normalise.py"):
-        for source in sorted(ROOT.glob(pattern)):
-            digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]

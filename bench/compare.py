@@ -5,6 +5,7 @@ python -m bench.compare --backends onnxruntime,openvino --sizes 448x1024 --repor
 """
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.bundles import Bundles
 from bench.data import PairSet, load_pairs
-from bench.environment import describe, gpus
+from bench.environment import describe, found_gpus
 from bench.groups import Outcome, Setting, measure_group
 from bench.options import Options, UsageError, parse_options
 from bench.pictures import pictures_of
@@ -149,11 +150,13 @@ def _next_command(options: Options) -> str:
 
 
 def _print_rows(groups: Sequence[Sequence[Row]]) -> None:
-    has_gpu = bool(gpus())
+    has_gpu = bool(found_gpus())
     for row in (row for rows in groups for row in rows):
         reason = unavailable(row.contestant, has_gpu=has_gpu)
         print(row if reason is None else f"{row}: skipped, {reason}")
 
 
 if __name__ == "__main__":
+    # As an exception it ends the workers and removes the temporary folder on its way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -2,16 +2,20 @@
 
 import contextlib
 import datetime
+import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from engine.backends import available_threads
+from engine.errors import BackendError
+from engine.machine import cpu_model, gpus
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,20 +26,18 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def gpus() -> list[str]:
-    """Name and driver of each NVIDIA GPU, from nvidia-smi; empty if there is none."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [line.strip() for line in done.stdout.splitlines()] if done.returncode == 0 else []
+def found_gpus() -> list[str]:
+    """Name, driver and compute capability of each NVIDIA GPU; empty if there is none."""
+    with contextlib.suppress(BackendError):
+        return gpus()
+    return []
 
 
 def describe(*, threads: int) -> dict[str, Any]:
     """Everything above as JSON, with the number of threads that every CPU row was given."""
-    cards = gpus()
+    cards = found_gpus()
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": available_threads(),
         "threads": threads,
         "memory_gb": _memory_gb(),
@@ -43,9 +45,9 @@ def describe(*, threads: int) -> dict[str, Any]:
         "gpu": "; ".join(cards) if cards else None,
         "os": platform.platform(),
         "python": platform.python_version(),
-        "packages": _versions(),
+        "packages": versions(PACKAGES),
         "commit": _commit(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -75,26 +77,33 @@ def run_module(module: str, *arguments: str) -> str:
     return done.stdout
 
 
-def _cpu_model() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Version of each of these distributions that is installed."""
+    found = {}
+    for name in distributions:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def fingerprint(*inputs: str, sources: Iterable[str]) -> str:
+    """Short hash of what a kept result depends on: what was asked for, and the code behind it.
+
+    Args:
+        inputs: what was asked for.
+        sources: patterns of the files that make the result, from the project's root.
+    """
+    digest = hashlib.sha256("\n".join(inputs).encode())
+    for pattern in sources:
+        for source in sorted(ROOT.glob(pattern)):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _memory_gb() -> float | None:
     with contextlib.suppress(AttributeError, OSError, ValueError):
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return None
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def _commit() -> str | None:

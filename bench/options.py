@@ -64,6 +64,26 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     for name, value in (FULL if given.full else QUICK).items():
         if getattr(given, name) is None:
             setattr(given, name, value)
+    if given.weights is not None and len(given.network) > 1:
+        raise UsageError("--weights belong to one network; name it with --network.")
+    return Options(
+        groups=_groups(given),
+        size=given.sizes[0],
+        largest_batch=max(given.batch),
+        data=given.data,
+        pairs=given.pairs,
+        bundles=tuple(given.bundle),
+        weights=given.weights,
+        threads=given.threads or available_threads(),
+        seconds=given.seconds,
+        full=given.full,
+        list_only=given.list,
+        json=given.json,
+        report=given.report,
+    )
+
+
+def _groups(given: argparse.Namespace) -> tuple[tuple[Row, ...], ...]:
     try:
         backends = backend_names(given.backends, full=given.full)
     except ValueError as error:
@@ -79,23 +99,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         raise UsageError(
             f"no row is left: none of {', '.join(backends)} runs {', '.join(given.precisions)}."
         )
-    if given.weights is not None and len(given.network) > 1:
-        raise UsageError("--weights belong to one network; name it with --network.")
-    return Options(
-        groups=tuple(map(tuple, groups)),
-        size=given.sizes[0],
-        largest_batch=max(given.batch),
-        data=given.data,
-        pairs=given.pairs,
-        bundles=tuple(given.bundle),
-        weights=given.weights,
-        threads=given.threads or available_threads(),
-        seconds=given.seconds,
-        full=given.full,
-        list_only=given.list,
-        json=given.json,
-        report=given.report,
-    )
+    return tuple(map(tuple, groups))
 
 
 def _parser() -> argparse.ArgumentParser:

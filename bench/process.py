@@ -1,5 +1,6 @@
 """The parent's side of a worker: start it, ask it, survive it."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -52,7 +53,7 @@ class WorkerProcess:
         )
         try:
             opened = self.ask(asdict(job))
-        except WorkerError:
+        except BaseException:
             self.close()
             raise
         self.device: str = opened["device"]
@@ -73,6 +74,10 @@ class WorkerProcess:
             line = answers.readline()
         except BrokenPipeError:
             line = ""
+        except BaseException:
+            # Interrupted: nobody will read what the worker is still busy with.
+            self._process.kill()
+            raise
         finally:
             expired = not timer.is_alive()
             timer.cancel()
@@ -88,11 +93,13 @@ class WorkerProcess:
     def close(self) -> None:
         """Let the worker leave; kill it if it does not."""
         try:
-            self._process.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
-        self._errors.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.communicate(timeout=10)
+        finally:
+            # Leaving the context closes the pipes and waits.
+            with self._process:
+                self._process.kill()
+            self._errors.close()
 
     def _last_words(self) -> str:
         code = self._process.wait()

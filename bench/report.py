@@ -4,6 +4,7 @@ Both read the JSON object of ``bench.compare``: schema, environment, data, rows.
 """
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -62,8 +63,7 @@ def write_report(result: Mapping[str, Any], pictures: Sequence[Picture], path: P
     names = backends(row for row in result["rows"] if row["status"] == "ok")
     sections = [_group_section(group, names) for group in grouped(result["rows"])]
     if result.get("summary"):
-        lines = "".join(f"<li>{escape(line)}</li>" for line in result["summary"])
-        sections.insert(0, f'<ul class="summary">{lines}</ul>')
+        sections.insert(0, _verdicts(result["summary"]))
     if pictures:
         sections.append(f'<h2>Pictures</h2><div class="pictures">{_figures(pictures)}</div>')
     sections += [
@@ -84,6 +84,18 @@ def write_report(result: Mapping[str, Any], pictures: Sequence[Picture], path: P
         f"{''.join(sections)}</main></body></html>\n"
     )
     write_atomically(path, page.encode())
+
+
+def _verdicts(lines: Sequence[str]) -> str:
+    """The lines of the summary: what each is about, and how the project's promises fare."""
+    items = []
+    for line in lines:
+        subject, _, text = line.partition(" ")
+        text = re.sub(
+            r"\[(ok|missed)\]", r'<span class="status \1">\1</span>', escape(text.strip())
+        )
+        items.append(f"<li><b>{escape(subject)}</b><span>{text}</span></li>")
+    return f'<ul class="card summary">{"".join(items)}</ul>'
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
@@ -144,10 +156,12 @@ def _table_row(row: Row, group: RowGroup) -> str:
     else:
         reason = escape(str(row.get("reason") or "no reason given"))
         cells = f'<td class="reason" colspan="{len(COLUMNS)}">{reason}</td>'
+    note = row.get("reason") if row["status"] == "ok" else None
     return (
         f'<tr><th scope="row">{escape(str(row["network"]))}'
-        f'<span class="soft">{escape(str(row["precision"] or ""))}</span></th>'
-        f"<td>{escape(str(row['backend']))}"
+        f'<span class="soft">{escape(str(row["precision"] or ""))}</span>'
+        + (f'<span class="soft note">{escape(str(note))}</span></th>' if note else "</th>")
+        + f"<td>{escape(str(row['backend']))}"
         f'<span class="soft">{escape(runtime)}</span></td>'
         f'<td><span class="status {status}">{status}</span></td>{cells}</tr>'
     )

@@ -30,7 +30,10 @@ td.best { font-weight: 700; color: var(--good); background: var(--good-page); }
 td.reason { color: var(--soft); overflow-wrap: anywhere; }
 .status { font-size: 12px; padding: 1px 7px; border-radius: 9px; border: 1px solid var(--line); }
 .ok { color: var(--good); } .skipped { color: var(--soft); }
-.failed { color: var(--bad); background: var(--bad-page); border-color: transparent; }
+.failed, .missed { color: var(--bad); background: var(--bad-page); border-color: transparent; }
+.note { max-width: 24ch; white-space: normal; }
+.summary { list-style: none; margin: 20px 0 0; padding: 10px 18px; }
+.summary li { display: grid; grid-template-columns: 6.5em 1fr; margin: 5px 0; max-width: none; }
 svg { display: block; width: 100%; overflow: visible; }
 svg text { font-size: 12px; fill: var(--ink); }
 svg .tick { fill: var(--soft); text-anchor: middle; } svg .end { text-anchor: end; }
@@ -76,9 +79,11 @@ li { margin: 3px 0; max-width: 76ch; }
   td:nth-child(3) { text-align: right; }
   td.reason { grid-column: 1 / -1; }
   th .soft, td:nth-child(2) .soft { display: inline; margin-left: 8px; }
+  th .note { display: block; margin: 0; max-width: none; }
   td[data-title]::before { content: attr(data-title); display: block; font-size: 12px;
     font-weight: 400; color: var(--soft); }
   td.best { border-radius: 6px; padding: 2px 6px; margin: 0 -6px; }
+  .summary li { grid-template-columns: 1fr; }
   .strips { grid-template-columns: 1fr max-content; grid-auto-flow: dense; padding: 12px 14px 8px; }
   .strips svg { grid-column: 1 / -1; margin-bottom: 8px; }
   .strips .blank { display: none; }

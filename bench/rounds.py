@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,12 @@ def measure_together(
     """
     measurements = [Measurement(row) for row, _ in jobs]
     workers: dict[int, WorkerProcess] = {}
-    try:
+    with ExitStack() as closing:
         for index, (row, job) in enumerate(jobs):
             progress(f"opening {row}")
             with _ending(measurements[index]):
                 workers[index] = WorkerProcess(job)
+                closing.callback(workers[index].close)
                 _take_flows(measurements[index], workers[index], folder / f"{index}.npy")
         for turn in range(rounds):
             for index, measurement in enumerate(measurements):
@@ -97,9 +98,6 @@ def measure_together(
                     time.sleep(PAUSE_SECONDS)
                     with _ending(measurement):
                         _take_turn(measurement, workers[index], seconds=seconds / rounds)
-    finally:
-        for worker in workers.values():
-            worker.close()
     return measurements
 
 

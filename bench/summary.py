@@ -11,6 +11,8 @@ Json = dict[str, Any]
 WANTED_SPEEDUP = 1.5
 ALLOWED_OVERHEAD = 0.10
 EXACT_PX = {"fp32": 1e-3, "fp16": 0.02}
+IMPORT_MS = 300
+FIRST_FLOW_MS = 2000
 
 
 def summary_lines(result: Json) -> list[str]:
@@ -102,9 +104,11 @@ def _start(startup: Json) -> str:
     if startup["status"] != "ok":
         return f"{startup['status']}: {startup['reason']}"
     torch = "with torch" if startup["torch_imported"] else "without torch"
+    imported, first_flow = startup["import_ms"], startup["first_flow_ms"]
     return (
-        f"import engine {startup['import_ms']:.0f} ms {torch}, "
-        f"first flow of a fresh process after {startup['first_flow_ms']:.0f} ms"
+        f"import engine {imported:.0f} ms {_verdict(imported < IMPORT_MS)} allowed {IMPORT_MS} ms, "
+        f"{torch} {_verdict(not startup['torch_imported'])}, first flow of a fresh process after "
+        f"{first_flow:.0f} ms {_verdict(first_flow < FIRST_FLOW_MS)} allowed {FIRST_FLOW_MS} ms"
     )
 
 

@@ -3,7 +3,6 @@
 import argparse
 import importlib.metadata
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from engine.engine import DEFAULT_BUNDLE, Flow, FlowEngine
 from engine.errors import EngineError
 from engine.flowio import write_flow
 from engine.images import read_image, write_image
+from engine.machine import cpu_model, gpus
 from engine.manifest import Manifest, read_manifest, verify_files
 
 # Distributions that decide what works, for a report of a problem.
@@ -106,7 +106,7 @@ def _doctor(options: argparse.Namespace) -> int:
         ("engine", engine.__version__),
         ("python", f"{platform.python_version()}, {platform.platform()}"),
         ("packages", ", ".join(_installed())),
-        ("cpu", f"{_cpu()}, {available_threads()} threads for this process"),
+        ("cpu", f"{cpu_model()}, {available_threads()} threads for this process"),
         ("gpu", _gpus()),
     ):
         print(f"{subject:<9} {fact}")
@@ -146,24 +146,11 @@ def _installed() -> Iterator[str]:
             continue
 
 
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def _gpus() -> str:
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
     try:
-        result = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-    except FileNotFoundError:
-        return "none found (there is no nvidia-smi)"
-    except (OSError, subprocess.SubprocessError) as error:
+        return "; ".join(gpus()) or "none found"
+    except EngineError as error:
         return f"none found ({error})"
-    return "; ".join(result.stdout.splitlines()) or "none found"
 
 
 if __name__ == "__main__":

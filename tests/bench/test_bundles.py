@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -95,10 +96,37 @@ def test_whose_flows_can_be_compared(tiny_bundle, tmp_path, commands):
 
 
 def test_given_weights_are_passed_on(tmp_path, commands):
-    bundles_of(cache=tmp_path, weights=Path("mine")).weights_for("tiny")
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"weights")
+    bundles_of(cache=tmp_path, weights=mine).weights_for("tiny")
     assert commands == [
-        ["bench.torch_backend", "tiny", "--cache", str(tmp_path), "--weights", "mine"]
+        ["bench.torch_backend", "tiny", "--cache", str(tmp_path), "--weights", str(mine)]
     ]
+
+
+def test_given_weights_are_not_replaced_by_those_of_the_default_bundle(
+    tiny_bundle, tmp_path, commands, monkeypatch
+):
+    default = Path(shutil.copytree(tiny_bundle, tmp_path / "default"))
+    monkeypatch.setattr("bench.bundles.DEFAULT_BUNDLE", default)
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"weights")
+    assert bundles_of(cache=tmp_path).bundle_for(ROW).path == default
+    built = bundles_of(cache=tmp_path, weights=mine).bundle_for(ROW)
+    assert built.path.parent == tmp_path / "bundles"
+    assert any(command[0] == "export.build_engine" for command in commands)
+    # A bundle that was asked for by name stays.
+    assert bundles_of(tiny_bundle, cache=tmp_path, weights=mine).bundle_for(ROW).path == tiny_bundle
+    manifest = read_manifest(default)
+    origin = replace(manifest.weights, sha256=hashlib.sha256(b"weights").hexdigest())
+    write_manifest(default, replace(manifest, weights=origin))
+    assert bundles_of(cache=tmp_path, weights=mine).bundle_for(ROW).path == default
+
+
+def test_another_runtime_version_builds_anew(tmp_path, commands, monkeypatch):
+    path = bundles_of(cache=tmp_path).bundle_for(ROW).path
+    monkeypatch.setattr("bench.bundles.versions", lambda names: dict.fromkeys(names, "99"))
+    assert bundles_of(cache=tmp_path).bundle_for(ROW).path != path
 
 
 def test_a_given_bundle_that_is_none(tmp_path):

@@ -2,7 +2,12 @@
 
 import importlib.util
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ import pytest
 from bench.accuracy import mean_epe
 from bench.compare import main
 from bench.data import motorcycle, resize_pair
+from bench.environment import child_environment
 from bench.rows import PEERS
 
 ENVIRONMENT = {
@@ -126,6 +132,41 @@ def test_a_row_that_fails_is_kept_and_told(tiny_bundle, tmp_path, capsys):
 def test_requests_that_cannot_be_met(arguments, message, capsys):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_network_that_does_not_exist(capsys):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    assert main(["--network", "flownets_slmi", "--backends", "onnxruntime"]) == 2
+    error = capsys.readouterr().err
+    assert "'flownets_slmi'" in error
+    assert "Did you mean 'flownets_slim'?" in error
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
+def test_a_terminated_run_leaves_nothing(tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.compare", "--backends", "opencv", "--sizes", "64x64",
+         "--seconds", "5000", "--threads", "1"],
+        env=child_environment(TMPDIR=str(temporary)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        while not list(temporary.glob("*/pairs.npz")) and process.poll() is None:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+        assert not list(temporary.iterdir())
+        # The workers were in its group, which is empty now.
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_list_runs_nothing(capsys):

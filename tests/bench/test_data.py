@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data import Pair, load_pairs, motorcycle, resize_pair
+from bench.data import SYNTHETIC_SEED, Pair, load_pairs, motorcycle, resize_pair
+from engine.errors import InputError
 from engine.flowio import write_flow
 
 
@@ -109,3 +110,44 @@ def test_synthetic_pairs_are_rendered_once(tmp_path, monkeypatch):
         assert len(load_pairs("synthetic", limit=1, cache=tmp_path).pairs) == 1
     assert len(calls) == 1
     assert calls[0][:3] == ("training.synthetic", "--pairs", "1")
+
+
+def test_synthetic_pairs_of_another_renderer_are_rendered_anew(tmp_path, monkeypatch):
+    for name in ("training", "cache"):
+        (tmp_path / name).mkdir()
+    calls = []
+
+    def render(module, *arguments):
+        calls.append(module)
+        folder = type(tmp_path)(arguments[-1])
+        folder.mkdir(parents=True)
+        write_pair(folder, "00001")
+
+    monkeypatch.setattr("bench.data.run_module", render)
+    monkeypatch.setattr("bench.environment.ROOT", tmp_path)
+    for source in ("old", "new", "new"):
+        (tmp_path / "training" / "shapes.py").write_text(source)
+        load_pairs("synthetic", limit=1, cache=tmp_path / "cache")
+    assert len(calls) == 2
+
+
+def test_synthetic_pairs_are_no_training_pairs():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from training.scene import draw_scene
+    from training.train import VALIDATION_SEED
+
+    assert abs(SYNTHETIC_SEED - VALIDATION_SEED) > 1e8
+    assert SYNTHETIC_SEED > 1e9
+    scenes = [
+        draw_scene(1, 64, 64, textures=2, masks=2, seed=seed).motion
+        for seed in (SYNTHETIC_SEED, SYNTHETIC_SEED, SYNTHETIC_SEED + 1)
+    ]
+    assert scenes[0].equal(scenes[1])
+    assert not scenes[0].equal(scenes[2])
+
+
+def test_an_image_that_cannot_be_read(tmp_path):
+    write_pair(tmp_path, "00001")
+    (tmp_path / "00001_img2.ppm").write_bytes(b"P6")
+    with pytest.raises(InputError, match=r"00001_img2\.ppm is no image that OpenCV can read"):
+        load_pairs(str(tmp_path), limit=1, cache=tmp_path)

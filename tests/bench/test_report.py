@@ -4,17 +4,13 @@ import math
 import os
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.report import Picture, terminal_table, write_report
-from bench.report_charts import LogScale, Point, linear_ticks, scatter
 from bench.report_rows import COLUMNS, grouped, number, three_digits
 from bench.report_style import CSS
 
@@ -136,6 +132,21 @@ def test_rows_that_did_not_run_keep_their_reason(tmp_path):
     assert "failed: net fp32 on onnxruntime: it crashed" in text
 
 
+def test_the_summary_stands_at_the_top(tmp_path):
+    lines = ["speed      2.00 times as fast [ok] wanted 1.5", "start      slow [missed]", HOSTILE]
+    page = page_of(tmp_path, {**result_of(row()), "summary": lines})
+    assert page.text.index("2.00 times as fast ok wanted 1.5") < page.text.index("384x512, batch 1")
+    assert ("span", "class", "status missed") in page.attributes
+    assert "<script>" in page.text
+    html = (tmp_path / "report.html").read_text()
+    assert "<li><b>speed</b><span>2.00 times" in html
+
+
+def test_a_row_that_ran_shows_its_note(tmp_path):
+    page = page_of(tmp_path, result_of(row(reason="seeded random weights: " + HOSTILE)))
+    assert "seeded random weights: " + HOSTILE in page.text
+
+
 def test_a_run_in_which_nothing_worked_still_has_a_report(tmp_path):
     page = page_of(tmp_path, result_of(idle("skipped", "no runtime")))
     assert "no runtime" in page.text
@@ -204,56 +215,6 @@ def test_the_terminal_table_fits_100_columns():
     assert len(measured) == 3  # one line each: nothing had to be wrapped
     for text in ("1234", "8123", "1000", "12.5", "4e-05"):
         assert all(text in line for line in measured)
-
-
-def label_boxes(svg):
-    for x, y, text in re.findall(r'class="label" x="([-\d.]+)" y="([-\d.]+)">([^<]+)<', svg):
-        half = 3.2 * len(text)  # a little less than what the plot reserves
-        yield float(x) - half, float(y) - 10, float(x) + half, float(y) + 2
-
-
-@given(
-    points=st.lists(
-        st.tuples(st.floats(1, 400), st.sampled_from([2.3, 3.41, 3.412, 3.45, 6.0])),
-        min_size=1,
-        max_size=12,
-    )
-)
-def test_labels_do_not_cover_each_other(points):
-    named = [Point(x, y, f"network_{i} fp32", i, "") for i, (x, y) in enumerate(points)]
-    boxes = list(label_boxes(scatter(named, width=1080, height=440)))
-    assert len(boxes) == len(points)
-    for index, (left, top, right, bottom) in enumerate(boxes):
-        assert left >= 46
-        assert right <= 1080
-        for other in boxes[index + 1 :]:
-            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
-
-
-def test_points_of_one_label_share_it():
-    points = [Point(10.0 + i, 3.4, "net fp32", i, f"note {i}") for i in range(10)]
-    svg = scatter(points, width=430, height=460)
-    assert svg.count(">net fp32<") == 1
-    assert svg.count('class="mark"') == 8
-    assert svg.count('class="mark hollow"') == 2
-    assert [f"note {i}" in svg for i in range(10)] == [True] * 10
-
-
-@given(low=st.floats(0.01, 1e4), ratio=st.floats(1.4, 1e5))
-def test_log_ticks_are_inside_and_apart(low, ratio):
-    scale = LogScale(low, low * ratio)
-    places = [scale(value) for value in scale.ticks(0.09)]
-    assert places
-    assert all(-1e-9 <= place <= 1 + 1e-9 for place in places)
-    assert all(b - a >= 0.09 for a, b in pairwise(places))
-
-
-@given(low=st.floats(0, 100), span=st.floats(1e-3, 100))
-def test_linear_ticks_enclose(low, span):
-    ticks = linear_ticks(low, low + span)
-    assert ticks[0] <= low + 1e-9
-    assert ticks[-1] >= low + span - 1e-9
-    assert 2 <= len(ticks) <= 8
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def test_lines():
     assert "2.00 times as fast [ok]" in speed
     assert "onnxruntime +3.4%, openvino -2.0% [ok]" in overhead
     assert "fp32 3e-06 px, fp16 0.01 px [ok]" in agrees
-    assert "import engine 101 ms without torch" in start
+    assert "import engine 101 ms [ok] allowed 300 ms, without torch [ok]" in start
+    assert "after 702 ms [ok] allowed 2000 ms" in start
     assert note == "note       flownets_slim: a note"
 
 
@@ -73,6 +74,15 @@ def test_missed_promises():
     assert "+25.0% [missed]" in overhead
     assert "[missed]" in agrees
     assert start == "start      failed: BackendError: broken"
+
+
+def test_a_slow_start():
+    started = {"import_ms": 300.0, "first_flow_ms": 2000.0, "torch_imported": True}
+    result = {"rows": [], "startup": {"status": "ok", "reason": None, **started}}
+    start = summary_lines(result)[3]
+    assert "import engine 300 ms [missed]" in start
+    assert "with torch [missed]" in start
+    assert "after 2000 ms [missed]" in start
 
 
 def test_nothing_to_compare():

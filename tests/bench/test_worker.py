@@ -1,5 +1,7 @@
 """Workers and rounds, with runners that a test writes itself."""
 
+import signal
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -148,6 +150,25 @@ def test_a_row_that_breaks_does_not_stop_the_others(job, tmp_path):
     assert missing.status == "failed"
     assert "AttributeError" in missing.reason
     assert good.status == "ok"
+
+
+def test_an_interrupted_worker_is_ended(job, monkeypatch):
+    processes = []
+    popen = subprocess.Popen
+
+    def start(*arguments, **options):
+        processes.append(popen(*arguments, **options))
+        return processes[-1]
+
+    def interrupt(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.process.subprocess.Popen", start)
+    monkeypatch.setattr("bench.process.json.dumps", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        WorkerProcess(job)
+    assert processes[0].returncode == -signal.SIGKILL
+    assert processes[0].stdout.closed
 
 
 def test_a_worker_that_hangs(job):
