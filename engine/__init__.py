@@ -9,6 +9,7 @@ with engine.load("build/flownets-fp16", backend="tensorrt") as flow_engine:
         ...
 """
 
+import os
 import threading
 
 from numpy.typing import ArrayLike
@@ -20,6 +21,7 @@ from engine.errors import (
     BundleError,
     EngineError,
     FlowFileError,
+    HardwareMissingError,
     InputError,
     PlanMismatchError,
 )
@@ -34,6 +36,7 @@ __all__ = [
     "EngineError",
     "FlowEngine",
     "FlowFileError",
+    "HardwareMissingError",
     "InputError",
     "Manifest",
     "PlanMismatchError",
@@ -44,12 +47,28 @@ __all__ = [
 
 _default: FlowEngine | None = None
 _default_lock = threading.Lock()
+_inherited: list[FlowEngine | None] = []
+
+
+def _forget_default() -> None:
+    """In a forked child: neither the engine's threads nor whoever held the lock is there.
+
+    The engine is kept all the same, since freeing it would wait for its threads.
+    """
+    global _default, _default_lock
+    _inherited.append(_default)
+    _default, _default_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_default)
 
 
 def infer(image1: ArrayLike, image2: ArrayLike, *, color: Color = "rgb") -> Flow:
     """Return the optical flow between two images, by the default bundle on the fastest backend.
 
-    The engine is opened by the first call and kept; any thread may call. Arguments, result and
+    The engine is opened by the first call and kept; any thread may call, and a forked process
+    opens its own. Arguments, result and
     errors are those of ``FlowEngine.infer``, plus those of ``load`` at the first call.
     """
     global _default

@@ -206,7 +206,13 @@ def load(
             f"no default bundle is inside this installation ({DEFAULT_BUNDLE}). Build one with "
             "`python -m export.build_engine --network flownets_slim -o DIR` and load DIR."
         )
-    folder = DEFAULT_BUNDLE if bundle is None else Path(bundle)
+    try:
+        folder = DEFAULT_BUNDLE if bundle is None else Path(bundle)
+    except TypeError:
+        raise InputError(
+            f"bundle is {bundle!r}; expected the path of a folder written by "
+            "`python -m export.build_engine`, or None for the one inside this package."
+        ) from None
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     opened = open_backend(backend, folder, manifest, device=device, threads=threads)

@@ -27,6 +27,13 @@ class BackendNotInstalledError(BackendError):
     """The runtime's Python package is not installed."""
 
 
+class HardwareMissingError(BackendError):
+    """The GPU or the driver that a runtime needs is not there, or the runtime does not support it.
+
+    Says nothing against the bundle, which may well run on another machine.
+    """
+
+
 class PlanMismatchError(BackendError):
     """A TensorRT plan was built for another TensorRT version or another GPU."""
 

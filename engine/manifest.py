@@ -21,6 +21,7 @@ from engine.files import write_atomically
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
+_PACKAGE = Path(__file__).resolve().parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,8 @@ def read_manifest(bundle: Path) -> Manifest:
             parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is not valid JSON: {error}. Rebuild the bundle.") from error
+        advice = _advice(bundle, "Rebuild the bundle.")
+        raise BundleError(f"{path} is not valid JSON: {error}. {advice}") from error
     try:
         if isinstance(content, dict) and content.get("schema", SCHEMA) != SCHEMA:
             raise _ValueError(
@@ -113,7 +115,8 @@ def read_manifest(bundle: Path) -> Manifest:
         manifest: Manifest = _parsed(Manifest, content, "")
         _check(manifest)
     except _ValueError as error:
-        raise BundleError(f"{path}: {error}. Rebuild the bundle with this version.") from None
+        advice = _advice(bundle, "Rebuild the bundle with this version.")
+        raise BundleError(f"{path}: {error} {advice}") from None
     return manifest
 
 
@@ -127,7 +130,7 @@ def write_manifest(bundle: Path, manifest: Manifest) -> None:
     try:
         _check(manifest)
     except _ValueError as error:
-        raise BundleError(f"{path}: {error}. Nothing was written.") from None
+        raise BundleError(f"{path}: {error} Nothing was written.") from None
     text = json.dumps(dataclasses.asdict(manifest), indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n".encode())
 
@@ -138,26 +141,42 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str] | None =
     Raises:
         BundleError: A file is missing, truncated or changed.
     """
-    rebuild = (
-        f"Rebuild it with `python -m export.build_engine --network {manifest.network} "
-        f"--precision {manifest.precision} -o {bundle}`."
-    )
+    advice = _advice(bundle, f"Rebuild it with `{rebuild_command(bundle, manifest)}`.")
     for name in manifest.files if names is None else names:
         path, expected = bundle / name, manifest.files[name]
         if not path.is_file():
-            raise BundleError(f"{path} is missing; the manifest lists it. {rebuild}")
+            raise BundleError(f"{path} is missing; the manifest lists it. {advice}")
         size = path.stat().st_size
         if size != expected.bytes:
             raise BundleError(
                 f"{path} has {size} bytes; the manifest says {expected.bytes}: "
-                f"{'truncated' if size < expected.bytes else 'changed'}. {rebuild}"
+                f"{'truncated' if size < expected.bytes else 'changed'}. {advice}"
             )
         sha256 = sha256_of(path)
         if sha256 != expected.sha256:
             raise BundleError(
                 f"{path} has SHA-256 {sha256}; the manifest says {expected.sha256}: "
-                f"changed. {rebuild}"
+                f"changed. {advice}"
             )
+
+
+def rebuild_command(bundle: Path, manifest: Manifest, *, target: str | None = None) -> str:
+    """Return the shell command that builds the bundle anew, with the file for ``target``."""
+    chosen = f"--targets {target} " if target else ""
+    output = "DIR" if _is_in_package(bundle) else str(bundle)
+    return (
+        f"python -m export.build_engine --network {manifest.network} "
+        f"--precision {manifest.precision} {chosen}-o {output}"
+    )
+
+
+def _advice(bundle: Path, rebuild: str) -> str:
+    """Say how a damaged bundle is repaired: nobody builds into an installed package."""
+    return "It is part of flownet-engine: reinstall that." if _is_in_package(bundle) else rebuild
+
+
+def _is_in_package(bundle: Path) -> bool:
+    return bundle.resolve().is_relative_to(_PACKAGE)
 
 
 def sha256_of(path: Path) -> str:
@@ -170,7 +189,11 @@ def sha256_of(path: Path) -> str:
 
 
 class _ValueError(Exception):
-    """What is wrong with a manifest, without its path."""
+    """What is wrong with a manifest, without its path; as text, a sentence with its end."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if text.endswith("?") else f"{text}."
 
 
 def _check(manifest: Manifest) -> None:

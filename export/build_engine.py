@@ -29,7 +29,8 @@ TARGETS = {
     "openvino": (("openvino",), "pip install 'flownet-engine[openvino]'"),
     "tensorrt": (
         ("tensorrt", "tensorrt_rtx"),
-        "pip install 'flownet-engine[tensorrt]' or 'flownet-engine[tensorrt-rtx]'",
+        "pip install tensorrt-rtx==1.7.1.116 (builds without a GPU), or, on the GPU that the plan "
+        "is for, pip install 'flownet-engine[tensorrt]'",
     ),
 }
 # Full HD, rounded up to whole multiples of 64, is what a plan takes at most by default.

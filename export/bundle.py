@@ -1,6 +1,7 @@
 """The steps from weights to a bundle that has proven itself, built aside and moved into place."""
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -215,13 +216,28 @@ def _staging(output: Path) -> Iterator[Path]:
     """A folder beside the output, on the same file system, so that it can be renamed."""
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.parent / f".{output.name}.{os.getpid()}.building"
-    # A process that was killed left its folder; in a container the same number comes again.
-    shutil.rmtree(folder, ignore_errors=True)
+    for left in output.parent.glob(f".{glob.escape(output.name)}.*.building"):
+        # A process that was killed left its folder; in a container the same number comes again.
+        if left == folder or not _is_running(left.suffixes[-2][1:]):
+            shutil.rmtree(left, ignore_errors=True)
     folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    """Whether a process has this number; where that cannot be asked, yes."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def _move_into_place(folder: Path, output: Path) -> None:

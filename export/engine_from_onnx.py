@@ -61,7 +61,7 @@ def build_plan(
     Raises:
         InputError: ``profile`` or ``precision`` makes no sense.
         BackendNotInstalledError: neither TensorRT package loads.
-        BackendError: ``tensorrt`` finds no GPU.
+        HardwareMissingError: ``tensorrt`` finds no GPU.
         PlanBuildError: the parser or the builder refuses the graph; says why, line by line.
     """
     _check(profile, precision)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import engine
-from engine.errors import BackendError, EngineError, PlanMismatchError
+from engine.errors import BackendNotInstalledError, EngineError, HardwareMissingError
 from engine.manifest import Parity, SizeProfile
 from export.deployable import Deployable
 from export.spec import Tolerance
@@ -19,9 +19,8 @@ from export.spec import Tolerance
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
-# What needs hardware that a building machine may lack. The others run wherever they are installed,
-# so that nothing excuses them.
-_NEED_HARDWARE = ("tensorrt", "onnxruntime-cuda")
+# What a building machine may lack: a GPU, its driver, or the package that runs what is built.
+_EXCUSES = (HardwareMissingError, BackendNotInstalledError)
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,8 @@ def verify_backend(
 
     Returns:
         What was found, and a sentence for each way in which the backend failed. A backend whose
-        hardware is missing here has the status "not run": no failure, but no pass either.
+        hardware or package is missing here has the status "not run": no failure, but no pass
+        either.
 
     Raises:
         EngineError: the backend fails while it runs.
@@ -110,11 +110,7 @@ def verify_backend(
     try:
         flow_engine = engine.load(bundle, backend=backend)
     except EngineError as error:
-        excused = (
-            backend in _NEED_HARDWARE
-            and isinstance(error, BackendError)
-            and not isinstance(error, PlanMismatchError)
-        )
+        excused = isinstance(error, _EXCUSES)
         parity = Parity(backend, "not run", str(error), None, None, None, _names(cases))
         return parity, [] if excused else [f"{backend}: {error}"]
     with flow_engine:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendNotInstalledError, InputError, nearest
-from engine.manifest import Manifest, SizeProfile
+from engine.manifest import Manifest, SizeProfile, rebuild_command
 
 AUTO = "auto"
 
@@ -69,11 +69,10 @@ def open_backend(
     """
     if name == AUTO:
         return _open_first(bundle, manifest, device=device, threads=threads)
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         known = [AUTO, *BACKENDS]
-        raise InputError(
-            f"unknown backend {name!r}; expected one of {', '.join(known)}.{nearest(name, known)}"
-        )
+        guess = nearest(name, known) if isinstance(name, str) else ""
+        raise InputError(f"unknown backend {name!r}; expected one of {', '.join(known)}.{guess}")
     module, class_name = BACKENDS[name].split(":")
     backend_class = getattr(importlib.import_module(module), class_name)
     backend: Backend = backend_class(bundle, manifest, device=device, threads=threads)
@@ -87,11 +86,11 @@ def _open_first(bundle: Path, manifest: Manifest, *, device: int, threads: int |
             backend = open_backend(name, bundle, manifest, device=device, threads=threads)
         except BackendError as error:
             _log.info("backend %s does not open: %s", name, error)
-            reasons.append(f"{name}: {error}")
+            reasons.append(f"{name}: {one_line(error)}")
         else:
             _log.info("backend %s opens on %s", name, backend.device)
             return backend
-    raise BackendError(f"no backend can run {bundle} here. {' '.join(reasons)}")
+    raise BackendError(f"no backend can run {bundle} here. {'; '.join(reasons)}.")
 
 
 def import_runtime(module: str, backend: str, *, install: str) -> ModuleType:
@@ -131,8 +130,8 @@ def model_file(bundle: Path, manifest: Manifest, name: str, backend: str) -> Pat
     if name not in manifest.files:
         raise BackendError(
             f"backend {backend} needs {name}; the bundle {bundle} holds "
-            f"{', '.join(manifest.files)}. Rebuild it with `python -m export.build_engine "
-            f"--network {manifest.network} --targets {backend.removesuffix('-cuda')} -o {bundle}`."
+            f"{', '.join(manifest.files)}. Build one that has it: `"
+            f"{rebuild_command(bundle, manifest, target=backend.removesuffix('-cuda'))}`."
         )
     return bundle / name
 

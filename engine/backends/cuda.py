@@ -20,7 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from engine.errors import BackendError, BackendNotInstalledError
+from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError
 
 CU_STREAM_NON_BLOCKING = 1
 CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
@@ -49,14 +49,14 @@ def _load_driver() -> Any:
             "(it compiles against the CUDA toolkit, so have nvcc on the PATH)"
         ) from error
     except ImportError as error:
-        raise BackendError(
+        raise HardwareMissingError(
             f"PyCUDA does not load ({error}): is the NVIDIA driver installed? "
             "Use a CPU backend on a machine without an NVIDIA GPU"
         ) from error
     try:
         driver.init()
     except driver.Error as error:
-        raise BackendError(
+        raise HardwareMissingError(
             f"CUDA does not start ({error}): expected an NVIDIA GPU and its driver. "
             "Check nvidia-smi, or use a CPU backend"
         ) from error
@@ -84,11 +84,13 @@ class Device:
     """
 
     def __init__(self, index: int) -> None:
-        """Raise BackendNotInstalledError without PyCUDA, BackendError without that GPU."""
+        """Raise BackendNotInstalledError without PyCUDA, HardwareMissingError without that GPU."""
         self.driver = _load_driver()
         count = self.driver.Device.count()
         if not 0 <= index < count:
-            raise BackendError(f"GPU {index} does not exist; expected 0 to {count - 1} here")
+            raise HardwareMissingError(
+                f"GPU {index} does not exist; expected 0 to {count - 1} here"
+            )
         gpu = self.driver.Device(index)
         self.index = index
         self.name: str = gpu.name()

@@ -1,5 +1,7 @@
 """ONNX Runtime, on the CPU and on CUDA."""
 
+import ctypes
+import os
 import time
 from pathlib import Path
 from types import ModuleType
@@ -9,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends import available_threads, import_runtime, model_file, one_line
-from engine.errors import BackendError, BackendNotInstalledError
+from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError
 from engine.manifest import Manifest, SizeProfile
 
 _CUDA = "CUDAExecutionProvider"
-_INSTALL_CUDA = 'pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
+# Both packages are one folder: installed over each other they break, and uninstalling either one
+# takes files of the other.
+_INSTALL_CUDA = (
+    'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "onnxruntime-gpu[cuda,cudnn]"'
+)
 
 
 class OnnxRuntimeBackend:
@@ -71,7 +77,12 @@ class OnnxRuntimeCudaBackend:
         ort.preload_dlls()  # finds CUDA and cuDNN where pip puts them
         # TF32 is on by default and keeps 10 bits of the mantissa: not what "fp32" promises.
         options = {"device_id": device, "use_tf32": int(manifest.precision != "fp32")}
-        self._session = _open_session(ort, model, _CUDA, options, threads)
+        try:
+            self._session = _open_session(ort, model, _CUDA, options, threads)
+        except BackendError as error:
+            if device < _gpu_count():
+                raise
+            raise HardwareMissingError(f"there is no GPU {device} here: {error}") from error
         self._ort, self._device_id = ort, device
         self._last: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
 
@@ -102,6 +113,17 @@ class OnnxRuntimeCudaBackend:
         del self._session
 
 
+def _gpu_count() -> int:
+    """Ask the NVIDIA driver; 0 without one. Only to tell a missing GPU from a defective model."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
+
+
 def _open_session(
     ort: ModuleType, model: Path, provider: str, options: dict[str, int], threads: int | None
 ) -> Any:
@@ -119,7 +141,7 @@ def _open_session(
         ) from error
     # Without this, a provider that fails to load is replaced by the CPU and only a line printed.
     if session.get_providers()[0] != provider:
-        raise BackendError(
+        raise HardwareMissingError(
             f"onnxruntime {ort.__version__} cannot use {provider} here and offers "
             f"{session.get_providers()[0]}. Check the driver and the CUDA and cuDNN libraries: "
             f"{_INSTALL_CUDA}"

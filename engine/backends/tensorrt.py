@@ -24,8 +24,13 @@ from numpy.typing import NDArray
 
 from engine.backends import one_line
 from engine.backends.cuda import Buffer, Device, Graph, Pool
-from engine.errors import BackendError, BackendNotInstalledError, PlanMismatchError
-from engine.manifest import Manifest, SizeProfile
+from engine.errors import (
+    BackendError,
+    BackendNotInstalledError,
+    HardwareMissingError,
+    PlanMismatchError,
+)
+from engine.manifest import Manifest, SizeProfile, rebuild_command
 
 PLAN_FILES = {"tensorrt": "model.plan", "tensorrt_rtx": "model.rtx"}
 INPUTS = ("image1", "image2")
@@ -116,14 +121,16 @@ class TensorRTBackend:
 
         Raises:
             BackendNotInstalledError: TensorRT or PyCUDA is missing.
-            BackendError: the bundle has no plan, or there is no such GPU.
+            HardwareMissingError: there is no such GPU, no driver for it, or it is one that TensorRT
+                for RTX leaves out.
+            BackendError: the bundle has no plan, or one of another graph.
             PlanMismatchError: the plan is for another TensorRT or another GPU.
         """
         wanted = [name for name, file in PLAN_FILES.items() if file in manifest.files]
         if not wanted:
             raise BackendError(
                 f"{bundle} has no TensorRT plan; expected {' or '.join(PLAN_FILES.values())}. "
-                f"Build one: {_rebuild_command(bundle, manifest)}"
+                f"Build one: {rebuild_command(bundle, manifest, target=self.name)}"
             )
         runtime = load_tensorrt(wanted)
         gpu = Device(device)
@@ -160,13 +167,6 @@ class TensorRTBackend:
         self._finalizer()
 
 
-def _rebuild_command(bundle: Path, manifest: Manifest) -> str:
-    return (
-        f"python -m export.build_engine --network {manifest.network} "
-        f"--precision {manifest.precision} --targets tensorrt -o {bundle}"
-    )
-
-
 def _batch_height_width(shape: Iterable[int]) -> tuple[int, int, int]:
     batch, height, width, _ = shape
     return batch, height, width
@@ -175,28 +175,45 @@ def _batch_height_width(shape: Iterable[int]) -> tuple[int, int, int]:
 def _open_plan(runtime: TensorRT, gpu: Device, bundle: Path, manifest: Manifest) -> Any:
     messages = message_log(runtime.module)
     messages.take()
+    rebuild = rebuild_command(bundle, manifest, target="tensorrt")
     try:
         deserializer = runtime.module.Runtime(messages)
     except TypeError as error:  # the factory's null pointer, as pybind11 reports it
-        raise BackendError(
+        raise HardwareMissingError(
             f"{runtime.tool} does not start on {gpu}: {messages.take()}. "
             "Check that the NVIDIA driver is recent enough for it"
         ) from error
     engine = deserializer.deserialize_cuda_engine((bundle / runtime.plan_file).read_bytes())
+    if engine is None and _leaves_out(runtime, gpu):
+        raise HardwareMissingError(
+            f"{runtime.plan_file} needs a GPU that TensorRT for RTX makes portable plans for; "
+            f"{runtime.tool} does not open it on {gpu}: {messages.take()}. Use the tensorrt package"
+        )
     if engine is None:
         built = manifest.files[runtime.plan_file]
         raise PlanMismatchError(
             f"{runtime.plan_file} was built by {built.tool} for compute capability "
             f"{built.compute_capability or 'any (portable)'} and does not open with {runtime.tool} "
-            f"on {gpu}: {messages.take()}. Rebuild it here: {_rebuild_command(bundle, manifest)}"
+            f"on {gpu}: {messages.take()}. Rebuild it here: {rebuild}"
         )
     names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
     if names != {*INPUTS, OUTPUT}:
         raise BackendError(
             f"{runtime.plan_file} has the tensors {sorted(names)}; expected "
-            f"{sorted({*INPUTS, OUTPUT})}. Rebuild it: {_rebuild_command(bundle, manifest)}"
+            f"{sorted({*INPUTS, OUTPUT})}. Rebuild it: {rebuild}"
         )
     return engine
+
+
+def _leaves_out(runtime: TensorRT, gpu: Device) -> bool:
+    """Whether a portable plan cannot be for this GPU: a data-centre one, or Turing.
+
+    https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
+    """
+    if runtime.name != "tensorrt_rtx":
+        return False
+    known = runtime.module.ComputeCapability.__members__.keys() - {"SM75"}
+    return f"SM{gpu.compute_capability.replace('.', '')}" not in known
 
 
 class _Lane:

@@ -8,7 +8,12 @@ import sys
 import pytest
 
 from engine.backends import tensorrt
-from engine.errors import BackendError, BackendNotInstalledError, PlanMismatchError
+from engine.errors import (
+    BackendError,
+    BackendNotInstalledError,
+    HardwareMissingError,
+    PlanMismatchError,
+)
 from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double, overloads
 from tests.contract.tensorrt_double import (
@@ -41,19 +46,31 @@ def test_a_plan_for_another_version_or_gpu(bundle, contexts, bindings, monkeypat
         open_backend(bundle)
 
 
+def test_a_gpu_that_portable_plans_leave_out(bundle, contexts, bindings, monkeypatch):
+    install_driver(monkeypatch, FakeDriver(("NVIDIA H200", (9, 0)), ("NVIDIA T4", (7, 5))))
+    install_runtime(monkeypatch, bindings, lambda serialized_engine: None)
+    error = {"tensorrt": PlanMismatchError, "tensorrt_rtx": HardwareMissingError}[PACKAGE]
+    for device, capability in enumerate(("9.0", "7.5")):
+        with pytest.raises(
+            error, match=rf"{PLAN} .* open .* on cuda:.* compute capability {capability}"
+        ):
+            open_backend(bundle, device=device)
+
+
 def test_a_plan_of_another_graph(bundle, contexts, bindings, monkeypatch):
     engine = double(bindings.ICudaEngine, num_io_tensors=1, get_tensor_name=lambda index: "input.1")
     install_runtime(monkeypatch, bindings, lambda serialized_engine: engine)
     with pytest.raises(
         BackendError, match=r"has the tensors \['input.1'\]; expected \['flow', 'im"
-    ):
+    ) as caught:
         open_backend(bundle)
+    assert not isinstance(caught.value, HardwareMissingError)
 
 
 def test_a_real_runtime_that_does_not_start_or_read_the_plan(bundle, cu, bindings):
     # The real class: over stub libraries its factory fails as it does without a driver.
     error, text = {
-        "tensorrt": (BackendError, "does not start on cuda:0"),
+        "tensorrt": (HardwareMissingError, "does not start on cuda:0"),
         "tensorrt_rtx": (PlanMismatchError, "does not open with .* 8.9.: .*erializ"),
     }[PACKAGE]
     (bundle / PLAN).write_bytes(b"not a plan" * 100)
@@ -82,13 +99,13 @@ def test_the_first_package_that_loads_and_has_a_plan(tmp_path, contexts, monkeyp
 def test_no_gpu(bundle, monkeypatch):
     install_driver(monkeypatch, FakeDriver())
     with pytest.raises(
-        BackendError, match=r"CUDA does not start .*no CUDA-capable device is detec"
+        HardwareMissingError, match=r"CUDA does not start .*no CUDA-capable device is detec"
     ):
         open_backend(bundle)
 
 
 def test_a_gpu_that_does_not_exist(bundle, cu):
-    with pytest.raises(BackendError, match="GPU 2 does not exist; expected 0 to 1 here"):
+    with pytest.raises(HardwareMissingError, match="GPU 2 does not exist; expected 0 to 1 here"):
         open_backend(bundle, device=2)
 
 
@@ -105,7 +122,9 @@ def test_driver_missing(bundle, tmp_path, monkeypatch):
         "raise ImportError('libcuda.so.1: cannot open shared object file')"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(BackendError, match=r"PyCUDA does not load .libcuda.so.1: .*NVIDIA driver"):
+    with pytest.raises(
+        HardwareMissingError, match=r"PyCUDA does not load .libcuda.so.1: .*NVIDIA d"
+    ):
         open_backend(bundle)
 
 

@@ -12,7 +12,13 @@ import pytest
 from engine import backends
 from engine.backends import available_threads, import_runtime, open_backend
 from engine.backends import onnxruntime as onnxruntime_backend
-from engine.errors import BackendError, BackendNotInstalledError, InputError, PlanMismatchError
+from engine.errors import (
+    BackendError,
+    BackendNotInstalledError,
+    HardwareMissingError,
+    InputError,
+    PlanMismatchError,
+)
 from engine.manifest import BundleFile, read_manifest, sha256_of
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -71,16 +77,30 @@ def test_cuda_never_falls_back_to_the_cpu(monkeypatch, tiny_bundle, capfd):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
-        pytest.raises(BackendError, match=r"cannot use CUDAExecutionProvider here and offers CPU"),
+        pytest.raises(
+            HardwareMissingError, match=r"cannot use CUDAExecutionProvider here and offers CPU"
+        ),
     ):
         opened("onnxruntime-cuda", tiny_bundle)
     assert "Falling back" not in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(("gpus", "error"), [(0, HardwareMissingError), (1, BackendError)])
+def test_cuda_tells_a_missing_gpu_from_a_bad_model(monkeypatch, tiny_bundle, tmp_path, gpus, error):
+    monkeypatch.setattr(onnxruntime_backend, "_CUDA", "CPUExecutionProvider")
+    monkeypatch.setattr(onnxruntime_backend, "_gpu_count", lambda: gpus)
+    (tmp_path / "model.onnx").write_bytes(b"no model at all")
+    with pytest.raises(BackendError, match=r"onnxruntime [\d.]+ cannot load") as caught:
+        opened("onnxruntime-cuda", tmp_path, manifest=read_manifest(tiny_bundle))
+    assert type(caught.value) is error
+
+
 @pytest.mark.skipif(HAS_CUDA, reason="CUDA is there")
 def test_cuda_is_not_in_the_cpu_wheel(tiny_bundle):
     message = (
-        r"needs CUDAExecutionProvider; .* Install it: pip uninstall -y onnxruntime && pip inst"
+        r"needs CUDAExecutionProvider; .* Install it: "
+        r"pip uninstall -y onnxruntime onnxruntime-gpu && "
+        r'pip install "onnxruntime-gpu\[cuda,cudnn\]"'
     )
     with pytest.raises(BackendNotInstalledError, match=message):
         opened("onnxruntime-cuda", tiny_bundle)
@@ -119,7 +139,7 @@ def test_bundle_without_the_file(name, tiny_bundle):
     pytest.importorskip(name, reason=f"{name} is not installed")
     manifest = read_manifest(tiny_bundle)
     manifest = replace(manifest, files={"model.plan": manifest.files["model.onnx"]})
-    message = rf"backend {name} needs model\.onnx; .* holds model\.plan\. .* --targets {name} "
+    message = rf"backend {name} needs model\.onnx; .* --precision fp32 --targets {name} -o "
     with pytest.raises(BackendError, match=message):
         opened(name, tiny_bundle, manifest=manifest)
 
@@ -184,7 +204,7 @@ def test_auto_takes_the_first_that_opens_and_says_why(monkeypatch, caplog, tiny_
 
 def test_auto_lists_all_reasons(monkeypatch, tiny_bundle):
     use_backends(monkeypatch, missing=Missing, other=Mismatched)
-    message = r"no backend can run .* here\. missing: pip install it other: another GPU"
+    message = r"no backend can run .* here\. missing: pip install it; other: another GPU\.$"
     with pytest.raises(BackendError, match=message):
         opened("auto", tiny_bundle)
 

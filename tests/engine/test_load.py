@@ -1,4 +1,9 @@
+import contextlib
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -6,7 +11,6 @@ import numpy as np
 import pytest
 
 import engine
-from engine.engine import DEFAULT_BUNDLE
 from engine.errors import BundleError, InputError
 
 
@@ -23,6 +27,9 @@ def test_load_checks_the_files(tiny_bundle, tmp_path):
     ("arguments", "message"),
     [
         ({"device": -1}, "device is -1; expected the index of a GPU"),
+        ({"bundle": 3}, "bundle is 3; expected the path of a folder"),
+        ({"backend": None}, "unknown backend None; expected one of auto, tensorrt,"),
+        ({"backend": ["x"]}, r"unknown backend \['x'\]; expected one of auto,"),
         ({"device": "cuda"}, "device is 'cuda'; expected the index"),
         ({"threads": 0}, "threads is 0; expected a number from 1 up"),
         ({"threads": True}, "threads is True; expected a number"),
@@ -31,7 +38,7 @@ def test_load_checks_the_files(tiny_bundle, tmp_path):
 )
 def test_load_checks_its_arguments(tiny_bundle, arguments, message):
     with pytest.raises(InputError, match=message):
-        engine.load(tiny_bundle, **arguments)
+        engine.load(**{"bundle": tiny_bundle, **arguments})
 
 
 def test_load_without_a_default_bundle(monkeypatch, tmp_path):
@@ -62,12 +69,40 @@ def test_default_engine_is_opened_once(monkeypatch, tiny_bundle, tiny_flow, rng)
     opened[0].close()
 
 
-@pytest.mark.skipif(not DEFAULT_BUNDLE.is_dir(), reason="no default bundle has been built yet")
 def test_default_bundle_runs(rng):
     image1, image2 = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     flow = engine.infer(image1, image2)
     assert flow.shape == (64, 64, 2)
     assert np.isfinite(flow).all()
+
+
+INFER_BEFORE_AND_AFTER_A_FORK = """
+import os, sys
+import numpy, engine
+engine._default = engine.load(backend=sys.argv[1], threads=2)
+engine.load = lambda load=engine.load: load(backend=sys.argv[1], threads=2)
+image = numpy.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=numpy.uint8)
+expected = engine.infer(image, image[::-1])
+engine._default_lock.acquire()
+child = os.fork()
+if child == 0:
+    same = numpy.array_equal(engine.infer(image, image[::-1]), expected)
+    os._exit(0 if same else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_infer_in_a_forked_process():
+    command = [sys.executable, "-c", INFER_BEFORE_AND_AFTER_A_FORK, "onnxruntime"]
+    # A process group of its own: a child that hangs goes with its parent.
+    root = Path(engine.__file__).parents[1]
+    process = subprocess.Popen(command, cwd=root, start_new_session=True)
+    try:
+        assert process.wait(timeout=60) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_version_is_the_distribution_s():

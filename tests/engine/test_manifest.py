@@ -17,6 +17,7 @@ from engine.manifest import (
     SizeProfile,
     WeightsOrigin,
     read_manifest,
+    rebuild_command,
     sha256_of,
     verify_files,
     write_manifest,
@@ -88,7 +89,7 @@ def test_nothing_is_written_when_it_makes_no_sense(tmp_path):
         ("schema", "1", r"schema is '1'; this version reads schema 1"),
         ("schema", True, r"schema is True; expected a whole number"),
         ("network", 5, r"network is 5; expected a text"),
-        ("precision", "fp-16", r"precision is 'fp-16'; expected one of .* Did you mean 'fp16'\?"),
+        ("precision", "fp-16", r"is 'fp-16'; expected one of .* Did you mean 'fp16'\? Rebuild"),
         ("precision", ["fp16"], r"precision is \['fp16'\]; expected one of"),
         ("layout", "NCHW", r"layout is 'NCHW'; expected one of \['NHWC'\]"),
         ("divisor", 0, r"divisor is 0; expected at least 1"),
@@ -231,6 +232,20 @@ def test_changed_file(bundle):
     message = f"has SHA-256 {sha256_of(model)}; the manifest says .*: changed. Rebuild it with"
     with pytest.raises(BundleError, match=message):
         verify_files(bundle, read_manifest(bundle))
+
+
+def test_a_damaged_bundle_inside_the_package_is_not_rebuilt_there(bundle, monkeypatch):
+    monkeypatch.setattr("engine.manifest._PACKAGE", bundle.parent)
+    advice = r"It is part of flownet-engine: reinstall that\.$"
+    manifest = read_manifest(bundle)
+    (bundle / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=rf"model\.onnx is missing; .*\. {advice}"):
+        verify_files(bundle, manifest)
+    for damaged in ("{}", "{"):
+        (bundle / "manifest.json").write_text(damaged)
+        with pytest.raises(BundleError, match=advice):
+            read_manifest(bundle)
+    assert rebuild_command(bundle, manifest).endswith(" -o DIR")
 
 
 def test_sha256_of_known_text(tmp_path):

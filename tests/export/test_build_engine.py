@@ -1,7 +1,10 @@
 import copy
 import errno
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +180,10 @@ def test_a_new_bundle_replaces_the_old_one(weights: Path, tmp_path: Path) -> Non
         (["--targets", "openvno"], "unknown target 'openvno'.* Did you mean 'openvino'"),
         (["--precision", "fp61"], "--precision: invalid choice: 'fp61'"),
         (["--weights", "missing.safetensors"], "missing.safetensors: no such weights file"),
-        (["--network", "flownets"], "these weights are not of 'flownets' but of 'tiny': "),
+        (
+            ["--network", "flownets"],
+            r"these weights are not of 'flownets' \(their network: tiny\): ",
+        ),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_code_2(
@@ -227,6 +233,18 @@ def test_an_output_that_cannot_be_written_is_refused(
     monkeypatch.setattr(Path, "mkdir", mkdir)
     assert build(weights, tmp_path / "bundle") == 2
     _assert_one_line(capsys, "cannot write .*bundle: Permission denied. Choose another folder")
+
+
+def test_leftovers_of_killed_builds_are_removed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    left = [tmp_path / f".a.b.{number}.building" for number in (process.pid, os.getpid())]
+    kept = [tmp_path / f".a.b.{os.getppid()}.building", tmp_path / f".a.{process.pid}.building"]
+    for folder in (*left, *kept):
+        folder.mkdir()
+        (folder / "model.onnx").touch()
+    bundle.check_output(tmp_path / "a.b")
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 def test_a_folder_with_other_files_is_not_replaced(

@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engine
-from engine.errors import BackendError, BackendNotInstalledError, PlanMismatchError
+from engine.errors import (
+    BackendError,
+    BackendNotInstalledError,
+    HardwareMissingError,
+    PlanMismatchError,
+)
 from engine.manifest import SizeProfile
 from export.deployable import Deployable
 from export.spec import Tolerance
@@ -107,7 +112,8 @@ def test_every_limit_that_is_passed_is_said() -> None:
 @pytest.mark.parametrize(
     ("backend", "error", "fails"),
     [
-        ("tensorrt", BackendError("no GPU"), False),
+        ("tensorrt", HardwareMissingError("no GPU"), False),
+        ("tensorrt", BackendError("wrong tensor names"), True),
         ("tensorrt", BackendNotInstalledError("no PyCUDA"), False),
         ("tensorrt", PlanMismatchError("another version"), True),
         ("onnxruntime", BackendError("cannot read the model"), True),
