@@ -9,6 +9,7 @@ with engine.load("build/flownets-fp16", backend="tensorrt") as flow_engine:
         ...
 """
 
+import ctypes
 import os
 import threading
 
@@ -47,16 +48,15 @@ __all__ = [
 
 _default: FlowEngine | None = None
 _default_lock = threading.Lock()
-_inherited: list[FlowEngine | None] = []
 
 
 def _forget_default() -> None:
     """In a forked child: neither the engine's threads nor whoever held the lock is there.
 
-    The engine is kept all the same, since freeing it would wait for its threads.
+    The engine is never freed, not even when the child ends: that would wait for its threads.
     """
     global _default, _default_lock
-    _inherited.append(_default)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_default))
     _default, _default_lock = None, threading.Lock()
 
 
