@@ -66,6 +66,9 @@ class Trainer:
             self.normalisation = "fixed_mean"
         self.network: FlowNetwork = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # On a GPU fused kernels pay; on a CPU compiling this network gains nothing.
+        cuda = self.device.type == "cuda"
+        self.forward = torch.compile(self.network) if cuda else self.network
         self.normalise = NORMALISATIONS[self.normalisation]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
         decay = [p for p in self.network.parameters() if p.dim() > 1]
@@ -140,9 +143,6 @@ class Trainer:
     def run(self, stream: Iterator[Pairs], validation: dict[str, list[Pairs]]) -> None:
         """Train to the last step, reporting and saving as it goes."""
         options = self.options
-        # On a GPU fused kernels pay; on a CPU compiling this network gains nothing.
-        cuda = self.device.type == "cuda"
-        self.forward = torch.compile(self.network) if cuda else self.network
         bar = tqdm(total=options.steps, initial=self.step, unit="step", mininterval=2)
         running, since = 0.0, time.perf_counter()
         while self.step < options.steps:

@@ -50,7 +50,6 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
             trainer = Trainer(parse(options(folder)))
             stream = SyntheticStream(renderer, pool=4, fresh=1, batch=2, seed=0, step=trainer.step)
             batches = iter(stream)
-            trainer.forward = trainer.network
             while trainer.step < stop:
                 trainer.train_step(next(batches))
                 trainer.step += 1
@@ -67,7 +66,6 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_learns_to_see_a_shift(tmp_path: Path) -> None:
     """Overfit one batch: the error must fall far below that of answering zero."""
     trainer = Trainer(parse(options(tmp_path / "run", "--lr", "1e-3", "--steps", "400")))
-    trainer.forward = trainer.network
     pairs = SyntheticPairs(96, 128).render(2, 0)
     first = float(trainer.train_step(pairs)[0])
     for _ in range(60):
