@@ -6,6 +6,7 @@ to +max_displacement in steps of stride_2, row-major with dy slowest::
     out[n, k, y, x] = mean over c of f1[n, c, y, x] * f2[n, c, y + dy, x + dx],  zero outside f2
 
 ``reference`` is the specification (numpy, float64); ``correlation.h`` declares the C functions that
-CMake builds from ``correlation_cpu*.cpp`` and ``correlation*.cu``; ``torch_op`` and ``onnx_ops``
-bring the operator to PyTorch and ONNX. Every home is tested against ``reference``.
+CMake builds from ``correlation_cpu*.cpp`` and ``correlation*.cu``; ``torch_op``, ``onnx_ops``
+and ``tensorrt_plugin`` bring the operator to PyTorch, ONNX and TensorRT. Every home is tested
+against ``reference``.
 """

@@ -55,6 +55,21 @@ typedef struct FlowCorrelation {
   int32_t stride_2;
 } FlowCorrelation;
 
+enum { FLOW_MOST_SCALARS = 6 };
+
+// A launch of one kernel, for those who start it by name from the PTX. Its arguments are the two
+// inputs, the scalars in this order, the output.
+typedef struct FlowLaunch {
+  const char* kernel;  // its C name, which lives as long as the library
+  int32_t grid_x;
+  int32_t grid_y;
+  int32_t grid_z;
+  int32_t block_x;       // threads of a block; 1 along y and z
+  int32_t shared_bytes;  // dynamic shared memory of a block
+  int32_t scalar_count;
+  int32_t scalars[FLOW_MOST_SCALARS];
+} FlowLaunch;
+
 FLOW_API int32_t flow_correlation_cpu_forward(const FlowCorrelation* args, const void* f1,
                                               const void* f2, void* out);
 
@@ -71,6 +86,15 @@ FLOW_API const char* flow_correlation_cpu_message(int32_t status);
 // Device pointers of the current device; `stream` is a cudaStream_t, the launch is asynchronous.
 FLOW_API int32_t flow_correlation_cuda_forward(const FlowCorrelation* args, const void* f1,
                                                const void* f2, void* out, void* stream);
+
+// The forward pass's launch on a GPU of compute capability `capability`.x with so many
+// multiprocessors (the result does not depend on them, the speed does). Arithmetic alone: needs no
+// GPU.
+FLOW_API int32_t flow_correlation_cuda_launch(const FlowCorrelation* args, int32_t capability,
+                                              int32_t multiprocessors, FlowLaunch* launch);
+
+// What the function above wants to know of the current device.
+FLOW_API int32_t flow_correlation_cuda_device(int32_t* capability, int32_t* multiprocessors);
 
 FLOW_API int32_t flow_correlation_cuda_backward(const FlowCorrelation* args, const void* grad_out,
                                                 const void* f1, const void* f2, void* grad_f1,

@@ -3,12 +3,19 @@
 set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 
-add_library(flow_correlation_cuda SHARED kernels/correlation.cu)
-target_compile_options(flow_correlation_cuda PRIVATE
+# One compilation for every library that contains the kernels.
+add_library(correlation_cuda OBJECT kernels/correlation.cu)
+target_compile_options(correlation_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra --threads=0>)
-# Static: the only runtime library that every machine with a driver can do without.
-set_target_properties(flow_correlation_cuda PROPERTIES
-  CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
+set_target_properties(correlation_cuda PROPERTIES CUDA_VISIBILITY_PRESET hidden)
+
+function(add_cuda_library name)
+  add_library(${name} SHARED $<TARGET_OBJECTS:correlation_cuda> ${ARGN})
+  # Static: the only runtime library that every machine with a driver can do without.
+  set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static)
+endfunction()
+
+add_cuda_library(flow_correlation_cuda)
 
 # sm_80 is the oldest architecture with every instruction used; a newer driver compiles it further.
 add_library(correlation_ptx OBJECT kernels/correlation.cu)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +36,33 @@ class Arguments(ctypes.Structure):
         for name in ("dtype", "variant", "threads", "batch", "channels", "height", "width",
                      "max_displacement", "stride_2")
     ]  # fmt: skip
+
+
+class _Launch(ctypes.Structure):
+    """``FlowLaunch`` of correlation.h."""
+
+    _fields_ = [
+        ("kernel", ctypes.c_char_p),
+        *[
+            (name, ctypes.c_int32)
+            for name in ("grid_x", "grid_y", "grid_z", "block_x", "shared_bytes", "scalar_count")
+        ],
+        ("scalars", ctypes.c_int32 * 6),
+    ]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a kernel of the CUDA library is started by name.
+
+    Its arguments are the two inputs' addresses, ``scalars`` as int32, the output's address.
+    """
+
+    kernel: str
+    grid: tuple[int, int, int]
+    threads: int  # of a block, along x
+    shared_bytes: int  # dynamic shared memory of a block
+    scalars: tuple[int, ...]
 
 
 def library_directory() -> Path:
@@ -92,21 +120,68 @@ def backward(
     _call(device, "backward", arguments, pointers, stream)
 
 
+def launch(arguments: Arguments, *, capability: int, multiprocessors: int) -> Launch:
+    """What ``forward`` starts on a GPU of compute capability ``capability``.x; needs no GPU.
+
+    ``multiprocessors``, how many the GPU has, decides about speed alone: how many blocks the work
+    is split into.
+
+    Raises:
+        KernelError: the library refused; the message is its own.
+    """
+    found = _Launch()
+    library = _library("cuda")
+    status = library.flow_correlation_cuda_launch(
+        ctypes.byref(arguments), capability, multiprocessors, ctypes.byref(found)
+    )
+    _check("cuda", status)
+    return Launch(
+        found.kernel.decode(),
+        (found.grid_x, found.grid_y, found.grid_z),
+        found.block_x,
+        found.shared_bytes,
+        tuple(found.scalars[: found.scalar_count]),
+    )
+
+
+def cuda_device() -> tuple[int, int]:
+    """Compute capability (its first number) and number of multiprocessors of the current GPU.
+
+    Raises:
+        KernelError: there is no GPU, or no library for one.
+    """
+    capability, multiprocessors = ctypes.c_int32(), ctypes.c_int32()
+    library = _library("cuda")
+    status = library.flow_correlation_cuda_device(
+        ctypes.byref(capability), ctypes.byref(multiprocessors)
+    )
+    _check("cuda", status)
+    return capability.value, multiprocessors.value
+
+
 def _call(
     device: str, name: str, arguments: Arguments, pointers: tuple[int, ...], stream: int | None
 ) -> None:
+    function = getattr(_library(device), f"flow_correlation_{device}_{name}")
+    values = [ctypes.c_void_p(pointer) for pointer in pointers]
+    if device == "cuda":
+        values.append(ctypes.c_void_p(stream))
+    _check(device, function(ctypes.byref(arguments), *values))
+
+
+def _library(device: str) -> ctypes.CDLL:
     library = load(device)
     if library is None:
         raise KernelError(
             f"no correlation library for {device} in {library_directory()}; expected "
             f"libflow_correlation_{device}.so; run `make kernels`"
+            + (" where nvcc is" if device == "cuda" else "")
         )
-    values = [ctypes.c_void_p(pointer) for pointer in pointers]
-    if device == "cuda":
-        values.append(ctypes.c_void_p(stream))
-    function = getattr(library, f"flow_correlation_{device}_{name}")
-    status = function(ctypes.byref(arguments), *values)
+    return library
+
+
+def _check(device: str, status: int) -> None:
     if status:
-        text = getattr(library, f"flow_correlation_{device}_message")(status).decode()
+        message = getattr(_library(device), f"flow_correlation_{device}_message")(status)
         kind = VariantError if status == _BAD_VARIANT else KernelError
-        raise kind(f"correlation on {device}: {text} (status {status})")
+        raise kind(f"correlation on {device}: {message.decode()} (status {status})")

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike
 
 from kernels.arguments import displacement_count
+from kernels.tensorrt_plugin.aot import NAME, NAMESPACE, VERSION
 
 # Rows of one residue per product: fewer copy f2 more often, more multiply further off the band.
 BLOCK = 4
@@ -93,6 +94,35 @@ def translation_table() -> dict[Any, Callable[..., Any]]:
     return {torch.ops.flow.correlation.default: translate}
 
 
+def plugin_table() -> dict[Any, Callable[..., Any]]:
+    """As ``translation_table``, but the operator stays one node, for TensorRT's plugins.
+
+    TensorRT's ONNX parser looks a plugin up by the node's type and by the attributes
+    ``plugin_namespace`` and ``plugin_version`` (FallbackPluginImporter in
+    github.com/onnx/onnx-tensorrt, onnxOpImporters.cpp; the domain counts from 10.10 on). The two
+    integers arrive in the plugin as int32 fields, whatever the ONNX type.
+    """
+    import onnxscript
+    import torch
+
+    import kernels.torch_op  # noqa: F401  registers flow::correlation
+
+    domain = onnxscript.values.Opset(NAMESPACE, int(VERSION))
+    node = onnxscript.values.Op(domain, NAME, _schema())
+
+    def translate(f1: Value, f2: Value, max_displacement: int, stride_2: int) -> Value:
+        return node(
+            f1,
+            f2,
+            max_displacement=max_displacement,
+            stride_2=stride_2,
+            plugin_namespace=NAMESPACE,
+            plugin_version=VERSION,
+        )
+
+    return {torch.ops.flow.correlation.default: translate}
+
+
 def correlation_model(
     *,
     max_displacement: int,
@@ -118,6 +148,25 @@ def correlation_model(
         [f1, f2], [out], nodes=builder.tape.nodes, opset_imports={"": OPSET}, name="correlation"
     )
     return ir.to_proto(ir.Model(graph, ir_version=10))
+
+
+def _schema() -> onnx.defs.OpSchema:
+    schema = onnx.defs.OpSchema
+    integer, string = schema.AttrType.INT, schema.AttrType.STRING
+    return schema(
+        NAME,
+        NAMESPACE,
+        int(VERSION),
+        inputs=[schema.FormalParameter(name, "T") for name in ("f1", "f2")],
+        outputs=[schema.FormalParameter(NAME, "T")],
+        type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "")],
+        attributes=[
+            schema.Attribute("max_displacement", integer),
+            schema.Attribute("stride_2", integer),
+            schema.Attribute("plugin_namespace", string),
+            schema.Attribute("plugin_version", string),
+        ],
+    )
 
 
 def _constant(op: Builder, values: ArrayLike) -> Value:

@@ -1,8 +1,8 @@
 """The operator ``flow::correlation`` for PyTorch: eager, autograd, torch.compile, torch.export.
 
-float32 on the CPU and float32, float16 and bfloat16 on CUDA run in the compiled libraries, through
-their C interface on raw pointers, so no build of torch has to match. Everything else, float64 among
-it, and machines where no library was built, run in plain torch operators.
+float32, float16 and bfloat16 run in the compiled libraries, through their C interface on raw
+pointers, so no build of torch has to match; the CPU's library is handed float32. Everything else,
+float64 among it, and machines where no library was built, run in plain torch operators.
 """
 
 import logging
@@ -16,6 +16,7 @@ from kernels.arguments import CorrelationError, check_shapes, displacement_count
 
 log = logging.getLogger("kernels")
 
+# What the libraries take. Lower precisions pass through float32 on the CPU.
 _COMPILED = {
     "cpu": {torch.float32: "float32"},
     "cuda": {
@@ -44,6 +45,8 @@ def correlation(f1: Tensor, f2: Tensor, max_displacement: int, stride_2: int) ->
         CorrelationError: the arguments do not fit together.
     """
     out = _empty_output(f1, f2, max_displacement, stride_2)
+    if _is_widened(f1):
+        return correlation(f1.float(), f2.float(), max_displacement, stride_2).to(f1.dtype)
     if not _has_kernel(f1.device.type, f1.dtype):
         return torch_form.correlation(f1, f2, max_displacement, stride_2).contiguous()
     f1, f2 = f1.contiguous(), f2.contiguous()
@@ -64,6 +67,10 @@ def correlation_backward(
     grad: Tensor, f1: Tensor, f2: Tensor, max_displacement: int, stride_2: int
 ) -> tuple[Tensor, Tensor]:
     """Gradients of f1 and f2 from the gradient of the output."""
+    if _is_widened(f1):
+        wide = (grad.float(), f1.float(), f2.float())
+        grad1, grad2 = correlation_backward(*wide, max_displacement, stride_2)
+        return grad1.to(f1.dtype), grad2.to(f1.dtype)
     if not _has_kernel(f1.device.type, f1.dtype):
         grad1, grad2 = torch_form.gradients(grad, f1, f2, max_displacement, stride_2)
         return grad1.contiguous(), grad2.contiguous()
@@ -122,6 +129,10 @@ def _differentiate(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
 
 
 correlation.register_autograd(_differentiate, setup_context=_save)
+
+
+def _is_widened(f1: Tensor) -> bool:
+    return f1.device.type == "cpu" and f1.dtype in (torch.float16, torch.bfloat16)
 
 
 @cache

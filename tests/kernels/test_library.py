@@ -100,7 +100,9 @@ def test_a_missing_library_says_how_to_build_it(
     monkeypatch.setenv("FLOW_KERNELS", str(tmp_path))
     library.load.cache_clear()
     try:
-        with pytest.raises(library.KernelError, match="run `make kernels`"):
+        with pytest.raises(library.KernelError, match=r"run `make kernels`$"):
             forward(problem((1, 2, 3, 4), 4, 2), "auto")
+        with pytest.raises(library.KernelError, match=r"run `make kernels` where nvcc is$"):
+            library.cuda_device()
     finally:
         library.load.cache_clear()

@@ -2,6 +2,7 @@
 
 import warnings
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,24 +100,27 @@ class Match(torch.nn.Module):
         return torch.nn.functional.leaky_relu(out, 0.1)
 
 
-def test_torch_exports_the_operator() -> None:
-    ort = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    table = onnx_ops.translation_table()
-    f1, f2 = torch.randn(2, 2, 8, 6, 10)
-    sizes = {axis: torch.export.Dim(name) for axis, name in ((0, "n"), (2, "h"), (3, "w"))}
+def export(table: dict[Any, Any], inputs: tuple[torch.Tensor, ...], **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             Match(),
-            (f1, f2),
+            inputs,
             dynamo=True,
             opset_version=18,
-            dynamic_shapes=(sizes, sizes),
             custom_translation_table=table,
             verbose=False,
+            **options,
         )
-    model = program.model_proto
+    return program.model_proto
+
+
+def test_torch_exports_the_operator() -> None:
+    ort = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    sizes = {axis: torch.export.Dim(name) for axis, name in ((0, "n"), (2, "h"), (3, "w"))}
+    inputs = tuple(torch.randn(2, 2, 8, 6, 10))
+    model = export(onnx_ops.translation_table(), inputs, dynamic_shapes=(sizes, sizes))
     assert {node.domain for node in model.graph.node} == {""}
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
@@ -124,6 +128,34 @@ def test_torch_exports_the_operator() -> None:
         f1, f2 = torch.randn(2, *shape)
         out = session.run(None, dict(zip(names, (f1.numpy(), f2.numpy()), strict=True)))[0]
         np.testing.assert_allclose(out, Match()(f1, f2), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_torch_exports_one_node_for_plugins(dtype: torch.dtype) -> None:
+    pytest.importorskip("onnxscript")
+    inputs = tuple(torch.randn(2, 2, 8, 6, 10).to(dtype))
+    model = export(onnx_ops.plugin_table(), inputs)
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["Relu", "correlation", "LeakyRelu"]
+    assert {opset.domain: opset.version for opset in model.opset_import} == {"": 18, "flow": 1}
+    node = model.graph.node[1]
+    assert node.domain == "flow"
+    # What the parser of TensorRT reads; strings as the proto has them.
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    assert attributes == {
+        "max_displacement": 6,
+        "stride_2": 2,
+        "plugin_namespace": b"flow",
+        "plugin_version": b"1",
+    }
+    # TensorRT needs no shapes of what lies between, other tools do.
+    element = {torch.float32: onnx.TensorProto.FLOAT, torch.float16: onnx.TensorProto.FLOAT16}
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.value_info, *model.graph.output)
+        if value.type.tensor_type.elem_type == element[dtype]
+    }
+    assert shapes[node.output[0]] == shapes[model.graph.output[0].name] == [2, 7 * 7, 6, 10]
 
 
 def test_builds_in_tensorrt_for_rtx() -> None:

@@ -56,6 +56,18 @@ def test_operator_matches_the_twin(dtype: torch.dtype) -> None:
     np.testing.assert_allclose(out.double(), rounded.expected(), atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_gradients_match_the_twin(dtype: torch.dtype) -> None:
+    p = problem((2, 35, 11, 19), 20, 2)
+    f1, f2, grad = tensors(p, dtype)
+    rounded = Problem(*(x.double().numpy() for x in (f1, f2, grad)), 20, 2)
+    found = torch.ops.flow.correlation_backward(grad, f1, f2, 20, 2)
+    for gradient, expected in zip(found, rounded.expected_gradients(), strict=True):
+        assert gradient.dtype == dtype
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(gradient.double(), expected, atol=scale * TOLERANCE[dtype])
+
+
 def test_strided_tensors_are_taken_as_they_are() -> None:
     p = problem((1, 6, 9, 14), 4, 2)
     f1, f2, _ = tensors(p, torch.float32)

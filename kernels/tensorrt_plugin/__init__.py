@@ -1,0 +1,1 @@
+"""The correlation as a plugin of TensorRT: ``aot`` puts the kernel into the plan itself."""
