@@ -15,7 +15,11 @@ class FixedMean(nn.Module):
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise a pair of RGB images, each (N, 3, H, W) float in 0..255."""
-        return image1 / 255 - self.mean, image2 / 255 - self.mean
+        return self.alone(image1), self.alone(image2)
+
+    def alone(self, image: Tensor) -> Tensor:
+        """Normalise one image of a pair, whatever the other one is."""
+        return image / 255 - self.mean
 
 
 class PairMean(nn.Module):

@@ -1,6 +1,7 @@
 """The command line of ``python -m training.train``, checked before any work is done."""
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -22,7 +23,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--validate", metavar="chairs:FOLDER", help="report the error on these pairs too")
     add("--out", required=True, metavar="RUN", type=Path, help="the run's folder")
     add("--init", metavar="FILE", help="weights to start from instead of noise")
-    add("--steps", type=_count, default=12_000)
+    length = parser.add_mutually_exclusive_group().add_argument
+    length("--steps", type=_count, default=12_000)
+    length("--minutes", type=_minutes, metavar="M", help="train for so long instead, the learning "
+        "rate falling with the time")  # fmt: skip
     add("--batch-size", type=_count, default=8)
     add("--height", type=_count, default=256, help="of the crop")
     add("--width", type=_count, default=320, help="of the crop")
@@ -32,6 +36,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--pool", type=_count, default=1024, help="synthetic pairs kept")
     add("--fresh", type=_count, default=1, help="synthetic pairs rendered per step")
     add("--report-every", type=_count, default=500, metavar="STEPS")
+    add("--precision", choices=("fp32", "bf16"), default="bf16" if cuda else "fp32",
+        help="of the convolutions; bf16 pays on GPUs, and on CPUs that have it")  # fmt: skip
+    add("--int8", action="store_true", help="round activations as int8 does: for a short last run "
+        "at a low rate, from trained weights")  # fmt: skip
     add("--device", default="cuda" if cuda else "cpu")
     add("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -49,6 +57,7 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.pool < options.batch_size:
         raise ValueError(f"--pool {options.pool}: expected at least --batch-size")
+    _check_device(options.device)
     build_network(options.network, seed=0)  # an unknown name is refused here
     options.initial = _initial(options)
     options.training = options.validation = None
@@ -64,6 +73,18 @@ def _check(options: argparse.Namespace) -> None:
                 f"--validate {options.validate}: these are the training pairs; expected another "
                 f"folder, or one with a split file ({SPLIT_FILES[0]})"
             )
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(0, device=name)
+    # What torch says of an unknown name, of no GPU, and of a build without CUDA.
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(
+            f"--device {name}: PyTorch {torch.__version__} cannot use it ({said}); expected cpu, "
+            "or cuda on a machine with an NVIDIA GPU and a CUDA build of PyTorch"
+        ) from error
 
 
 def _initial(options: argparse.Namespace) -> Weights | None:
@@ -86,6 +107,13 @@ def _folder(option: str, argument: str) -> Path:
         also = "`synthetic` or " if option == "--data" else ""
         raise ValueError(f"{option} {argument}: expected {also}`chairs:FOLDER`")
     return Path(folder)
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected more than 0")
+    return value
 
 
 def _count(text: str) -> int:

@@ -28,21 +28,25 @@ from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
 from training.options import parse
 from training.pairs import Pairs
+from training.quantisation import Int8Rounding
 from training.streams import DatasetStream, SyntheticStream
 from training.synthetic import SyntheticPairs
 from training.weights import network_from_weights, save_weights
 
 VALIDATION_SEED = 2_000_000_000  # far from every training seed
+OBSERVED_EVERY = 20  # steps between looks at what int8's ranges have to hold
 MARGIN = 32  # source pixels around a crop, for the geometric augmentation to move in
 
 
-def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 200) -> float:
-    """Rate at a step: warm-up, the papers' constant first third, then a fall to zero.
+def learning_rate(step: int, share: float, peak: float, *, warmup: int = 200) -> float:
+    """Rate at a step, ``share`` (0 to 1) into the run.
+
+    Warm-up, the papers' constant first third, then a fall to zero.
 
     The papers halve the rate at a third, half, two thirds and five sixths of the run (S_long of
     FlowNet 2.0); a straight line to zero follows the same course without steps.
     """
-    fall = min(1.0, 1.5 * (1 - step / steps))
+    fall = min(1.0, 1.5 * (1 - share))
     return peak * min(1.0, (step + 1) / warmup) * max(fall, 0.0)
 
 
@@ -77,11 +81,21 @@ class Trainer:
         groups = [{"params": decay, "weight_decay": options.weight_decay}, {"params": rest}]
         self.optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=0.0)
         self.step = 0
+        self.seconds = 0.0  # spent in `run`
         self._resume()
+        self.rounding = Int8Rounding(self.network) if options.int8 else None
+        self._rounds = False
 
     @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.pt"
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0 to 1: of its steps, or of its time with ``--minutes``."""
+        if self.options.minutes is None:
+            return min(1.0, self.step / self.options.steps)
+        return min(1.0, self.seconds / (60 * self.options.minutes))
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():
@@ -96,6 +110,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+        self.seconds = state.get("seconds", 0.0)  # older checkpoints have none
         print(f"resuming {self.folder} at step {self.step}")
 
     def save(self) -> None:
@@ -106,6 +121,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "seconds": self.seconds,
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
@@ -118,16 +134,18 @@ class Trainer:
         samples = augment(pairs.to(self.device), crop, options.seed + self.step)
         # Occluded pixels cannot be matched, only guessed: they count less at first and in full
         # from a third of the run on ("The Devil in the Details", arXiv 2308.07378).
-        occluded_weight = min(1.0, 3 * self.step / options.steps)
+        occluded_weight = min(1.0, 3 * self.share)
         weight = samples.valid * (1 - samples.occluded * (1 - occluded_weight))
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, options.steps, options.lr)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            image1, image2 = self.normalise(samples.image1, samples.image2)
-            flows = self.forward(
-                image1.contiguous(memory_format=torch.channels_last),
-                image2.contiguous(memory_format=torch.channels_last),
-            )
+            group["lr"] = learning_rate(self.step, self.share, options.lr)
+        lower = options.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower):
+            images = [
+                image.contiguous(memory_format=torch.channels_last)
+                for image in self.normalise(samples.image1, samples.image2)
+            ]
+            self._follow_ranges(images)
+            flows = self.forward(*images)
         target = samples.flow / self.network.flow_scale
         loss = multiscale_loss(flows, target, weight)
         self.optimizer.zero_grad(set_to_none=True)
@@ -140,21 +158,33 @@ class Trainer:
             error = end_point_error(flows[0].float(), small).mean() * self.network.flow_scale
         return loss.detach(), error
 
+    def _follow_ranges(self, images: list[Tensor]) -> None:
+        if self.rounding is None:
+            return
+        if not self._rounds or self.step % OBSERVED_EVERY == 0:
+            self.rounding.observe(self.network, *images)
+        if not self._rounds:
+            self.rounding.attach(self.network)
+            self._rounds = True
+
     def run(self, stream: Iterator[Pairs], validation: dict[str, list[Pairs]]) -> None:
-        """Train to the last step, reporting and saving as it goes."""
+        """Train to the end, in steps or in time, reporting and saving as it goes."""
         options = self.options
-        bar = tqdm(total=options.steps, initial=self.step, unit="step", mininterval=2)
+        total = options.steps if options.minutes is None else None
+        bar = tqdm(total=total, initial=self.step, unit="step", mininterval=2)
         running, since = 0.0, time.perf_counter()
-        while self.step < options.steps:
+        start = since - self.seconds
+        while self.share < 1:
             _, error = self.train_step(next(stream))
             self.step += 1
+            self.seconds = time.perf_counter() - start
             bar.update()
             running = running + (float(error) - running) * (0.02 if running else 1)
             if self.step % 10 == 0:
                 speed = 10 * options.batch_size / (time.perf_counter() - since)
                 since = time.perf_counter()
                 bar.set_postfix(epe=f"{running:.2f}", samples=f"{speed:.1f}/s")
-            if self.step % options.report_every == 0 or self.step == options.steps:
+            if self.step % options.report_every == 0 or self.share == 1:
                 self.report(running, validation)
                 self.save()
                 since = time.perf_counter()
@@ -186,6 +216,10 @@ class Trainer:
     def report(self, training_epe: float, validation: dict[str, list[Pairs]]) -> dict[str, float]:
         """Validate, print, and append to the log."""
         scores = self.validate(validation)
+        if self.rounding is not None:
+            with self.rounding.attach(self.average.module):
+                rounded = self.validate(validation)
+            scores |= {f"{name}, int8": error for name, error in rounded.items()}
         line = {"step": self.step, "training_epe": round(training_epe, 4), "epe": scores}
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
@@ -288,7 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     trainer = Trainer(options)
     validation = open_validation(options)
-    if trainer.step < options.steps:
+    if trainer.share < 1:
         trainer.run(open_stream(options, trainer.step), validation)
     path = trainer.export(validation)
     print(f"wrote {path}")

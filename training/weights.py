@@ -67,8 +67,9 @@ def load_weights(path: str | Path) -> Weights:
 def _weights_from_checkpoint(path: Path) -> Weights:
     """Read someone else's checkpoint; only tensors and plain values are ever unpickled.
 
-    The two publishers differ in what they leave out: ClementPinard's flow heads and deconvolutions
-    have no bias (here: zero), and his images lose a fixed mean, NVIDIA's the pair's own.
+    The two publishers differ in what they leave out: ClementPinard's flow heads, deconvolutions
+    and, in FlowNetC, flow upsamplings have no bias (here: zero), and his images lose a fixed mean,
+    NVIDIA's the pair's own.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -81,10 +82,11 @@ def _weights_from_checkpoint(path: Path) -> Weights:
     state = {name.removeprefix("module."): value for name, value in state.items()}
     has_biases = any(name.startswith("predict_flow") and name.endswith("bias") for name in state)
     if not has_biases:
+        transposed = ["deconv", *(["upsampled_flow"] if "conv_redir.0.weight" in state else [])]
         for name, value in list(state.items()):
             if name.startswith("predict_flow"):
                 state[name.replace("weight", "bias")] = torch.zeros(value.shape[0])
-            elif name.startswith("deconv"):
+            elif name.startswith(tuple(transposed)):
                 state[name.replace("weight", "bias")] = torch.zeros(value.shape[1])
     metadata = dict.fromkeys(METADATA_KEYS, "unknown") | {
         "normalisation": "pair_mean" if has_biases else "fixed_mean",

@@ -1,9 +1,12 @@
 """The networks against the papers' layer tables."""
 
+import numpy as np
 import pytest
 import torch
 
+from kernels import reference
 from training.networks import NETWORKS, build_network
+from training.networks.flownetc import FlowNetC
 
 
 @pytest.mark.parametrize(
@@ -11,6 +14,7 @@ from training.networks import NETWORKS, build_network
     [
         # Counted from the layer table of FlowNet (arXiv 1504.06852) with biases as NVIDIA's port.
         ("flownets", 38_676_506),
+        ("flownetc", 39_175_298),
         ("flownets_slim", 5_462_666),
     ],
 )
@@ -31,17 +35,53 @@ def test_flow_shapes_finest_first(name: str) -> None:
     assert (network.divisor, network.output_stride, network.flow_scale) == (64, 4, 20.0)
 
 
-def test_key_names_of_published_checkpoints() -> None:
-    """NVIDIA's FlowNetS; ClementPinard's lacks the biases of heads and deconvolutions."""
-    expected = {
-        f"conv{n}.0.{p}"
-        for n in (*"123456", "3_1", "4_1", "5_1", "6_1")
-        for p in ("weight", "bias")
-    }
-    expected |= {f"deconv{n}.0.{p}" for n in "5432" for p in ("weight", "bias")}
-    expected |= {f"predict_flow{n}.{p}" for n in "65432" for p in ("weight", "bias")}
-    expected |= {f"upsampled_flow{n}_to_{n - 1}.weight" for n in (6, 5, 4, 3)}
-    assert set(build_network("flownets").state_dict()) == expected
+HEADS = {f"predict_flow{n}.{p}" for n in "65432" for p in ("weight", "bias")}
+UPSAMPLINGS = {f"upsampled_flow{n}_to_{n - 1}" for n in (6, 5, 4, 3)}
+
+
+def layers(*names: str) -> set[str]:
+    return {f"{name}.0.{p}" for name in names for p in ("weight", "bias")}
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("flownets", {f"{name}.weight" for name in UPSAMPLINGS}),
+        (
+            "flownetc",
+            layers("conv_redir")
+            | {f"{name}.{p}" for name in UPSAMPLINGS for p in ("weight", "bias")},
+        ),
+    ],
+)  # fmt: skip
+def test_key_names_of_published_checkpoints(name: str, own: set[str]) -> None:
+    """NVIDIA's; ClementPinard's lack the biases of heads, deconvolutions and upsamplings."""
+    shared = layers(*(f"conv{n}" for n in (*"123456", "3_1", "4_1", "5_1", "6_1")))
+    shared |= layers(*(f"deconv{n}" for n in "5432")) | HEADS
+    assert set(build_network(name).state_dict()) == shared | own
+
+
+def test_flownetc_joins_redirected_features_and_correlations() -> None:
+    """What enters conv3_1, against the numpy twin of the correlation."""
+    network = FlowNetC(width=1 / 16).eval()
+    joined: list[torch.Tensor] = []
+    network.conv3_1.register_forward_hook(lambda module, inputs, output: joined.append(inputs[0]))
+    generator = torch.Generator().manual_seed(0)
+    image1, image2 = torch.rand(2, 1, 3, 64, 128, generator=generator)
+    with torch.no_grad():
+        network(image1, image2)
+        _, first = network.features(image1)
+        _, second = network.features(image2)
+        redirected = network.conv_redir(first)
+    assert first.shape == (1, 16, 8, 16)
+    expected = reference.correlation(
+        first.double().numpy(), second.double().numpy(), max_displacement=20, stride_2=2
+    )
+    expected = np.where(expected > 0, expected, 0.1 * expected)
+    assert np.abs(expected).max() > 0
+    found = joined[0].numpy()
+    np.testing.assert_array_equal(found[:, :2], redirected.numpy())
+    np.testing.assert_allclose(found[:, 2:], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_seed_decides_the_weights_and_leaves_the_generator_alone() -> None:

@@ -1,7 +1,9 @@
 """The training command: it learns, survives being killed, and writes usable weights."""
 
 import json
+from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from training.networks import build_network
 from training.normalise import PairMean
 from training.options import parse
+from training.pairs import Pairs
 from training.streams import SyntheticStream
 from training.synthetic import SyntheticPairs
 from training.synthetic import main as render
@@ -16,9 +19,9 @@ from training.train import Trainer, learning_rate, main
 from training.weights import load_weights, network_from_weights
 
 
-def options(folder: Path, *extra: str) -> list[str]:
+def options(folder: Path, *extra: str, length: tuple[str, str] = ("--steps", "4")) -> list[str]:
     return [
-        *("--out", str(folder), "--steps", "4", "--batch-size", "2", "--height", "64"),
+        *("--out", str(folder), *length, "--batch-size", "2", "--height", "64"),
         *("--width", "64", "--pool", "4", "--report-every", "2", "--device", "cpu", *extra),
     ]
 
@@ -27,7 +30,7 @@ def options(folder: Path, *extra: str) -> list[str]:
     ("step", "expected"), [(0, 0.005), (99, 0.5), (300, 1.0), (600, 0.6), (1000, 0.0)]
 )
 def test_learning_rate_by_hand(step: int, expected: float) -> None:
-    assert learning_rate(step, 1000, 1.0) == pytest.approx(expected)
+    assert learning_rate(step, step / 1000, 1.0) == pytest.approx(expected)
 
 
 def test_command_trains_and_writes_weights(tmp_path: Path) -> None:
@@ -63,6 +66,39 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         torch.testing.assert_close(one, two)
 
 
+def test_a_time_limit_is_the_length_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten seconds a step make six steps a minute, also where a killed run had done two of them."""
+    clock, rates = [1000.0], []
+    monkeypatch.setattr("training.train.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    train_step = Trainer.train_step
+
+    def slow_step(self: Trainer, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
+        clock[0] += 10
+        result = train_step(self, pairs)
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        if len(rates) == 3:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(Trainer, "train_step", slow_step)
+    images = torch.randint(0, 256, (2, 2, 3, 96, 128), dtype=torch.uint8)
+    pairs = Pairs(*images, torch.zeros(2, 2, 96, 128), torch.zeros(2, 1, 96, 128, dtype=torch.bool))
+    monkeypatch.setattr("training.train.open_stream", lambda options, step: repeat(pairs))
+    monkeypatch.setattr("training.train.open_validation", lambda options: {})
+    arguments = options(tmp_path / "run", "--lr", "1", length=("--minutes", "1"))
+    with pytest.raises(KeyboardInterrupt):
+        main(arguments)  # the last report, which saves, was after two steps
+    clock[0] += 1e6  # however long nobody started it again
+    main(arguments)
+    assert rates[:2] + rates[3:] == pytest.approx(
+        [(step + 1) / 200 * min(1, 1.5 * (1 - step / 6)) for step in range(6)]
+    )
+    weights = load_weights(tmp_path / "run" / "flownets_slim.safetensors")
+    assert weights.metadata["steps"] == "6"
+
+
 def test_learns_to_see_a_shift(tmp_path: Path) -> None:
     """Overfit one batch: the error must fall far below that of answering zero."""
     trainer = Trainer(parse(options(tmp_path / "run", "--lr", "1e-3", "--steps", "400")))
@@ -85,6 +121,8 @@ def test_another_networks_run_is_refused(tmp_path: Path) -> None:
     [
         (("--height", "100"), "expected multiples of 64"),
         (("--steps", "0"), "expected at least 1"),
+        (("--minutes", "3"), "not allowed with argument --steps"),
+        (("--device", "warp"), "--device warp: PyTorch"),
         (("--pool", "1"), "expected at least --batch-size"),
         (("--network", "flownet"), "Did you mean 'flownets'?"),
         (("--init", "none.safetensors"), "none.safetensors: no such weights file"),
@@ -101,6 +139,23 @@ def test_bad_options(
         parse(options(tmp_path / "run", *extra))
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
+def test_no_time_is_refused(
+    tmp_path: Path, minutes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--out", str(tmp_path / "run"), "--minutes", minutes])
+    assert f"{minutes}: expected more than 0" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(options(tmp_path / "run", "--device", "cuda"))
+    assert caught.value.code == 2
+    assert "or cuda on a machine with an NVIDIA GPU and a CUDA build" in capsys.readouterr().err
 
 
 def chairs(folder: Path, size: str = "96x128") -> Path:

@@ -87,22 +87,34 @@ def test_checkpoint_with_biases_is_nvidias(tmp_path: Path) -> None:
         assert torch.equal(value, state[name])
 
 
-def test_checkpoint_without_biases_is_pinards(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("flownets_slim", ("predict_flow", "deconv")),
+        ("flownetc_slim", ("predict_flow", "deconv", "upsampled_flow")),
+    ],
+)
+def test_checkpoint_without_biases_is_pinards(
+    tmp_path: Path, name: str, without: tuple[str, ...]
+) -> None:
     """Zero biases make the network compute what one without biases computes."""
-    full = build_network("flownets_slim", seed=2).eval()
-    heads = ("predict_flow", "deconv")
+    full = build_network(name, seed=2).eval()
+    with torch.no_grad():
+        for key, value in full.state_dict().items():
+            if key.startswith(without) and key.endswith("bias"):
+                value.zero_()
     state = {
-        f"module.{name}": value
-        for name, value in full.state_dict().items()
-        if not (name.startswith(heads) and name.endswith("bias"))
+        f"module.{key}": value
+        for key, value in full.state_dict().items()
+        if not (key.startswith(without) and key.endswith("bias"))
     }
-    torch.save({"arch": "flownets", "state_dict": state, "div_flow": 20}, tmp_path / "x.pth")
+    torch.save({"arch": name, "state_dict": state, "div_flow": 20}, tmp_path / "x.pth")
     weights = load_weights(tmp_path / "x.pth")
     assert weights.metadata["normalisation"] == "fixed_mean"
-    network = network_from_weights("flownets_slim", weights)
+    network = network_from_weights(name, weights)
     images = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(network(*images)[0], full(*images)[0])  # biases start at zero
+        assert torch.equal(network(*images)[0], full(*images)[0])
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle at all", b"PK\x03\x04 cut"])

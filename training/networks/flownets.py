@@ -1,23 +1,13 @@
-"""FlowNetS: "FlowNetSimple" of Dosovitskiy et al., ICCV 2015 (arXiv 1504.06852), figure 2.
-
-Module names are those of the published PyTorch checkpoints (ClementPinard/FlowNetPytorch and
-NVIDIA/flownet2-pytorch), so that their weights load without a key map.
-"""
+"""FlowNetS, "FlowNetSimple" (arXiv 1504.06852, figure 2): both images through one encoder."""
 
 import torch
 from torch import Tensor
 
-from training.networks.layers import (
-    FlowNetwork,
-    conv,
-    deconv,
-    initialise,
-    predict_flow,
-    upsample_flow,
-)
+from training.networks.encoder_decoder import EncoderDecoder
+from training.networks.layers import conv, initialise
 
 
-class FlowNetS(FlowNetwork):
+class FlowNetS(EncoderDecoder):
     """FlowNetS with every layer's channel count multiplied by ``width``.
 
     Args:
@@ -26,36 +16,11 @@ class FlowNetS(FlowNetwork):
     """
 
     def __init__(self, *, width: float = 1.0) -> None:
-        super().__init__()
-        c64, c128, c256, c512, c1024 = (round(c * width) for c in (64, 128, 256, 512, 1024))
-
+        c64, c128, c256 = (round(c * width) for c in (64, 128, 256))
+        super().__init__(width=width, joined=c256, upsampling_bias=False)
         self.conv1 = conv(6, c64, kernel_size=7, stride=2)
         self.conv2 = conv(c64, c128, kernel_size=5, stride=2)
         self.conv3 = conv(c128, c256, kernel_size=5, stride=2)
-        self.conv3_1 = conv(c256, c256)
-        self.conv4 = conv(c256, c512, stride=2)
-        self.conv4_1 = conv(c512, c512)
-        self.conv5 = conv(c512, c512, stride=2)
-        self.conv5_1 = conv(c512, c512)
-        self.conv6 = conv(c512, c1024, stride=2)
-        self.conv6_1 = conv(c1024, c1024)
-
-        self.deconv5 = deconv(c1024, c512)
-        self.deconv4 = deconv(c512 + c512 + 2, c256)
-        self.deconv3 = deconv(c512 + c256 + 2, c128)
-        self.deconv2 = deconv(c256 + c128 + 2, c64)
-
-        self.predict_flow6 = predict_flow(c1024)
-        self.predict_flow5 = predict_flow(c512 + c512 + 2)
-        self.predict_flow4 = predict_flow(c512 + c256 + 2)
-        self.predict_flow3 = predict_flow(c256 + c128 + 2)
-        self.predict_flow2 = predict_flow(c128 + c64 + 2)
-
-        self.upsampled_flow6_to_5 = upsample_flow()
-        self.upsampled_flow5_to_4 = upsample_flow()
-        self.upsampled_flow4_to_3 = upsample_flow()
-        self.upsampled_flow3_to_2 = upsample_flow()
-
         initialise(self)
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
@@ -66,22 +31,7 @@ class FlowNetS(FlowNetwork):
             image2: second image, likewise.
 
         Returns:
-            Flows (N, 2, H/s, W/s) for s = 4, 8, 16, 32, 64, in pixels of the full-size image
-            divided by ``flow_scale``.
+            As ``EncoderDecoder.refine``.
         """
         conv2 = self.conv2(self.conv1(torch.cat((image1, image2), dim=1)))
-        conv3 = self.conv3_1(self.conv3(conv2))
-        conv4 = self.conv4_1(self.conv4(conv3))
-        conv5 = self.conv5_1(self.conv5(conv4))
-        conv6 = self.conv6_1(self.conv6(conv5))
-
-        flow6 = self.predict_flow6(conv6)
-        concat5 = torch.cat((conv5, self.deconv5(conv6), self.upsampled_flow6_to_5(flow6)), dim=1)
-        flow5 = self.predict_flow5(concat5)
-        concat4 = torch.cat((conv4, self.deconv4(concat5), self.upsampled_flow5_to_4(flow5)), dim=1)
-        flow4 = self.predict_flow4(concat4)
-        concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)
-        flow3 = self.predict_flow3(concat3)
-        concat2 = torch.cat((conv2, self.deconv2(concat3), self.upsampled_flow3_to_2(flow3)), dim=1)
-        flow2 = self.predict_flow2(concat2)
-        return flow2, flow3, flow4, flow5, flow6
+        return self.refine(conv2, self.conv3(conv2))

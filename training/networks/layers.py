@@ -1,7 +1,7 @@
 """What the networks of the FlowNet family are made of, and what they have in common."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # Negative slope of every LeakyReLU in the FlowNet family.
 LEAK = 0.1
@@ -27,9 +27,9 @@ def predict_flow(in_channels: int) -> nn.Module:
     return nn.Conv2d(in_channels, 2, 3, 1, 1)
 
 
-def upsample_flow() -> nn.Module:
-    """Learnt x2 upsampling of a flow field; without bias, as in both published versions."""
-    return nn.ConvTranspose2d(2, 2, 4, 2, 1, bias=False)
+def upsample_flow(*, bias: bool) -> nn.Module:
+    """Learnt x2 upsampling of a flow field."""
+    return nn.ConvTranspose2d(2, 2, 4, 2, 1, bias=bias)
 
 
 def initialise(network: nn.Module) -> None:
@@ -71,3 +71,21 @@ class FlowNetwork(nn.Module):
     divisor = 64
     output_stride = 4
     flow_scale = 20.0
+
+
+class SiameseNetwork(FlowNetwork):
+    """A network whose first layers see one image at a time, so that a video's frames share them."""
+
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what ``match`` needs of a normalised image (N, 3, H, W): its skip and features."""
+        raise NotImplementedError
+
+    def match(self, skip: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+        """Return the flows, from the first image's skip and features and the second's features."""
+        raise NotImplementedError
+
+    def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
+        """Predict flow from two images; arguments and result as for every ``FlowNetwork``."""
+        skip, first = self.features(image1)
+        _, second = self.features(image2)
+        return self.match(skip, first, second)

@@ -1,0 +1,76 @@
+"""The range chosen for int8 against every range there is, tried with int8's real rounding."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from training.quantisation import least_error_range
+
+SIZE = 4000
+Draw = Callable[[np.random.Generator], np.ndarray]
+
+# What activations look like, from bounded to heavy-tailed, behind a LeakyReLU or not.
+DISTRIBUTIONS: dict[str, Draw] = {
+    "uniform": lambda rng: rng.uniform(-1, 1, SIZE),
+    "normal": lambda rng: rng.normal(size=SIZE),
+    "laplace": lambda rng: rng.laplace(size=SIZE),
+    "student": lambda rng: rng.standard_t(3, SIZE),
+    "leaky": lambda rng: np.maximum(x := rng.laplace(size=SIZE), 0.1 * x),
+    "rectified": lambda rng: np.maximum(rng.normal(size=SIZE), 0),
+}
+
+
+def squared_error(values: np.ndarray, top: float) -> float:
+    """What int8 makes of values when 127 stands for ``top``."""
+    values = values.astype(np.float64)
+    step = top / 127
+    return float(np.mean((np.clip(np.rint(values / step), -127, 127) * step - values) ** 2))
+
+
+@pytest.mark.parametrize("draw", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), exponent=st.integers(-20, 20))
+def test_no_range_is_much_better(draw: Draw, seed: int, exponent: int) -> None:
+    values = (draw(np.random.default_rng(seed)) * 2.0**exponent).astype(np.float32)
+    ranges = np.abs(values).max() * np.linspace(0.02, 1.1, 300)
+    best = min(squared_error(values, top) for top in ranges)
+    assert squared_error(values, least_error_range(values)) < 1.15 * best
+
+
+anything = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, st.integers(1, 200), elements=anything))
+def test_the_range_is_never_worse_than_a_half_step_of_the_widest(values: np.ndarray) -> None:
+    top = least_error_range(values)
+    widest = float(np.abs(values).max())
+    if widest == 0:
+        assert top == 1.0
+        return
+    assert 0 < top <= widest
+    assert squared_error(values, top) <= 1.001 * (widest / 127 / 2) ** 2
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(np.float32, st.integers(1, 200), elements=st.floats(-100, 100, width=16)),
+    st.integers(-10, 10),
+)
+def test_sign_and_order_do_not_matter_and_scale_carries_over(
+    values: np.ndarray, exponent: int
+) -> None:
+    expected = least_error_range(values)
+    assert least_error_range(-values[::-1].reshape(1, -1)) == expected
+    if np.any(values):
+        assert least_error_range(values * np.float32(2.0**exponent)) == expected * 2.0**exponent
+
+
+@pytest.mark.parametrize("value", [1e-30, -2.5, 3e4])
+def test_a_constant_is_kept_exactly(value: float) -> None:
+    values = np.full(100, value, np.float32)
+    assert least_error_range(values) == pytest.approx(abs(value), rel=1e-6)

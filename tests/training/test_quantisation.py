@@ -1,0 +1,85 @@
+"""int8's rounding in training against numbers worked out by hand and against NumPy."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.networks.flownets import FlowNetS
+from training.quantisation import Int8Rounding, least_error_range
+
+
+class TwoLayers(nn.Module):
+    """Passes the first image through two 1x1 convolutions that change nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(3, 3, 1, bias=False) for _ in range(2))
+        for layer in (self.first, self.second):
+            nn.init.dirac_(layer.weight)
+
+    def forward(self, image1: torch.Tensor, image2: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(image1))
+
+
+def test_a_range_without_tail_is_kept_whole():
+    values = np.linspace(-3, 3, 10_001, dtype=np.float32)
+    # Clipping a part t of a uniform distribution costs more than it saves beyond 1 / (4 * 127).
+    assert 3 * (1 - 0.01) <= least_error_range(values) <= 3
+
+
+def test_nothing_seen_gives_some_range():
+    assert least_error_range(np.zeros(5, np.float32)) == 1.0
+
+
+def test_inputs_are_rounded_to_127_steps_and_clipped():
+    network = TwoLayers()
+    rounding = Int8Rounding(network)
+    rounding.observe(network, torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8))
+    image = torch.tensor([0.04, 0.06, 20.0]).reshape(1, 3, 1, 1)
+    with rounding.attach(network):
+        rounded = network(image, image).flatten().tolist()
+    np.testing.assert_allclose(rounded, [0.0, 0.1, 12.7], rtol=1e-6, atol=1e-6)
+    # Detached, nothing is rounded any more.
+    assert network(image, image).flatten().tolist() == image.flatten().tolist()
+
+
+def test_gradients_pass_where_nothing_is_clipped():
+    network = TwoLayers()
+    rounding = Int8Rounding(network)
+    rounding.observe(network, torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8))
+    image = torch.tensor([0.04, 5.0, 20.0]).reshape(1, 3, 1, 1).requires_grad_()
+    with rounding.attach(network):
+        network(image, torch.zeros_like(image)).sum().backward()
+    assert image.grad.flatten().tolist() == [1.0, 1.0, 0.0]
+
+
+def test_ranges_follow_and_see_what_is_not_yet_rounded():
+    network = TwoLayers()
+    rounding = Int8Rounding(network)
+    small, none = torch.full((1, 3, 8, 8), 1.27), torch.zeros(1, 3, 8, 8)
+    rounding.observe(network, small, none)
+    image = torch.full((1, 3, 1, 1), 50.0)
+    with rounding.attach(network):
+        assert network(image, 0 * image).max() < 1.28
+        for _ in range(60):  # 0.8 to this power of the old range is left
+            rounding.observe(network, 10 * small, none)
+        np.testing.assert_allclose(network(image, 0 * image).max().item(), 12.7, rtol=1e-3)
+
+
+def test_every_convolution_of_a_network_but_the_flows_upsamplings():
+    network = FlowNetS(width=1 / 16).eval()
+    rounding = Int8Rounding(network)
+    images = torch.rand(2, 1, 3, 64, 64) - 0.5
+    rounding.observe(network, *images)
+    seen = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.register_forward_hook(
+                lambda _, inputs, __, name=name: seen.append((name, inputs[0].unique().numel()))
+            )
+    with rounding.attach(network), torch.no_grad():
+        network(*images)
+    assert len(seen) == 23
+    for name, levels in seen:
+        if not name.startswith("upsampled"):
+            assert levels <= 255, name

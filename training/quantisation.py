@@ -1,0 +1,99 @@
+"""int8's rounding in a network's forward pass: trained with it, a network loses little to int8.
+
+Quantisation-aware training (Jacob et al., arXiv 1712.05877), of the activations only: with a scale
+per channel the weights are to blame for a fiftieth of the disturbance.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+_SAMPLES = 1 << 14
+# Of the ranges, what one observation replaces.
+_MOMENTUM = 0.2
+
+
+def least_error_range(values: npt.NDArray[np.float32]) -> float:
+    """Choose the magnitude for int8's 127 so that codes lie nearest to values, in the mean square.
+
+    A wide range rounds all values more coarsely, a narrow one clips the large ones. (The mean of
+    the pairs' maxima, which needs no search, clips what coarse levels say about large motion: 4 %
+    of the end-point error on a pair with motion of 60 px.)
+    """
+    values = np.abs(values.ravel())
+    top = float(values.max())
+    if top == 0:
+        return 1.0  # nothing ever passes here; any scale will do
+    counts, edges = np.histogram(values, 2048, (0, top))
+    centres = (edges[1:] + edges[:-1]) / 2
+    ranges = top * np.linspace(0.1, 1, 181)
+    steps = ranges[:, None] / 127
+    codes = np.minimum(np.rint(centres / steps), 127)
+    return float(ranges[np.argmin(((centres - codes * steps) ** 2) @ counts)])
+
+
+class Int8Rounding:
+    """Rounds what enters a network's convolutions, but for the flow's own upsamplings.
+
+    Args:
+        network: says which convolutions there are; nothing is attached to it yet.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._scales: dict[str, Tensor] = {}
+        self._layers = [
+            name
+            for name, module in network.named_modules()
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.in_channels > 2
+        ]
+
+    def observe(self, network: nn.Module, image1: Tensor, image2: Tensor) -> None:
+        """Let the ranges follow what a batch of normalised images needs."""
+        with ExitStack() as stack, torch.no_grad():
+            for name in self._layers:
+                module = network.get_submodule(name)
+                observer = _Observer(self._scales, name)
+                # In front of the rounding, where that is attached.
+                hook = module.register_forward_pre_hook(observer, prepend=True)
+                stack.callback(hook.remove)
+            network(image1, image2)
+
+    def attach(self, network: nn.Module) -> ExitStack:
+        """Round in this network from now on, until what is returned is closed."""
+        hooks = ExitStack()
+        for name in self._layers:
+            rounding = _Rounding(self._scales[name])
+            hook = network.get_submodule(name).register_forward_pre_hook(rounding)
+            hooks.callback(hook.remove)
+        return hooks
+
+
+class _Observer:
+    def __init__(self, scales: dict[str, Tensor], name: str) -> None:
+        self.scales, self.name = scales, name
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        values = inputs[0].detach().float().flatten()
+        # An odd step does not walk down a column of a map.
+        values = values[:: max(1, values.numel() // _SAMPLES) | 1]
+        scale = values.new_tensor(least_error_range(values.cpu().numpy()) / 127)
+        # In place: the rounding keeps hold of the tensor.
+        self.scales.setdefault(self.name, scale.clone()).lerp_(scale, _MOMENTUM)
+
+
+class _Rounding:
+    def __init__(self, scale: Tensor) -> None:
+        self.scale = scale
+        self.zero = torch.zeros((), dtype=torch.int32, device=scale.device)
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
+        # Its gradient is that of clipping alone.
+        return (
+            torch.fake_quantize_per_tensor_affine(
+                inputs[0].float(), self.scale, self.zero, -127, 127
+            ),
+        )
