@@ -118,11 +118,13 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
     cv2 = _opencv()
     path = Path(path)
     try:
-        _, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        written, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:
+        written = False
+    if not written:
         raise InputError(
-            f"{path}: {path.suffix!r} is not a picture format; expected e.g. .png."
-        ) from None
+            f"{path}: {path.suffix!r} is not a format for colour pictures; expected e.g. .png."
+        )
     write_atomically(path, data.tobytes())
 
 

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 from engine.errors import BackendError
@@ -18,6 +19,51 @@ def cpu_model() -> str:
         line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))
     ]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def lacks_vnni() -> bool:
+    """Whether this is an x86 CPU whose int8 products are summed in 16 bits, which may overflow.
+
+    Where it cannot be told (no Linux, no x86), no.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), None)
+    return flags is not None and flags.isdisjoint({"avx512_vnni", "avx_vnni"})
+
+
+def has_faulty_amx() -> bool:
+    """Whether this CPU lists AMX, but its instructions are refused, as in some virtual machines.
+
+    Libraries that believe the list die of SIGILL; so does the child process that tries here.
+    """
+    try:
+        listed = "amx_tile" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return listed and not runs_amx()
+
+
+def runs_amx() -> bool:
+    """Whether a child process survives AMX instructions (x86-64 Linux)."""
+    done = subprocess.run([sys.executable, "-c", _TRY_AMX], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+# Asks the kernel for the tile registers (https://docs.kernel.org/arch/x86/xstate.html), then runs
+# LDTILECFG of one tile, TILEZERO, TILERELEASE and RET (Intel's manual, volume 2).
+_TRY_AMX = """
+import ctypes, mmap
+ctypes.CDLL(None).syscall(158, 0x1023, 18)
+config = (ctypes.c_ubyte * 64)()
+config[0], config[16], config[48] = 1, 4, 1
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(bytes.fromhex("c4e2784907c4e27b49c0c4e27849c0c3"))
+code = ctypes.addressof(ctypes.c_ubyte.from_buffer(page))
+ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code)(ctypes.addressof(config))
+"""
 
 
 def gpus() -> list[str]:

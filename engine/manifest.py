@@ -8,16 +8,13 @@ import dataclasses
 import hashlib
 import json
 import re
-import reprlib
-import sys
-import types
-import typing
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from engine.errors import BundleError, nearest
+from engine.errors import BundleError
 from engine.files import write_atomically
+from engine.strict_json import SchemaError, parsed, strict_json
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
@@ -57,6 +54,36 @@ class Parity:
 
 
 @dataclasses.dataclass(frozen=True)
+class GateResult:
+    """What int8 did on one backend to one set of pairs with known flow, against fp32 PyTorch.
+
+    ``epe_before`` and ``epe`` are mean end-point errors in pixels; ``mean_px`` and ``p99_px`` the
+    mean and the 99th percentile of the distance between both flows.
+    """
+
+    backend: str
+    pairs: str
+    epe_before: float
+    epe: float
+    mean_px: float
+    p99_px: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """The verdict that let an int8 bundle pass.
+
+    ``max_epe_increase`` is relative (0.01 is 1 %); ``in_float`` names the layers that had to stay
+    in float for it; ``calibration`` says which pairs the ranges are from.
+    """
+
+    max_epe_increase: float
+    calibration: str
+    in_float: tuple[str, ...]
+    results: tuple[GateResult, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class WeightsOrigin:
     """Where the weights came from, and their end-point error in pixels by data set."""
 
@@ -71,6 +98,7 @@ class Manifest:
     """Everything known about a bundle.
 
     ``profile`` holds for the TensorRT plan; the ONNX file takes any multiple of ``divisor``.
+    ``gate`` is what an int8 bundle had to pass, None in other precisions.
     """
 
     schema: int = SCHEMA
@@ -81,6 +109,7 @@ class Manifest:
     profile: SizeProfile
     files: dict[str, BundleFile]
     parity: tuple[Parity, ...]
+    gate: Gate | None
     weights: WeightsOrigin
 
 
@@ -99,22 +128,18 @@ def read_manifest(bundle: Path) -> Manifest:
             "`python -m export.build_engine -o DIR`."
         )
     try:
-        content = json.loads(
-            path.read_text(encoding="utf-8"),
-            object_pairs_hook=_without_duplicates,
-            parse_constant=_refuse_constant,
-        )
+        content = strict_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         advice = _advice(bundle, "Rebuild the bundle.")
         raise BundleError(f"{path} is not valid JSON: {error}. {advice}") from error
     try:
         if isinstance(content, dict) and content.get("schema", SCHEMA) != SCHEMA:
-            raise _ValueError(
+            raise SchemaError(
                 f"schema is {content['schema']!r}; this version reads schema {SCHEMA}"
             )
-        manifest: Manifest = _parsed(Manifest, content, "")
+        manifest: Manifest = parsed(Manifest, content, "")
         _check(manifest)
-    except _ValueError as error:
+    except SchemaError as error:
         advice = _advice(bundle, "Rebuild the bundle with this version.")
         raise BundleError(f"{path}: {error} {advice}") from None
     return manifest
@@ -129,7 +154,7 @@ def write_manifest(bundle: Path, manifest: Manifest) -> None:
     path = bundle / MANIFEST_FILE
     try:
         _check(manifest)
-    except _ValueError as error:
+    except SchemaError as error:
         raise BundleError(f"{path}: {error} Nothing was written.") from None
     text = json.dumps(dataclasses.asdict(manifest), indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n".encode())
@@ -160,9 +185,15 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str] | None =
             )
 
 
-def rebuild_command(bundle: Path, manifest: Manifest, *, target: str | None = None) -> str:
-    """Return the shell command that builds the bundle anew, with the file for ``target``."""
+def rebuild_command(
+    bundle: Path, manifest: Manifest, *, target: str | None = None, whole: bool = False
+) -> str:
+    """Return the shell command that builds the bundle anew, with the file for ``target``.
+
+    In two graphs if it is now, unless the ``whole`` graph is what is missing.
+    """
     chosen = f"--targets {target} " if target else ""
+    chosen += "--split " if "features.onnx" in manifest.files and not whole else ""
     output = "DIR" if _is_in_package(bundle) else str(bundle)
     return (
         f"python -m export.build_engine --network {manifest.network} "
@@ -188,109 +219,30 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-class _ValueError(Exception):
-    """What is wrong with a manifest, without its path; as text, a sentence with its end."""
-
-    def __str__(self) -> str:
-        text = super().__str__()
-        return text if text.endswith("?") else f"{text}."
-
-
 def _check(manifest: Manifest) -> None:
-    """Raise ``_ValueError`` where the values are of the right type but make no sense."""
+    """Raise ``SchemaError`` where the values are of the right type but make no sense."""
     if manifest.divisor < 1:
-        raise _ValueError(f"divisor is {manifest.divisor}; expected at least 1")
+        raise SchemaError(f"divisor is {manifest.divisor}; expected at least 1")
     profile = manifest.profile
     for low, typical, high in zip(profile.min, profile.opt, profile.max, strict=True):
         if not 1 <= low <= typical <= high:
-            raise _ValueError(f"profile is {profile}; expected 1 <= min <= opt <= max")
+            raise SchemaError(f"profile is {profile}; expected 1 <= min <= opt <= max")
     for size in (profile.min, profile.opt, profile.max):
         if size[1] % manifest.divisor or size[2] % manifest.divisor:
-            raise _ValueError(
+            raise SchemaError(
                 f"profile has {size[1]}x{size[2]}; expected multiples of {manifest.divisor}"
             )
     if not manifest.files:
-        raise _ValueError("files is empty; expected at least one model file")
+        raise SchemaError("files is empty; expected at least one model file")
     for name, file in manifest.files.items():
         if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII) or name == MANIFEST_FILE:
-            raise _ValueError(f"files has {name!r}; expected a plain file name beside the manifest")
+            raise SchemaError(f"files has {name!r}; expected a plain file name beside the manifest")
         _check_sha256(file.sha256, f"files.{name}.sha256")
         if file.bytes < 1:
-            raise _ValueError(f"files.{name}.bytes is {file.bytes}; expected at least 1")
+            raise SchemaError(f"files.{name}.bytes is {file.bytes}; expected at least 1")
     _check_sha256(manifest.weights.sha256, "weights.sha256")
 
 
 def _check_sha256(text: str, where: str) -> None:
     if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise _ValueError(f"{where} is {text!r}; expected 64 lower-case hexadecimal digits")
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError(f"a key appears twice among {[key for key, _ in pairs]}")
-    return content
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _parsed(kind: Any, value: Any, where: str) -> Any:
-    """Return a JSON value as ``kind``: a dataclass, a scalar, or a generic of these."""
-    if dataclasses.is_dataclass(kind):
-        return _parsed_object(kind, value, where)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:  # always `X | None` here
-        return None if value is None else _parsed(arguments[0], value, where)
-    if origin is Literal:
-        if value not in arguments:
-            guess = nearest(value, arguments) if isinstance(value, str) else ""
-            raise _ValueError(
-                f"{where} is {reprlib.repr(value)}; expected one of {list(arguments)}{guess}"
-            )
-        return value
-    if origin is tuple:
-        items = _of_type(value, list, where)
-        kinds = [arguments[0]] * len(items) if arguments[-1] is Ellipsis else list(arguments)
-        if len(items) != len(kinds):
-            raise _ValueError(f"{where} has {len(items)} items; expected {len(kinds)}")
-        pairs = zip(kinds, items, strict=True)
-        return tuple(_parsed(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(pairs))
-    if origin is dict:
-        content = _of_type(value, dict, where)
-        return {key: _parsed(arguments[1], v, f"{where}.{key}") for key, v in content.items()}
-    if kind is float:
-        return _parsed_float(value, where)
-    return _of_type(value, kind, where)
-
-
-def _parsed_object(kind: Any, value: Any, where: str) -> Any:
-    content = _of_type(value, dict, where or "the manifest")
-    kinds = typing.get_type_hints(kind)
-    _refuse_keys("unknown", content.keys() - kinds.keys(), where, kinds)
-    _refuse_keys("missing", kinds.keys() - content.keys(), where, ())
-    prefix = f"{where}." if where else ""
-    return kind(**{key: _parsed(kinds[key], v, f"{prefix}{key}") for key, v in content.items()})
-
-
-def _refuse_keys(fault: str, keys: set[str], where: str, known: Collection[str]) -> None:
-    if keys:
-        place = f" in {where}" if where else ""
-        guess = nearest(min(keys), known)
-        raise _ValueError(f"{fault} key {', '.join(map(repr, sorted(keys)))}{place}{guess}")
-
-
-def _parsed_float(value: Any, where: str) -> float:
-    # The bound refuses infinity, and whole numbers that no float can hold.
-    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
-        raise _ValueError(f"{where} is {reprlib.repr(value)}; expected a finite number")
-    return float(value)
-
-
-def _of_type(value: Any, kind: type, where: str) -> Any:
-    # `type(...) is` and not isinstance: True is an int.
-    if type(value) is not kind:
-        name = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}[kind]
-        raise _ValueError(f"{where} is {reprlib.repr(value)}; expected {name}")
-    return value
+        raise SchemaError(f"{where} is {text!r}; expected 64 lower-case hexadecimal digits")

@@ -5,7 +5,7 @@ import logging
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +38,23 @@ class Backend(Protocol):
     runtime_version: str
     profile: SizeProfile | None
 
-    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def prepare(self, image: NDArray[np.uint8]) -> Any:
+        """Do what concerns one image alone, once for all pairs that the image is in.
+
+        Args:
+            image: (N, H, W, 3) uint8 RGB, C-contiguous, H and W multiples of the divisor; where
+                there is nothing to do beforehand, it is also the result.
+
+        May be called from several threads at once, as may ``run``.
+        """
+        ...
+
+    def run(self, first: Any, second: Any) -> NDArray[np.float32]:
         """Return the flow (N, H, W, 2) in pixels, x then y, in memory that the caller owns.
 
         Args:
-            image1: (N, H, W, 3) uint8 RGB, C-contiguous, H and W multiples of the divisor.
-            image2: the same.
-
-        May be called from several threads at once.
+            first: the first image, prepared.
+            second: the second image, prepared.
         """
         ...
 
@@ -59,31 +68,41 @@ class Backend(Protocol):
 
 
 def open_backend(
-    name: str, bundle: Path, manifest: Manifest, *, device: int, threads: int | None
+    name: str,
+    bundle: Path,
+    manifest: Manifest,
+    *,
+    device: int,
+    threads: int | None,
+    streams: int = 1,
 ) -> Backend:
     """Open a bundle with the backend ``name``, or with the first that works for ``"auto"``.
+
+    The arguments are those of ``engine.load``, checked.
 
     Raises:
         InputError: There is no backend of this name.
         BackendError: It (or, for ``"auto"``, every one) cannot run this bundle here.
     """
     if name == AUTO:
-        return _open_first(bundle, manifest, device=device, threads=threads)
+        return _open_first(bundle, manifest, device=device, threads=threads, streams=streams)
     if not isinstance(name, str) or name not in BACKENDS:
         known = [AUTO, *BACKENDS]
         guess = nearest(name, known) if isinstance(name, str) else ""
         raise InputError(f"unknown backend {name!r}; expected one of {', '.join(known)}.{guess}")
     module, class_name = BACKENDS[name].split(":")
     backend_class = getattr(importlib.import_module(module), class_name)
-    backend: Backend = backend_class(bundle, manifest, device=device, threads=threads)
+    backend: Backend = backend_class(
+        bundle, manifest, device=device, threads=threads, streams=streams
+    )
     return backend
 
 
-def _open_first(bundle: Path, manifest: Manifest, *, device: int, threads: int | None) -> Backend:
+def _open_first(bundle: Path, manifest: Manifest, **settings: Any) -> Backend:
     reasons = []
     for name in BACKENDS:
         try:
-            backend = open_backend(name, bundle, manifest, device=device, threads=threads)
+            backend = open_backend(name, bundle, manifest, **settings)
         except BackendError as error:
             _log.info("backend %s does not open: %s", name, error)
             reasons.append(f"{name}: {one_line(error)}")
@@ -128,10 +147,11 @@ def _broken(module: str, install: str, error: Exception) -> BackendError:
 def model_file(bundle: Path, manifest: Manifest, name: str, backend: str) -> Path:
     """Return the path of a bundle's file, or raise ``BackendError`` if the bundle has none."""
     if name not in manifest.files:
+        target = backend.removesuffix("-cuda")
         raise BackendError(
             f"backend {backend} needs {name}; the bundle {bundle} holds "
             f"{', '.join(manifest.files)}. Build one that has it: `"
-            f"{rebuild_command(bundle, manifest, target=backend.removesuffix('-cuda'))}`."
+            f"{rebuild_command(bundle, manifest, target=target, whole=True)}`."
         )
     return bundle / name
 
@@ -154,20 +174,43 @@ def available_threads() -> int:
 
 
 def _cgroup_quota(root: Path, membership: Path) -> float:
-    """Return the CPUs that cgroup v2 grants (``cpu.max`` here and above), infinite for no limit."""
+    """Return the CPUs that a process's cgroup and those above it grant, infinite for no limit.
+
+    Version 2 has one tree, version 1 one for each kind of resource; a machine may have both.
+    https://docs.kernel.org/admin-guide/cgroup-v2.html, .../scheduler/sched-bwc.html
+    """
     quota = float("inf")
     try:
         lines = membership.read_text().splitlines()
     except OSError:
         return quota
     for line in lines:
-        if not line.startswith("0::"):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            tree, limit = root, _cpu_max
+        elif "cpu" in controllers.split(","):
+            tree, limit = root / "cpu", _cfs_quota
+        else:
             continue
-        group = root / line.removeprefix("0::").lstrip("/")
+        group = tree / path.lstrip("/")
+        # In a container the path may be the host's; the tree's root is then the group itself.
         for folder in (group, *group.parents):
-            limits = folder / "cpu.max"
-            if folder.is_relative_to(root) and limits.is_file():
-                granted, period = limits.read_text().split()
-                if granted != "max":
-                    quota = min(quota, int(granted) / int(period))
+            if folder.is_relative_to(tree):
+                quota = min(quota, limit(folder))
     return quota
+
+
+def _cpu_max(group: Path) -> float:
+    limits = group / "cpu.max"
+    if not limits.is_file():
+        return float("inf")
+    granted, period = limits.read_text().split()
+    return float("inf") if granted == "max" else int(granted) / int(period)
+
+
+def _cfs_quota(group: Path) -> float:
+    limits = [group / name for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+    if not all(limit.is_file() for limit in limits):
+        return float("inf")
+    granted, period = (int(limit.read_text()) for limit in limits)
+    return granted / period if granted > 0 else float("inf")

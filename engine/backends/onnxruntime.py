@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends import available_threads, import_runtime, model_file, one_line
+from engine.backends.graphs import WHOLE, Arrays, GraphsBackend, open_graphs
 from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError
 from engine.manifest import Manifest, SizeProfile
 
@@ -22,37 +23,52 @@ _INSTALL_CUDA = (
 )
 
 
-class OnnxRuntimeBackend:
-    """``model.onnx`` on ONNX Runtime's CPU provider.
-
-    ``run`` hands over ONNX Runtime's own output buffer; IO binding was measured not to be faster.
-    """
+class OnnxRuntimeBackend(GraphsBackend):
+    """A bundle's ONNX on ONNX Runtime's CPU provider."""
 
     name = "onnxruntime"
-    device = "cpu"
-    profile: SizeProfile | None = None
 
     def __init__(
-        self, bundle: Path, manifest: Manifest, *, device: int, threads: int | None
+        self,
+        bundle: Path,
+        manifest: Manifest,
+        *,
+        device: int,
+        threads: int | None,
+        streams: int,
     ) -> None:
-        """Load the model with ``threads`` CPU threads; ``device`` has no meaning here."""
+        """Load the model with ``threads`` CPU threads, which ``streams`` flows at once share.
+
+        ``device`` has no meaning here.
+        """
         ort = import_runtime("onnxruntime", self.name, install="pip install onnxruntime")
         self.runtime_version = str(ort.__version__)
-        model = model_file(bundle, manifest, "model.onnx", self.name)
-        self._session = _open_session(ort, model, "CPUExecutionProvider", {}, threads)
+        self.graphs = open_graphs(
+            bundle, manifest, self.name, lambda path: CpuSession(ort, path, threads, streams)
+        )
 
-    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See ``Backend.run``."""
-        flow: NDArray[np.float32]
-        (flow,) = self._session.run(["flow"], {"image1": image1, "image2": image2})
-        return flow
 
-    def device_ms(self) -> None:
-        """Return None: the host is the device."""
+class CpuSession:
+    """One ONNX file in ONNX Runtime; a ``graphs.Model``.
 
-    def close(self) -> None:
-        """Free the session."""
-        del self._session
+    It hands over ONNX Runtime's own output buffers; IO binding was measured not to be faster.
+    """
+
+    def __init__(self, ort: ModuleType, path: Path, threads: int | None, streams: int = 1) -> None:
+        """Load it.
+
+        Raises:
+            BackendError: ONNX Runtime cannot.
+        """
+        # A session's pool has one thread less than it is told, because each caller works as well:
+        # so many callers and that pool are as many threads as there may be.
+        share = (threads or available_threads()) - streams + 1
+        self.session = _open_session(ort, path, "CPUExecutionProvider", {}, share)
+        self._names = [output.name for output in self.session.get_outputs()]
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """See ``graphs.Model``."""
+        return dict(zip(self._names, self.session.run(self._names, inputs), strict=True))
 
 
 class OnnxRuntimeCudaBackend:
@@ -62,9 +78,19 @@ class OnnxRuntimeCudaBackend:
     profile: SizeProfile | None = None
 
     def __init__(
-        self, bundle: Path, manifest: Manifest, *, device: int, threads: int | None
+        self,
+        bundle: Path,
+        manifest: Manifest,
+        *,
+        device: int,
+        threads: int | None,
+        streams: int,
     ) -> None:
-        """Load the model onto GPU ``device``."""
+        """Load the model onto GPU ``device``.
+
+        ``streams`` callers at once run in one session. The GPU is not divided among them: their
+        copies and kernels take turns as CUDA schedules them.
+        """
         ort = import_runtime("onnxruntime", self.name, install=_INSTALL_CUDA)
         if _CUDA not in ort.get_available_providers():
             raise BackendNotInstalledError(
@@ -73,12 +99,14 @@ class OnnxRuntimeCudaBackend:
             )
         self.device = f"cuda:{device}"
         self.runtime_version = str(ort.__version__)
-        model = model_file(bundle, manifest, "model.onnx", self.name)
+        # Two graphs would take every feature map to the host and back.
+        model = model_file(bundle, manifest, WHOLE, self.name)
         ort.preload_dlls()  # finds CUDA and cuDNN where pip puts them
         # TF32 is on by default and keeps 10 bits of the mantissa: not what "fp32" promises.
         options = {"device_id": device, "use_tf32": int(manifest.precision != "fp32")}
         try:
-            self._session = _open_session(ort, model, _CUDA, options, threads)
+            count = threads or available_threads()
+            self._session = _open_session(ort, model, _CUDA, options, count)
         except BackendError as error:
             if device < _gpu_count():
                 raise
@@ -86,11 +114,15 @@ class OnnxRuntimeCudaBackend:
         self._ort, self._device_id = ort, device
         self._last: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
 
-    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image."""
+        return image
+
+    def run(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Backend.run``."""
-        self._last = image1, image2
+        self._last = first, second
         flow: NDArray[np.float32]
-        (flow,) = self._session.run(["flow"], {"image1": image1, "image2": image2})
+        (flow,) = self._session.run(["flow"], {"image1": first, "image2": second})
         return flow
 
     def device_ms(self) -> float | None:
@@ -125,12 +157,18 @@ def _gpu_count() -> int:
 
 
 def _open_session(
-    ort: ModuleType, model: Path, provider: str, options: dict[str, int], threads: int | None
+    ort: ModuleType, model: Path, provider: str, options: dict[str, int], threads: int
 ) -> Any:
     settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads or available_threads()
+    settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3  # errors; they are raised as well
+    # Between runs its threads would wait in a loop, and take the CPU from the bundle's other graph.
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    # An int8 graph is computed in float: ONNX Runtime's int8 convolutions were no faster than that,
+    # and left to itself it converts to int8 and back, weights included, at every layer (+25 %).
+    settings.add_session_config_entry("session.disable_quant_qdq", "1")
+    settings.add_session_config_entry("session.enable_quant_qdq_cleanup", "1")
     try:
         session = ort.InferenceSession(
             model, settings, providers=[(provider, options)], enable_fallback=False

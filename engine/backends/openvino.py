@@ -1,66 +1,207 @@
 """OpenVINO on the CPU."""
 
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from engine.backends import available_threads, import_runtime, one_line
+from engine.backends.graphs import Arrays, GraphsBackend, open_graphs
+from engine.errors import BackendError, HardwareMissingError
+from engine.machine import cpu_model, has_faulty_amx, lacks_vnni
+from engine.manifest import Manifest
 
-from engine.backends import available_threads, import_runtime, model_file, one_line
-from engine.errors import BackendError
-from engine.manifest import Manifest, SizeProfile
+_TELEMETRY = "openvino_telemetry"
+# oneDNN's, which OpenVINO computes with: the best instructions that it may use.
+_ISA = "ONEDNN_MAX_CPU_ISA"
+
+_log = logging.getLogger("engine")
 
 
-class OpenVINOBackend:
-    """``model.onnx`` compiled for the CPU, for latency."""
+def version_of(openvino: ModuleType) -> str:
+    """Return the release alone, without build number and branch."""
+    return str(openvino.__version__).split("-")[0]
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without its telemetry.
+
+    ``import openvino`` reports itself to Google Analytics, unasked, unless the package
+    ``openvino_telemetry`` cannot be imported (``openvino/tools/ovc/telemetry_utils.py``). What runs
+    on a device is its owner's business alone, and the first flow came 12 to 28 % later for it.
+
+    Raises:
+        BackendError: It is not installed, or does not load.
+    """
+    hide = _TELEMETRY not in sys.modules
+    if hide:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # an import of it fails
+    try:
+        return import_runtime("openvino", "openvino", install="pip install openvino")
+    finally:
+        if hide:
+            sys.modules.pop(_TELEMETRY, None)
+
+
+class OpenVINOBackend(GraphsBackend):
+    """A bundle's ONNX compiled for the CPU."""
 
     name = "openvino"
-    device = "cpu"
-    profile: SizeProfile | None = None
 
     def __init__(
-        self, bundle: Path, manifest: Manifest, *, device: int, threads: int | None
+        self,
+        bundle: Path,
+        manifest: Manifest,
+        *,
+        device: int,
+        threads: int | None,
+        streams: int,
     ) -> None:
-        """Compile the model for ``threads`` CPU threads; ``device`` has no meaning here."""
-        openvino = import_runtime("openvino", self.name, install="pip install openvino")
-        self.runtime_version = str(openvino.__version__).split("-")[0]
-        model = model_file(bundle, manifest, "model.onnx", self.name)
+        """Compile for ``threads`` CPU threads, which ``streams`` flows at once share equally.
+
+        ``device`` has no meaning here.
+
+        Raises:
+            HardwareMissingError: the bundle is int8 and the CPU would compute it inexactly.
+            BackendError: OpenVINO is missing or cannot load the model.
+        """
+        if manifest.precision == "int8":
+            _check_int8()
+        openvino = import_openvino()
+        self.runtime_version = version_of(openvino)
+        count = threads or available_threads()
+
+        def open_model(path: Path) -> SizedModel:
+            return SizedModel(openvino, path, threads=count, streams=streams)
+
+        self.graphs = open_graphs(bundle, manifest, self.name, open_model)
+
+
+def _check_int8() -> None:
+    """Make sure that this CPU computes int8 exactly, and lives to tell."""
+    if lacks_vnni():
+        raise HardwareMissingError(
+            f"backend openvino needs a CPU with VNNI for an int8 bundle; on {cpu_model()} its sums "
+            "would overflow unseen. Use backend onnxruntime, which computes the same bundle in "
+            "float, or build one with --precision fp32"
+        )
+    avoid_faulty_amx()
+
+
+def avoid_faulty_amx() -> None:
+    """Keep this process's int8 and bfloat16 from AMX where a CPU lists it, but refuses it."""
+    if _ISA not in os.environ and has_faulty_amx():
+        _log.warning("AMX is listed by this CPU but faults; OpenVINO is kept from using it")
+        os.environ[_ISA] = "AVX512_CORE_BF16"
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class SizedModel:
+    """One ONNX file in OpenVINO; a ``graphs.Model``.
+
+    It is compiled when the first images come, for their size alone: 5 to 10 % faster than one for
+    all sizes, which follows when another size comes. So a video is computed as fast as can be, and
+    a folder of pictures of many sizes is not compiled again for each.
+    """
+
+    def __init__(self, openvino: ModuleType, path: Path, *, threads: int, streams: int = 1) -> None:
+        """Read it.
+
+        Raises:
+            BackendError: OpenVINO cannot, or has no CPU device here.
+        """
+        self._compile = partial(CompiledModel, openvino, path, threads=threads, streams=streams)
+        self._lock = threading.Lock()
+        self._first: tuple[Shapes, CompiledModel] | None = None
+        self._any: CompiledModel | None = None
+        try:
+            core = openvino.Core()
+            core.get_property("CPU", "FULL_DEVICE_NAME")
+            core.read_model(str(path))
+        except RuntimeError as error:
+            raise _cannot_load(openvino, path, error) from error
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """See ``graphs.Model``."""
+        return self.compiled_for(inputs)(inputs)
+
+    def compiled_for(self, inputs: Arrays) -> "CompiledModel":
+        """Return what runs inputs of these shapes, compiled now if it has to be.
+
+        Raises:
+            BackendError: OpenVINO cannot compile it.
+        """
+        shapes = {name: array.shape for name, array in inputs.items()}
+        with self._lock:
+            if self._first is None:
+                self._first = shapes, self._compile(shapes=shapes)
+            if self._first[0] == shapes:
+                return self._first[1]
+            if self._any is None:
+                self._any = self._compile()
+            return self._any
+
+
+class CompiledModel:
+    """One ONNX file, compiled; a ``graphs.Model``."""
+
+    def __init__(
+        self,
+        openvino: ModuleType,
+        path: Path,
+        *,
+        threads: int,
+        streams: int = 1,
+        shapes: Shapes | None = None,
+    ) -> None:
+        """Compile it, for inputs of these shapes alone or of any.
+
+        Raises:
+            BackendError: OpenVINO cannot.
+        """
         settings = {
+            # THROUGHPUT was measured to be no faster with the same number of streams.
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads or available_threads(),
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": threads,
             # The default is bfloat16 where the CPU has it. The graph says where fp16 is meant.
             "INFERENCE_PRECISION_HINT": "f32",
             # On by default, and then two processes with one thread each share one core.
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            self._compiled = openvino.Core().compile_model(str(model), "CPU", settings)
+            core = openvino.Core()
+            model = core.read_model(str(path))
+            if shapes is not None:
+                model.reshape({name: list(shape) for name, shape in shapes.items()})
+            self.compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            raise BackendError(
-                f"openvino {self.runtime_version} cannot load {model}: {one_line(error)}"
-            ) from error
+            raise _cannot_load(openvino, path, error) from error
+        self._names = [output.any_name for output in self.compiled.outputs]
         # Idle requests. A request is one thread's at a time, so there are as many as threads that
         # ever ran at once. append and pop of a list are atomic.
         self._requests: list[Any] = []
 
-    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See ``Backend.run``."""
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """See ``graphs.Model``."""
         try:
             request = self._requests.pop()
         except IndexError:
-            request = self._compiled.create_infer_request()
-        inputs = {"image1": image1, "image2": image2}
+            request = self.compiled.create_infer_request()
         try:
-            # The images are read in place; the output is the request's, so it is copied, once.
-            flow: NDArray[np.float32] = request.infer(inputs, share_inputs=True)["flow"]
+            # The inputs are read in place; the outputs are the request's, so they are copied, once.
+            results = request.infer(inputs, share_inputs=True)
+            return {name: results[name] for name in self._names}
         finally:
             self._requests.append(request)
-        return flow
 
-    def device_ms(self) -> None:
-        """Return None: the host is the device."""
 
-    def close(self) -> None:
-        """Free the model and its requests."""
-        self._requests.clear()
-        del self._compiled
+def _cannot_load(openvino: ModuleType, path: Path, error: RuntimeError) -> BackendError:
+    return BackendError(f"openvino {version_of(openvino)} cannot load {path}: {one_line(error)}")

@@ -9,97 +9,33 @@ A plan is opened once and shared. Every caller that runs at the same time has a 
 execution context, a stream and buffers.
 """
 
-import functools
-import importlib
 import logging
 import weakref
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends import one_line
 from engine.backends.cuda import Buffer, Device, Graph, Pool
-from engine.errors import (
-    BackendError,
-    BackendNotInstalledError,
-    HardwareMissingError,
-    PlanMismatchError,
+from engine.backends.tensorrt_package import (
+    PLAN_FILES,
+    PLUGIN_LIBRARY,
+    TensorRT,
+    load_plugins,
+    load_tensorrt,
+    message_log,
 )
+from engine.errors import BackendError, HardwareMissingError, PlanMismatchError
 from engine.manifest import Manifest, SizeProfile, rebuild_command
 
-PLAN_FILES = {"tensorrt": "model.plan", "tensorrt_rtx": "model.rtx"}
 INPUTS = ("image1", "image2")
 OUTPUT = "flow"
 # Each lane holds TensorRT's scratch memory for the profile's largest size.
 MAX_LANES = 4
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TensorRT:
-    """An installed TensorRT: the package's name and its module."""
-
-    name: str
-    module: Any
-
-    @property
-    def plan_file(self) -> str:
-        """The name of the plan in a bundle."""
-        return PLAN_FILES[self.name]
-
-    @property
-    def tool(self) -> str:
-        """Package and version, as the manifest has them."""
-        return f"{self.name} {self.module.__version__}"
-
-
-def load_tensorrt(names: Iterable[str] = PLAN_FILES) -> TensorRT:
-    """Import the first of the packages ``names`` whose libraries load here.
-
-    Raises BackendNotInstalledError, saying what each import said, when there is none.
-    """
-    failures = []
-    for name in names:
-        try:
-            return TensorRT(name, importlib.import_module(name))
-        except (ImportError, OSError) as error:
-            failures.append(f"{name}: {one_line(error)}")
-    raise BackendNotInstalledError(
-        f"TensorRT is not installed ({'; '.join(failures)}). For RTX cards: "
-        "pip install 'flownet-engine[tensorrt-rtx]'; for data-centre GPUs and Jetson: "
-        "pip install 'flownet-engine[tensorrt]' --extra-index-url https://pypi.nvidia.com"
-    )
-
-
-class _Messages:
-    """What TensorRT says: its errors are kept for the exception that follows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._errors: deque[str] = deque(maxlen=16)
-
-    def log(self, severity: Any, msg: str) -> None:
-        if severity.name in ("ERROR", "INTERNAL_ERROR"):
-            self._errors.append(msg)
-        _log.log(logging.WARNING if severity.name == "WARNING" else logging.DEBUG, "%s", msg)
-
-    def take(self) -> str:
-        """Return the errors since the last call, on one line, and forget them."""
-        errors = [self._errors.popleft() for _ in range(len(self._errors))]
-        lines = dict.fromkeys(" ".join(error.split()).removesuffix(".") for error in errors)
-        return " | ".join(lines) or "TensorRT gave no reason"
-
-
-@functools.cache
-def message_log(module: Any) -> Any:
-    """Return the logger of a TensorRT ``module``: it takes one per process and keeps it."""
-    return type("MessageLog", (_Messages, module.ILogger), {})()
 
 
 class TensorRTBackend:
@@ -115,9 +51,18 @@ class TensorRTBackend:
     name = "tensorrt"
 
     def __init__(
-        self, bundle: Path, manifest: Manifest, *, device: int, threads: int | None
+        self,
+        bundle: Path,
+        manifest: Manifest,
+        *,
+        device: int,
+        threads: int | None,
+        streams: int,
     ) -> None:
         """Open the plan on GPU ``device``; ``threads`` (of the CPU) does not matter here.
+
+        Neither does ``streams``: callers get a lane each as they come, up to ``MAX_LANES``, and
+        more of them wait.
 
         Raises:
             BackendNotInstalledError: TensorRT or PyCUDA is missing.
@@ -146,13 +91,17 @@ class TensorRTBackend:
         # Also at exit and on collection: device memory has to go while CUDA is there.
         self._finalizer = weakref.finalize(self, self._lanes.close)
 
-    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image."""
+        return image
+
+    def run(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the flow (N, H, W, 2) float32 in pixels from two (N, H, W, 3) uint8 RGB arrays.
 
         Raises BackendError for a size outside `profile`, after `close`, and when the GPU fails.
         """
         with self._lanes.borrow() as lane:
-            return lane.run(image1, image2)
+            return lane.run(first, second)
 
     def device_ms(self) -> float | None:
         """Return the GPU's milliseconds for the last images once more; None before any run.
@@ -183,6 +132,9 @@ def _open_plan(runtime: TensorRT, gpu: Device, bundle: Path, manifest: Manifest)
             f"{runtime.tool} does not start on {gpu}: {messages.take()}. "
             "Check that the NVIDIA driver is recent enough for it"
         ) from error
+    if PLUGIN_LIBRARY in manifest.files:
+        sha256 = manifest.files[PLUGIN_LIBRARY].sha256
+        load_plugins(runtime, bundle / PLUGIN_LIBRARY, sha256)
     engine = deserializer.deserialize_cuda_engine((bundle / runtime.plan_file).read_bytes())
     if engine is None and _leaves_out(runtime, gpu):
         raise HardwareMissingError(

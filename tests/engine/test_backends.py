@@ -1,5 +1,8 @@
 import logging
+import os
+import platform
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +12,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from engine import backends
-from engine.backends import available_threads, import_runtime, open_backend
+import engine
+from engine import backends, machine
+from engine.backends import import_runtime, open_backend
 from engine.backends import onnxruntime as onnxruntime_backend
+from engine.backends import openvino as openvino_backend
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -24,9 +29,9 @@ from engine.manifest import BundleFile, read_manifest, sha256_of
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def opened(name, bundle, *, manifest=None, device=0, threads=1):
+def opened(name, bundle, *, manifest=None, device=0, threads=1, streams=1):
     manifest = manifest or read_manifest(bundle)
-    return open_backend(name, bundle, manifest, device=device, threads=threads)
+    return open_backend(name, bundle, manifest, device=device, threads=threads, streams=streams)
 
 
 @pytest.fixture
@@ -70,6 +75,12 @@ def test_cuda_class_runs_on_the_provider_it_names(monkeypatch, tiny_bundle, tiny
     assert backend.device == "cuda:1"
     np.testing.assert_allclose(backend.run(*pair), tiny_flow(*pair), atol=1e-5)
     backend.close()
+
+
+def test_cuda_wants_one_graph(monkeypatch, tiny_split_bundle):
+    monkeypatch.setattr(onnxruntime_backend, "_CUDA", "CPUExecutionProvider")
+    with pytest.raises(BackendError, match=r"needs model\.onnx; .* holds features\.onnx, match\."):
+        opened("onnxruntime-cuda", tiny_split_bundle)
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="CUDA is there")
@@ -165,22 +176,22 @@ def test_unknown_backend(tiny_bundle):
 class Good:
     device = "cpu"
 
-    def __init__(self, bundle, manifest, *, device, threads):
-        self.arguments = device, threads
+    def __init__(self, bundle, manifest, *, device, threads, streams):
+        self.arguments = device, threads, streams
 
 
 class Missing:
-    def __init__(self, bundle, manifest, *, device, threads):
+    def __init__(self, bundle, manifest, *, device, threads, streams):
         raise BackendNotInstalledError("pip install it")
 
 
 class Mismatched:
-    def __init__(self, bundle, manifest, *, device, threads):
+    def __init__(self, bundle, manifest, *, device, threads, streams):
         raise PlanMismatchError("another GPU")
 
 
 class Defective:
-    def __init__(self, bundle, manifest, *, device, threads):
+    def __init__(self, bundle, manifest, *, device, threads, streams):
         raise ZeroDivisionError
 
 
@@ -192,9 +203,9 @@ def use_backends(monkeypatch, **classes):
 def test_auto_takes_the_first_that_opens_and_says_why(monkeypatch, caplog, tiny_bundle):
     use_backends(monkeypatch, missing=Missing, other=Mismatched, good=Good, better=Defective)
     with caplog.at_level(logging.INFO, logger="engine"):
-        backend = opened("auto", tiny_bundle, device=2, threads=3)
+        backend = opened("auto", tiny_bundle, device=2, threads=3, streams=2)
     assert isinstance(backend, Good)
-    assert backend.arguments == (2, 3)
+    assert backend.arguments == (2, 3, 2)
     assert caplog.messages == [
         "backend missing does not open: pip install it",
         "backend other does not open: another GPU",
@@ -221,61 +232,139 @@ def test_a_named_backend_never_falls_back(monkeypatch, tiny_bundle):
         opened("missing", tiny_bundle)
 
 
-def test_openvino_settings(openvino, tiny_bundle):
-    backend = opened("openvino", tiny_bundle, threads=1)
-    compiled = backend._compiled
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+@pytest.mark.parametrize(("threads", "streams"), [(1, 1), (2, 2)])
+def test_openvino_settings(openvino, tiny_bundle, pair, threads, streams):
+    if threads > os.cpu_count():
+        pytest.skip("OpenVINO starts no more threads than there are CPUs")
+    backend = opened("openvino", tiny_bundle, threads=threads, streams=streams)
+    inputs = dict(zip(("image1", "image2"), pair, strict=True))
+    compiled = backend.graphs._model.compiled_for(inputs).compiled
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+    assert compiled.get_property("NUM_STREAMS") == streams
     assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
     backend.close()
 
 
-@pytest.mark.parametrize(("threads", "expected"), [(3, 3), (None, 5)])
-def test_onnxruntime_threads(monkeypatch, tiny_bundle, threads, expected):
-    monkeypatch.setattr(onnxruntime_backend, "available_threads", lambda: 5)
-    backend = opened("onnxruntime", tiny_bundle, threads=threads)
-    assert backend._session.get_session_options().intra_op_num_threads == expected
+def test_openvino_is_compiled_for_the_first_size_and_then_for_all(
+    openvino, tiny_bundle, tiny_flow, rng
+):
+    backend = opened("openvino", tiny_bundle)
+    model = backend.graphs._model
+    pairs = [
+        rng.integers(0, 256, (2, batch, height, 64, 3), dtype=np.uint8)
+        for batch, height in ((1, 128), (1, 64), (2, 128), (1, 128))
+    ]
+    compiled = []
+    for images in pairs:
+        np.testing.assert_allclose(backend.run(*images), tiny_flow(*images), atol=1e-5)
+        inputs = dict(zip(("image1", "image2"), images, strict=True))
+        compiled.append(model.compiled_for(inputs).compiled)
+    first, second, third, again = compiled
+    assert first is again
+    assert second is third
+    assert first.inputs[0].partial_shape.is_static
+    assert second.inputs[0].partial_shape.is_dynamic
     backend.close()
 
 
-def cgroup(tmp_path, **limits):
-    """Write ``cpu.max`` files; return the folder and the membership file of group /a/b."""
-    root = tmp_path / "cgroup"
-    (root / "a" / "b").mkdir(parents=True)
-    for name, text in limits.items():
-        (root / {"root": ".", "a": "a", "b": "a/b"}[name] / "cpu.max").write_text(text)
-    membership = tmp_path / "membership"
-    membership.write_text("9:name=systemd:/x\n0::/a/b\n")
-    return root, membership
-
-
 @pytest.mark.parametrize(
-    ("limits", "quota"),
+    ("flags", "lacks"),
     [
-        ({}, float("inf")),
-        ({"b": "max 100000\n"}, float("inf")),
-        ({"b": "150000 100000\n"}, 1.5),
-        ({"a": "50000 100000\n", "b": "400000 100000\n"}, 0.5),
-        ({"root": "200000 100000\n", "b": "max 100000\n"}, 2.0),
+        ("flags\t\t: fpu avx2 avx512f", True),
+        ("flags\t\t: fpu avx2 avx_vnni", False),
+        ("flags\t\t: fpu avx512_vnni avx512f", False),
+        ("Features\t: fp asimd asimddp", False),  # Arm
     ],
 )
-def test_cgroup_quota(tmp_path, limits, quota):
-    assert backends._cgroup_quota(*cgroup(tmp_path, **limits)) == quota
+def test_int8_in_openvino_needs_vnni(openvino, tiny_bundle, monkeypatch, flags, lacks):
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda self, *rest, **more: (
+            f"processor\t: 0\nmodel name\t: Old\n{flags}\n"
+            if str(self) == "/proc/cpuinfo"
+            else read(self, *rest, **more)
+        ),
+    )
+    manifest = replace(read_manifest(tiny_bundle), precision="int8")
+    if not lacks:
+        opened("openvino", tiny_bundle, manifest=manifest).close()
+        return
+    with pytest.raises(HardwareMissingError, match=r"with VNNI for an int8 bundle; on Old .* fp32"):
+        opened("openvino", tiny_bundle, manifest=manifest)
+    backend = opened("auto", tiny_bundle, manifest=manifest)
+    assert backend.name == "onnxruntime"
+    backend.close()
+    opened("openvino", tiny_bundle).close()  # fp32 as ever
 
 
-def test_no_cgroup(tmp_path):
-    assert backends._cgroup_quota(tmp_path, tmp_path / "missing") == float("inf")
+@pytest.mark.parametrize("works", [True, False])
+def test_openvino_is_kept_from_amx_that_faults(openvino, tiny_bundle, monkeypatch, works):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(openvino_backend, "lacks_vnni", lambda: False)
+    monkeypatch.setattr(openvino_backend, "has_faulty_amx", lambda: not works)
+    opened("openvino", tiny_bundle).close()
+    assert "ONEDNN_MAX_CPU_ISA" not in os.environ  # fp32 has no use for it
+    manifest = replace(read_manifest(tiny_bundle), precision="int8")
+    opened("openvino", tiny_bundle, manifest=manifest).close()
+    found = os.environ.pop("ONEDNN_MAX_CPU_ISA", None)
+    assert found == (None if works else "AVX512_CORE_BF16")
 
 
-@pytest.mark.skipif(not hasattr(backends.os, "sched_getaffinity"), reason="Linux only")
-@pytest.mark.parametrize(("quota", "threads"), [(float("inf"), 4), (2.9, 2), (0.3, 1), (16.0, 4)])
-def test_available_threads(monkeypatch, quota, threads):
-    monkeypatch.setattr(backends.os, "sched_getaffinity", lambda _: {0, 1, 2, 7})
-    monkeypatch.setattr(backends, "_cgroup_quota", lambda *_: quota)
-    assert available_threads() == threads
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="AMX is x86-64's"
+)
+def test_amx_is_tried_and_not_believed(monkeypatch):
+    listed = "amx_tile" in Path("/proc/cpuinfo").read_text()
+    if not listed:
+        assert not machine.runs_amx()
+        assert not machine.has_faulty_amx()
+    monkeypatch.setattr(Path, "read_text", lambda self: "flags : amx_tile avx_vnni")
+    assert machine.has_faulty_amx() == (not machine.runs_amx())
 
 
-def test_available_threads_elsewhere(monkeypatch):
-    monkeypatch.delattr(backends.os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(backends.os, "cpu_count", lambda: 6)
-    assert available_threads() == 6
+PHONE_HOME = """
+import sys
+import engine
+engine.load(sys.argv[1], backend="openvino", threads=1).close()
+print([name for name in sys.modules if name.startswith("openvino_telemetry")])
+import openvino
+print(openvino.convert_model(sys.argv[1] + "/model.onnx").get_ops()[0].get_type_name())
+"""
+
+
+def test_openvino_does_not_phone_home(openvino, tiny_bundle, tmp_path):
+    # Where it does, it first writes an identifier into the user's home.
+    done = subprocess.run(
+        [sys.executable, "-c", PHONE_HOME, tiny_bundle],
+        cwd=Path(engine.__file__).parents[1],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["[]", "Parameter"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_openvino_imported_before_stays_as_it_is(openvino, monkeypatch, tiny_bundle):
+    telemetry = SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", telemetry)
+    opened("openvino", tiny_bundle).close()
+    assert sys.modules["openvino_telemetry"] is telemetry
+
+
+# Beside its pool, which has one thread less than it is told, each caller is a thread.
+@pytest.mark.parametrize(
+    ("threads", "streams", "expected"), [(3, 1, 3), (None, 1, 5), (6, 2, 5), (4, 4, 1)]
+)
+def test_onnxruntime_threads(monkeypatch, tiny_bundle, threads, streams, expected):
+    monkeypatch.setattr(onnxruntime_backend, "available_threads", lambda: 5)
+    backend = opened("onnxruntime", tiny_bundle, threads=threads, streams=streams)
+    session = backend.graphs._model.session
+    options = session.get_session_options()
+    assert options.intra_op_num_threads == expected
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+    backend.close()

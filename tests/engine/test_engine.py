@@ -27,11 +27,14 @@ class SlowBackend:
     def __init__(self):
         self.entered, self.proceed, self.closed = threading.Event(), threading.Event(), 0
 
-    def run(self, image1, image2):
+    def prepare(self, image):
+        return image
+
+    def run(self, first, second):
         self.entered.set()
         assert self.proceed.wait(30)
         assert not self.closed
-        return np.zeros((*image1.shape[:3], 2), np.float32)
+        return np.zeros((*first.shape[:3], 2), np.float32)
 
     def device_ms(self):
         return None
@@ -41,10 +44,16 @@ class SlowBackend:
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
-def tiny_engine(request, tiny_bundle):
+def backend(request):
     if request.param == "openvino":
         pytest.importorskip("openvino", reason="openvino is an optional extra")
-    with engine.load(tiny_bundle, backend=request.param, threads=1) as opened:
+    return request.param
+
+
+@pytest.fixture(params=["tiny_bundle", "tiny_split_bundle"])
+def tiny_engine(request, backend):
+    bundle = request.getfixturevalue(request.param)
+    with engine.load(bundle, backend=backend, threads=1) as opened:
         yield opened
 
 
@@ -207,6 +216,17 @@ def test_stream_gives_the_flow_of_every_pair(tiny_engine, tiny_flow, rng):
         np.testing.assert_allclose(flow, expected, atol=TOLERANCE)
     assert list(tiny_engine.stream(frames[:1])) == []
     assert list(tiny_engine.stream([])) == []
+
+
+def test_stream_looks_at_each_frame_once(backend, tiny_split_bundle, rng):
+    frames = rng.integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    with engine.load(tiny_split_bundle, backend=backend, threads=1) as opened:
+        graphs, seen = opened.backend.graphs, []
+        features, match = graphs._features, graphs._match
+        graphs._features = lambda inputs: seen.append("features") or features(inputs)
+        graphs._match = lambda inputs: seen.append("match") or match(inputs)
+        assert len(list(opened.stream(frames))) == 3
+    assert seen == ["features", *["features", "match"] * 3]
 
 
 def test_stream_survives_a_source_that_reuses_its_buffer(tiny_engine, rng):

@@ -161,10 +161,14 @@ def test_unreadable_pictures(tmp_path):
 
 
 def test_unknown_picture_format(tmp_path):
-    with pytest.raises(InputError, match=r"'\.xyz' is not a picture format; expected e\.g\. \.png"):
+    with pytest.raises(
+        InputError, match=r"'\.xyz' is not a format for colour pictures; expected e\.g\. \.png"
+    ):
         write_image(tmp_path / "a.xyz", np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(InputError, match="'' is not a picture format"):
+    with pytest.raises(InputError, match="'' is not a format"):
         write_image(tmp_path / "a", np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(InputError, match=r"'\.pgm' is not a format"):  # of grey ones
+        write_image(tmp_path / "a.pgm", np.zeros((2, 2, 3), np.uint8))
     assert not list(tmp_path.iterdir())
 
 

@@ -33,6 +33,15 @@ def test_load_checks_the_files(tiny_bundle, tmp_path):
         ({"device": "cuda"}, "device is 'cuda'; expected the index"),
         ({"threads": 0}, "threads is 0; expected a number from 1 up"),
         ({"threads": True}, "threads is True; expected a number"),
+        ({"streams": 0}, "streams is 0; expected a number from 1 up"),
+        ({"streams": -2}, "streams is -2; expected a number from 1 up"),
+        ({"streams": True}, "streams is True; expected a number from 1 up"),
+        ({"streams": 2.0}, r"streams is 2\.0; expected a number from 1 up"),
+        ({"streams": None}, "streams is None; expected a number from 1 up"),
+        (
+            {"threads": 2, "streams": 3},
+            r"streams is 3, but there are 2 CPU threads to share .* expected at most 2\. Ask for",
+        ),
         ({"backend": "opnvino"}, r"unknown backend 'opnvino'; .* Did you mean 'openvino'\?"),
     ],
 )

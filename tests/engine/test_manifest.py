@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from engine.errors import BundleError
 from engine.manifest import (
     BundleFile,
+    Gate,
+    GateResult,
     Manifest,
     Parity,
     SizeProfile,
@@ -25,7 +27,7 @@ from engine.manifest import (
 
 MANIFEST = Manifest(
     network="flownets_slim",
-    precision="fp16",
+    precision="int8",
     layout="NHWC",
     divisor=64,
     profile=SizeProfile((1, 64, 64), (1, 384, 512), (4, 1088, 1920)),
@@ -36,6 +38,12 @@ MANIFEST = Manifest(
     parity=(
         Parity("onnxruntime", "ok", None, 1e-4, 2e-3, 0.0, "chairs"),
         Parity("tensorrt", "not run", "no GPU", None, None, None, "chairs"),
+    ),
+    gate=Gate(
+        max_epe_increase=0.01,
+        calibration="synthetic, 32 pairs",
+        in_float=("conv1", "predict_flow2"),
+        results=(GateResult("onnxruntime", "motorcycle, 1 pair", 7.5, 7.51, 0.2, 0.9),),
     ),
     weights=WeightsOrigin("c" * 64, "trained here", "MIT", {"chairs": 2.5}),
 )
@@ -74,6 +82,15 @@ def test_layout_on_disk(content):
     assert content["profile"]["max"] == [4, 1088, 1920]
     assert content["files"]["model.plan"]["compute_capability"] == "9.0"
     assert content["parity"][1]["reason"] == "no GPU"
+    assert content["gate"]["in_float"] == ["conv1", "predict_flow2"]
+    assert content["gate"]["results"][0]["epe_before"] == 7.5
+
+
+def test_other_precisions_have_no_gate(tmp_path):
+    ungated = replace(MANIFEST, precision="fp32", gate=None)
+    write_manifest(tmp_path, ungated)
+    assert json.loads((tmp_path / "manifest.json").read_text())["gate"] is None
+    assert read_manifest(tmp_path) == ungated
 
 
 def test_nothing_is_written_when_it_makes_no_sense(tmp_path):
@@ -111,6 +128,16 @@ def test_nothing_is_written_when_it_makes_no_sense(tmp_path):
         ("parity/0/status", "fine", r"parity\[0\]\.status is 'fine'; expected one of"),
         ("parity/0/mean_px", "0.1", r"parity\[0\]\.mean_px is '0\.1'; expected a finite number"),
         ("parity/0/mean_px", 10**400, r"expected a finite number"),
+        ("gate", [], r"gate is \[\]; expected an object"),
+        (
+            "gate/max_epe_increase",
+            "1%",
+            r"max_epe_increase is '1%'; expected a finite number",
+        ),
+        ("gate/in_float", "conv1", r"gate\.in_float is 'conv1'; expected a list"),
+        ("gate/in_float/1", 2, r"gate\.in_float\[1\] is 2; expected a text"),
+        ("gate/results/0/epe", None, r"gate\.results\[0\]\.epe is None; expected a finite number"),
+        ("gate/results/0/fl", 1, r"unknown key 'fl' in gate\.results\[0\]"),
         ("weights/epe/chairs", None, r"weights\.epe\.chairs is None; expected a finite number"),
         ("weights/sha256", "", r"weights\.sha256 is ''; expected 64"),
         ("files/model.onnx/size", 3, r"unknown key 'size' in files\.model\.onnx"),
@@ -131,7 +158,7 @@ def test_file_names_stay_in_the_folder(tmp_path, content, name):
         read_changed(tmp_path, content)
 
 
-@pytest.mark.parametrize("key", ["schema", "network", "files", "weights"])
+@pytest.mark.parametrize("key", ["schema", "network", "files", "gate", "weights"])
 def test_missing_keys(tmp_path, content, key):
     del content[key]
     with pytest.raises(BundleError, match=f"manifest.json: missing key '{key}'"):
@@ -172,7 +199,8 @@ json_values = st.recursive(
 
 PLACES = [
     *("schema", "network", "divisor", "profile", "profile/min", "files", "files/model.onnx"),
-    *("parity", "parity/0", "weights", "weights/epe", "weights/epe/chairs", "extra"),
+    *("parity", "parity/0", "gate", "gate/in_float", "gate/results/0"),
+    *("weights", "weights/epe", "weights/epe/chairs", "extra"),
 ]
 
 
@@ -246,6 +274,13 @@ def test_a_damaged_bundle_inside_the_package_is_not_rebuilt_there(bundle, monkey
         with pytest.raises(BundleError, match=advice):
             read_manifest(bundle)
     assert rebuild_command(bundle, manifest).endswith(" -o DIR")
+
+
+def test_a_bundle_of_two_graphs_is_rebuilt_as_one(tiny_split_bundle):
+    manifest = read_manifest(tiny_split_bundle)
+    command = rebuild_command(tiny_split_bundle, manifest, target="tensorrt")
+    assert command.endswith(f" --targets tensorrt --split -o {tiny_split_bundle}")
+    assert "--split" not in rebuild_command(tiny_split_bundle, manifest, whole=True)
 
 
 def test_sha256_of_known_text(tmp_path):

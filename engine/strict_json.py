@@ -1,0 +1,111 @@
+"""JSON read strictly, into dataclasses: what is unknown, missing or of another type is refused."""
+
+import dataclasses
+import json
+import reprlib
+import sys
+import types
+import typing
+from collections.abc import Collection
+from typing import Any, Literal
+
+from engine.errors import nearest
+
+
+class SchemaError(Exception):
+    """What is wrong with a file's content, without its path; as text, a sentence with its end."""
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        text = super().__str__()
+        return text if text.endswith("?") else f"{text}."
+
+
+def strict_json(text: str) -> Any:
+    """Return what a JSON text holds.
+
+    Raises:
+        ValueError: It is not JSON, has a key twice, or NaN or infinity.
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+
+
+def parsed(kind: Any, value: Any, where: str) -> Any:
+    """Return a JSON value as ``kind``: a dataclass, a scalar, or a generic of these.
+
+    Args:
+        kind: what is expected.
+        value: what ``strict_json`` returned.
+        where: what the messages call a value; "" for the whole file.
+
+    Raises:
+        SchemaError: The value is something else.
+    """
+    if dataclasses.is_dataclass(kind):
+        return _parsed_object(kind, value, where)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # always `X | None` here
+        return None if value is None else parsed(arguments[0], value, where)
+    if origin is Literal:
+        if value not in arguments:
+            guess = nearest(value, arguments) if isinstance(value, str) else ""
+            raise SchemaError(
+                f"{where} is {reprlib.repr(value)}; expected one of {list(arguments)}{guess}"
+            )
+        return value
+    if origin is tuple:
+        items = _of_type(value, list, where)
+        kinds = [arguments[0]] * len(items) if arguments[-1] is Ellipsis else list(arguments)
+        if len(items) != len(kinds):
+            raise SchemaError(f"{where} has {len(items)} items; expected {len(kinds)}")
+        pairs = zip(kinds, items, strict=True)
+        return tuple(parsed(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(pairs))
+    if origin is dict:
+        content = _of_type(value, dict, where)
+        return {key: parsed(arguments[1], v, f"{where}.{key}") for key, v in content.items()}
+    if kind is float:
+        return _parsed_float(value, where)
+    return _of_type(value, kind, where)
+
+
+def _parsed_object(kind: Any, value: Any, where: str) -> Any:
+    content = _of_type(value, dict, where or "the manifest")
+    kinds = typing.get_type_hints(kind)
+    _refuse_keys("unknown", content.keys() - kinds.keys(), where, kinds)
+    _refuse_keys("missing", kinds.keys() - content.keys(), where, ())
+    prefix = f"{where}." if where else ""
+    return kind(**{key: parsed(kinds[key], v, f"{prefix}{key}") for key, v in content.items()})
+
+
+def _refuse_keys(fault: str, keys: set[str], where: str, known: Collection[str]) -> None:
+    if keys:
+        place = f" in {where}" if where else ""
+        guess = nearest(min(keys), known)
+        raise SchemaError(f"{fault} key {', '.join(map(repr, sorted(keys)))}{place}{guess}")
+
+
+def _parsed_float(value: Any, where: str) -> float:
+    # The bound refuses infinity, and whole numbers that no float can hold.
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+        raise SchemaError(f"{where} is {reprlib.repr(value)}; expected a finite number")
+    return float(value)
+
+
+def _of_type(value: Any, kind: type, where: str) -> Any:
+    # `type(...) is` and not isinstance: True is an int.
+    if type(value) is not kind:
+        name = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}[kind]
+        raise SchemaError(f"{where} is {reprlib.repr(value)}; expected {name}")
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError(f"a key appears twice among {[key for key, _ in pairs]}")
+    return content
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,0 +1,139 @@
+"""Threads side by side, results in order: what `FlowEngine.infer_many` stands on."""
+
+import gc
+import itertools
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.parallel import LOOK_AHEAD, map_in_order
+
+
+class Source:
+    """Endless numbers from 0; ``taken`` says how many were asked for."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def __iter__(self):
+        while True:
+            self.taken += 1
+            yield self.taken - 1
+
+
+def our_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("flow")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert our_threads() == []
+
+
+def tenfold(index, item):
+    assert index == item
+    return 10 * item
+
+
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(0, 12), threads=st.integers(1, 4))
+def test_every_result_in_order(count, threads):
+    results = list(map_in_order(lambda index, item: (index, item), "x" * count, threads=threads))
+    assert results == [(index, "x") for index in range(count)]
+
+
+def test_late_results_keep_their_place():
+    second_is_done = threading.Event()
+
+    def wait(index, item):
+        if index == 0:
+            assert second_is_done.wait(30)
+        else:
+            second_is_done.set()
+        return item
+
+    assert list(map_in_order(wait, "ab", threads=2)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_as_many_calls_at_once_as_threads(threads):
+    meeting = threading.Barrier(threads, timeout=30)  # broken unless all of them get here
+    running = itertools.count()
+
+    def meet(index, item):
+        meeting.wait()
+        return next(running)
+
+    assert len(list(map_in_order(meet, range(3 * threads), threads=threads))) == 3 * threads
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_an_endless_source_is_taken_from_as_needed(threads):
+    source = Source()
+    results = map_in_order(tenfold, source, threads=threads)
+    assert (source.taken, our_threads()) == (0, [])  # nothing before the first is asked for
+    for number in range(20):
+        assert next(results) == 10 * number
+        assert source.taken == number + 1 + LOOK_AHEAD * threads
+    results.close()
+
+
+def test_an_error_comes_after_the_results_before_it():
+    def fail_at_two(index, item):
+        if index == 2:
+            raise KeyError(item)
+        return item
+
+    source = Source()
+    results = map_in_order(fail_at_two, source, threads=2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(KeyError, match="2"):
+        next(results)
+    assert our_threads() == []
+    assert list(results) == []
+
+
+def test_the_source_s_error_comes_after_the_results_before_it():
+    def source():
+        yield from range(3)
+        raise OSError("the disk is gone")
+
+    results = map_in_order(tenfold, source(), threads=2)
+    assert [next(results) for _ in range(3)] == [0, 10, 20]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(results)
+
+
+@pytest.mark.parametrize("how", ["close", "forget"])
+def test_threads_end_with_the_iterator(how):
+    entered, proceed = threading.Semaphore(0), threading.Event()
+    calls = []
+
+    def call(index, item):
+        calls.append(index)
+        entered.release()
+        assert index == 0 or proceed.wait(30)
+
+    results = map_in_order(call, Source(), threads=2)
+    next(results)
+    for _ in range(3):
+        assert entered.acquire(timeout=30)
+    # Two calls are under way; those are waited for, and the two that wait are never made.
+    threading.Timer(0.05, proceed.set).start()
+    if how == "close":
+        results.close()
+    else:
+        del results
+        gc.collect()
+    assert our_threads() == []
+    assert sorted(calls) == [0, 1, 2]
+
+
+def test_an_iterator_that_was_never_asked_has_no_threads():
+    results = map_in_order(tenfold, Source(), threads=2)
+    assert our_threads() == []
+    results.close()
+    assert our_threads() == []
