@@ -1,39 +1,24 @@
-"""The steps from weights to a bundle that has proven itself, built aside and moved into place."""
+"""The steps from weights to a bundle that has proven itself."""
 
-import contextlib
-import glob
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import onnx
 import onnxruntime
-import torch
-from torch import nn
 
 from engine.errors import EngineError
-from engine.manifest import (
-    BundleFile,
-    Manifest,
-    Parity,
-    SizeProfile,
-    WeightsOrigin,
-    sha256_of,
-    write_manifest,
-)
+from engine.manifest import Gate, Manifest, Parity, write_manifest
+from export.calibration import calibrate
 from export.deployable import Deployable
-from export.engine_from_onnx import build_plan
-from export.onnx_from_torch import onnx_from_torch
-from export.precision import HalfNetwork, store_in_half
+from export.gate import admit
+from export.graphs import Graphs, export_graphs, write_graphs
+from export.int8 import int8_from_fp32
+from export.pairs import pairs_within
 from export.progress import step
-from export.spec import ExportSpec
-from export.verify import pairs_within, reference_flow, verify_backend
-
-# Whatever else may be in a folder is not ours to delete.
-_BUNDLE_FILES = {"manifest.json", "model.onnx", "model.plan", "model.rtx"}
+from export.request import Quantisation, Request
+from export.staging import move_into_place, staging
+from export.verify import reference_flow, verify_backend
 
 
 class VerificationError(EngineError):
@@ -42,31 +27,6 @@ class VerificationError(EngineError):
     def __init__(self, failures: Sequence[str]) -> None:
         super().__init__("\n".join(failures))
         self.failures = tuple(failures)
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything that decides what is built.
-
-    Attributes:
-        name: name of the network.
-        network: the network in fp32, with its weights.
-        normalisation: the module that its weights were trained behind.
-        origin: where the weights come from.
-        spec: how the network is exported.
-        precision: what the graph computes in.
-        profile: sizes that TensorRT optimises for, and that every backend is verified within.
-        targets: of "onnxruntime", "openvino", "tensorrt".
-    """
-
-    name: str
-    network: nn.Module
-    normalisation: nn.Module
-    origin: WeightsOrigin
-    spec: ExportSpec
-    precision: Literal["fp32", "fp16"]
-    profile: SizeProfile
-    targets: tuple[str, ...]
 
 
 def build_bundle(request: Request, output: Path) -> Manifest:
@@ -79,96 +39,84 @@ def build_bundle(request: Request, output: Path) -> Manifest:
 
     Raises:
         VerificationError: a backend passes a limit of the network's `ExportSpec`.
+        GateError: int8 raises the error by more than the request allows.
         EngineError: TensorRT cannot build the plan.
         OSError: the folder cannot be written.
     """
     output = output.resolve()
-    with _staging(output) as folder:
+    with staging(output) as folder:
         reference = Deployable(request.network, request.normalisation).eval()
-        files = _write_models(request, reference, folder)
-        manifest = Manifest(
-            schema=1,
-            network=request.name,
-            precision=request.precision,
-            layout="NHWC",
-            divisor=reference.divisor,
-            profile=request.profile,
-            files=files,
-            parity=(),
-            weights=request.origin,
-        )
-        # Verification goes through `engine.load`, which wants a manifest. Nobody else sees this
-        # one: the folder gets its name only after the final manifest is written.
-        write_manifest(folder, manifest)
+        graphs = export_graphs(request)
+        if request.quantisation is None:
+            manifest = _write(request, graphs, folder)
+        else:
+            manifest = _write_int8(request, request.quantisation, reference, graphs, folder)
         manifest = replace(manifest, parity=_verify(request, reference, folder))
         write_manifest(folder, manifest)
-        _move_into_place(folder, output)
+        move_into_place(folder, output)
     return manifest
 
 
-def check_output(output: Path) -> None:
-    """Make sure that a bundle can be put there, before any time is spent on it.
+def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
+    """Write a bundle that nothing is known of yet.
 
-    Raises:
-        OSError: it cannot, and why.
+    What follows measures through `engine.load`, which wants a manifest. Nobody else sees this one:
+    the folder gets its name only after the final manifest is written.
     """
-    output = output.resolve()
-    existing = next(place for place in (output, *output.parents) if place.exists())
-    if not existing.is_dir():
-        raise NotADirectoryError(f"{existing} is a file; expected a folder")
-    if existing == output:
-        strangers = {entry.name for entry in output.iterdir()} - _BUNDLE_FILES
-        if strangers:
-            raise FileExistsError(
-                f"{output} holds {min(strangers)!r}, which is no part of a bundle; expected a new "
-                "or empty folder, or an earlier bundle"
-            )
-    try:
-        with _staging(output):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"cannot write {output}: {error.strerror}. Choose another folder with -o"
-        ) from error
+    manifest = Manifest(
+        schema=1,
+        network=request.name,
+        precision=request.precision,
+        layout="NHWC",
+        divisor=int(request.network.divisor),  # type: ignore[arg-type]
+        profile=request.profile,
+        files=write_graphs(request, graphs, folder),
+        parity=(),
+        gate=None,
+        weights=request.origin,
+    )
+    write_manifest(folder, manifest)
+    return manifest
 
 
-def _write_models(request: Request, reference: Deployable, folder: Path) -> dict[str, BundleFile]:
-    files: dict[str, BundleFile] = {}
-    with step("export") as current:
-        deployable = reference
-        if request.precision == "fp16":
-            half = HalfNetwork(request.network, fp32_islands=request.spec.fp32_islands)
-            deployable = Deployable(half, request.normalisation)
-        metadata = {
-            "network": request.name,
-            "precision": request.precision,
-            "weights_sha256": request.origin.sha256,
+def _write_int8(
+    request: Request,
+    quantisation: Quantisation,
+    reference: Deployable,
+    graphs: Graphs,
+    folder: Path,
+) -> Manifest:
+    """Write the bundle with as many layers in int8 as its gate admits."""
+    with step("calibrate") as current:
+        ranges = calibrate(graphs.models, quantisation.calibration)
+        current.result = f"{len(ranges)} layers on {quantisation.calibration_name}"
+    with step("reference") as current:
+        sets = {
+            name: [(pair, reference_flow(reference, pair)) for pair in pairs]
+            for name, pairs in quantisation.gate.items()
         }
-        model = onnx_from_torch(deployable, metadata=metadata)
-        current.result = f"{len(model.graph.node)} nodes, opset {model.opset_import[0].version}"
-    if "tensorrt" in request.targets:
-        files |= _write_plan(request, model, folder)
-    with step("store") as current:
-        store_in_half(model)
-        path = folder / "model.onnx"
-        onnx.save(model, path)
-        files[path.name] = _bundle_file(path, f"torch {torch.__version__}", None)
-        current.result = f"{path.name}, {request.precision}, {files[path.name].bytes / 1e6:.1f} MB"
-    return files
+        current.result = f"fp32 PyTorch on the gate's pairs: {', '.join(sets)}"
 
+    manifest: Manifest
 
-def _write_plan(request: Request, model: onnx.ModelProto, folder: Path) -> dict[str, BundleFile]:
-    # TensorRT gets the weights as plain constants: behind a Cast (see `store_in_half`) it would
-    # treat them as tensors computed at run time.
-    source = folder / "plain.onnx"
-    onnx.save(model, source)
-    with step("tensorrt") as current:
-        plan = build_plan(
-            source, folder / "model.plan", request.profile, precision=request.precision
-        )
-        current.result = f"{plan.file}, {plan.tool}, {plan.bytes / 1e6:.1f} MB"
-    source.unlink()
-    return {plan.file: _bundle_file(folder / plan.file, plan.tool, plan.compute_capability)}
+    def build(in_float: Sequence[str]) -> Path:
+        nonlocal manifest
+        kept = {*in_float, *request.spec.int8_exceptions}
+        quantise = partial(int8_from_fp32, ranges=ranges, in_float=kept)
+        manifest = _write(request, graphs.map(quantise), folder)
+        return folder
+
+    layers = [layer for layer in ranges if layer not in request.spec.int8_exceptions]
+    in_float, results = admit(
+        build, layers, sets, limit=quantisation.max_epe_increase, backends=_backends_of(request)
+    )
+    gate = Gate(
+        max_epe_increase=quantisation.max_epe_increase,
+        calibration=quantisation.calibration_name,
+        in_float=tuple(in_float),
+        results=tuple(results),
+    )
+    return replace(manifest, gate=gate)
 
 
 def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Parity, ...]:
@@ -178,7 +126,7 @@ def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Pari
     tolerance = request.spec.tolerances[request.precision]
     parities: list[Parity] = []
     failures: list[str] = []
-    for backend in _backends_of(request.targets):
+    for backend in _backends_of(request):
         with step("verify") as current:
             parity, found = verify_backend(folder, backend, cases=cases, tolerance=tolerance)
             parities.append(parity)
@@ -189,12 +137,12 @@ def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Pari
     return tuple(parities)
 
 
-def _backends_of(targets: Sequence[str]) -> list[str]:
+def _backends_of(request: Request) -> list[str]:
     """Names of `engine.backends` to verify: ONNX Runtime comes with every install of `engine`."""
     backends = ["onnxruntime"]
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and not request.split:
         backends.append("onnxruntime-cuda")
-    return backends + [target for target in targets if target not in backends]
+    return backends + [target for target in request.targets if target not in backends]
 
 
 def _in_words(parity: Parity, *, failed: bool) -> str:
@@ -205,51 +153,3 @@ def _in_words(parity: Parity, *, failed: bool) -> str:
         f"{'FAILED' if failed else 'ok'}, differs by {parity.mean_px:.1e} px on average, "
         f"{parity.max_px:.1e} px at most{change}"
     )
-
-
-def _bundle_file(path: Path, tool: str, compute_capability: str | None) -> BundleFile:
-    return BundleFile(path.stat().st_size, sha256_of(path), tool, compute_capability)
-
-
-@contextlib.contextmanager
-def _staging(output: Path) -> Iterator[Path]:
-    """A folder beside the output, on the same file system, so that it can be renamed."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = output.parent / f".{output.name}.{os.getpid()}.building"
-    for left in output.parent.glob(f".{glob.escape(output.name)}.*.building"):
-        # A process that was killed left its folder; in a container the same number comes again.
-        if left == folder or not _is_running(left.suffixes[-2][1:]):
-            shutil.rmtree(left, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(process: str) -> bool:
-    """Whether a process has this number; where that cannot be asked, yes."""
-    if os.name != "posix" or not process.isdecimal():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True
-
-
-def _move_into_place(folder: Path, output: Path) -> None:
-    """Rename a finished folder; a bundle that is there already gives way only to it."""
-    if not output.exists():
-        folder.rename(output)
-        return
-    old = folder.with_suffix(".old")
-    output.rename(old)
-    try:
-        folder.rename(output)
-    except OSError:
-        old.rename(output)
-        raise
-    shutil.rmtree(old)

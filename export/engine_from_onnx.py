@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.backends.cuda import Device
-from engine.backends.tensorrt import INPUTS, TensorRT, load_tensorrt, message_log
+from engine.backends.tensorrt import INPUTS
+from engine.backends.tensorrt_package import TensorRT, load_plugins, load_tensorrt, message_log
 from engine.errors import BackendError, EngineError, InputError, nearest
 from engine.files import write_atomically
-from engine.manifest import SizeProfile
+from engine.manifest import SizeProfile, sha256_of
+from export.correlation import obstacle_to, plugin_library
 
 PRECISIONS = ("fp32", "fp16", "int8")
 _CHANNELS = 3
@@ -47,7 +49,12 @@ class BuiltPlan:
 
 
 def build_plan(
-    onnx_path: Path, plan_path: Path, profile: SizeProfile, *, precision: str
+    onnx_path: Path,
+    plan_path: Path,
+    profile: SizeProfile,
+    *,
+    precision: str,
+    correlation: str = "onnx",
 ) -> BuiltPlan:
     """Build a plan with one optimisation profile, beside ``plan_path``, whole or not at all.
 
@@ -57,6 +64,8 @@ def build_plan(
         profile: smallest, typical and largest (batch, height, width) that the plan takes.
         precision: what the graph was written in. In an fp32 graph TF32 is off: with its 10-bit
             mantissa the flow would not be that of fp32.
+        correlation: one of `export.correlation.FORMS`, how the graph writes the correlation, if it
+            has one.
 
     Raises:
         InputError: ``profile`` or ``precision`` makes no sense.
@@ -69,6 +78,7 @@ def build_plan(
     start = time.perf_counter()
     gpu = Device(0) if tensorrt.name == "tensorrt" else None
     with gpu.current() if gpu else contextlib.nullcontext():
+        _prepare_plugins(tensorrt, correlation, profile)
         plan = _serialized_plan(tensorrt, onnx_path, profile, precision)
     path = plan_path.with_suffix(Path(tensorrt.plan_file).suffix)
     write_atomically(path, plan)
@@ -96,6 +106,15 @@ def _check(profile: SizeProfile, precision: str) -> None:
             )
 
 
+def _prepare_plugins(tensorrt: TensorRT, correlation: str, profile: SizeProfile) -> None:
+    obstacle = obstacle_to(correlation, tensorrt, profile)
+    if obstacle is not None:
+        raise PlanBuildError(f"correlation as {correlation}: {obstacle}")
+    if correlation == "library":
+        path = plugin_library()
+        load_plugins(tensorrt, path, sha256_of(path))
+
+
 def _serialized_plan(
     tensorrt: TensorRT, onnx_path: Path, profile: SizeProfile, precision: str
 ) -> Any:
@@ -107,7 +126,11 @@ def _serialized_plan(
     except TypeError as error:  # the factory's null pointer, as pybind11 reports it
         raise BackendError(f"{tensorrt.tool} does not start: {messages.take()}.") from error
     # Strong typing is the only kind in TensorRT 11 and for RTX; TensorRT 10 has to be told.
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    flag = trt.NetworkDefinitionCreationFlag
+    flags = [flag.STRONGLY_TYPED]
+    # Of a plugin that has both, its PTX and a Python function, TensorRT wants to be told which.
+    flags += [flag.PREFER_AOT_PYTHON_PLUGINS] if hasattr(flag, "PREFER_AOT_PYTHON_PLUGINS") else []
+    network = builder.create_network(sum(1 << int(each) for each in flags))
     parser = trt.OnnxParser(network, messages)
     if not parser.parse_from_file(str(onnx_path)):
         faults = [_fault(parser.get_error(index)) for index in range(parser.num_errors)]

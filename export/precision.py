@@ -1,6 +1,7 @@
 """Precision written into the graph, and fp32 weights stored in half the bytes."""
 
 import copy
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -46,18 +47,35 @@ class HalfNetwork(nn.Module):
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
         """Like the network's own: float32 in, float32 out."""
-        return tuple(flow.float() for flow in self.network(image1.half(), image2.half()))
+        return _in_float(self.network(image1.half(), image2.half()))
+
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Like a `SiameseNetwork`'s own: float32 in, float16 out."""
+        features = cast(Callable[[Tensor], tuple[Tensor, Tensor]], self.network.features)
+        return features(image.half())
+
+    def match(self, skip: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+        """Like a `SiameseNetwork`'s own: float16 in, float32 out."""
+        match = cast(Callable[..., tuple[Tensor, ...]], self.network.match)
+        return _in_float(match(skip, first, second))
+
+
+def _in_float(flows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(flow.float() for flow in flows)
 
 
 def store_in_half(model: onnx.ModelProto) -> None:
     """Store float32 weights as float16 and a Cast, in place, wherever that loses nothing.
 
     Runtimes fold the Cast when they load the model, so it computes the very same numbers from a
-    file of half the size. Weights that float16 cannot hold exactly stay as they are.
+    file of half the size. Weights that float16 cannot hold exactly stay as they are, and so do
+    int8's scales, which have to be constants.
     """
     casts = []
+    quantising = ("QuantizeLinear", "DequantizeLinear")
+    scales = {node.input[1] for node in model.graph.node if node.op_type in quantising}
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT:
+        if tensor.data_type != TensorProto.FLOAT or tensor.name in scales:
             continue
         values = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):

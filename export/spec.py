@@ -1,7 +1,7 @@
 """What each network needs to be exported; the code that exports never tests a network's name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,43 @@ class ExportSpec:
         tolerances: limits of the verification, by precision.
         fp32_islands: modules that an fp16 graph computes in float32; see
             `export.precision.HalfNetwork`.
+        int8_exceptions: layers that an int8 graph leaves in float, in which it would save nothing;
+            see `export.calibration.layer_of`.
+        correlates: whether the network has a correlation, for which TensorRT can have a plugin.
     """
 
     tolerances: Mapping[str, Tolerance]
     fp32_islands: tuple[str, ...] = ()
+    int8_exceptions: tuple[str, ...] = ()
+    correlates: bool = False
 
 
 _FLOWNETS = ExportSpec(
     tolerances={
         "fp32": Tolerance(mean_px=1e-3, max_px=0.05, relative=1e-3),
         "fp16": Tolerance(mean_px=0.02, max_px=1.0, relative=1e-2),
+        # Whether int8 is accurate is for its gate to say; this finds graphs computed wrongly.
+        "int8": Tolerance(mean_px=3.0, max_px=100.0, relative=0.3),
     },
     # The finest head predicts pixels / 20: half precision there would put steps of 0.04 px
     # between neighbouring values of a flow of 60 px.
     fp32_islands=("predict_flow2",),
+    # Two channels at 1/64 to 1/8 of the resolution. Of two convolutions that read one tensor in
+    # int8 OpenVINO computes a transposed one in float: predict_flow6 would cost deconv5.
+    int8_exceptions=(
+        "predict_flow6",
+        "upsampled_flow6_to_5",
+        "upsampled_flow5_to_4",
+        "upsampled_flow4_to_3",
+        "upsampled_flow3_to_2",
+    ),
 )
 
-SPECS: dict[str, ExportSpec] = {"flownets": _FLOWNETS, "flownets_slim": _FLOWNETS}
+_FLOWNETC = replace(_FLOWNETS, correlates=True)
+
+SPECS: dict[str, ExportSpec] = {
+    "flownets": _FLOWNETS,
+    "flownets_slim": _FLOWNETS,
+    "flownetc": _FLOWNETC,
+    "flownetc_slim": _FLOWNETC,
+}

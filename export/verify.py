@@ -5,40 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import skimage.data
 import torch
 import torch.nn.functional as F
 
 import engine
 from engine.errors import BackendNotInstalledError, EngineError, HardwareMissingError
-from engine.manifest import Parity, SizeProfile
+from engine.manifest import Parity
 from export.deployable import Deployable
+from export.pairs import Float32Array, Pair, UInt8Array
 from export.spec import Tolerance
 
-UInt8Array = npt.NDArray[np.uint8]
-Float32Array = npt.NDArray[np.float32]
-
 # What a building machine may lack: a GPU, its driver, or the package that runs what is built.
-_EXCUSES = (HardwareMissingError, BackendNotInstalledError)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images to verify on.
-
-    Attributes:
-        name: says what it is and its size.
-        image1: first image(s), uint8 (N, H, W, 3) RGB.
-        image2: second image(s), likewise.
-        flow: true flow (N, H, W, 2) in pixels, NaN where unknown; None where there is none.
-    """
-
-    name: str
-    image1: UInt8Array
-    image2: UInt8Array
-    flow: Float32Array | None = None
-
+EXCUSES = (HardwareMissingError, BackendNotInstalledError)
 
 # A pair and the flow that fp32 PyTorch computes for it, see `reference_flow`.
 Case = tuple[Pair, Float32Array]
@@ -51,22 +29,6 @@ class Deviation:
     mean_px: float
     max_px: float
     relative: float
-
-
-def pairs_within(profile: SizeProfile) -> tuple[Pair, ...]:
-    """Return the pairs to verify on, all of sizes that the profile allows.
-
-    A real pair with ground truth, and smooth noise under a known shift: at the size the bundle is
-    built for, at one that is no multiple of any divisor, and two pairs in one batch.
-    """
-    (_, *smallest), (_, height, width), (batch, *largest) = profile.min, profile.opt, profile.max
-    low = [min(2 * side, limit) for side, limit in zip(smallest, largest, strict=True)]
-    return (
-        _motorcycle(tuple(smallest), tuple(largest)),
-        _noise(1, height, width, seed=1),
-        _noise(1, height - 3, width - 5, seed=2),
-        _noise(min(2, batch), low[0], low[1], seed=3),
-    )
 
 
 def reference_flow(deployable: Deployable, pair: Pair) -> Float32Array:
@@ -110,7 +72,7 @@ def verify_backend(
     try:
         flow_engine = engine.load(bundle, backend=backend)
     except EngineError as error:
-        excused = isinstance(error, _EXCUSES)
+        excused = isinstance(error, EXCUSES)
         parity = Parity(backend, "not run", str(error), None, None, None, _names(cases))
         return parity, [] if excused else [f"{backend}: {error}"]
     with flow_engine:
@@ -170,42 +132,6 @@ def excesses(deviation: Deviation, tolerance: Tolerance) -> Iterable[str]:
 
 
 def end_point_error(flow: Float32Array, truth: Float32Array) -> float:
-    """Mean distance to the true flow, over the pixels where it is known."""
-    return float(np.nanmean(np.linalg.norm(flow.astype(np.float64) - truth, axis=-1)))
-
-
-def _motorcycle(smallest: tuple[int, ...], largest: tuple[int, ...]) -> Pair:
-    """Scikit-image's Motorcycle pair (Middlebury 2014 stereo): flow is (-disparity, 0)."""
-    left, right, disparity = skimage.data.stereo_motorcycle()
-    known = np.where(np.isfinite(disparity), disparity, np.nan)
-    flow = np.stack((-known, np.zeros_like(known)), axis=-1).astype(np.float32)
-    rows, columns = (min(size) for size in zip(left.shape[:2], largest, strict=True))
-    bottom, rightmost = max(0, smallest[0] - rows), max(0, smallest[1] - columns)
-    margin = ((0, bottom), (0, rightmost), (0, 0))
-
-    image1, image2 = (np.pad(x[:rows, :columns], margin, mode="edge") for x in (left, right))
-    flow = np.pad(flow[:rows, :columns], margin, constant_values=np.nan)
-    name = f"motorcycle {image1.shape[0]}x{image1.shape[1]}"
-    return Pair(name, image1[None], image2[None], flow[None])
-
-
-def _noise(batch: int, height: int, width: int, *, seed: int) -> Pair:
-    """Smooth coloured noise; each second image is the first one moved by a few pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    margin = 8
-    size = (height + margin, width + margin)
-    texture = sum(
-        weight
-        * F.interpolate(
-            torch.rand(batch, 3, size[0] // cell + 2, size[1] // cell + 2, generator=generator),
-            size=size,
-            mode="bicubic",
-            align_corners=False,
-        )
-        for cell, weight in ((4, 0.3), (32, 0.7))
-    )
-    texture = (torch.as_tensor(texture) * 255).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-    image1 = texture[:, 3 : 3 + height, 5 : 5 + width]
-    image2 = texture[:, margin : margin + height, :width]
-    name = f"noise {batch}x{height}x{width}"
-    return Pair(name, image1.contiguous().numpy(), image2.contiguous().numpy())
+    """Mean distance to the true flow where that is known; NaN where ``flow`` is NaN there."""
+    known = ~np.isnan(truth).any(axis=-1)
+    return float(np.linalg.norm(flow[known].astype(np.float64) - truth[known], axis=-1).mean())

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from engine.backends import tensorrt
+from engine.backends import tensorrt_package
 from engine.errors import BackendError
+from export import correlation
+from export.correlation import plugin_library
 from export.engine_from_onnx import BuiltPlan, PlanBuildError, build_plan
 from tests.contract.real_bindings import double
 from tests.contract.tensorrt_double import PROFILE
@@ -42,7 +44,8 @@ class Builds:
         )
 
     def _network(self, flags: int = 0) -> Any:
-        assert flags == 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        flag = self.trt.NetworkDefinitionCreationFlag
+        assert flags == 1 << int(flag.STRONGLY_TYPED) | 1 << int(flag.PREFER_AOT_PYTHON_PLUGINS)
         return double(
             self.trt.INetworkDefinition,
             num_inputs=len(self.inputs),
@@ -69,8 +72,24 @@ def builds(bindings, cu, monkeypatch) -> Builds:
     return made
 
 
-def build(folder, *, precision: str = "fp16") -> BuiltPlan:
-    return build_plan(folder / "model.onnx", folder / "model.plan", PROFILE, precision=precision)
+@pytest.fixture
+def loaded(bindings, monkeypatch, tmp_path_factory) -> list[str]:
+    """The plugin libraries that TensorRT was given; one of unique content lies in $FLOW_KERNELS."""
+    libraries: list[str] = []
+    folder = tmp_path_factory.mktemp("kernels")
+    (folder / tensorrt_package.PLUGIN_LIBRARY).write_text(str(folder))
+    monkeypatch.setenv("FLOW_KERNELS", str(folder))
+    registry = double(
+        bindings.IPluginRegistry,
+        load_library=lambda plugin_path: libraries.append(plugin_path) or object(),
+    )
+    monkeypatch.setattr(bindings, "get_plugin_registry", lambda: registry)
+    return libraries
+
+
+def build(folder, *, precision: str = "fp16", correlation: str = "onnx") -> BuiltPlan:
+    model, plan = folder / "model.onnx", folder / "model.plan"
+    return build_plan(model, plan, PROFILE, precision=precision, correlation=correlation)
 
 
 def test_plan_is_for_the_gpu_that_is_here(builds, bindings, tmp_path):
@@ -130,4 +149,40 @@ def test_no_gpu(bindings, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycuda", None)
     with pytest.raises(BackendError, match="need PyCUDA"):
         build(tmp_path)
-    assert tensorrt.load_tensorrt().name == "tensorrt"
+    assert tensorrt_package.load_tensorrt().name == "tensorrt"
+
+
+def test_the_plugin_library_is_given_to_tensorrt_once(builds, loaded, tmp_path):
+    for _ in range(2):
+        build(tmp_path, correlation="library")
+    assert loaded == [str(plugin_library())]
+
+
+def test_a_plugin_library_that_tensorrt_does_not_take(
+    builds, bindings, loaded, tmp_path, monkeypatch
+):
+    registry = double(bindings.IPluginRegistry, load_library=lambda plugin_path: None)
+    monkeypatch.setattr(bindings, "get_plugin_registry", lambda: registry)
+    with pytest.raises(BackendError, match=r"does not take .*correlation_tensorrt\.so: TensorRT"):
+        build(tmp_path, correlation="library")
+
+
+def test_a_plugin_library_that_was_not_built(builds, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOW_KERNELS", str(tmp_path))
+    message = r"correlation as library: no libflow_correlation_tensorrt\.so in .*; build it: cmake"
+    with pytest.raises(PlanBuildError, match=message):
+        build(tmp_path, correlation="library")
+
+
+def test_an_ahead_of_time_plugin_wants_one_size(builds, tmp_path):
+    with pytest.raises(PlanBuildError, match="correlation as plugin: its plan is for one size and"):
+        build(tmp_path, correlation="plugin")
+
+
+def test_the_best_form_for_open_sizes_is_the_library(loaded, bindings):
+    package = tensorrt_package.load_tensorrt()
+    assert correlation.best_form(package, PROFILE)[0] == "library"
+    plugin_library().unlink()
+    form, reasons = correlation.best_form(package, PROFILE)
+    assert form == "onnx"
+    assert [reason.split(":")[0] for reason in reasons] == ["plugin", "library"]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from engine.backends import tensorrt
+from engine.backends import tensorrt, tensorrt_package
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -30,7 +30,7 @@ def test_a_plan_for_another_version_or_gpu(bundle, contexts, bindings, monkeypat
     def deserialize(serialized_engine):
         assert serialized_engine == b"plan"
         error = bindings.ILogger.Severity.ERROR
-        tensorrt.message_log(bindings).log(error, "Version tag does not match")
+        tensorrt_package.message_log(bindings).log(error, "Version tag does not match")
 
     install_runtime(monkeypatch, bindings, deserialize)
     built = {
@@ -82,18 +82,33 @@ def test_a_bundle_without_a_plan(tmp_path, cu):
     manifest = manifest_with("model.onnx")
     with pytest.raises(BackendError, match=r"has no TensorRT plan; expected model.plan or model.rtx"
                        r"\. Build one: python -m export.build_engine"):  # fmt: skip
-        tensorrt.TensorRTBackend(tmp_path, manifest, device=0, threads=None)
+        tensorrt.TensorRTBackend(tmp_path, manifest, device=0, threads=None, streams=1)
 
 
 def test_the_first_package_that_loads_and_has_a_plan(tmp_path, contexts, monkeypatch):
-    other = ({*tensorrt.PLAN_FILES} - {PACKAGE}).pop()
+    other = ({*tensorrt_package.PLAN_FILES} - {PACKAGE}).pop()
     monkeypatch.setitem(sys.modules, other, None)
-    for name in tensorrt.PLAN_FILES.values():
+    for name in tensorrt_package.PLAN_FILES.values():
         (tmp_path / name).write_bytes(b"plan")
     manifest = manifest_with("model.onnx", "model.plan", "model.rtx")
-    opened = tensorrt.TensorRTBackend(tmp_path, manifest, device=0, threads=2)
+    opened = tensorrt.TensorRTBackend(tmp_path, manifest, device=0, threads=2, streams=2)
     assert opened.runtime_version.split()[0] == PACKAGE
     opened.close()
+
+
+def test_a_plugin_library_in_the_bundle_is_loaded_before_the_plan(
+    bundle, contexts, bindings, monkeypatch
+):
+    order: list[str] = []
+    engine = bindings.Runtime(tensorrt_package.message_log(bindings)).deserialize_cuda_engine(b"")
+    install_runtime(monkeypatch, bindings, lambda serialized_engine: order.append("plan") or engine)
+    registry = double(
+        bindings.IPluginRegistry, load_library=lambda plugin_path: order.append(plugin_path) or 1
+    )
+    monkeypatch.setattr(bindings, "get_plugin_registry", lambda: registry)
+    manifest = manifest_with(PLAN, tensorrt_package.PLUGIN_LIBRARY)
+    tensorrt.TensorRTBackend(bundle, manifest, device=0, threads=None, streams=1).close()
+    assert order == [str(bundle / tensorrt_package.PLUGIN_LIBRARY), "plan"]
 
 
 def test_no_gpu(bundle, monkeypatch):

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends import tensorrt
+from engine.backends import tensorrt, tensorrt_package
 from engine.manifest import BundleFile, Manifest, SizeProfile, WeightsOrigin
 from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double
 
 PACKAGE = os.environ.get("TENSORRT_PACKAGE", "tensorrt_rtx")
-PLAN = tensorrt.PLAN_FILES[PACKAGE]
+PLAN = tensorrt_package.PLAN_FILES[PACKAGE]
 RECORDS_GRAPHS = PACKAGE == "tensorrt"
 PROFILE = SizeProfile(min=(1, 64, 64), opt=(1, 64, 128), max=(4, 128, 256))
 
@@ -49,7 +49,7 @@ class Contexts:
 
     def _set_shape(self, shapes: dict[str, Any], name: str, shape: tuple[int, ...]) -> bool:
         if shape[1] > PROFILE.max[1]:
-            tensorrt.message_log(self.trt).log(
+            tensorrt_package.message_log(self.trt).log(
                 self.trt.ILogger.Severity.ERROR, "shape does not satisfy any profile"
             )
             return False
@@ -102,12 +102,14 @@ def manifest_with(*files: str) -> Manifest:
             for name in files
         },
         parity=(),
+        gate=None,
         weights=WeightsOrigin("0" * 64, "", "MIT", {}),
     )
 
 
 def open_backend(bundle: Path, *, device: int = 0) -> tensorrt.TensorRTBackend:
-    return tensorrt.TensorRTBackend(bundle, manifest_with(PLAN), device=device, threads=None)
+    manifest = manifest_with(PLAN)
+    return tensorrt.TensorRTBackend(bundle, manifest, device=device, threads=None, streams=1)
 
 
 def pair(batch: int, height: int, width: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from engine.backends.cuda import GRAPH_FUNCTIONS
+from kernels.library import library_directory
+from kernels.tensorrt_plugin.aot import PTX
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -30,6 +32,16 @@ BINDINGS = {"tensorrt": "tensorrt_bindings", "tensorrt_rtx": "tensorrt_rtx"}
     ],
 )
 def test_contract(package, cases):
+    run_cases(package, cases)
+
+
+def test_plugin_contract():
+    if not (library_directory() / PTX).is_file():
+        pytest.skip(f"no {PTX} in {library_directory()}: run `make kernels` where nvcc is")
+    run_cases("tensorrt", ["plugin_cases.py"])
+
+
+def run_cases(package, cases):
     if importlib.util.find_spec(BINDINGS[package]) is None:
         pytest.skip(f"{BINDINGS[package]} is not installed")
     if package == "tensorrt" and not (shutil.which("cc") or shutil.which("gcc")):

@@ -1,32 +1,34 @@
-"""A narrow FlowNetS with seeded weights: the real structure, seconds to export."""
+"""Narrow networks with seeded weights: the real structure, seconds to export."""
 
-from functools import partial
+import copy
+from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-import torch
+from torch import nn
 
+from export import graphs
 from export.deployable import Deployable
-from export.onnx_from_torch import onnx_from_torch
+from export.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
 from export.precision import HalfNetwork
 from export.spec import SPECS
+from export.upsampling import multiplied
+from tests.export.tiny import save_tiny, seeded, tiny_flownetc, tiny_flownets
+from training.networks import NETWORKS
+from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.normalise import FixedMean
-
-TinyFlowNetS = partial(FlowNetS, width=1 / 16)
 
 
 @pytest.fixture(scope="session")
 def network() -> FlowNetS:
-    """Weights that float16 holds exactly, and heads strong enough for flow of several pixels."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        network = TinyFlowNetS()
-        for name, values in network.state_dict().items():
-            if name.startswith("predict_flow") and name.endswith("weight"):
-                values.mul_(100)
-            values.copy_(values.half())
-    return network.eval()
+    return seeded(tiny_flownets)
+
+
+@pytest.fixture(scope="session")
+def flownetc() -> FlowNetC:
+    return seeded(tiny_flownetc)
 
 
 @pytest.fixture(scope="session")
@@ -35,18 +37,52 @@ def deployable(network: FlowNetS) -> Deployable:
 
 
 @pytest.fixture(scope="session")
-def half_deployable(network: FlowNetS) -> Deployable:
-    half = HalfNetwork(network, fp32_islands=SPECS["flownets"].fp32_islands)
-    return Deployable(half, FixedMean()).eval()
-
-
-@pytest.fixture(scope="session")
-def exported(deployable: Deployable) -> onnx.ModelProto:
+def exported(network: FlowNetS) -> onnx.ModelProto:
     """The fp32 graph; copy it before changing it."""
-    return onnx_from_torch(deployable, metadata={"network": "tiny", "precision": "fp32"})
+    return _exported(network, "fp32")
 
 
 @pytest.fixture(scope="session")
-def half_exported(half_deployable: Deployable) -> onnx.ModelProto:
+def half_exported(network: FlowNetS) -> onnx.ModelProto:
     """The fp16 graph; copy it before changing it."""
-    return onnx_from_torch(half_deployable, metadata={"network": "tiny", "precision": "fp16"})
+    half = HalfNetwork(network, fp32_islands=SPECS["flownets"].fp32_islands)
+    return _exported(half, "fp16")
+
+
+@pytest.fixture(scope="session")
+def flownetc_exported(flownetc: FlowNetC) -> onnx.ModelProto:
+    """FlowNetC's fp32 graph; copy it before changing it."""
+    return _exported(flownetc, "fp32")
+
+
+@pytest.fixture(scope="session")
+def flownetc_split(flownetc: FlowNetC) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """FlowNetC's two fp32 graphs; copy them before changing them."""
+    return two_graphs_from_torch(flownetc, FixedMean(), metadata={})
+
+
+def _exported(network: nn.Module, precision: str) -> onnx.ModelProto:
+    whole = Deployable(network, FixedMean(), multiplied)
+    return onnx_from_torch(whole, metadata={"network": "tiny", "precision": precision})
+
+
+@pytest.fixture
+def weights(tmp_path: Path, network: FlowNetS, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The weights file of the network "tiny", which `build_engine` knows as long as this lasts."""
+    monkeypatch.setitem(NETWORKS, "tiny", tiny_flownets)
+    monkeypatch.setitem(SPECS, "tiny", SPECS["flownets"])
+    return save_tiny(network, tmp_path / "weights" / "tiny.safetensors")
+
+
+@pytest.fixture
+def quick_export(
+    monkeypatch: pytest.MonkeyPatch, exported: onnx.ModelProto, half_exported: onnx.ModelProto
+) -> dict[str, onnx.ModelProto]:
+    """Take the graphs that the session has already exported from the very same network."""
+    models = {"fp32": copy.deepcopy(exported), "fp16": copy.deepcopy(half_exported)}
+
+    def export(deployable: Deployable, **_kwargs: Any) -> onnx.ModelProto:
+        return models["fp16" if isinstance(deployable.network, HalfNetwork) else "fp32"]
+
+    monkeypatch.setattr(graphs, "onnx_from_torch", export)
+    return models

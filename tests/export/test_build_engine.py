@@ -1,12 +1,5 @@
-import copy
-import errno
 import importlib.util
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,53 +8,8 @@ from onnx import numpy_helper
 
 import engine
 from engine.manifest import read_manifest, verify_files
-from export import build_engine, bundle
-from export.deployable import Deployable
-from export.precision import HalfNetwork
 from export.spec import SPECS
-from training.networks import NETWORKS
-from training.networks.flownets import FlowNetS
-from training.weights import save_weights
-
-METADATA = {
-    "network": "tiny",
-    "normalisation": "fixed_mean",
-    "licence": "MIT",
-    "source": "seeded noise",
-    "data": "none",
-    "steps": "0",
-    "epe": '{"noise": 12.5}',
-    "commit": "0",
-}
-
-
-@pytest.fixture
-def weights(tmp_path: Path, network: FlowNetS, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The weights file of the network "tiny", which `build_engine` knows as long as this lasts."""
-    monkeypatch.setitem(NETWORKS, "tiny", lambda: FlowNetS(width=1 / 16))
-    monkeypatch.setitem(SPECS, "tiny", SPECS["flownets"])
-    path = tmp_path / "weights" / "tiny.safetensors"
-    save_weights(path, network.state_dict(), METADATA)
-    return path
-
-
-@pytest.fixture
-def quick_export(
-    monkeypatch: pytest.MonkeyPatch, exported: onnx.ModelProto, half_exported: onnx.ModelProto
-) -> dict[str, onnx.ModelProto]:
-    """Take the graphs that the session has already exported from the very same network."""
-    models = {"fp32": copy.deepcopy(exported), "fp16": copy.deepcopy(half_exported)}
-
-    def export(deployable: Deployable, **_kwargs: Any) -> onnx.ModelProto:
-        return models["fp16" if isinstance(deployable.network, HalfNetwork) else "fp32"]
-
-    monkeypatch.setattr(bundle, "onnx_from_torch", export)
-    return models
-
-
-def build(weights: Path, output: Path, *options: str) -> int:
-    common = ["--network", "tiny", "--weights", str(weights), "--size", "128x192"]
-    return build_engine.main([*common, "-o", str(output), *options])
+from tests.export.tiny import build
 
 
 @pytest.mark.usefixtures("quick_export")
@@ -165,105 +113,3 @@ def test_a_new_bundle_replaces_the_old_one(weights: Path, tmp_path: Path) -> Non
     assert build(weights, output, "--targets", "onnxruntime", "--precision", "fp16") == 0
     assert read_manifest(output).precision == "fp16"
     assert [path.name for path in output.parent.iterdir()] == ["bundle"]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--network", "flownets_slm"], "unknown network 'flownets_slm'.* Did you mean 'flownets_"),
-        (["--size", "380x500"], "--size 380x500: .* multiples of 64; the next is 384x512"),
-        (["--size", "0x64"], "--size 0x64: .* positive multiples of 64; the next is 64x64"),
-        (["--size", "384"], "--size: '384' is no size; expected HxW, for example 384x512"),
-        (["--min-size", "256x192"], "--min-size 256x192, --size 128x192, .*: expected"),
-        (["--max-size", "128x128"], "--size 128x192, --max-size 128x128: expected"),
-        (["--max-batch", "0"], "--max-batch 0: expected at least 1"),
-        (["--targets", "openvno"], "unknown target 'openvno'.* Did you mean 'openvino'"),
-        (["--precision", "fp61"], "--precision: invalid choice: 'fp61'"),
-        (["--weights", "missing.safetensors"], "missing.safetensors: no such weights file"),
-        (
-            ["--network", "flownets"],
-            r"these weights are not of 'flownets' \(their network: tiny\): ",
-        ),
-    ],
-)
-def test_usage_errors_are_one_line_and_exit_code_2(
-    weights: Path,
-    tmp_path: Path,
-    options: list[str],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert build(weights, tmp_path / "bundle", *options) == 2
-    _assert_one_line(capsys, message)
-    assert not (tmp_path / "bundle").exists()
-
-
-def test_a_target_that_is_not_installed_is_an_error_only_when_asked_for(
-    weights: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(
-        build_engine, "TARGETS", {"onnxruntime": (("onnxruntime",), ""), "x": (("no_x",), "get it")}
-    )
-    assert build(weights, tmp_path / "bundle", "--targets", "x") == 2
-    _assert_one_line(capsys, "target x is not installed; get it")
-    assert build(weights, tmp_path / "bundle", "--size", "1x1") == 2
-    assert "left out: x is not installed (get it)" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("below", [".", "bundle", "folder/bundle"])
-def test_an_output_that_is_a_file_or_below_one_is_refused(
-    weights: Path, below: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert build(weights, weights / below) == 2
-    _assert_one_line(capsys, "tiny.safetensors is a file; expected a folder")
-
-
-def test_an_output_that_cannot_be_written_is_refused(
-    weights: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def mkdir(path: Path, **_kwargs: Any) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "mkdir", mkdir)
-    assert build(weights, tmp_path / "bundle") == 2
-    _assert_one_line(capsys, "cannot write .*bundle: Permission denied. Choose another folder")
-
-
-def test_leftovers_of_killed_builds_are_removed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    left = [tmp_path / f".a.b.{number}.building" for number in (process.pid, os.getpid())]
-    kept = [tmp_path / f".a.b.{os.getppid()}.building", tmp_path / f".a.{process.pid}.building"]
-    for folder in (*left, *kept):
-        folder.mkdir()
-        (folder / "model.onnx").touch()
-    bundle.check_output(tmp_path / "a.b")
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
-
-
-def test_a_folder_with_other_files_is_not_replaced(
-    weights: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert build(weights, weights.parent) == 2
-    _assert_one_line(capsys, "holds 'tiny.safetensors', which is no part of a bundle")
-    assert weights.exists()
-
-
-def test_an_unknown_normalisation_is_refused(
-    weights: Path, tmp_path: Path, network: FlowNetS, capsys: pytest.CaptureFixture[str]
-) -> None:
-    save_weights(weights, network.state_dict(), {**METADATA, "normalisation": "pear_mean"})
-    assert build(weights, tmp_path / "bundle") == 2
-    _assert_one_line(capsys, "'pear_mean'; .* Did you mean 'pair_mean'")
-
-
-def _assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert re.search(f"^error: .*{message}", lines[0])

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engine.backends.tensorrt import message_log
+from engine.backends.tensorrt_package import message_log
 from engine.errors import BackendNotInstalledError, InputError
 from engine.manifest import SizeProfile
 from export import engine_from_onnx

@@ -7,7 +7,7 @@ import pytest
 
 import engine
 from engine.backends.cuda import Device
-from engine.backends.tensorrt import load_tensorrt
+from engine.backends.tensorrt_package import load_tensorrt
 from engine.errors import BackendNotInstalledError, HardwareMissingError
 from engine.manifest import BundleFile, read_manifest, sha256_of, write_manifest
 from export.engine_from_onnx import build_plan

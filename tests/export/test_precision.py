@@ -63,6 +63,28 @@ def test_small_tensors_stay_as_they_are() -> None:
     assert model.SerializeToString() == before
 
 
+@pytest.mark.parametrize("kind", ["QuantizeLinear", "DequantizeLinear"])
+def test_the_scales_of_int8_stay_constants(kind: str) -> None:
+    """However many channels they are for: runtimes know no quantisation with computed scales."""
+    before, after = TensorProto.FLOAT, TensorProto.INT8
+    if kind == "DequantizeLinear":
+        before, after = after, before
+    graph = helper.make_graph(
+        [helper.make_node(kind, ["x", "scales", "zeros"], ["y"], axis=0)],
+        "quantises",
+        [helper.make_tensor_value_info("x", before, [1000, 3])],
+        [helper.make_tensor_value_info("y", after, [1000, 3])],
+        [
+            numpy_helper.from_array(np.full(1000, 0.5, np.float32), "scales"),
+            numpy_helper.from_array(np.zeros(1000, np.int8), "zeros"),
+        ],
+    )
+    model = helper.make_model(graph)
+    expected = model.SerializeToString()
+    store_in_half(model)
+    assert model.SerializeToString() == expected
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_half_graph_is_close_to_fp32_pytorch(
     runtime: Runner, half_exported: onnx.ModelProto, deployable: Deployable

@@ -1,0 +1,66 @@
+"""`--precision auto`: build in every precision, keep the one that is fastest on this machine."""
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import engine
+from engine.manifest import Manifest
+from export.bundle import VerificationError, build_bundle
+from export.gate import GateError
+from export.pairs import noise
+from export.progress import step
+from export.request import Request
+from export.staging import move_into_place, staging
+
+_ROUNDS, _CALLS = 6, 5
+
+
+def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
+    """Build each request, and put the bundle in place that `engine.load` runs fastest.
+
+    Args:
+        requests: the same network in several precisions; fp32, which nothing is compared with,
+            has to be one.
+        output: the bundle's folder.
+
+    Raises:
+        EngineError: as `export.bundle.build_bundle`, but for a precision that is not accurate
+            enough: that one is left out and said.
+    """
+    output = output.resolve()
+    built: dict[str, Manifest] = {}
+    with staging(output) as folder:
+        for request in requests:
+            try:
+                built[request.precision] = build_bundle(request, folder / request.precision)
+            except (GateError, VerificationError) as error:
+                if request.precision == "fp32":
+                    raise
+                print(f"left out: {request.precision}: {error}")
+        with step("fastest") as current:
+            times = latencies_ms({name: folder / name for name in built}, requests[0])
+            fastest = min(times, key=times.__getitem__)
+            listed = ", ".join(f"{name} {ms:.1f} ms" for name, ms in times.items())
+            current.result = f"{fastest}, by median latency: {listed}"
+        move_into_place(folder / fastest, output)
+    return built[fastest]
+
+
+def latencies_ms(bundles: Mapping[str, Path], request: Request) -> dict[str, float]:
+    """Median latency of `FlowEngine.infer` at the request's size, the bundles taking turns."""
+    pair = noise(*request.profile.opt, seed=0)
+    times: dict[str, list[float]] = {name: [] for name in bundles}
+    with contextlib.ExitStack() as stack:
+        engines = {name: stack.enter_context(engine.load(path)) for name, path in bundles.items()}
+        for _ in range(_ROUNDS):
+            for name, flow_engine in engines.items():
+                flow_engine.infer(pair.image1, pair.image2)  # the caches were another one's
+                for _ in range(_CALLS):
+                    start = time.perf_counter()
+                    flow_engine.infer(pair.image1, pair.image2)
+                    times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: float(np.median(samples)) for name, samples in times.items()}

@@ -1,0 +1,88 @@
+"""What int8 has to know of a network before it is quantised: how large its activations get."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+
+from engine.backends.graphs import FEATURES, MATCH, WHOLE, Arrays, Graphs, OneGraph, TwoGraphs
+from export.pairs import Pair
+from training.quantisation import least_error_range
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+# Of a tensor and a pair, this many values are looked at: enough to see the tail of a distribution.
+_SAMPLES = 1 << 15
+
+# What was seen of each layer's input, by the layer's name.
+Samples = dict[str, list[npt.NDArray[np.float32]]]
+
+
+def calibrate(models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]) -> dict[str, float]:
+    """Run pairs through a bundle's fp32 graphs and choose the range of each convolution's input.
+
+    Args:
+        models: the bundle's graphs by file name, whole or in two.
+        pairs: what the network is to see; sizes are multiples of its divisor.
+
+    Returns:
+        By layer, see `layer_of`, the magnitude that int8's 127 is to stand for.
+    """
+    samples: Samples = defaultdict(list)
+    probes = {name: _Probe(model, samples) for name, model in models.items()}
+    graphs: Graphs = (
+        OneGraph(probes[WHOLE]) if WHOLE in probes else TwoGraphs(probes[FEATURES], probes[MATCH])
+    )
+    for pair in pairs:
+        graphs.run(graphs.prepare(pair.image1), graphs.prepare(pair.image2))
+    return {layer: least_error_range(np.concatenate(values)) for layer, values in samples.items()}
+
+
+def layer_of(convolution: onnx.NodeProto) -> str:
+    """Name a convolution as the network names the module whose weight it has.
+
+    A network that looks at each image by itself has two convolutions of one layer.
+    """
+    # "network.conv1.0.weight" is the weight of the convolution in the module conv1.
+    return re.sub(r"^network\.|(\.0)?\.weight$", "", convolution.input[1])
+
+
+class _Probe:
+    """A `graphs.Model` in ONNX Runtime that keeps samples of what enters its convolutions."""
+
+    def __init__(self, model: onnx.ModelProto, samples: Samples) -> None:
+        self._samples = samples
+        self._sources = {  # by name of the tensor, the layers that read it
+            node.input[0]: [
+                layer_of(reader)
+                for reader in model.graph.node
+                if reader.op_type in CONVOLUTIONS and reader.input[0] == node.input[0]
+            ]
+            for node in model.graph.node
+            if node.op_type in CONVOLUTIONS
+        }
+        self._outputs = [output.name for output in model.graph.output]
+        probed = onnx.ModelProto()
+        probed.CopyFrom(model)
+        probed.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            for name in self._sources
+        )
+        self._session = ort.InferenceSession(
+            probed.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """See `graphs.Model`."""
+        names = [*self._outputs, *self._sources]
+        found = dict(zip(names, self._session.run(names, inputs), strict=True))
+        for name, layers in self._sources.items():
+            values = found[name].ravel()
+            # An odd step does not walk down a column of a map.
+            sample = values[:: max(1, values.size // _SAMPLES) | 1].copy()
+            for layer in layers:
+                self._samples[layer].append(sample)
+        return {name: found[name] for name in self._outputs}

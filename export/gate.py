@@ -1,0 +1,178 @@
+"""INT8 is admitted by its end-point error: measured, not assumed, on every backend that runs here.
+
+Cosine similarity or the distance to the fp32 flow look fine on networks that have become useless;
+only the error against known flow tells. Where it rises too much, the layers that disturb the flow
+most stay in float.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import engine
+from engine.errors import EngineError
+from engine.manifest import GateResult
+from export.pairs import Float32Array, described
+from export.progress import step
+from export.verify import EXCUSES, Case, end_point_error
+
+# Writes a bundle with these layers in float, all others in int8, and returns its folder.
+Build = Callable[[Sequence[str]], Path]
+
+
+class GateError(EngineError):
+    """No choice of layers keeps the error within the limit; the message says what each one does."""
+
+
+def admit(
+    build: Build,
+    layers: Sequence[str],
+    sets: Mapping[str, Sequence[Case]],
+    *,
+    limit: float,
+    backends: Sequence[str],
+) -> tuple[list[str], list[GateResult]]:
+    """Find the layers that have to stay in float, and leave the bundle that passes built.
+
+    Args:
+        build: writes a bundle.
+        layers: all that int8 is possible for.
+        sets: pairs with known flow and what fp32 PyTorch computes for them, by name of their set.
+        limit: largest accepted increase of a set's mean end-point error, relative to fp32.
+        backends: names of `engine.backends` to measure on; those that cannot run here are left out.
+
+    Returns:
+        The layers in float and what was measured with them.
+
+    Raises:
+        GateError: nothing would be left in int8, or nothing can be measured here.
+    """
+    gate = _Gate(build, sets, limit, backends)
+    results = gate.measure(())
+    if gate.passes(results):
+        return [], results
+    effects = gate.effects(layers, results)
+    kept, found = list[str](), results
+    for layer in effects:
+        kept.append(layer)
+        found = gate.measure(kept)
+        if gate.passes(found):
+            kept, found = gate.without_superfluous(kept, found)
+            break
+    if len(kept) < len(layers):
+        return kept, found
+    listed = ", ".join(f"{layer} {effect:+.3f} px" for layer, effect in effects.items())
+    raise GateError(
+        f"int8 raises the error by more than --max-epe-increase {100 * limit:.3g}% allows: "
+        f"{_worst(results)}, and nothing helps but all {len(layers)} layers in float. Mean "
+        f"distance from the fp32 flow that each is to blame for: {listed}. Allow more, calibrate "
+        "on pairs like those it fails on (--calibration DIR), or use --precision fp16"
+    )
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """The parts of `admit`, with its arguments."""
+
+    build: Build
+    sets: Mapping[str, Sequence[Case]]
+    limit: float
+    backends: Sequence[str]
+
+    def measure(self, in_float: Sequence[str]) -> list[GateResult]:
+        folder = self.build(in_float)
+        with step("gate") as current:
+            results = [
+                result
+                for backend in self.backends
+                for result in _measured(folder, backend, self.sets)
+            ]
+            if not results:
+                raise GateError(
+                    f"none of {', '.join(self.backends)} can run here, so nothing is known of the "
+                    "error of int8; install one of them"
+                )
+            words = f"in float {', '.join(in_float)}: " if in_float else ""
+            verdict = "ok" if self.passes(results) else "too much"
+            current.result = f"{words}{_worst(results)}: {verdict}"
+        return results
+
+    def passes(self, results: Sequence[GateResult]) -> bool:
+        return all(_increase(result) <= self.limit for result in results)
+
+    def effects(self, layers: Sequence[str], results: Sequence[GateResult]) -> dict[str, float]:
+        """By how much each layer alone, back in float, lets the flow return; largest first.
+
+        In pixels of the mean distance, which is far less noisy than the error itself.
+        """
+        before = _distance(results)
+        effects = {layer: before - _distance(self.measure((layer,))) for layer in layers}
+        return dict(sorted(effects.items(), key=lambda item: -item[1]))
+
+    def without_superfluous(
+        self, kept: list[str], results: list[GateResult]
+    ) -> tuple[list[str], list[GateResult]]:
+        """Give back to int8 what the layers after it made superfluous."""
+        built = kept
+        for layer in kept[:-1]:
+            built = [other for other in kept if other != layer]
+            found = self.measure(built)
+            if self.passes(found):
+                kept, results = built, found
+        if built != kept:
+            self.build(kept)
+        return kept, results
+
+
+def _measured(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> list[GateResult]:
+    try:
+        flow_engine = engine.load(folder, backend=backend)
+    except EXCUSES:
+        return []
+    results = []
+    with flow_engine:
+        for name, cases in sets.items():
+            flows = [flow_engine.infer(pair.image1, pair.image2) for pair, _ in cases]
+            results.append(_compared(backend, name, cases, flows))
+    return results
+
+
+def _compared(
+    backend: str, name: str, cases: Sequence[Case], flows: Sequence[Float32Array]
+) -> GateResult:
+    before, after, distances = [], [], []
+    for (pair, reference), flow in zip(cases, flows, strict=True):
+        assert pair.flow is not None  # `export.pairs.gate_pairs` makes sure
+        before.append(end_point_error(reference, pair.flow))
+        after.append(end_point_error(flow, pair.flow))
+        distances.append(np.linalg.norm(flow.astype(np.float64) - reference, axis=-1).ravel())
+    distance = np.concatenate(distances)
+    return GateResult(
+        backend=backend,
+        pairs=described(name, cases),
+        epe_before=float(np.mean(before)),
+        epe=float(np.mean(after)),
+        mean_px=float(distance.mean()),
+        p99_px=float(np.percentile(distance, 99)),
+    )
+
+
+def _increase(result: GateResult) -> float:
+    """Relative; infinite where the flow is no number, or where there was no error to increase."""
+    if result.epe_before > 0 and np.isfinite(result.epe):
+        return result.epe / result.epe_before - 1
+    return np.inf
+
+
+def _distance(results: Sequence[GateResult]) -> float:
+    return float(np.mean([result.mean_px for result in results]))
+
+
+def _worst(results: Sequence[GateResult]) -> str:
+    worst = max(results, key=_increase)
+    return (
+        f"EPE at worst {worst.epe_before:.3f} -> {worst.epe:.3f} px ({_increase(worst):+.2%}) on "
+        f"{worst.pairs}, {worst.backend}"
+    )

@@ -1,0 +1,103 @@
+"""INT8 written into the graph as explicit quantisation: QuantizeLinear and DequantizeLinear.
+
+The same file then serves ONNX Runtime, OpenVINO and TensorRT: activations are symmetric int8 per
+tensor, weights symmetric int8 per channel, biases stay float (TensorRT for RTX refuses int32 ones).
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
+
+from export.calibration import CONVOLUTIONS, layer_of
+
+
+def int8_from_fp32(
+    model: onnx.ModelProto, ranges: Mapping[str, float], in_float: Collection[str]
+) -> onnx.ModelProto:
+    """Quantise the convolutions of a graph.
+
+    Args:
+        model: an fp32 graph of `export.onnx_from_torch`; left as it is.
+        ranges: by layer, what `export.calibration.calibrate` found.
+        in_float: layers that stay in fp32.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    _guard_concatenations(result, in_float)
+    convolutions = [node for node in result.graph.node if node.op_type in CONVOLUTIONS]
+    chosen = {node.name for node in convolutions if layer_of(node) not in in_float}
+    tops = {node.input[0]: np.float32(ranges[layer_of(node)]) for node in convolutions}
+    quantizer = QDQQuantizer(
+        result,
+        per_channel=True,
+        # 7 bits would spare CPUs without VNNI an overflow, but the error rises twice as much.
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=TensorsData(
+            CalibrationMethod.MinMax, {name: (-top, top) for name, top in tops.items()}
+        ),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[node.name for node in convolutions if node.name not in chosen],
+        op_types_to_quantize=list(CONVOLUTIONS),
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            # What follows a convolution is a LeakyReLU, which the runtimes compute in float.
+            "OpTypesToExcludeOutputQuantization": list(CONVOLUTIONS),
+        },
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantised: onnx.ModelProto = quantizer.model.model
+    _spare_the_rest(quantised, chosen)
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
+
+
+def _spare_the_rest(model: onnx.ModelProto, chosen: Collection[str]) -> None:
+    """Let all but the chosen convolutions read what was there before its rounding, in place.
+
+    The quantizer gives the rounded tensor to everybody: a skip, which is rounded again for what it
+    is joined to, would be rounded twice, and clipped to what another layer needs.
+    """
+    sources = {node.output[0]: node.input[0] for node in model.graph.node if node.input}
+    kinds = {node.output[0]: node.op_type for node in model.graph.node}
+    for node in model.graph.node:
+        if node.name in chosen:
+            continue
+        for index, name in enumerate(node.input):
+            if kinds.get(name) != "DequantizeLinear" or sources[name] not in sources:
+                continue
+            node.input[index] = sources[sources[name]]
+
+
+def _guard_concatenations(model: onnx.ModelProto, in_float: Collection[str]) -> None:
+    """Keep the quantisation of a Concat where it is written, in place.
+
+    OpenVINO 2026.4.1 moves it in front of the Concat, and then computes a Conv (not a
+    ConvTranspose) wrongly. It moves nothing through a Max; this one changes no number.
+    """
+    producers = {output: node.op_type for node in model.graph.node for output in node.output}
+    nodes = []
+    for node in model.graph.node:
+        guarded = (
+            node.op_type == "Conv"
+            and producers.get(node.input[0]) == "Concat"
+            and layer_of(node) not in in_float
+        )
+        if guarded:
+            source, name = node.input[0], f"{node.input[0]}.guarded"
+            if name not in producers:  # another Conv may read the same
+                producers[name] = "Max"
+                nodes.append(onnx.helper.make_node("Max", [source, "lowest"], [name], name))
+            node.input[0] = name
+        nodes.append(node)
+    if len(nodes) > len(model.graph.node):
+        lowest = np.array(np.finfo(np.float32).min)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(lowest, "lowest"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

@@ -1,0 +1,62 @@
+"""What is to be built, decided before any of it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from engine.manifest import SizeProfile, WeightsOrigin
+from export.pairs import Pair
+from export.spec import ExportSpec
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """What decides an int8 build.
+
+    Attributes:
+        calibration: pairs that the activations' ranges are taken from.
+        calibration_name: what the manifest calls them.
+        gate: sets of pairs with known flow, by name, on which the error may not rise too much.
+        max_epe_increase: by how much it may, relative to fp32: 0.01 is 1 %.
+    """
+
+    calibration: Sequence[Pair]
+    calibration_name: str
+    gate: Mapping[str, Sequence[Pair]]
+    max_epe_increase: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides what is built.
+
+    Attributes:
+        name: name of the network.
+        network: the network in fp32, with its weights.
+        normalisation: the module that its weights were trained behind.
+        origin: where the weights come from.
+        spec: how the network is exported.
+        precision: what the graph computes in.
+        profile: sizes that TensorRT optimises for, and that every backend is verified within.
+        targets: of "onnxruntime", "openvino", "tensorrt".
+        split: whether ONNX Runtime and OpenVINO get two graphs, so that `engine.stream` computes
+            the features of each frame once. The network has to be a `SiameseNetwork`.
+        correlation: one of `export.correlation.FORMS`, how the TensorRT plan computes it.
+        quantisation: what int8 needs, None in other precisions.
+    """
+
+    name: str
+    network: nn.Module
+    normalisation: nn.Module
+    origin: WeightsOrigin
+    spec: ExportSpec
+    precision: Precision
+    profile: SizeProfile
+    targets: tuple[str, ...]
+    split: bool = False
+    correlation: str = "onnx"
+    quantisation: Quantisation | None = None

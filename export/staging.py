@@ -1,0 +1,85 @@
+"""A bundle is built aside and moved into place whole, or not at all."""
+
+import contextlib
+import glob
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.backends.graphs import SPLIT, WHOLE
+from engine.backends.tensorrt_package import PLAN_FILES, PLUGIN_LIBRARY
+from engine.manifest import MANIFEST_FILE
+
+# Whatever else may be in a folder is not ours to delete.
+_BUNDLE_FILES = {MANIFEST_FILE, WHOLE, *SPLIT, *PLAN_FILES.values(), PLUGIN_LIBRARY}
+
+
+def check_output(output: Path) -> None:
+    """Make sure that a bundle can be put there, before any time is spent on it.
+
+    Raises:
+        OSError: it cannot, and why.
+    """
+    output = output.resolve()
+    existing = next(place for place in (output, *output.parents) if place.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{existing} is a file; expected a folder")
+    if existing == output:
+        strangers = {entry.name for entry in output.iterdir()} - _BUNDLE_FILES
+        if strangers:
+            raise FileExistsError(
+                f"{output} holds {min(strangers)!r}, which is no part of a bundle; expected a new "
+                "or empty folder, or an earlier bundle"
+            )
+    try:
+        with staging(output):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"cannot write {output}: {error.strerror}. Choose another folder with -o"
+        ) from error
+
+
+@contextlib.contextmanager
+def staging(output: Path) -> Iterator[Path]:
+    """A folder beside the output, on the same file system, so that it can be renamed."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = output.parent / f".{output.name}.{os.getpid()}.building"
+    for left in output.parent.glob(f".{glob.escape(output.name)}.*.building"):
+        # A process that was killed left its folder; in a container the same number comes again.
+        if left == folder or not _is_running(left.suffixes[-2][1:]):
+            shutil.rmtree(left, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    """Whether a process has this number; where that cannot be asked, yes."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+def move_into_place(folder: Path, output: Path) -> None:
+    """Rename a finished folder; a bundle that is there already gives way only to it."""
+    if not output.exists():
+        folder.rename(output)
+        return
+    old = folder.with_suffix(".old")
+    output.rename(old)
+    try:
+        folder.rename(output)
+    except OSError:
+        old.rename(output)
+        raise
+    shutil.rmtree(old)

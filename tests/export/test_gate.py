@@ -1,0 +1,238 @@
+"""The gate's choice of layers, on networks whose layers do a known harm."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import engine
+from engine.errors import BackendError, BackendNotInstalledError, EngineError, HardwareMissingError
+from engine.manifest import GateResult
+from export import gate
+from export.gate import GateError, admit
+from export.pairs import Pair
+
+# A power of two, so that its fractions are exact.
+BEFORE = 128
+
+
+class Build:
+    """Writes nothing and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+
+    def __call__(self, in_float: Sequence[str]) -> Path:
+        self.calls.append(tuple(in_float))
+        return Path("bundle")
+
+
+def admitted(
+    harms: Mapping[str, int], distances: Mapping[str, int], limit: int
+) -> tuple[Build, list[str], list[GateResult]]:
+    """`admit` where each layer in int8 adds its own error, and its own distance to fp32."""
+    build = Build()
+
+    def measured(folder: Path, backend: str, _sets: object) -> list[GateResult]:
+        assert folder == Path("bundle")
+        in_int8 = harms.keys() - set(build.calls[-1])
+        harm, distance = (sum(map(each.__getitem__, in_int8)) for each in (harms, distances))
+        # The second backend is the worse one.
+        return [
+            GateResult(backend, "chairs", BEFORE, BEFORE + share * harm, distance, distance)
+            for share in ((0.5,) if backend == "a" else (0.25, 1))
+        ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "_measured", measured)
+        kept, results = admit(
+            build, list(harms), {"chairs": []}, limit=limit / BEFORE, backends=["a", "b"]
+        )
+    return build, kept, results
+
+
+effects = st.dictionaries(
+    st.text("abcdefgh", min_size=1, max_size=3),
+    st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(effects, st.integers(0, 30))
+def test_just_as_many_layers_stay_in_float_as_needed(
+    both: dict[str, tuple[int, int]], limit: int
+) -> None:
+    harms, distances = ({layer: x[i] for layer, x in both.items()} for i in (0, 1))
+    by_distance = sorted(both, key=lambda layer: -distances[layer])
+
+    def harm_without(in_float: Sequence[str]) -> int:
+        return sum(harm for layer, harm in harms.items() if layer not in in_float)
+
+    if harm_without([]) > limit and min(harms.values()) > limit:
+        with pytest.raises(GateError) as caught:
+            admitted(harms, distances, limit)
+        for layer, distance in distances.items():
+            assert f" {layer} {distance:+.3f} px" in str(caught.value)
+        return
+
+    build, kept, results = admitted(harms, distances, limit)
+
+    assert harm_without(kept) <= limit
+    for layer in kept:
+        assert harm_without([other for other in kept if other != layer]) > limit
+    assert kept == sorted(kept, key=by_distance.index)
+    assert build.calls[0] == ()
+    assert build.calls[-1] == tuple(kept)
+    assert [result.backend for result in results] == ["a", "b", "b"]
+    assert results[-1].epe == BEFORE + harm_without(kept)
+
+
+def test_layers_follow_in_the_order_of_their_effect() -> None:
+    build, kept, _ = admitted(
+        {"small": 1, "large": 3, "medium": 3}, {"small": 1, "large": 9, "medium": 5}, 1
+    )
+    assert kept == ["large", "medium"]
+    assert build.calls == [
+        (),
+        *(("small",), ("large",), ("medium",)),  # each by itself, for its effect
+        *(("large",), ("large", "medium")),
+        ("medium",),  # is the first one still needed?
+        ("large", "medium"),
+    ]
+
+
+def test_what_passes_at_once_is_built_once() -> None:
+    build, kept, _ = admitted({"a": 1, "b": 2}, {"a": 1, "b": 2}, 3)
+    assert (kept, build.calls) == ([], [()])
+
+
+def test_what_became_superfluous_returns_to_int8() -> None:
+    """The flow is disturbed most by the first layer, and its error by the second alone."""
+    build, kept, results = admitted({"a": 3, "b": 9}, {"a": 9, "b": 5}, 4)
+    assert kept == ["b"]
+    assert build.calls[-1] == ("b",)
+    assert results[-1].epe == BEFORE + 3
+
+
+def test_a_gate_that_cannot_be_met_says_what_each_layer_does() -> None:
+    with pytest.raises(GateError) as caught:
+        admitted({"conv1": 8, "conv2": 16}, {"conv1": 1, "conv2": 2}, 1)
+    assert str(caught.value) == (
+        "int8 raises the error by more than --max-epe-increase 0.781% allows: EPE at worst 128.000 "
+        "-> 152.000 px (+18.75%) on chairs, b, and nothing helps but all 2 layers in float. Mean "
+        "distance from the fp32 flow that each is to blame for: conv2 +2.000 px, conv1 +1.000 px. "
+        "Allow more, calibrate on pairs like those it fails on (--calibration DIR), or use "
+        "--precision fp16"
+    )
+
+
+class FakeEngine:
+    """Adds a constant to the flow that PyTorch computes, which is in the first image."""
+
+    def __init__(self, change: float) -> None:
+        self.change = change
+
+    def __enter__(self) -> "FakeEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def infer(self, image1: np.ndarray, _image2: np.ndarray) -> np.ndarray:
+        flow = image1[..., :2].astype(np.float32)
+        flow[..., 1] += 4
+        flow[0, 0, 0, 0] += self.change
+        return flow
+
+
+def case(name: str = "") -> tuple[Pair, np.ndarray]:
+    """2x2 pixels, of which one is unknown; fp32 is wrong by 3 px, to the right."""
+    images = np.full((2, 1, 2, 2, 3), 10, np.uint8)
+    reference = images[0, ..., :2].astype(np.float32)
+    truth = reference.copy()
+    truth[..., 0] -= 3
+    truth[0, 1, 1] = np.nan
+    return Pair(name, images[0], images[1], truth), reference
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, float | EngineError]], None]:
+    """Let `engine.load` open a fake for each backend, or raise."""
+
+    def patch(backends: dict[str, float | EngineError]) -> None:
+        def load(_folder: Path, *, backend: str) -> FakeEngine:
+            found = backends[backend]
+            if isinstance(found, EngineError):
+                raise found
+            return FakeEngine(found)
+
+        monkeypatch.setattr(engine, "load", load)
+
+    return patch
+
+
+def admit_fakes(limit: float, *backends: str) -> Any:
+    sets = {"one": [case()], "two": [case(), case()]}
+    return admit(Build(), ["conv1"], sets, limit=limit, backends=backends)
+
+
+def test_results_by_hand(load: Callable[..., None]) -> None:
+    load({"onnxruntime": 0.0, "openvino": 0.0})
+    kept, results = admit_fakes(0.7, "onnxruntime", "openvino")
+    assert not kept
+    # The truth is 3 px away in x; int8 moves everything by 4 px in y: 5 px.
+    assert results == [
+        GateResult(backend, pairs, 3.0, 5.0, 4.0, 4.0)
+        for backend in ("onnxruntime", "openvino")
+        for pairs in ("one, 1 pair", "two, 2 pairs")
+    ]
+    with pytest.raises(GateError, match=r"3\.000 -> 5\.000 px \(\+66\.67%\) on one, 1 pair, onnx"):
+        admit_fakes(0.6, "onnxruntime")
+
+
+def test_the_99th_percentile_is_that_of_all_pixels(load: Callable[..., None]) -> None:
+    load({"onnxruntime": 3.0})
+    _, (result, _) = admit_fakes(10, "onnxruntime")
+    # One pixel of four is 5 px away from fp32, the others 4.
+    assert result.mean_px == 4.25
+    assert result.p99_px == pytest.approx(4 + 0.97)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # of the percentile of infinity
+@pytest.mark.parametrize("change", [np.nan, np.inf])
+def test_a_flow_that_is_no_number_passes_nothing(load: Callable[..., None], change: float) -> None:
+    """Not even at one pixel, with the highest limit."""
+    load({"onnxruntime": 0.0, "openvino": change})
+    with pytest.raises(GateError, match=r"\(\+inf%\) on one, 1 pair, openvino"):
+        admit_fakes(1e9, "onnxruntime", "openvino")
+
+
+def test_truth_that_is_fp32s_own_flow_leaves_no_error_to_increase(
+    load: Callable[..., None],
+) -> None:
+    load({"onnxruntime": 0.0})
+    pair, reference = case()
+    perfect = Pair("", pair.image1, pair.image2, reference)
+    with pytest.raises(GateError, match=r"0\.000 -> 4\.000 px \(\+inf%\)"):
+        admit(Build(), ["a"], {"own": [(perfect, reference)]}, limit=9, backends=["onnxruntime"])
+
+
+def test_backends_that_cannot_run_here_are_left_out(load: Callable[..., None]) -> None:
+    missing, absent = HardwareMissingError("no GPU"), BackendNotInstalledError("no package")
+    load({"tensorrt": missing, "onnxruntime": 0.0, "openvino": absent})
+    _, results = admit_fakes(1, "tensorrt", "onnxruntime", "openvino")
+    assert {result.backend for result in results} == {"onnxruntime"}
+    message = "none of tensorrt, openvino can run here, so nothing is known of the error of int8"
+    with pytest.raises(GateError, match=message):
+        admit_fakes(1, "tensorrt", "openvino")
+
+
+def test_a_backend_that_fails_is_no_excuse(load: Callable[..., None]) -> None:
+    load({"openvino": BackendError("cannot load model.onnx"), "onnxruntime": 0.0})
+    with pytest.raises(BackendError, match=r"cannot load model\.onnx"):
+        admit_fakes(1, "onnxruntime", "openvino")
