@@ -8,18 +8,19 @@ from pathlib import Path
 
 from bench.environment import fingerprint, run_module, versions
 from bench.rows import Row
+from engine.backends.graphs import FEATURES
 from engine.engine import DEFAULT_BUNDLE
 from engine.errors import BackendError
 from engine.manifest import Manifest, read_manifest, sha256_of
 
-# A backend reads one of these; the others read model.onnx.
-TENSORRT_FILES = ("model.plan", "model.rtx")
 # How bench.torch_backend names the origin of weights that nobody trained.
 UNTRAINED = "seeded random"
 # A plan's size is a multiple of the network's divisor; this is one of every network's.
 PADDING = 64
 # What a built bundle depends on, besides what is asked for.
-BUILD_SOURCES = ("export/*.py", "training/networks/*.py", "training/normalise.py")
+BUILD_SOURCES = (
+    "export/*.py", "kernels/*.py", "training/networks/*.py", "training/normalise.py"
+)  # fmt: skip
 BUILD_PACKAGES = (
     "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
     "tensorrt-rtx",
@@ -110,7 +111,7 @@ class Bundles:
             wanted = (manifest.network, manifest.precision) == (row.network, row.precision)
             # A bundle that was asked for is run even beside other weights; the report says so.
             allowed = index < self._given or self._has_given_weights(manifest)
-            if wanted and allowed and _serves(manifest, row.backend):
+            if wanted and allowed and _serves(manifest, row):
                 return bundle
         weights = self.weights_for(row.network)
         if weights is None:
@@ -146,14 +147,15 @@ class Bundles:
         command = [
             "--network", row.network, "--weights", str(weights.path), "--precision", row.precision,
             "--size", f"{height}x{width}", "--max-batch", str(self._batch),
+            *(["--split"] if row.contestant.files == (FEATURES,) else []),
         ]  # fmt: skip
         tools = json.dumps(versions(BUILD_PACKAGES))
         key = fingerprint(weights.sha256, tools, *command, sources=BUILD_SOURCES)
         path = self._cache / "bundles" / f"{row.network}-{row.precision}-{key}"
-        if not _is_bundle_for(path, row.backend):
+        if not _is_bundle_for(path, row):
             self._run_once("export.build_engine", *command, "-o", str(path))
         bundle = Bundle(path, read_manifest(path))
-        if not _serves(bundle.manifest, row.backend):
+        if not _serves(bundle.manifest, row):
             raise BackendError(f"export.build_engine made no file for {row.backend} here.")
         self._bundles.append(bundle)
         return bundle
@@ -172,10 +174,9 @@ class Bundles:
         return outcome
 
 
-def _serves(manifest: Manifest, backend: str) -> bool:
-    names = TENSORRT_FILES if backend == "tensorrt" else ("model.onnx",)
-    return any(name in manifest.files for name in names)
+def _serves(manifest: Manifest, row: Row) -> bool:
+    return any(name in manifest.files for name in row.contestant.files)
 
 
-def _is_bundle_for(path: Path, backend: str) -> bool:
-    return (path / "manifest.json").exists() and _serves(read_manifest(path), backend)
+def _is_bundle_for(path: Path, row: Row) -> bool:
+    return (path / "manifest.json").exists() and _serves(read_manifest(path), row)

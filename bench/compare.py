@@ -20,18 +20,21 @@ from bench.bundles import Bundles
 from bench.data import PairSet, load_pairs
 from bench.environment import describe, found_gpus
 from bench.groups import Outcome, Setting, measure_group
-from bench.options import Options, UsageError, parse_options
+from bench.options import Options, parse_options
+from bench.peaks import highest, measure_peaks, not_measured
 from bench.pictures import pictures_of
 from bench.report import terminal_table, write_report
 from bench.rows import Row, unavailable
 from bench.startup import measure_startup
 from bench.summary import summary_lines
+from bench.usage import UsageError
 from engine.engine import DEFAULT_BUNDLE
 from engine.errors import EngineError
 from engine.files import write_atomically
 
 CACHE = Path("build/bench")
 ROUNDS = 5
+PEAK_SECONDS = 2.0  # before the rows, and again after them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,10 +85,12 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
             has_gpu=environment["gpu"] is not None,
             folder=Path(folder),
         )
+        early = _peaks(options, has_gpu=setting.has_gpu)
         for rows in options.groups:
             outcomes += measure_group(
                 rows, pairs=pairs, bundles=bundles, setting=setting, progress=progress
             )
+        environment["peaks"] = highest(early, _peaks(options, has_gpu=setting.has_gpu))
     result = {
         "schema": 1,
         "environment": environment,
@@ -94,6 +99,15 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
         "startup": _startup(outcomes, options.size),
     }
     return {**result, "summary": summary_lines(result)}, outcomes
+
+
+def _peaks(options: Options, *, has_gpu: bool) -> dict[str, Any]:
+    """What matrix products reach here at this moment, where rows of the engine run on the CPU."""
+    rows = [row.contestant for rows in options.groups for row in rows]
+    ours = [each for each in rows if each.kind == "engine" and not each.gpu]
+    if all(unavailable(each, has_gpu=has_gpu) for each in ours):
+        return not_measured("no row of the engine on the CPU in this run")
+    return measure_peaks(threads=options.threads, seconds=PEAK_SECONDS)
 
 
 def _startup(outcomes: Sequence[Outcome], size: tuple[int, int]) -> dict[str, Any]:

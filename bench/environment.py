@@ -19,6 +19,9 @@ from engine.machine import cpu_model, gpus
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# The exit code of our commands for a request that cannot be met.
+USAGE_ERROR = 2
+
 # Each distribution whose version can change a number in the table.
 PACKAGES = (
     "flownet-engine", "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
@@ -57,15 +60,24 @@ def child_environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **extra}
 
 
-def run_module(module: str, *arguments: str) -> str:
-    """Run ``python -m module`` and return what it printed.
+class RefusedError(RuntimeError):
+    """A command of ours says that what was asked of it cannot be had; nothing went wrong."""
+
+
+def run_module(module: str, *arguments: str, **environment: str) -> str:
+    """Run ``python -m module``, with these variables too, and return what it printed.
 
     Raises:
+        RefusedError: it cannot do that (exit code 2); the message is its own.
         RuntimeError: it failed; the message ends in what it said of that.
     """
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=child_environment()
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=child_environment(**environment),
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
@@ -73,6 +85,8 @@ def run_module(module: str, *arguments: str) -> str:
         said = (
             lines[-1] if any(line.startswith("Traceback") for line in lines) else "\n".join(lines)
         )
+        if done.returncode == USAGE_ERROR:
+            raise RefusedError(said.removeprefix("error: "))
         raise RuntimeError(f"`python -m {module}` failed with exit code {done.returncode}: {said}")
     return done.stdout
 

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from bench.accuracy import fl_all, mean_epe
 from bench.bundles import Bundles
 from bench.data import Pair, PairSet, resize_pair
+from bench.environment import RefusedError
+from bench.operations import count_operations
 from bench.rounds import Measurement, measure_together
 from bench.rows import BY_NAME, REFERENCE, Row, unavailable
 from bench.worker import Job
+from engine.backends.graphs import WHOLE
 from engine.errors import BackendError, EngineError
 
 Flows = NDArray[np.float32]
@@ -37,6 +40,14 @@ class Setting:
     threads: int
     has_gpu: bool
     folder: Path
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the network computes for one batch of pairs, or why that is not known (a note)."""
+
+    gflop: float | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ def measure_group(
             found[row].stop(*job)
             for _ in range(setting.rounds + 1):
                 progress(f"{job[0]}: {row}")
+    work = _work(jobs)
     measured = measure_together(
         jobs,
         rounds=setting.rounds,
@@ -82,7 +94,10 @@ def measure_group(
     )
     found |= {measurement.row: measurement for measurement in measured}
     reference = _reference_flows(found, pairs_file, bundles=bundles, setting=setting)
-    return [_outcome(found[row], resized, reference=reference, bundles=bundles) for row in rows]
+    return [
+        _outcome(found[row], resized, reference=reference, bundles=bundles, work=work)
+        for row in rows
+    ]
 
 
 def _write_pairs(pairs: Sequence[Pair], folder: Path) -> Path:
@@ -119,10 +134,24 @@ def _job_or_reason(
         bundle = bundles.bundle_for(row)
         multiple = bundle.manifest.divisor if kind == "bare" else 1
         return replace(job, bundle=str(bundle.path), multiple=multiple)
-    except BackendError as error:
+    except (BackendError, RefusedError) as error:
         return "skipped", str(error)
     except (EngineError, OSError, RuntimeError) as error:
         return "failed", f"{type(error).__name__}: {error}"
+
+
+def _work(jobs: Sequence[tuple[Row, Job]]) -> Work:
+    """Of any bundle in the group: precision changes nothing. Without one, nothing is counted."""
+    given = [(row, Path(job.bundle)) for row, job in jobs if job.bundle is not None]
+    if not given:
+        return Work()
+    # Rather the whole network's graph than the two that a stream keeps features between.
+    row, bundle = min(given, key=lambda pair: not (pair[1] / WHOLE).exists())
+    try:
+        operations = count_operations(bundle, height=row.height, width=row.width, batch=row.batch)
+    except RuntimeError as error:
+        return Work(note=f"operations not counted: {error}")
+    return Work(gflop=operations / 1e9)
 
 
 def _reference_flows(
@@ -156,19 +185,26 @@ def _outcome(
     *,
     reference: Flows | None,
     bundles: Bundles,
+    work: Work,
 ) -> Outcome:
     entry, flows = measurement.to_json(), measurement.flows
-    entry |= {"epe": None, "fl_all": None, "epe_vs_reference": None}
+    entry |= {"gflop": None, "epe": None, "fl_all": None, "epe_vs_reference": None}
     if flows is None:
         return Outcome(measurement.row, entry, None)
-    notes = []
+    kind, notes = measurement.row.contestant.kind, []
+    if kind != "peer":
+        entry["gflop"] = work.gflop
+    if kind == "many":
+        notes.append("ms from result to result, a pair per thread at once: throughput, not latency")
+    if kind == "engine" and work.note is not None:
+        notes.append(work.note)
     if bundles.is_trained(measurement.row):
         truth = np.stack([pair.flow for pair in pairs])
         valid = np.stack([pair.valid for pair in pairs])
         entry |= {"epe": mean_epe(flows, truth, valid), "fl_all": fl_all(flows, truth, valid)}
     else:
         notes.append("seeded random weights: timed, no EPE")
-    if measurement.row.contestant.kind != "peer" and reference is not None:
+    if kind != "peer" and reference is not None:
         if bundles.has_reference_weights(measurement.row):
             entry["epe_vs_reference"] = mean_epe(flows, reference)
         else:

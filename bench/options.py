@@ -1,27 +1,22 @@
 """The command line of ``python -m bench.compare``, checked."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from bench.rows import BY_NAME, Row, backend_names, row_groups
+from bench.usage import Parser, UsageError, count, names, names_among, seconds, size
 from engine.backends import available_threads
-from engine.errors import nearest
+from engine.manifest import read_manifest
 
 PRECISIONS = ("fp32", "fp16", "int8")
 QUICK = {"network": ["flownets_slim"], "sizes": [(384, 512)], "batch": [1]}
 FULL = {
-    "network": ["flownets_slim", "flownets"],
+    "network": ["flownets_slim", "flownets", "flownetc_slim", "flownetc"],
     "sizes": [(384, 512), (448, 1024)],
     "batch": [1, 4],
 }
-
-
-class UsageError(Exception):
-    """The request itself cannot be met; the message says which part and what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +42,17 @@ class Options:
     report: Path | None
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like every other error of this command."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def parse_options(arguments: Sequence[str] | None) -> Options:
     """Read the command line.
 
     Raises:
         UsageError: a value makes no sense, or no row is left.
+        BundleError: a given bundle cannot be read.
     """
     given = _parser().parse_args(arguments)
+    if given.network is None and given.bundle:
+        networks = [read_manifest(bundle).network for bundle in given.bundle]
+        given.network = list(dict.fromkeys(networks))
     for name, value in (FULL if given.full else QUICK).items():
         if getattr(given, name) is None:
             setattr(given, name, value)
@@ -103,25 +95,27 @@ def _groups(given: argparse.Namespace) -> tuple[tuple[Row, ...], ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m bench.compare",
         description="Latency and end-point error of every way to run the networks, side by side. "
         "Sizes are HEIGHTxWIDTH; lists are separated by commas.",
     )
     add = parser.add_argument
-    add("--network", type=_list, metavar="A,B", help="default: flownets_slim")
+    add("--network", type=names, metavar="A,B", help="default: flownets_slim, or "
+        "those of the bundles")  # fmt: skip
     add("--backends", default="all", metavar="A,B", help=f"all, or of: {', '.join(BY_NAME)}")
-    add("--precisions", type=_precisions, default=["fp32", "fp16"], metavar="A,B")
+    add("--precisions", type=names_among(PRECISIONS, "precision"), metavar="A,B",
+        default=list(PRECISIONS), help=f"default: {','.join(PRECISIONS)}")  # fmt: skip
     add("--sizes", type=_sizes, metavar="HxW,..", help="default: 384x512")
     add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
     add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder in the "
         "layout of Flying Chairs")  # fmt: skip
-    add("--pairs", type=_count, default=8, metavar="N", help="at most so many; default: 8")
+    add("--pairs", type=count, default=8, metavar="N", help="at most so many; default: 8")
     add("--bundle", type=Path, action="append", default=[], metavar="DIR",
         help="a bundle to use; may be given several times")  # fmt: skip
     add("--weights", type=Path, metavar="FILE", help="instead of the shipped ones")
-    add("--threads", type=_count, metavar="N", help="default: every CPU this process may use")
-    add("--seconds", type=_seconds, default=3.0, metavar="S", help="per row; default: 3")
+    add("--threads", type=count, metavar="N", help="default: every CPU this process may use")
+    add("--seconds", type=seconds, default=3.0, metavar="S", help="per row; default: 3")
     add("--full", action="store_true", help="more sizes and batches, the full-size network, "
         "compiled PyTorch")  # fmt: skip
     add("--list", action="store_true", help="print the rows and stop")
@@ -130,49 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
-    return list(dict.fromkeys(names))
-
-
-def _precisions(text: str) -> list[str]:
-    names = _list(text)
-    for name in names:
-        if name not in PRECISIONS:
-            raise argparse.ArgumentTypeError(
-                f"unknown precision {name!r}; expected {', '.join(PRECISIONS)}."
-                f"{nearest(name, PRECISIONS)}"
-            )
-    return names
-
-
 def _sizes(text: str) -> list[tuple[int, int]]:
-    sizes = []
-    for name in _list(text):
-        match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", name)
-        if not match:
-            raise argparse.ArgumentTypeError(f"{name!r} is no size; expected HxW, e.g. 384x512")
-        sizes.append((int(match[1]), int(match[2])))
-    return sizes
+    return [size(part) for part in names(text)]
 
 
 def _counts(text: str) -> list[int]:
-    return [_count(part) for part in _list(text)]
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,4}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; expected 1 or more")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 < seconds < 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; expected seconds, more than 0")
-    return seconds
+    return [count(part) for part in names(text)]

@@ -67,8 +67,8 @@ class WorkerProcess:
         """
         requests, answers = cast(TextIO, self._process.stdin), cast(TextIO, self._process.stdout)
         timer = threading.Timer(self._timeout, self._process.kill)
-        timer.start()
         try:
+            timer.start()  # in here, or an interrupt in it would leave the thread waiting
             requests.write(json.dumps(request) + "\n")
             requests.flush()
             line = answers.readline()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.backends.graphs import FEATURES, WHOLE
 from engine.errors import nearest
 
 ENGINE_PRECISIONS = ("fp32", "fp16", "int8")
@@ -19,21 +20,25 @@ class Contestant:
     Attributes:
         name: its name on the command line and in the table.
         factory: ``module:function``, called with a ``Job`` in the worker, returns a ``Runner``.
-        kind: ``engine`` is what this project ships, ``bare`` its runtime without it, ``pytorch``
-            the reference, ``peer`` what a user might take instead of a network.
+        kind: ``engine`` is what this project ships, ``stream`` the same on a video, ``many`` the
+            same on as many pairs at once as it has threads, ``bare`` its runtime without it,
+            ``pytorch`` the reference, ``peer`` what a user might take instead of a network. A
+            ``many`` row's latency is the time from result to result, not that of any one pair.
         precisions: those it can run at all.
         modules: Python modules of which it needs one.
         install: the argument of pip that brings one.
+        files: of which files a bundle has to hold one.
         gpu: whether it needs an NVIDIA GPU.
         slow: whether it runs only when asked for by name or with ``--full``.
     """
 
     name: str
     factory: str
-    kind: Literal["pytorch", "engine", "bare", "peer"]
+    kind: Literal["pytorch", "engine", "stream", "many", "bare", "peer"]
     precisions: tuple[str, ...]
     modules: tuple[str, ...]
     install: str
+    files: tuple[str, ...] = (WHOLE,)
     gpu: bool = False
     slow: bool = False
 
@@ -43,6 +48,11 @@ OPENVINO = (("openvino",), "'flownet-engine[openvino]'")
 TENSORRT = (("tensorrt", "tensorrt_rtx"), "'flownet-engine[tensorrt]'")
 ORT = (("onnxruntime",), "onnxruntime")
 ENGINE = "bench.runtimes:EngineRunner"
+STREAM = "bench.runtimes:StreamRunner"
+MANY = "bench.runtimes:ManyRunner"
+# What two graphs share between a video's pairs only shows in a stream; both still give any flow.
+EITHER = (WHOLE, FEATURES)
+PLANS = ("model.plan", "model.rtx")
 
 CONTESTANTS = (
     Contestant("pytorch-eager", "bench.torch_backend:open_eager", "pytorch", ("fp32",), *TORCH),
@@ -62,12 +72,21 @@ CONTESTANTS = (
         *TORCH,
         gpu=True,
     ),
-    Contestant("onnxruntime", ENGINE, "engine", ENGINE_PRECISIONS, *ORT),
+    Contestant("onnxruntime", ENGINE, "engine", ENGINE_PRECISIONS, *ORT, EITHER),
     Contestant("onnxruntime (bare)", "bench.runtimes:BareOnnxRuntime", "bare", ("fp32",), *ORT),
-    Contestant("openvino", ENGINE, "engine", ENGINE_PRECISIONS, *OPENVINO),
+    Contestant("openvino", ENGINE, "engine", ENGINE_PRECISIONS, *OPENVINO, EITHER),
     Contestant("openvino (bare)", "bench.runtimes:BareOpenVINO", "bare", ("fp32",), *OPENVINO),
     Contestant("onnxruntime-cuda", ENGINE, "engine", ENGINE_PRECISIONS, *ORT, gpu=True),
-    Contestant("tensorrt", ENGINE, "engine", ENGINE_PRECISIONS, *TENSORRT, gpu=True),
+    Contestant("tensorrt", ENGINE, "engine", ENGINE_PRECISIONS, *TENSORRT, PLANS, gpu=True),
+    *(
+        Contestant(f"{name} ({how})", STREAM, "stream", ENGINE_PRECISIONS, *needs, files, slow=True)
+        for name, needs in (("onnxruntime", ORT), ("openvino", OPENVINO))
+        for how, files in (("stream", (WHOLE,)), ("stream+reuse", (FEATURES,)))
+    ),
+    *(
+        Contestant(f"{name} (many)", MANY, "many", ENGINE_PRECISIONS, *needs, EITHER, slow=True)
+        for name, needs in (("onnxruntime", ORT), ("openvino", OPENVINO))
+    ),
     Contestant(
         "opencv", "bench.peers:open_peer", "peer", ("fp32",), ("cv2",), "'flownet-engine[images]'"
     ),

@@ -1,28 +1,27 @@
 """The engine as a contestant, and its runtimes without it."""
 
+import importlib
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 import engine
-from bench.worker import Job
-from engine.backends.onnxruntime import OnnxRuntimeBackend
-from engine.backends.openvino import OpenVINOBackend
+from bench.worker import Flows, Images, Job
+from engine.backends.graphs import WHOLE
+from engine.backends.onnxruntime import CpuSession
+from engine.backends.openvino import SizedModel, import_openvino, version_of
 from engine.errors import BackendError
-from engine.manifest import read_manifest
-
-Images = NDArray[np.uint8]
-Flows = NDArray[np.float32]
-AnyBackend = TypeVar("AnyBackend", OnnxRuntimeBackend, OpenVINOBackend)
 
 
 class EngineRunner:
     """``FlowEngine.infer`` as a user calls it: any size, checked, padded, cropped."""
 
-    def __init__(self, job: Job) -> None:
-        self._engine = engine.load(_bundle(job), backend=job.backend, threads=job.threads)
+    def __init__(self, job: Job, *, streams: int = 1) -> None:
+        backend = job.backend.partition(" ")[0]
+        self._engine = engine.load(
+            _bundle(job), backend=backend, threads=job.threads, streams=streams
+        )
         self.device = self._engine.backend.device
         self.runtime_version = self._engine.backend.runtime_version
 
@@ -36,15 +35,53 @@ class EngineRunner:
         self._engine.close()
 
 
+class ManyRunner(EngineRunner):
+    """``FlowEngine.infer_many`` with a stream for each thread: for throughput, not latency."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, streams=job.threads)
+        # Streams that keep step give their results together.
+        self.window = 2 * job.threads
+
+    def run_many(self, pairs: Iterable[tuple[Images, Images]]) -> Iterator[Flows]:
+        return self._engine.infer_many(pairs)
+
+
+class StreamRunner(EngineRunner):
+    """``FlowEngine.stream`` as a user calls it on a video: one frame in, one flow out.
+
+    Pairs that continue each other, each starting with the very array that the last one ended with,
+    are one video; any other pair starts a new one.
+    """
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._frames: deque[Images] = deque()
+        self._last: Images | None = None
+        self._flows: Iterator[Flows] = iter(())
+
+    def run(self, image1: Images, image2: Images) -> Flows:
+        if image1 is not self._last:
+            self._frames.append(image1)
+            self._flows = self._engine.stream(self._video())
+        self._frames.append(image2)
+        self._last = image2
+        return next(self._flows)
+
+    def _video(self) -> Iterator[Images]:
+        while True:
+            yield self._frames.popleft()
+
+
 class BareOnnxRuntime:
     """The session of the engine's backend, with its settings, and nothing around it."""
 
     device = "cpu"
 
     def __init__(self, job: Job) -> None:
-        backend = _backend(job, OnnxRuntimeBackend)
-        self.runtime_version = backend.runtime_version
-        self._session: Any = backend._session
+        ort = importlib.import_module("onnxruntime")
+        self.runtime_version = str(ort.__version__)
+        self._session = CpuSession(ort, _bundle(job) / WHOLE, job.threads).session
 
     def run(self, image1: Images, image2: Images) -> Flows:
         flow: Flows = self._session.run(["flow"], {"image1": image1, "image2": image2})[0]
@@ -63,12 +100,15 @@ class BareOpenVINO:
     device = "cpu"
 
     def __init__(self, job: Job) -> None:
-        backend = _backend(job, OpenVINOBackend)
-        self.runtime_version = backend.runtime_version
-        self._request: Any = backend._compiled.create_infer_request()
+        openvino = import_openvino()
+        self.runtime_version = version_of(openvino)
+        self._model = SizedModel(openvino, _bundle(job) / WHOLE, threads=job.threads)
+        self._request: Any = None
 
     def run(self, image1: Images, image2: Images) -> Flows:
         inputs = {"image1": image1, "image2": image2}
+        if self._request is None:
+            self._request = self._model.compiled_for(inputs).compiled.create_infer_request()
         flow: Flows = self._request.infer(inputs, share_inputs=True)["flow"]
         return flow
 
@@ -77,12 +117,6 @@ class BareOpenVINO:
 
     def close(self) -> None:
         del self._request
-
-
-def _backend(job: Job, kind: type[AnyBackend]) -> AnyBackend:
-    """Open the engine's own backend: other settings would count as overhead of the engine."""
-    bundle = _bundle(job)
-    return kind(bundle, read_manifest(bundle), device=0, threads=job.threads)
 
 
 def _bundle(job: Job) -> Path:

@@ -1,8 +1,9 @@
 """What a run says in a few lines: speed, overhead, agreement, start, and what to know."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from bench.peaks import PEAKS
 from bench.rows import BY_NAME, REFERENCE
 
 Json = dict[str, Any]
@@ -13,6 +14,11 @@ ALLOWED_OVERHEAD = 0.10
 EXACT_PX = {"fp32": 1e-3, "fp16": 0.02}
 IMPORT_MS = 300
 FIRST_FLOW_MS = 2000
+# What int8 is for: how many times as fast as fp32 here and there, at what increase of the error.
+WANTED_INT8 = {"onnxruntime": 1.8, REFERENCE: 3.0}
+ALLOWED_EPE_INCREASE = 0.005
+# Which products a row is held against: on a CPU, the runtimes compute an fp16 graph in fp32.
+PRODUCTS = {"fp32": "fp32", "fp16": "fp32", "int8": "int8"}
 
 
 def summary_lines(result: Json) -> list[str]:
@@ -22,6 +28,9 @@ def summary_lines(result: Json) -> list[str]:
         f"speed      {_speed(rows)}",
         f"overhead   {_overhead(rows)}",
         f"agreement  {_agreement(rows)}",
+        *(f"int8       {line}" for line in _int8(rows)),
+        *(f"stream     {line}" for line in _streams(rows)),
+        *(f"peak       {line}" for line in _peaks(rows, result["environment"]["peaks"])),
         f"start      {_start(result['startup'])}",
         *(f"note       {note}" for note in _notes(rows)),
     ]
@@ -62,7 +71,8 @@ def agreement(rows: Iterable[Json]) -> dict[str, float]:
     """Largest mean distance to fp32 PyTorch among the engine's rows, by precision, in pixels."""
     found: dict[str, float] = {}
     for row in rows:
-        if BY_NAME[row["backend"]].kind == "engine" and row["epe_vs_reference"] is not None:
+        ours = BY_NAME[row["backend"]].kind in ("engine", "stream", "many")
+        if ours and row["epe_vs_reference"] is not None:
             precision = row["precision"]
             found[precision] = max(found.get(precision, 0.0), row["epe_vs_reference"])
     return found
@@ -98,6 +108,78 @@ def _agreement(rows: list[Json]) -> str:
     kept = all(found[name] <= limit for name, limit in limits.items())
     allowed = ", ".join(f"{limit:g} px" for limit in limits.values())
     return f"mean distance to fp32 PyTorch, worst row: {parts} {_verdict(kept)} allowed {allowed}"
+
+
+def _int8(rows: list[Json]) -> Iterator[str]:
+    """What the fastest int8 row of each network gains over fp32, and what it loses."""
+    for row in fastest(rows):
+        if row["precision"] != "int8":
+            continue
+        exact = {
+            other["backend"]: other
+            for other in rows
+            if other["precision"] == "fp32" and _same_work(row, other)
+        }
+        parts = [
+            f"{_p50(exact[name]) / _p50(row):.2f} times as fast as {name} fp32 "
+            f"{_verdict(_p50(exact[name]) / _p50(row) >= wanted)} wanted {wanted}"
+            for name, wanted in WANTED_INT8.items()
+            if name in exact
+        ]
+        before = exact.get(row["backend"], {}).get("epe")
+        if before is not None and row["epe"] is not None:
+            change = row["epe"] / before - 1
+            kept = _verdict(change <= ALLOWED_EPE_INCREASE)
+            parts.append(f"EPE {change:+.2%} {kept} allowed {ALLOWED_EPE_INCREASE:+.1%}")
+        compared = ", ".join(parts) or "no fp32 row beside it in this run"
+        yield f"{row['network']} in {row['backend']}, {_p50(row):.1f} ms: {compared}"
+
+
+def _streams(rows: list[Json]) -> Iterator[str]:
+    """What a video gains where each frame's features are computed once."""
+    for reusing in rows:
+        runtime, _, how = reusing["backend"].partition(" ")
+        for row in rows if how == "(stream+reuse)" else ():
+            same = _same_work(row, reusing) and _same(row, reusing, "precision")
+            if row["backend"] == f"{runtime} (stream)" and same:
+                yield (
+                    f"{row['network']} {row['precision']} in {runtime}, "
+                    f"{row['height']}x{row['width']}: {_p50(row):.1f} ms a frame, "
+                    f"{_p50(reusing):.1f} ms with its features kept for the next "
+                    f"({_p50(row) / _p50(reusing):.2f} times as fast)"
+                )
+
+
+def fastest(rows: Iterable[Json]) -> list[Json]:
+    """The engine's fastest row on the CPU of each network and precision, at its first size."""
+    found: dict[tuple[str, str], Json] = {}
+    for row in rows:
+        if BY_NAME[row["backend"]].kind != "engine" or row["device"] != "cpu":
+            continue
+        best = found.setdefault((row["network"], row["precision"]), row)
+        if _same_work(row, best) and _p50(row) < _p50(best):
+            found[row["network"], row["precision"]] = row
+    return list(found.values())
+
+
+def _peaks(rows: list[Json], peaks: Json) -> Iterator[str]:
+    """How far the fastest rows are from what matrix products reach on the same machine."""
+    for row in fastest(rows):
+        if row["gflop"] is None:
+            continue
+        product, size = PRODUCTS[row["precision"]], f"{row['height']}x{row['width']}"
+        unit = "GOP/s" if product == "int8" else "GFLOP/s"
+        rate, peak = row["gflop"] / _p50(row) * 1e3, peaks[PEAKS[product]]
+        told = (
+            f"{rate / peak:.0%} of the {peak:.0f} {unit} that {product} matrix products reach here"
+            if peak
+            else f"{product} matrix products not measured: {peaks['how'][product]}"
+        )
+        yield (
+            f"{row['network']} {row['precision']} in {row['backend']}, {size} batch "
+            f"{row['batch']}: {row['gflop']:.1f} GFLOP in {_p50(row):.1f} ms = {rate:.0f} {unit}, "
+            f"{told}"
+        )
 
 
 def _start(startup: Json) -> str:

@@ -5,14 +5,16 @@ standard output: first a ``Job``, then ``{"flows": FILE}`` or ``{"measure": SECO
 when its input ends.
 """
 
+import contextlib
 import importlib
+import itertools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ from engine.images import network_input, padded_size
 # Each turn starts with calls that do not count: caches were the other workers' since the last one.
 WARM_UP_SHARE = 0.15
 
+Images = NDArray[np.uint8]
+Flows = NDArray[np.float32]
+
 
 class Runner(Protocol):
     """What a contestant's factory returns."""
@@ -31,7 +36,7 @@ class Runner(Protocol):
     device: str
     runtime_version: str
 
-    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, image1: Images, image2: Images) -> Flows:
         """Flow (N, H, W, 2) in pixels of a batch of pairs (N, H, W, 3), both in host memory."""
 
     def device_ms(self) -> float | None:
@@ -39,6 +44,20 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Release what the runner holds."""
+
+
+@runtime_checkable
+class Overlapping(Protocol):
+    """A runner that works on several batches at once, so that no single one has a time.
+
+    What is timed instead is ``window`` results in a row, each of which counts as their mean: that
+    is the time from result to result, also where several come together.
+    """
+
+    window: int
+
+    def run_many(self, pairs: Iterable[tuple[Images, Images]]) -> Iterator[Flows]:
+        """Flow of each batch, in order; batches are taken ahead of it. Ends when it is closed."""
 
 
 @dataclass(frozen=True)
@@ -87,21 +106,32 @@ class Turns:
             for start in range(0, self.count, job.batch)
         ]
         self.inputs = [(image1[chosen], image2[chosen]) for chosen in batches]
-        self.turn = 0
+        # Forwards, then backwards: like a video, where an image is second once, then first.
+        timed = [pair for one, two in self.inputs for pair in ((one, two), (two, one))]
+        self.timed = itertools.cycle(timed)
 
     def flows(self, file: str) -> dict[str, Any]:
-        flows = np.concatenate([self.runner.run(*images) for images in self.inputs])
+        flows = np.concatenate(list(self._results(self.inputs)))
         np.save(file, flows[: self.count, : self.height, : self.width])
         return {}
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        timed_ms(self._next, seconds=seconds * WARM_UP_SHARE)
-        latency = timed_ms(self._next, seconds=seconds)
+        window = self.runner.window if isinstance(self.runner, Overlapping) else 1
+        with contextlib.closing(self._results(self.timed)) as results:
+
+            def next_window() -> None:
+                for _ in range(window):
+                    next(results)
+
+            timed_ms(next_window, seconds=seconds * WARM_UP_SHARE)
+            latency = [sample / window for sample in timed_ms(next_window, seconds=seconds)]
         return {"latency_ms": latency, "device_ms": self._device_ms(len(latency))}
 
-    def _next(self) -> None:
-        self.runner.run(*self.inputs[self.turn % len(self.inputs)])
-        self.turn += 1
+    def _results(self, pairs: Iterable[tuple[Images, Images]]) -> Generator[Flows]:
+        if isinstance(self.runner, Overlapping):
+            yield from self.runner.run_many(pairs)
+        else:
+            yield from itertools.starmap(self.runner.run, pairs)
 
     def _device_ms(self, count: int) -> list[float]:
         samples: list[float] = []

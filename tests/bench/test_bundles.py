@@ -20,14 +20,15 @@ def _no_default_bundle(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def commands(tiny_bundle, tmp_path, monkeypatch):
-    """The commands that were run, by a stand-in that copies the tiny bundle for each build."""
+def commands(tiny_bundle, tiny_split_bundle, tmp_path, monkeypatch):
+    """The commands that were run, by a stand-in that copies a tiny bundle for each build."""
     seen = []
 
     def run_module(module, *arguments):
         seen.append([module, *arguments])
         if module == "export.build_engine":
-            shutil.copytree(tiny_bundle, arguments[-1])
+            source = tiny_split_bundle if "--split" in arguments else tiny_bundle
+            shutil.copytree(source, arguments[-1])
         return json.dumps({"path": "w.safetensors", "sha256": "0" * 64, "source": "training"})
 
     monkeypatch.setattr("bench.bundles.run_module", run_module)
@@ -58,6 +59,19 @@ def test_built_once_and_found_again(tmp_path, commands):
     assert len(builds) == 1
     assert builds[0][7:9] == ["--size", "64x128"]
     assert path.parent == tmp_path / "bundles"
+
+
+def test_streams_get_the_graphs_that_they_are_about(tmp_path, commands):
+    bundles = bundles_of(cache=tmp_path)
+    row = replace(ROW, backend="onnxruntime (stream+reuse)")
+    split = bundles.bundle_for(row)
+    assert set(split.manifest.files) == {"features.onnx", "match.onnx"}
+    whole = bundles.bundle_for(replace(ROW, backend="onnxruntime (stream)"))
+    assert set(whole.manifest.files) == {"model.onnx"}
+    assert bundles.bundle_for(row).path == split.path
+    # Two graphs give any flow that one does.
+    given = bundles_of(split.path, cache=tmp_path)
+    assert given.bundle_for(ROW).path == split.path
 
 
 def test_a_plan_that_cannot_be_built_here(tmp_path, commands):

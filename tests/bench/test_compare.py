@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from bench.accuracy import mean_epe
+from bench.bundles import Weights
 from bench.compare import main
 from bench.data import motorcycle, resize_pair
-from bench.environment import child_environment
+from bench.environment import RefusedError, child_environment
 from bench.rows import PEERS
 
 ENVIRONMENT = {
-    "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python", "packages", "commit", "date"
+    "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python", "packages", "commit", "date",
+    "peaks",
 }  # fmt: skip
 # Key -> types of a row of the result that was measured.
 ROW = {
@@ -38,10 +40,15 @@ ROW = {
     "fps": float,
     "peak_memory_mb": float,
     "raw_latency_ms": list,
+    "gflop": float | None,
     "epe": float | None,
     "fl_all": float | None,
     "epe_vs_reference": float | None,
 }
+
+
+PEAKS = {"fp32_gflops": 200.0, "int8_gops": 800.0, "how": {"fp32": "a test", "int8": "a test"}}
+WEIGHTS = Weights(Path("weights.safetensors"), "0" * 64, "closed form")
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +56,7 @@ def _quick_and_in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bench.compare.ROUNDS", 2)
     monkeypatch.setattr("bench.rounds.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("bench.compare.measure_peaks", lambda **_: PEAKS)
 
 
 def run(*arguments):
@@ -75,6 +83,11 @@ def test_peers_only(capsys, tmp_path):
         assert 0 < row["epe"] < 1.5
         assert 0 <= row["fl_all"] < 20
         assert row["epe_vs_reference"] is None
+        assert row["gflop"] is None
+    peaks = result["environment"]["peaks"]
+    assert (peaks["fp32_gflops"], peaks["int8_gops"]) == (None, None)
+    assert peaks["how"]["int8"] == "no row of the engine on the CPU in this run"
+    assert not [line for line in result["summary"] if line.startswith("peak")]
     printed = capsys.readouterr().out
     assert "dis_medium" in printed
     assert printed.splitlines()[-1] == "next: python -m webbrowser out.html"
@@ -103,7 +116,67 @@ def test_engine_and_its_bare_runtime_without_torch(tiny_bundle, tiny_flow, monke
         assert row["status"] == "ok"
         assert row["epe"] == pytest.approx(expected, rel=1e-5)
         assert row["epe_vs_reference"] is None
+        # 1x1 convolution of six channels to two, two pairs, padded.
+        assert row["gflop"] == 2 * 12 * 2 * 64 * 128 / 1e9
+    assert rows["pytorch-eager", "fp32"]["gflop"] is None
+    assert result["environment"]["peaks"] == PEAKS
+    (line,) = [line for line in result["summary"] if line.startswith("peak")]
+    assert "tiny fp32 in onnxruntime, 40x100 batch 2: " in line
+    assert line.endswith(" of the 200 GFLOP/s that fp32 matrix products reach here")
     assert "+" in result["summary"][1] or "-" in result["summary"][1]
+
+
+def test_operations_that_cannot_be_counted_are_told(tiny_bundle, monkeypatch):
+    def refuse(bundle, **size):
+        raise RefusedError("openvino is not installed")
+
+    skipped = {"status": "skipped", "reason": "a test"}
+    monkeypatch.setattr("bench.groups.count_operations", refuse)
+    monkeypatch.setattr("bench.compare.measure_startup", lambda *_: skipped)
+    monkeypatch.setattr("bench.bundles.Bundles.weights_for", lambda *_: None)
+    code, result = run(
+        "--bundle", str(tiny_bundle), "--sizes", "64x64", "--precisions", "fp32",
+        "--backends", "onnxruntime,onnxruntime (bare)",
+    )  # fmt: skip
+    assert code == 0
+    engine_row, bare_row = result["rows"]
+    assert (engine_row["gflop"], bare_row["gflop"]) == (None, None)
+    note = "operations not counted: openvino is not installed"
+    assert note in engine_row["reason"]
+    assert note in "".join(result["summary"])
+    assert not [line for line in result["summary"] if line.startswith("peak")]
+
+
+def test_streams_with_and_without_reuse(tiny_bundle, tiny_split_bundle, monkeypatch):
+    backends = ["onnxruntime", "onnxruntime (stream)", "onnxruntime (stream+reuse)"]
+    given = ["--bundle", str(tiny_bundle), "--bundle", str(tiny_split_bundle)]
+    code, result = run(
+        *given, "--sizes", "40x100", "--backends", ",".join(backends), "--precisions", "fp32"
+    )
+    assert code == 0
+    assert [row["network"] for row in result["rows"]] == ["tiny"] * 3
+    assert [row["status"] for row in result["rows"]] == ["ok"] * 3
+    assert len({round(row["epe"], 4) for row in result["rows"]}) == 1
+    (line,) = [line for line in result["summary"] if line.startswith("stream")]
+    assert "tiny fp32 in onnxruntime, 40x100: " in line
+
+
+def test_a_row_that_its_network_cannot_have_is_skipped(tiny_bundle, monkeypatch):
+    """FlowNetS has no features to keep: the builder refuses, and nothing has failed."""
+
+    def refuse(*arguments):
+        raise RefusedError("--split: leave it out")
+
+    monkeypatch.setattr("bench.bundles.Bundles.weights_for", lambda *_: WEIGHTS)
+    monkeypatch.setattr("bench.bundles.run_module", refuse)
+    code, result = run(
+        "--bundle", str(tiny_bundle), "--sizes", "64x64", "--precisions", "fp32",
+        "--backends", "onnxruntime (stream+reuse)",
+    )  # fmt: skip
+    assert code == 0
+    assert [(row["status"], row["reason"]) for row in result["rows"]] == [
+        ("skipped", "--split: leave it out")
+    ]
 
 
 def test_a_row_that_fails_is_kept_and_told(tiny_bundle, tmp_path, capsys):
@@ -142,6 +215,15 @@ def test_a_network_that_does_not_exist(capsys):
     assert "Did you mean 'flownets_slim'?" in error
 
 
+def _lives(group):
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
 def test_a_terminated_run_leaves_nothing(tmp_path):
     temporary = tmp_path / "temporary"
@@ -160,9 +242,10 @@ def test_a_terminated_run_leaves_nothing(tmp_path):
         process.terminate()
         assert process.wait(timeout=60) == 143
         assert not list(temporary.iterdir())
-        # The workers were in its group, which is empty now.
-        with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
+        deadline = time.monotonic() + 10
+        while _lives(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not _lives(process.pid)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,7 +1,9 @@
 import pytest
 
-from bench.options import UsageError, parse_options
+from bench.options import parse_options
 from bench.rows import BY_NAME, CONTESTANTS, PEERS, Row, unavailable
+from bench.usage import UsageError
+from engine.errors import BundleError
 
 
 def test_default_rows():
@@ -15,6 +17,16 @@ def test_default_rows():
     # The two whose difference is what the engine costs follow each other in every round.
     plain = Row("flownets_slim", "openvino", "fp32", 384, 512, 1)
     assert group[group.index(plain) + 1].backend == "openvino (bare)"
+
+
+def test_given_bundles_say_which_networks(tiny_bundle, tiny_split_bundle):
+    given = ["--bundle", str(tiny_bundle), "--bundle", str(tiny_split_bundle)]
+    (group,) = parse_options([*given, "--backends", "onnxruntime"]).groups
+    assert {row.network for row in group} == {"tiny"}
+    (group,) = parse_options([*given, "--backends", "onnxruntime", "--network", "flownets"]).groups
+    assert {row.network for row in group} == {"flownets"}
+    with pytest.raises(BundleError, match="is not a bundle"):
+        parse_options(["--bundle", "nowhere"])
 
 
 def test_full_rows():

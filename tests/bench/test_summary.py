@@ -15,9 +15,45 @@ def entry(backend, p50, *, precision="fp32", distance=0.0, status="ok", reason=N
         "status": status,
         "reason": reason,
         "latency_ms": {"p50": p50},
+        "gflop": None,
         "epe_vs_reference": distance,
         **changes,
     }
+
+
+def test_int8_against_fp32():
+    rows = [
+        entry("pytorch-eager", 50.0, epe=4.0),
+        entry("onnxruntime", 30.0, epe=4.0),
+        entry("openvino", 25.0, epe=4.0),
+        entry("onnxruntime", 28.0, precision="int8", epe=4.0),
+        entry("openvino", 10.0, precision="int8", epe=4.04),
+    ]
+
+    def int8_lines(rows):
+        lines = summary_lines(result_of(rows, status="skipped", reason="no row"))
+        return [line for line in lines if line.startswith("int8")]
+
+    (line,) = int8_lines(rows)
+    assert line == (
+        "int8       flownets_slim in openvino, 10.0 ms: 3.00 times as fast as onnxruntime fp32 "
+        "[ok] wanted 1.8, 5.00 times as fast as pytorch-eager fp32 [ok] wanted 3.0, EPE +1.00% "
+        "[missed] allowed +0.5%"
+    )
+    (alone,) = int8_lines(rows[-1:])
+    assert alone.endswith("10.0 ms: no fp32 row beside it in this run")
+
+
+PEAKS = {
+    "fp32_gflops": 200.0,
+    "int8_gops": None,
+    "how": {"fp32": "numpy", "int8": "openvino is not installed"},
+}
+
+
+def result_of(rows, **startup):
+    started = {"status": "ok", "reason": None, **startup}
+    return {"environment": {"peaks": PEAKS}, "rows": rows, "startup": started}
 
 
 ROWS = [
@@ -50,8 +86,7 @@ def test_lines():
     rows = [row for row in ROWS if row["batch"] == 1]
     rows += [entry("openvino", 0.1, status="failed", reason="boom")]
     rows[0] = {**rows[0], "reason": "a note"}
-    result = {"rows": rows, "startup": {"status": "ok", "reason": None, **started}}
-    speed, overhead, agrees, start, note = summary_lines(result)
+    speed, overhead, agrees, start, note = summary_lines(result_of(rows, **started))
     assert "openvino fp32 takes 25.0 ms, PyTorch eager 50.0 ms" in speed
     assert "2.00 times as fast [ok]" in speed
     assert "onnxruntime +3.4%, openvino -2.0% [ok]" in overhead
@@ -68,7 +103,7 @@ def test_missed_promises():
         entry("openvino (bare)", 20.0),
         entry("openvino", 25.0, distance=0.03, precision="fp16"),
     ]
-    result = {"rows": rows, "startup": {"status": "failed", "reason": "BackendError: broken"}}
+    result = result_of(rows, status="failed", reason="BackendError: broken")
     speed, overhead, agrees, start = summary_lines(result)
     assert "1.20 times as fast [missed]" in speed
     assert "+25.0% [missed]" in overhead
@@ -78,16 +113,38 @@ def test_missed_promises():
 
 def test_a_slow_start():
     started = {"import_ms": 300.0, "first_flow_ms": 2000.0, "torch_imported": True}
-    result = {"rows": [], "startup": {"status": "ok", "reason": None, **started}}
-    start = summary_lines(result)[3]
+    start = summary_lines(result_of([], **started))[3]
     assert "import engine 300 ms [missed]" in start
     assert "with torch [missed]" in start
     assert "after 2000 ms [missed]" in start
 
 
 def test_nothing_to_compare():
-    result = {"rows": [], "startup": {"status": "skipped", "reason": "no row"}}
-    lines = summary_lines(result)
+    lines = summary_lines(result_of([], status="skipped", reason="no row"))
     assert "no exact fp32 row" in lines[0]
     assert "no engine row" in lines[1]
     assert "no PyTorch reference" in lines[2]
+
+
+def test_distance_to_the_peak():
+    rows = [
+        # 4 GFLOP in 50 ms are 80 GFLOP/s; in 25 ms 160.
+        entry("onnxruntime", 50.0, gflop=4.0),
+        entry("openvino", 25.0, gflop=4.0),
+        entry("openvino", 20.0, gflop=4.0, precision="fp16"),
+        entry("openvino", 10.0, gflop=4.0, precision="int8"),
+        # Faster, but another size, on no CPU, not the engine, and not counted.
+        entry("onnxruntime", 1.0, gflop=1.0, height=192),
+        entry("onnxruntime-cuda", 1.0, gflop=4.0, device="cuda:0"),
+        entry("openvino (bare)", 1.0, gflop=4.0),
+        entry("openvino", 1.0, network="flownets"),
+    ]
+    lines = summary_lines(result_of(rows, status="skipped", reason="no row"))
+    assert [line for line in lines if line.startswith("peak")] == [
+        "peak       flownets_slim fp32 in openvino, 384x512 batch 1: 4.0 GFLOP in 25.0 ms = "
+        "160 GFLOP/s, 80% of the 200 GFLOP/s that fp32 matrix products reach here",
+        "peak       flownets_slim fp16 in openvino, 384x512 batch 1: 4.0 GFLOP in 20.0 ms = "
+        "200 GFLOP/s, 100% of the 200 GFLOP/s that fp32 matrix products reach here",
+        "peak       flownets_slim int8 in openvino, 384x512 batch 1: 4.0 GFLOP in 10.0 ms = "
+        "400 GOP/s, int8 matrix products not measured: openvino is not installed",
+    ]

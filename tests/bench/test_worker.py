@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from bench.process import WorkerError, WorkerProcess
 from bench.rounds import measure_together
 from bench.rows import Row
-from bench.worker import Job
+from bench.worker import Job, Turns
 
 RUNNERS = '''
 import os, sys, time
@@ -54,6 +55,25 @@ class BreaksLater(Runner):
         if self.calls > 2:
             raise ValueError("no more")
         return super().run(image1, image2)
+
+
+class Many(Runner):
+    """Two batches ahead; notes where its iterator ends."""
+
+    window = 4
+
+    def run_many(self, pairs):
+        try:
+            pairs = iter(pairs)
+            ahead = [next(pairs), next(pairs)]
+            for pair in pairs:
+                ahead.append(pair)
+                yield self.run(*ahead.pop(0))
+            for pair in ahead:
+                yield self.run(*pair)
+        finally:
+            with self.log.open("a") as log:
+                log.write(".")
 
 
 class Dies(Runner):
@@ -130,6 +150,24 @@ def test_device_time_is_a_column_of_its_own(job, tmp_path):
     assert measurement.to_json()["device_ms"]["p99"] == 0.5
 
 
+def test_an_overlapping_runner_is_timed_from_result_to_result(job, tmp_path, monkeypatch):
+    def two_samples(call, *, seconds):
+        for _ in range(2):
+            call()
+        return [40.0, 60.0]
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("bench.worker.timed_ms", two_samples)
+    turns = Turns(replace(job, factory="fakes:Many"))
+    turns.flows(str(tmp_path / "flows.npy"))
+    assert turns.measure(1.0)["latency_ms"] == [10.0, 15.0]
+    # Two batches of the three pairs; four samples, the warm-up's too, of four results each.
+    assert (tmp_path / "log").read_text() == "AA." + "A" * 16 + "."
+    with np.load(job.pairs) as pairs:
+        red = pairs["image2"][..., 0].astype(np.float32) - pairs["image1"][..., 0]
+    np.testing.assert_array_equal(np.load(tmp_path / "flows.npy"), np.stack([red, red], axis=-1))
+
+
 def test_a_row_that_breaks_does_not_stop_the_others(job, tmp_path):
     factories = [
         "fakes:BreaksLater",
@@ -169,6 +207,22 @@ def test_an_interrupted_worker_is_ended(job, monkeypatch):
         WorkerProcess(job)
     assert processes[0].returncode == -signal.SIGKILL
     assert processes[0].stdout.closed
+
+
+def test_an_interrupt_while_the_clock_starts_leaves_no_thread(job, monkeypatch):
+    timers = []
+    start = threading.Timer.start
+
+    def start_and_interrupt(timer):
+        start(timer)
+        timers.append(timer)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.process.threading.Timer.start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        WorkerProcess(job)
+    timers[0].join(timeout=10)
+    assert not timers[0].is_alive()
 
 
 def test_a_worker_that_hangs(job):

@@ -1,0 +1,91 @@
+"""The homes of the correlation's bench: which there are, how they open, how they are timed."""
+
+import sys
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from bench import correlation_homes  # noqa: E402
+from bench.correlation_homes import (  # noqa: E402
+    BASES,
+    UnavailableError,
+    homes,
+    open_home,
+    shift_and_multiply,
+)
+from bench.correlation_problem import Problem, Setting  # noqa: E402
+from engine.errors import BackendError  # noqa: E402
+
+TINY = Setting(channels=6, height=5, width=7, max_displacement=4, stride_2=2)
+
+
+def test_a_missing_package_is_no_failure_of_the_onnx_form(monkeypatch):
+    (home,) = (home for home in homes(["fp32"]) if home.name == "ONNX form, ONNX Runtime")
+    monkeypatch.setitem(sys.modules, "onnx", None)  # cannot be imported
+    with pytest.raises(UnavailableError, match="needs the package onnx, which is not installed"):
+        open_home(home, Problem(TINY, threads=1))
+
+
+def test_a_graph_that_does_not_load_is_a_failure(monkeypatch):
+    (home,) = (home for home in homes(["fp32"]) if home.name == "ONNX form, ONNX Runtime")
+    model = onnx.ModelProto()
+    monkeypatch.setattr("kernels.onnx_ops.correlation_model", lambda **_: model)
+    with pytest.raises(BackendError, match="cannot load"):
+        open_home(home, Problem(TINY, threads=1))
+
+
+def test_time_on_a_gpu_is_that_of_a_graph_of_calls(monkeypatch):
+    calls, replays = [], []
+
+    class Graph:
+        def replay(self):
+            replays.append(len(calls))
+
+    class Event:
+        def __init__(self, *, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = len(replays)
+
+        def synchronize(self):
+            assert self.at == len(replays)
+
+        def elapsed_time(self, end):
+            return 40.0 * (end.at - self.at)  # ms of one replay
+
+    for name, double in {
+        "CUDAGraph": Graph, "Event": Event, "graph": nullcontext, "synchronize": lambda: None
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, double)
+    measure = correlation_homes._timer(lambda: calls.append(0), "cuda")
+    assert len(calls) == 1 + 20  # one before the capture
+    samples = measure(0.0)
+    assert samples == [2.0] == [40.0 / correlation_homes.GRAPH_CALLS]
+    assert (len(calls), len(replays)) == (21, 1)
+
+
+def test_homes_by_type():
+    both = homes(["fp32", "fp16"])
+    assert len({(home.name, *home.kind) for home in both}) == len(both)
+    assert {home.device for home in homes(["fp16"])} == {"cuda"}
+    tensor_cores = [home.dtype for home in both if home.name == "CUDA library, tensor cores"]
+    assert tensor_cores == ["fp16"]
+    for device, base in BASES.items():
+        assert base in {home.name for home in both if home.device == device}
+
+
+def test_the_peer_by_hand():
+    f1 = torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(1, 2, 1, 2)
+    f2 = torch.tensor([5.0, 6.0, 7.0, 8.0]).reshape(1, 2, 1, 2)
+    out = shift_and_multiply(f1, f2, 1, 1)
+    # Pixel 0 is (1, 3) and (5, 7), pixel 1 is (2, 4) and (6, 8); dy is 0 in the middle three.
+    expected = np.zeros((1, 9, 1, 2))
+    expected[0, 3] = [[0, (2 * 5 + 4 * 7) / 2]]
+    expected[0, 4] = [[(1 * 5 + 3 * 7) / 2, (2 * 6 + 4 * 8) / 2]]
+    expected[0, 5] = [[(1 * 6 + 3 * 8) / 2, 0]]
+    np.testing.assert_array_equal(out, expected)

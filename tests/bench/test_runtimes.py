@@ -1,0 +1,69 @@
+"""The engine as a contestant, on the tiny bundle."""
+
+import itertools
+import threading
+
+import numpy as np
+import pytest
+
+from bench.rows import BY_NAME
+from bench.worker import Job, Overlapping, open_runner
+
+NAMES = [name for name, each in BY_NAME.items() if each.kind in ("engine", "stream", "many")]
+HERE = [name for name in NAMES if not BY_NAME[name].gpu]
+
+
+def opened(name, bundle, threads):
+    pytest.importorskip(BY_NAME[name].modules[0], reason="an optional extra")
+    return open_runner(
+        Job(
+            factory=BY_NAME[name].factory,
+            network="tiny",
+            backend=name,
+            precision="fp32",
+            batch=2,
+            threads=threads,
+            pairs="",
+            bundle=str(bundle),
+        )
+    )
+
+
+@pytest.fixture
+def batches(rng):
+    """Four batches of two pairs, as a worker hands them over."""
+    return list(rng.integers(0, 256, (4, 2, 2, 40, 70, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_every_way_gives_the_same_flow(name, request, batches, tiny_flow):
+    split = BY_NAME[name].files == ("features.onnx",)
+    bundle = request.getfixturevalue("tiny_split_bundle" if split else "tiny_bundle")
+    runner = opened(name, bundle, threads=1)
+    assert runner.device == "cpu"
+    assert runner.runtime_version[0].isdigit()
+    for image1, image2 in batches:
+        np.testing.assert_allclose(runner.run(image1, image2), tiny_flow(image1, image2), atol=1e-5)
+    assert runner.device_ms() is None
+    runner.close()
+
+
+@pytest.mark.parametrize("name", ["onnxruntime (many)", "openvino (many)"])
+def test_many_pairs_at_once(name, tiny_bundle, batches, tiny_flow):
+    assert BY_NAME[name].slow
+    before = threading.active_count()
+    runner = opened(name, tiny_bundle, threads=2)
+    assert isinstance(runner, Overlapping)
+    assert runner.window % 2 == 0  # whole turns of its two streams
+    flows = runner.run_many(itertools.cycle(batches))
+    for (image1, image2), flow in zip(batches * 2, flows, strict=False):
+        np.testing.assert_allclose(flow, tiny_flow(image1, image2), atol=1e-5)
+    flows.close()
+    assert threading.active_count() == before
+    runner.close()
+
+
+def test_only_many_pairs_overlap(tiny_bundle):
+    runner = opened("onnxruntime", tiny_bundle, threads=1)
+    assert not isinstance(runner, Overlapping)
+    runner.close()
