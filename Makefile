@@ -5,7 +5,7 @@ DEMO := build/flownets_slim-fp16-384x512
 PACKAGES := engine training export kernels bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format kernels gpu clean
+.PHONY: help setup demo test lint format kernels gpu train-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,13 +43,32 @@ kernels:  ## build the correlation kernels (CUDA too where nvcc is)
 	cmake -S . -B build -DCMAKE_BUILD_TYPE=Release
 	cmake --build build --parallel 2
 
-# The card's name, as a file name: nvidia-h200.json.
-GPU = $(shell nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 | tr 'A-Z ' 'a-z-')
+# With WHEELS=DIR, a bundle of `python -m bench.offline_bundle`, no network is needed: .venv then sees
+# the packages of PYTHON, a CUDA build of PyTorch among them, and gets from DIR what these lack.
+GPU_SETUP := $(if $(WHEELS),.venv/offline,setup)
 
-gpu: setup kernels  ## on a machine with an NVIDIA GPU: the GPU tests and the whole bench
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pycuda==2026.1
-	$(BIN)/python -m pytest -m gpu
-	$(BIN)/python -m bench.compare --full --json bench/results/$(GPU).json --report build/gpu.html
+.venv/offline:
+	$(PYTHON) -m venv .venv
+	$(PYTHON) -c 'import sys; print(*[path for path in sys.path if path.endswith("-packages")], sep="\n")' \
+		> "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/machine.pth"
+	-$(BIN)/python -m bench.packages --wheels $(WHEELS)
+	touch $@
+
+gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: its tests and the whole bench (STAGES=a,b WHEELS=DIR)
+	$(BIN)/python -m bench.gpu $(if $(WHEELS),--wheels $(WHEELS)) $(if $(STAGES),--stages $(STAGES))
+
+# There the trainer compiles the network and computes in bf16 unless told otherwise. As many pairs are
+# rendered as are trained on. The full network's rate is the papers' 1e-4 for a batch of 8, times the
+# root of the batch's growth.
+MINUTES ?= 15
+BATCH ?= 64
+TRAIN = $(BIN)/python -m training.train --device cuda --minutes $(MINUTES) \
+	--batch-size $(BATCH) --fresh $(BATCH) --pool 2048 --report-every 1000
+
+train-gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: train the networks, MINUTES=15 each, into runs/gpu
+	$(TRAIN) --network flownets_slim --out runs/gpu/flownets_slim
+	$(TRAIN) --network flownetc_slim --lr 1.5e-4 --out runs/gpu/flownetc_slim
+	$(TRAIN) --network flownets --lr 3e-4 --out runs/gpu/flownets
 
 clean:  ## remove what the other targets made, except .venv
 	rm -rf build dist

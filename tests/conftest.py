@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.backends.openvino import avoid_faulty_amx
 from engine.manifest import (
     BundleFile,
     Manifest,
@@ -17,6 +18,9 @@ from engine.manifest import (
     sha256_of,
     write_manifest,
 )
+
+# Some tests give int8 graphs to OpenVINO themselves.
+avoid_faulty_amx()
 
 DIVISOR = 64
 
@@ -49,36 +53,88 @@ def affine_flow(image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray
 def tiny_model() -> onnx.ModelProto:
     """Return ``affine_flow`` as a graph; like a network, it fails on sizes that need padding."""
     nodes = [
-        helper.make_node("Cast", ["image1"], ["float1"], to=TensorProto.FLOAT),
-        helper.make_node("Cast", ["image2"], ["float2"], to=TensorProto.FLOAT),
-        helper.make_node("Concat", ["float1", "float2"], ["both"], axis=3),
-        helper.make_node("Transpose", ["both"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["planes", "weights", "bias"], ["pixels"]),
-        helper.make_node(
-            "AveragePool", ["pixels"], ["means"], kernel_shape=[64, 64], strides=[64, 64]
+        *_planes_of("image1", "planes1"),
+        *_planes_of("image2", "planes2"),
+        helper.make_node("Concat", ["planes1", "planes2"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "weights", "bias"], ["pixels"]),
+        *_WITH_BLOCK_MEANS,
+    ]
+    constants = {"weights": _kernel(WEIGHTS), "bias": BIAS, "scales": _SCALES}
+    return _model(nodes, [_image("image1"), _image("image2")], [_FLOW], constants)
+
+
+def tiny_split_models() -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Return ``affine_flow`` as two graphs: what needs one image alone, and the rest."""
+    first, second = _kernel(WEIGHTS[:3] / 2), _kernel(WEIGHTS[3:])
+    skip = _floats("skip", ["N", 2, "H", "W"])
+    alone = [
+        *_planes_of("image", "features"),
+        helper.make_node("Conv", ["features", "first", "bias"], ["skip"]),
+    ]
+    match = [
+        helper.make_node("Conv", ["features1", "first"], ["other_half"]),
+        helper.make_node("Conv", ["features2", "second"], ["from_second"]),
+        helper.make_node("Sum", ["skip", "other_half", "from_second"], ["pixels"]),
+        *_WITH_BLOCK_MEANS,
+    ]
+    planes = [_floats(name, ["N", 3, "H", "W"]) for name in ("features", "features1", "features2")]
+    return (
+        _model(alone, [_image("image")], [skip, planes[0]], {"first": first, "bias": BIAS}),
+        _model(
+            match,
+            [skip, *planes[1:]],
+            [_FLOW],
+            {"first": first, "second": second, "scales": _SCALES},
         ),
-        helper.make_node(
-            "Resize",
-            ["means", "", "scales"],
-            ["blocks"],
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        ),
-        helper.make_node("Add", ["pixels", "blocks"], ["sum"]),
-        helper.make_node("Transpose", ["sum"], ["flow"], perm=[0, 2, 3, 1]),
+    )
+
+
+def _planes_of(image: str, planes: str) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Cast", [image], [f"float_{image}"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [f"float_{image}"], [planes], perm=[0, 3, 1, 2]),
     ]
-    images = [
-        helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", "H", "W", 3])
-        for name in ("image1", "image2")
-    ]
-    flow = helper.make_tensor_value_info("flow", TensorProto.FLOAT, ["N", "H", "W", 2])
-    constants = [
-        numpy_helper.from_array(WEIGHTS.T.reshape(2, 6, 1, 1).copy(), "weights"),
-        numpy_helper.from_array(BIAS, "bias"),
-        numpy_helper.from_array(np.array([1, 1, 64, 64], np.float32), "scales"),
-    ]
-    graph = helper.make_graph(nodes, "tiny", images, [flow], constants)
+
+
+_WITH_BLOCK_MEANS = [
+    helper.make_node("AveragePool", ["pixels"], ["means"], kernel_shape=[64, 64], strides=[64, 64]),
+    helper.make_node(
+        "Resize",
+        ["means", "", "scales"],
+        ["blocks"],
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    ),
+    helper.make_node("Add", ["pixels", "blocks"], ["sum"]),
+    helper.make_node("Transpose", ["sum"], ["flow"], perm=[0, 2, 3, 1]),
+]
+_SCALES = np.array([1, 1, 64, 64], np.float32)
+
+
+def _floats(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _image(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", "H", "W", 3])
+
+
+_FLOW = _floats("flow", ["N", "H", "W", 2])
+
+
+def _kernel(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    return weights.T.reshape(*weights.T.shape, 1, 1).copy()
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: dict[str, NDArray[np.float32]],
+) -> onnx.ModelProto:
+    tensors = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -90,7 +146,7 @@ def manifest_for(bundle: Path) -> Manifest:
         path.name: BundleFile(
             path.stat().st_size, sha256_of(path), f"onnx {onnx.__version__}", None
         )
-        for path in sorted(bundle.glob("model.*"))
+        for path in sorted(bundle.glob("*.*"))
     }
     return Manifest(
         network="tiny",
@@ -100,6 +156,7 @@ def manifest_for(bundle: Path) -> Manifest:
         profile=SizeProfile((1, 64, 64), (1, 128, 192), (4, 256, 320)),
         files=files,
         parity=(),
+        gate=None,
         weights=WeightsOrigin("0" * 64, "closed form", "MIT", {}),
     )
 
@@ -109,6 +166,16 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a real ONNX model that computes ``affine_flow``. Copy it before changing it."""
     bundle = tmp_path_factory.mktemp("tiny-fp32")
     onnx.save(tiny_model(), bundle / "model.onnx")
+    write_manifest(bundle, manifest_for(bundle))
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_split_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in two graphs, for backends that reuse what they computed of a frame."""
+    bundle = tmp_path_factory.mktemp("tiny-split-fp32")
+    for name, model in zip(("features.onnx", "match.onnx"), tiny_split_models(), strict=True):
+        onnx.save(model, bundle / name)
     write_manifest(bundle, manifest_for(bundle))
     return bundle
 
