@@ -6,6 +6,7 @@ process, which stays free of torch.
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import shutil
 import sys
@@ -32,7 +33,8 @@ class TorchRunner:
     multiple of the network's divisor are padded by repeating the edge, and cropped again.
     """
 
-    def __init__(self, job: Job, *, device: str = "cpu", compiled: bool = False) -> None:
+    def __init__(self, job: Job, *, device: str = "cpu", mode: str | None = None) -> None:
+        """Open it on a device, compiled in one of ``torch.compile``'s modes, or not at all."""
         if job.weights is None:
             raise BackendError(f"no weights for {job.network}; pass --weights FILE.")
         torch.set_num_threads(job.threads)
@@ -43,8 +45,10 @@ class TorchRunner:
         self.runtime_version = torch.__version__
         self._half = job.precision == "fp16"
         model = deployable(job.network, Path(job.weights)).to(device)
+        # The layout that convolutions are fastest in, on a CPU (by 5 to 10 %) as on tensor cores.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._divisor = model.divisor
-        self._forward: Any = torch.compile(model) if compiled else model
+        self._forward: Any = torch.compile(model, mode=mode, dynamic=False) if mode else model
         self._resident: tuple[torch.Tensor, ...] = ()
 
     def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -85,17 +89,34 @@ def open_eager(job: Job) -> TorchRunner:
 
 
 def open_compiled(job: Job) -> TorchRunner:
-    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        raise BackendError("torch.compile needs a C++ compiler; install g++ or clang.")
-    return TorchRunner(job, compiled=True)
+    _check_compiler()
+    return TorchRunner(job, mode="default")
 
 
 def open_cuda(job: Job) -> TorchRunner:
+    _check_cuda()
+    return TorchRunner(job, device="cuda:0")
+
+
+def open_cuda_compiled(job: Job) -> TorchRunner:
+    """Open what is fastest in PyTorch: kernels picked by measurement, launched as a CUDA graph."""
+    _check_cuda()
+    _check_compiler()
+    if importlib.util.find_spec("triton") is None:
+        raise BackendError("torch.compile needs Triton on a GPU; install triton.")
+    return TorchRunner(job, device="cuda:0", mode="max-autotune")
+
+
+def _check_cuda() -> None:
     if not torch.cuda.is_available():
         raise BackendError(
             f"PyTorch {torch.__version__} sees no CUDA device; install a CUDA build of it."
         )
-    return TorchRunner(job, device="cuda:0")
+
+
+def _check_compiler() -> None:
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise BackendError("torch.compile needs a C++ compiler; install g++ or clang.")
 
 
 def deployable(network: str, weights: Path) -> Deployable:

@@ -9,6 +9,7 @@ layer lies below), then only those two layers' textures are read.
 """
 
 import argparse
+import math
 import re
 from pathlib import Path
 
@@ -23,11 +24,35 @@ from training.shapes import STORED, distance_maps
 from training.textures import TEXTURE_SIZE, texture_atlas
 
 
-def gather_layers(values: Tensor, index: Tensor) -> Tensor:
-    """Pick (B, K, C) per-layer values by (B, H, W) layer indices: (B, H, W, C)."""
-    batch, height, width = index.shape
-    flat = index.reshape(batch, -1, 1).expand(-1, -1, values.shape[-1])
-    return values.gather(1, flat).unflatten(1, (height, width))
+def sample(source: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Read (1, C, h, w) bilinearly at places of shape (..., W), -1..1: (C, ..., W).
+
+    Every row is an item of a batch here, because torch's CPU threads share the batch axis alone.
+    """
+    rows = torch.stack((u, v), dim=-1).flatten(0, -3)[:, None]
+    values = F.grid_sample(source.expand(len(rows), -1, -1, -1), rows, align_corners=False)
+    return values[:, :, 0].transpose(0, 1).reshape(source.shape[1], *u.shape)
+
+
+def boxes(to_mask: Tensor, present: Tensor, height: int, width: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the frame outside of which a layer shows in no scene of the batch.
+
+    Args:
+        to_mask: (B, K, 3, 3) frame pixels -> the outline's map, which the object does not leave.
+        present: (B, K) bool.
+        height: of the frame.
+        width: likewise.
+    """
+    square = torch.tensor([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
+    corners = (torch.linalg.inv(to_mask.cpu()) @ square)[..., :2, :]
+    hidden = ~present.cpu()[..., None]
+    low = corners.amin(-1).masked_fill(hidden, math.inf).amin(0)
+    high = corners.amax(-1).masked_fill(hidden, -math.inf).amax(0)
+    # Clamping also brings what is nowhere to an empty slice.
+    size = torch.tensor([width, height])
+    first = low.clamp(min=torch.zeros(2)).minimum(size).floor().long().tolist()
+    end = (high + 1).maximum(torch.zeros(2)).minimum(size).ceil().long().tolist()
+    return [(slice(y0, y1), slice(x0, x1)) for (x0, y0), (x1, y1) in zip(first, end, strict=True)]
 
 
 class SyntheticPairs:
@@ -71,15 +96,19 @@ class SyntheticPairs:
             to_frame1: (B, K, 3, 3), this frame's pixels -> frame 1 pixels, per layer.
 
         Returns:
-            (B, 3, H, W) uint8 image, and the (B, H, W) index of the layer each pixel shows.
+            (B, 3, H, W) uint8 image, and (B, H, W), which of all scenes' B * K layers each pixel
+            shows.
         """
         top, below, coverage = self._layers(scene, scene.to_mask @ to_frame1)
-        to_texture = scene.to_texture @ to_frame1
-        image = self._paint(scene, to_texture, top)
+        looks = self._looks(scene, scene.to_texture @ to_frame1)
+        image = self._paint(looks[:, top], self.x, self.y)
         # Where the top layer covers a pixel whole, the layer below does not matter.
-        under = self._paint(scene, to_texture, below)
-        image = (under + coverage[:, None] * (image - under)).clamp(0, 255).round()
-        return image.to(torch.uint8), torch.where(coverage >= 0.5, top, below)
+        edge = coverage < 1
+        _, y, x = edge.nonzero(as_tuple=True)
+        under = self._paint(looks[:, below[edge]][:, None], x[None], y[None])[:, 0]
+        image[:, edge] = torch.lerp(under, image[:, edge], coverage[edge])
+        image = image.clamp_(0, 255).round_().to(torch.uint8).transpose(0, 1)
+        return image, torch.where(coverage >= 0.5, top, below)
 
     def _layers(self, scene: Scene, to_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Back to front: each pixel's topmost layer, the one below it, the topmost's coverage."""
@@ -89,48 +118,48 @@ class SyntheticPairs:
         below = torch.zeros_like(top)
         coverage = torch.ones(shape, device=self.device)
         maps = self.outlines.shape[-1] // STORED
-        for k in range(1, layers):
+        places = boxes(to_mask, scene.present, self.height, self.width)
+        for k, (rows, columns) in enumerate(places[1:], start=1):
+            box = (slice(None), rows, columns)
+            if not coverage[box].numel():
+                continue
             matrix = to_mask[:, k, None, None]
-            u, v = apply_affine(matrix, self.x, self.y)
+            u, v = apply_affine(matrix, self.x[:, columns], self.y[rows])
             # Place -1..1 on tile `mask` of the strip; stay half a texel inside the tile.
             edge = 1 - 1 / STORED
             u = (u.clamp(-edge, edge) + 2 * scene.mask[:, k, None, None] + 1) / maps - 1
-            grid = torch.stack((u, v.clamp(-edge, edge)), dim=-1)
-            distance = F.grid_sample(
-                self.outlines.expand(batch, -1, -1, -1), grid, align_corners=False
-            )[:, 0]
+            distance = sample(self.outlines, u, v.clamp(-edge, edge))[0]
             # One map unit is `extent` pixels: distance in pixels, half a pixel to either side.
             extent = torch.linalg.det(matrix[..., :2, :2]).rsqrt()
             alpha = (distance * extent + 0.5).clamp(0, 1) * scene.present[:, k, None, None]
             covers = alpha > 0
-            below = torch.where(covers, torch.where(coverage >= 0.5, top, below), below)
-            top = torch.where(covers, k, top)
-            coverage = torch.where(covers, alpha, coverage)
-        return top.long(), below.long(), coverage
+            under = torch.where(coverage[box] >= 0.5, top[box], below[box])
+            below[box] = torch.where(covers, under, below[box])
+            top[box] = torch.where(covers, k, top[box])
+            coverage[box] = torch.where(covers, alpha, coverage[box])
+        first = torch.arange(batch, device=self.device)[:, None, None] * layers
+        return first + top, first + below, coverage
 
-    def _paint(self, scene: Scene, to_texture: Tensor, layer: Tensor) -> Tensor:
-        """Colour every pixel by the texture of the layer it shows: (B, 3, H, W), 0..255."""
-        batch = layer.shape[0]
+    def _looks(self, scene: Scene, to_texture: Tensor) -> Tensor:
+        """What painting a layer takes, of all scenes' layers: (13, B * K)."""
+        parts = (to_texture[:, :, :2].flatten(2), scene.texture[..., None].float(), scene.colour)
+        return torch.cat((*parts, scene.contrast, scene.shade), dim=-1).flatten(0, 1).T
+
+    def _paint(self, look: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Colour pixels (x, y) by a layer's look each, (13, ...): (3, ...), 0..255 and beyond."""
+        matrix, tile, colour, contrast, shade = look.split((6, 1, 3, 1, 2))
         tiles = self.atlas.shape[-1] // TEXTURE_SIZE
-        matrices = gather_layers(to_texture[:, :, :2].flatten(2), layer)
-        matrices = matrices.unflatten(-1, (2, 3))
-        u, v = apply_affine(matrices, self.x, self.y)
+        u, v = apply_affine(matrix.unflatten(0, (2, 3)).movedim((0, 1), (-2, -1)), x, y)
         # Mirror at the tile's borders, so that a texture covers the plane without seams.
         last = TEXTURE_SIZE - 1
         u, v = ((c.remainder(2 * last) - last).abs() for c in (u, v))
-        tile = gather_layers(scene.texture[..., None].float(), layer)[..., 0]
-        u = (u + 0.5 + tile * TEXTURE_SIZE) * (2 / (tiles * TEXTURE_SIZE)) - 1
+        u = (u + 0.5 + tile[0] * TEXTURE_SIZE) * (2 / (tiles * TEXTURE_SIZE)) - 1
         v = (v + 0.5) * (2 / TEXTURE_SIZE) - 1
-        texture = F.grid_sample(
-            self.atlas.expand(batch, -1, -1, -1), torch.stack((u, v), dim=-1), align_corners=False
-        )
-        look = torch.cat((scene.colour, scene.contrast, scene.shade), dim=-1)
-        look = gather_layers(look, layer).permute(0, 3, 1, 2)
-        slope = look[:, 4:5] * (self.x - self.width / 2) + look[:, 5:6] * (self.y - self.height / 2)
-        return look[:, :3] + look[:, 3:4] * (texture - 128) + slope
+        slope = shade[0] * (x - self.width / 2) + shade[1] * (y - self.height / 2)
+        return colour + contrast * (sample(self.atlas, u, v) - 128) + slope
 
     def _flow(self, scene: Scene, visible: Tensor) -> Tensor:
-        matrices = gather_layers(scene.motion[:, :, :2].flatten(2), visible).unflatten(-1, (2, 3))
+        matrices = scene.motion[:, :, :2].flatten(0, 1)[visible]
         x, y = apply_affine(matrices, self.x, self.y)
         return torch.stack((x - self.x, y - self.y), dim=1)
 

@@ -79,7 +79,7 @@ class Trainer:
         rest = [p for p in self.network.parameters() if p.dim() <= 1]
         # The papers decay weights, not biases.
         groups = [{"params": decay, "weight_decay": options.weight_decay}, {"params": rest}]
-        self.optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=0.0, fused=True)
         self.step = 0
         self.seconds = 0.0  # spent in `run`
         self._resume()

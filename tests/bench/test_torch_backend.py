@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench.worker import Job, open_runner
+from engine.errors import BackendError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -53,3 +54,21 @@ def test_eager_pads_and_crops(weights, tmp_path, rng):
     assert (runner.device, runner.device_ms()) == ("cpu", None)
     assert torch.get_num_threads() == 1
     runner.close()
+
+
+@pytest.mark.parametrize("name", ["open_cuda", "open_cuda_compiled"])
+def test_cuda_rows_say_what_is_missing(weights, name):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU that torch can use")
+    job = Job(
+        factory=f"bench.torch_backend:{name}",
+        network=NETWORK,
+        backend=name,
+        precision="fp16",
+        batch=1,
+        threads=1,
+        pairs="",
+        weights=str(weights),
+    )
+    with pytest.raises(BackendError, match="sees no CUDA device; install a CUDA build of it"):
+        open_runner(job)
