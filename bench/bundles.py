@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.environment import fingerprint, run_module, versions
 from bench.rows import Row
 from engine.backends.graphs import FEATURES
-from engine.engine import DEFAULT_BUNDLE
 from engine.errors import BackendError
+from engine.loading import DEFAULT_BUNDLE
 from engine.manifest import Manifest, read_manifest, sha256_of
 
 # How bench.torch_backend names the origin of weights that nobody trained.

@@ -28,9 +28,9 @@ from bench.rows import Row, unavailable
 from bench.startup import measure_startup
 from bench.summary import summary_lines
 from bench.usage import UsageError
-from engine.engine import DEFAULT_BUNDLE
 from engine.errors import EngineError
 from engine.files import write_atomically
+from engine.loading import DEFAULT_BUNDLE
 
 CACHE = Path("build/bench")
 ROUNDS = 5

@@ -86,7 +86,20 @@ CONTESTANTS = (
     Contestant("openvino", ENGINE, "engine", ENGINE_PRECISIONS, *OPENVINO, EITHER),
     Contestant("openvino (bare)", "bench.runtimes:BareOpenVINO", "bare", ("fp32",), *OPENVINO),
     Contestant("onnxruntime-cuda", ENGINE, "engine", ENGINE_PRECISIONS, *ORT, gpu=True),
+    Contestant(
+        "onnxruntime-cuda (nhwc)",
+        "bench.runtimes:NhwcRunner",
+        "engine",
+        ENGINE_PRECISIONS,
+        *ORT,
+        gpu=True,
+        slow=True,
+    ),
     Contestant("tensorrt", ENGINE, "engine", ENGINE_PRECISIONS, *TENSORRT, PLANS, gpu=True),
+    *(
+        Contestant(name, ENGINE, "engine", ENGINE_PRECISIONS, *ORT, gpu=True, slow=True)
+        for name in ("onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx")
+    ),
     *(
         Contestant(f"{name} ({how})", STREAM, "stream", ENGINE_PRECISIONS, *needs, files, slow=True)
         for name, needs in (("onnxruntime", ORT), ("openvino", OPENVINO))

@@ -2,28 +2,31 @@
 
 import importlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import engine
 from bench.worker import Flows, Images, Job
 from engine.backends.graphs import WHOLE
 from engine.backends.onnxruntime import CpuSession
+from engine.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from engine.backends.openvino import SizedModel, import_openvino, version_of
 from engine.errors import BackendError
+from engine.manifest import read_manifest
 
 
 class EngineRunner:
     """``FlowEngine.infer`` as a user calls it: any size, checked, padded, cropped."""
 
     def __init__(self, job: Job, *, streams: int = 1) -> None:
-        backend = job.backend.partition(" ")[0]
-        self._engine = engine.load(
-            _bundle(job), backend=backend, threads=job.threads, streams=streams
-        )
+        self._engine = self.load(job, streams)
         self.device = self._engine.backend.device
         self.runtime_version = self._engine.backend.runtime_version
+
+    def load(self, job: Job, streams: int) -> engine.FlowEngine:
+        backend = job.backend.partition(" ")[0]
+        return engine.load(_bundle(job), backend=backend, threads=job.threads, streams=streams)
 
     def run(self, image1: Images, image2: Images) -> Flows:
         return self._engine.infer(image1, image2)
@@ -71,6 +74,24 @@ class StreamRunner(EngineRunner):
     def _video(self) -> Iterator[Images]:
         while True:
             yield self._frames.popleft()
+
+
+class NhwcRunner(EngineRunner):
+    """The engine with ONNX Runtime's convolutions on CUDA in channels-last order.
+
+    Off in the engine until a measurement is for it: tensor cores want that order, but every layer
+    that does not have it costs two transpositions.
+    """
+
+    def load(self, job: Job, streams: int) -> engine.FlowEngine:
+        bundle = _bundle(job)
+        manifest = read_manifest(bundle)
+        backend = _NhwcBackend(bundle, manifest, device=0, threads=job.threads, streams=streams)
+        return engine.FlowEngine(manifest, backend, streams=streams)
+
+
+class _NhwcBackend(OnnxRuntimeCudaBackend):
+    tuning: ClassVar[Mapping[str, Any]] = {"prefer_nhwc": True}
 
 
 class BareOnnxRuntime:

@@ -31,9 +31,9 @@ from bench.usage import Parser, UsageError, count, seconds, size
 from bench.worker import Job
 from engine.backends import available_threads, model_file
 from engine.backends.graphs import WHOLE
-from engine.engine import DEFAULT_BUNDLE
 from engine.errors import EngineError
 from engine.images import padded_size
+from engine.loading import DEFAULT_BUNDLE
 from engine.manifest import Manifest, read_manifest
 
 ROUNDS = 3

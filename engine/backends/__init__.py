@@ -15,13 +15,17 @@ from engine.manifest import Manifest, SizeProfile, rebuild_command
 
 AUTO = "auto"
 
-# Fastest first: `auto` takes the first that opens here.
 BACKENDS = {
     "tensorrt": "engine.backends.tensorrt:TensorRTBackend",
-    "onnxruntime-cuda": "engine.backends.onnxruntime:OnnxRuntimeCudaBackend",
+    "onnxruntime-cuda": "engine.backends.onnxruntime_cuda:OnnxRuntimeCudaBackend",
     "openvino": "engine.backends.openvino:OpenVINOBackend",
     "onnxruntime": "engine.backends.onnxruntime:OnnxRuntimeBackend",
+    "onnxruntime-tensorrt": "engine.backends.onnxruntime_cuda:OnnxRuntimeTensorRTBackend",
+    "onnxruntime-tensorrt-rtx": "engine.backends.onnxruntime_cuda:OnnxRuntimeTensorRTRTXBackend",
 }
+# Fastest first: `auto` takes the first that opens here. ONNX Runtime's TensorRT providers are left
+# out: they build their engine whenever they are opened, which `tensorrt` has ready in the bundle.
+AUTO_ORDER = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime")
 
 _log = logging.getLogger("engine")
 
@@ -100,7 +104,7 @@ def open_backend(
 
 def _open_first(bundle: Path, manifest: Manifest, **settings: Any) -> Backend:
     reasons = []
-    for name in BACKENDS:
+    for name in AUTO_ORDER:
         try:
             backend = open_backend(name, bundle, manifest, **settings)
         except BackendError as error:
@@ -147,7 +151,7 @@ def _broken(module: str, install: str, error: Exception) -> BackendError:
 def model_file(bundle: Path, manifest: Manifest, name: str, backend: str) -> Path:
     """Return the path of a bundle's file, or raise ``BackendError`` if the bundle has none."""
     if name not in manifest.files:
-        target = backend.removesuffix("-cuda")
+        target = backend.partition("-")[0]
         raise BackendError(
             f"backend {backend} needs {name}; the bundle {bundle} holds "
             f"{', '.join(manifest.files)}. Build one that has it: `"

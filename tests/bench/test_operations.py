@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.operations import count_operations, operations_in, operations_of
-from engine.engine import DEFAULT_BUNDLE
 from engine.errors import BackendError
+from engine.loading import DEFAULT_BUNDLE
 from engine.manifest import read_manifest, write_manifest
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")

@@ -4,10 +4,13 @@ import itertools
 import threading
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from bench.rows import BY_NAME
 from bench.worker import Job, Overlapping, open_runner
+from engine.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+from tests.engine.onnxruntime_double import Gpu, session_class
 
 NAMES = [name for name, each in BY_NAME.items() if each.kind in ("engine", "stream", "many")]
 HERE = [name for name in NAMES if not BY_NAME[name].gpu]
@@ -61,6 +64,21 @@ def test_many_pairs_at_once(name, tiny_bundle, batches, tiny_flow):
     flows.close()
     assert threading.active_count() == before
     runner.close()
+
+
+def test_channels_last_convolutions_on_cuda(monkeypatch, tiny_bundle, batches, tiny_flow):
+    gpu = Gpu()
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session_class(gpu))
+    monkeypatch.setattr(OnnxRuntimeCudaBackend, "memory", "cpu")
+    for name in ("onnxruntime-cuda (nhwc)", "onnxruntime-cuda"):
+        runner = opened(name, tiny_bundle, threads=1)
+        assert runner.device == "cuda:0"
+        np.testing.assert_allclose(runner.run(*batches[0]), tiny_flow(*batches[0]), atol=1e-5)
+        assert runner.device_ms() > 0
+        runner.close()
+    channels_last, as_shipped = gpu.sessions
+    assert channels_last.options == {**as_shipped.options, "prefer_nhwc": True}
 
 
 def test_only_many_pairs_overlap(tiny_bundle):

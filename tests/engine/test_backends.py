@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import onnxruntime
 import pytest
 
 import engine
@@ -25,8 +24,6 @@ from engine.errors import (
     PlanMismatchError,
 )
 from engine.manifest import BundleFile, read_manifest, sha256_of
-
-HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def opened(name, bundle, *, manifest=None, device=0, threads=1, streams=1):
@@ -58,71 +55,14 @@ def test_cpu_backends_run(name, tiny_bundle, tiny_flow, pair):
     backend.close()
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not HAS_CUDA, reason="needs onnxruntime-gpu and an NVIDIA GPU")
-def test_cuda_runs(tiny_bundle, tiny_flow, pair):
-    backend = opened("onnxruntime-cuda", tiny_bundle)
-    assert backend.device == "cuda:0"
-    assert backend.device_ms() is None
-    np.testing.assert_allclose(backend.run(*pair), tiny_flow(*pair), atol=1e-5)
-    assert backend.device_ms() > 0
-    backend.close()
-
-
-def test_cuda_class_runs_on_the_provider_it_names(monkeypatch, tiny_bundle, tiny_flow, pair):
-    monkeypatch.setattr(onnxruntime_backend, "_CUDA", "CPUExecutionProvider")
-    backend = opened("onnxruntime-cuda", tiny_bundle, device=1)
-    assert backend.device == "cuda:1"
-    np.testing.assert_allclose(backend.run(*pair), tiny_flow(*pair), atol=1e-5)
-    backend.close()
-
-
-def test_cuda_wants_one_graph(monkeypatch, tiny_split_bundle):
-    monkeypatch.setattr(onnxruntime_backend, "_CUDA", "CPUExecutionProvider")
-    with pytest.raises(BackendError, match=r"needs model\.onnx; .* holds features\.onnx, match\."):
-        opened("onnxruntime-cuda", tiny_split_bundle)
-
-
-@pytest.mark.skipif(HAS_CUDA, reason="CUDA is there")
-def test_cuda_never_falls_back_to_the_cpu(monkeypatch, tiny_bundle, capfd):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    with (
-        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
-        pytest.raises(
-            HardwareMissingError, match=r"cannot use CUDAExecutionProvider here and offers CPU"
-        ),
-    ):
-        opened("onnxruntime-cuda", tiny_bundle)
-    assert "Falling back" not in capfd.readouterr().out
-
-
-@pytest.mark.parametrize(("gpus", "error"), [(0, HardwareMissingError), (1, BackendError)])
-def test_cuda_tells_a_missing_gpu_from_a_bad_model(monkeypatch, tiny_bundle, tmp_path, gpus, error):
-    monkeypatch.setattr(onnxruntime_backend, "_CUDA", "CPUExecutionProvider")
-    monkeypatch.setattr(onnxruntime_backend, "_gpu_count", lambda: gpus)
-    (tmp_path / "model.onnx").write_bytes(b"no model at all")
-    with pytest.raises(BackendError, match=r"onnxruntime [\d.]+ cannot load") as caught:
-        opened("onnxruntime-cuda", tmp_path, manifest=read_manifest(tiny_bundle))
-    assert type(caught.value) is error
-
-
-@pytest.mark.skipif(HAS_CUDA, reason="CUDA is there")
-def test_cuda_is_not_in_the_cpu_wheel(tiny_bundle):
-    message = (
-        r"needs CUDAExecutionProvider; .* Install it: "
-        r"pip uninstall -y onnxruntime onnxruntime-gpu && "
-        r'pip install "onnxruntime-gpu\[cuda,cudnn\]"'
-    )
-    with pytest.raises(BackendNotInstalledError, match=message):
-        opened("onnxruntime-cuda", tiny_bundle)
-
-
 @pytest.mark.parametrize(
     ("name", "module", "command"),
     [
         ("openvino", "openvino", "pip install openvino"),
         ("onnxruntime", "onnxruntime", "pip install onnxruntime"),
         ("onnxruntime-cuda", "onnxruntime", r'pip install "onnxruntime-gpu\[cuda,cudnn\]"'),
+        ("onnxruntime-tensorrt", "onnxruntime", r"onnxruntime-gpu\[cuda,cudnn\]\" tensorrt"),
+        ("onnxruntime-tensorrt-rtx", "onnxruntime", "pip install onnxruntime-trt-rtx"),
     ],
 )
 def test_not_installed(monkeypatch, tiny_bundle, name, module, command):
@@ -198,6 +138,13 @@ class Defective:
 def use_backends(monkeypatch, **classes):
     monkeypatch.setitem(sys.modules, "fake_runtimes", SimpleNamespace(**classes))
     monkeypatch.setattr(backends, "BACKENDS", {name: f"fake_runtimes:{name}" for name in classes})
+    monkeypatch.setattr(backends, "AUTO_ORDER", tuple(classes))
+
+
+def test_what_auto_takes_and_what_it_never_takes():
+    assert backends.AUTO_ORDER == ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime")
+    others = {"onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx"}
+    assert set(backends.BACKENDS) == {*backends.AUTO_ORDER, *others}
 
 
 def test_auto_takes_the_first_that_opens_and_says_why(monkeypatch, caplog, tiny_bundle):
