@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 
 import engine
-from engine.backends import AUTO, BACKENDS, available_threads, one_line, open_backend
+from engine.backends import AUTO, AUTO_ORDER, BACKENDS, available_threads, one_line, open_backend
+from engine.cache import VARIABLE as CACHE_VARIABLE
+from engine.cache import cache_folder
 from engine.colour import flow_to_color
-from engine.engine import DEFAULT_BUNDLE, Flow, FlowEngine
+from engine.engine import Flow, FlowEngine
 from engine.errors import EngineError
 from engine.flowio import write_flow
 from engine.images import read_image, write_image
+from engine.loading import DEFAULT_BUNDLE
 from engine.machine import cpu_model, gpus
 from engine.manifest import Manifest, read_manifest, verify_files
 
@@ -108,6 +111,7 @@ def _doctor(options: argparse.Namespace) -> int:
         ("packages", ", ".join(_installed())),
         ("cpu", f"{cpu_model()}, {available_threads()} threads for this process"),
         ("gpu", _gpus()),
+        ("cache", str(cache_folder() or f"none ({CACHE_VARIABLE} says so, or there is no home)")),
     ):
         print(f"{subject:<9} {fact}")
     bundle = options.bundle or DEFAULT_BUNDLE
@@ -120,7 +124,7 @@ def _doctor(options: argparse.Namespace) -> int:
         return 1
     files = ", ".join(f"{name} {file.bytes / 1e6:.1f} MB" for name, file in manifest.files.items())
     print(f"bundle    {manifest.network} {manifest.precision} ({files}), {bundle}")
-    opened = [name for name in BACKENDS if _try_backend(name, bundle, manifest, options)]
+    opened = [name for name in AUTO_ORDER if _try_backend(name, bundle, manifest, options)]
     print(f"auto      {opened[0] if opened else 'nothing runs here'}")
     return 0 if opened else 1
 

@@ -21,17 +21,25 @@ def cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def cpu_flags() -> frozenset[str]:
+    """Return what the first CPU's instruction set has, as Linux names it; empty: not known."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    # "flags" on x86, "Features" on ARM.
+    found = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(found, "").split())
+
+
 def lacks_vnni() -> bool:
     """Whether this is an x86 CPU whose int8 products are summed in 16 bits, which may overflow.
 
     Where it cannot be told (no Linux, no x86), no.
     """
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), None)
-    return flags is not None and flags.isdisjoint({"avx512_vnni", "avx_vnni"})
+    flags = cpu_flags()
+    # "fpu" is x86's alone.
+    return "fpu" in flags and flags.isdisjoint({"avx512_vnni", "avx_vnni"})
 
 
 def has_faulty_amx() -> bool:
@@ -48,7 +56,9 @@ def has_faulty_amx() -> bool:
 
 def runs_amx() -> bool:
     """Whether a child process survives AMX instructions (x86-64 Linux)."""
-    done = subprocess.run([sys.executable, "-c", _TRY_AMX], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _TRY_AMX], capture_output=True, check=False
+    )
     return done.returncode == 0
 
 

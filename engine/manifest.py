@@ -19,6 +19,7 @@ from engine.strict_json import SchemaError, parsed, strict_json
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
 _PACKAGE = Path(__file__).resolve().parent
+_PLANS = (".plan", ".rtx")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,9 +167,11 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str] | None =
     Raises:
         BundleError: A file is missing, truncated or changed.
     """
-    advice = _advice(bundle, f"Rebuild it with `{rebuild_command(bundle, manifest)}`.")
     for name in manifest.files if names is None else names:
         path, expected = bundle / name, manifest.files[name]
+        target = "tensorrt" if name.endswith(_PLANS) else None
+        command = rebuild_command(bundle, manifest, target=target)
+        advice = _advice(bundle, f"Rebuild it with `{command}`.")
         if not path.is_file():
             raise BundleError(f"{path} is missing; the manifest lists it. {advice}")
         size = path.stat().st_size
@@ -190,15 +193,34 @@ def rebuild_command(
 ) -> str:
     """Return the shell command that builds the bundle anew, with the file for ``target``.
 
-    In two graphs if it is now, unless the ``whole`` graph is what is missing.
+    Only the file for TensorRT where there is one and all that it takes, unless the ``whole``
+    bundle is meant. In two graphs if it is now, unless the ``whole`` graph is what is missing.
     """
+    in_package = _is_in_package(bundle)
+    if target == "tensorrt" and not whole and not in_package and _has_all_of_its_plan(manifest):
+        return f"python -m export.build_engine --rebuild {bundle}"
     chosen = f"--targets {target} " if target else ""
     chosen += "--split " if "features.onnx" in manifest.files and not whole else ""
-    output = "DIR" if _is_in_package(bundle) else str(bundle)
+    chosen += "--correlation library " if any(map(_is_library, manifest.files)) else ""
+    output = "DIR" if in_package else str(bundle)
     return (
         f"python -m export.build_engine --network {manifest.network} "
         f"--precision {manifest.precision} {chosen}-o {output}"
     )
+
+
+def _has_all_of_its_plan(manifest: Manifest) -> bool:
+    """Whether there is a TensorRT plan, and the graph that it was built from.
+
+    That of a plan whose correlation is a plugin's is not kept.
+    """
+    names = manifest.files
+    has_plan = any(name.endswith(_PLANS) for name in names)
+    return has_plan and "model.onnx" in names and not any(map(_is_library, names))
+
+
+def _is_library(name: str) -> bool:
+    return name.endswith(".so")
 
 
 def _advice(bundle: Path, rebuild: str) -> str:

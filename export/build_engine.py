@@ -1,41 +1,59 @@
-"""Weights to bundle, from the shell.
+"""Weights to bundle, from the shell; or only a bundle's TensorRT plan anew.
 
 python -m export.build_engine --network flownets_slim --precision fp16 --size 384x512 -o DIR
+python -m export.build_engine --rebuild DIR
 """
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from engine.errors import EngineError
-from export.auto import build_fastest
-from export.bundle import VerificationError, build_bundle
-from export.options import UsageError, parse_requests
+from engine.errors import BundleError, EngineError
+from export.command_line import UsageError, bundle_to_rebuild
+from export.rebuild import rebuild_plan
+from export.verify import VerificationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, 1 (the build failed) or 2 (the request cannot be met)."""
+    what = "bundle"
     try:
-        requests, output = parse_requests(arguments)
-        if len(requests) == 1:
-            manifest = build_bundle(requests[0], output)
+        folder = bundle_to_rebuild(arguments)
+        if folder is None:
+            folder, done = _build(arguments)
         else:
-            manifest = build_fastest(requests, output)
-    except (UsageError, OSError) as error:
+            what = "plan"
+            done = f"{folder / rebuild_plan(folder).file}, rebuilt"
+    except (UsageError, BundleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except VerificationError as error:
-        print("error: the bundle was not built, verification failed:", file=sys.stderr)
+        print(f"error: the {what} was not built, verification failed:", file=sys.stderr)
         for failure in error.failures:
             print(f"  {failure}", file=sys.stderr)
         return 1
     except EngineError as error:
-        print(f"error: the bundle was not built: {error}", file=sys.stderr)
+        print(f"error: the {what} was not built: {error}", file=sys.stderr)
         return 1
+    print(f"{what:<10} {done}")
+    print(f"next: python -m bench.compare --bundle {folder}")
+    return 0
+
+
+def _build(arguments: Sequence[str] | None) -> tuple[Path, str]:
+    # PyTorch comes with these: --rebuild does without.
+    from export.auto import build_fastest
+    from export.bundle import build_bundle
+    from export.options import parse_requests
+
+    requests, output = parse_requests(arguments)
+    if len(requests) == 1:
+        manifest = build_bundle(requests[0], output)
+    else:
+        manifest = build_fastest(requests, output)
     size = sum(file.bytes for file in manifest.files.values())
     verified = ", ".join(parity.backend for parity in manifest.parity if parity.status == "ok")
-    print(f"{'bundle':<10} {output}, {size / 1e6:.1f} MB, verified with {verified}")
-    print(f"next: python -m bench.compare --bundle {output}")
-    return 0
+    return output, f"{output}, {size / 1e6:.1f} MB, verified with {verified}"
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import onnxruntime
 
-from engine.errors import EngineError
 from engine.manifest import Gate, Manifest, Parity, write_manifest
 from export.calibration import calibrate
-from export.deployable import Deployable
+from export.deployable import Deployable, reference_flow
 from export.gate import admit
 from export.graphs import Graphs, export_graphs, write_graphs
 from export.int8 import int8_from_fp32
@@ -18,15 +17,7 @@ from export.pairs import pairs_within
 from export.progress import step
 from export.request import Quantisation, Request
 from export.staging import move_into_place, staging
-from export.verify import reference_flow, verify_backend
-
-
-class VerificationError(EngineError):
-    """The built models do not compute the flow of fp32 PyTorch; ``failures`` says where."""
-
-    def __init__(self, failures: Sequence[str]) -> None:
-        super().__init__("\n".join(failures))
-        self.failures = tuple(failures)
+from export.verify import VerificationError, verify_backend
 
 
 def build_bundle(request: Request, output: Path) -> Manifest:

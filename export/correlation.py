@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import onnx
-
 from engine.backends.tensorrt_package import PLUGIN_LIBRARY, TensorRT
 from engine.manifest import SizeProfile
-from export.onnx_from_torch import TranslationTable
-from kernels import library, onnx_ops
+from kernels import library
 from kernels.tensorrt_plugin import aot
 
 # Best first. "plugin" puts the kernel itself into the plan; "library" is a plugin in a file of its
@@ -61,15 +58,3 @@ def obstacle_to(form: str, tensorrt: TensorRT, profile: SizeProfile) -> str | No
 def plugin_library() -> Path:
     """Where CMake puts the library of the form ``library``."""
     return library.library_directory() / PLUGIN_LIBRARY
-
-
-def translation_table(form: str) -> TranslationTable:
-    """How the graph for TensorRT is to write the correlation; see `export.onnx_from_torch`."""
-    return onnx_ops.translation_table() if form == "onnx" else onnx_ops.plugin_table()
-
-
-def fix_sizes(model: onnx.ModelProto, profile: SizeProfile) -> None:
-    """Give a graph's images the profile's only size: an ahead-of-time plugin wants constants."""
-    for image in model.graph.input:
-        for axis, size in zip(image.type.tensor_type.shape.dim, profile.opt, strict=False):
-            axis.dim_value = size

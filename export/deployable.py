@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from typing import cast
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.pair import Float32Array, Pair, UInt8Array
 from export.upsampling import Upsampling, resized
 
 
@@ -77,3 +81,18 @@ class DeployableMatch(_Around):
 def _planes(image: Tensor) -> Tensor:
     # TensorRT takes a uint8 input only straight into a Cast: cast first, each image by itself.
     return image.float().permute(0, 3, 1, 2)
+
+
+def reference_flow(deployable: Deployable, pair: Pair) -> Float32Array:
+    """Compute a pair's flow in PyTorch, at its own size: replicate padding, then cropping."""
+    height, width = pair.image1.shape[1:3]
+    bottom, right = -height % deployable.divisor, -width % deployable.divisor
+
+    def padded(image: UInt8Array) -> torch.Tensor:
+        planes = torch.tensor(image).permute(0, 3, 1, 2).float()
+        planes = F.pad(planes, (0, right, 0, bottom), mode="replicate")
+        return planes.permute(0, 2, 3, 1).to(torch.uint8)
+
+    with torch.inference_mode():
+        flow = deployable(padded(pair.image1), padded(pair.image2))
+    return np.asarray(flow[:, :height, :width].numpy())

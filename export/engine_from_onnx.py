@@ -9,13 +9,21 @@ straight into a Cast and nowhere else.
 
 import contextlib
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.backends.cuda import Device
-from engine.backends.tensorrt import INPUTS
-from engine.backends.tensorrt_package import TensorRT, load_plugins, load_tensorrt, message_log
+from engine.backends.tensorrt_lane import INPUTS
+from engine.backends.tensorrt_package import (
+    PLAN_FILES,
+    TensorRT,
+    load_plugins,
+    load_tensorrt,
+    message_log,
+)
+from engine.cache import cache_key, read_cached, write_cached
 from engine.errors import BackendError, EngineError, InputError, nearest
 from engine.files import write_atomically
 from engine.manifest import SizeProfile, sha256_of
@@ -55,6 +63,7 @@ def build_plan(
     *,
     precision: str,
     correlation: str = "onnx",
+    packages: Iterable[str] = PLAN_FILES,
 ) -> BuiltPlan:
     """Build a plan with one optimisation profile, beside ``plan_path``, whole or not at all.
 
@@ -66,20 +75,21 @@ def build_plan(
             mantissa the flow would not be that of fp32.
         correlation: one of `export.correlation.FORMS`, how the graph writes the correlation, if it
             has one.
+        packages: names of TensorRT's packages; the first that loads here builds.
 
     Raises:
         InputError: ``profile`` or ``precision`` makes no sense.
-        BackendNotInstalledError: neither TensorRT package loads.
+        BackendNotInstalledError: none of the packages loads.
         HardwareMissingError: ``tensorrt`` finds no GPU.
         PlanBuildError: the parser or the builder refuses the graph; says why, line by line.
     """
     _check(profile, precision)
-    tensorrt = load_tensorrt()
+    tensorrt = load_tensorrt(packages)
     start = time.perf_counter()
     gpu = Device(0) if tensorrt.name == "tensorrt" else None
     with gpu.current() if gpu else contextlib.nullcontext():
         _prepare_plugins(tensorrt, correlation, profile)
-        plan = _serialized_plan(tensorrt, onnx_path, profile, precision)
+        plan = _serialized_plan(tensorrt, gpu, onnx_path, profile, precision)
     path = plan_path.with_suffix(Path(tensorrt.plan_file).suffix)
     write_atomically(path, plan)
     return BuiltPlan(
@@ -116,7 +126,7 @@ def _prepare_plugins(tensorrt: TensorRT, correlation: str, profile: SizeProfile)
 
 
 def _serialized_plan(
-    tensorrt: TensorRT, onnx_path: Path, profile: SizeProfile, precision: str
+    tensorrt: TensorRT, gpu: Device | None, onnx_path: Path, profile: SizeProfile, precision: str
 ) -> Any:
     trt = tensorrt.module
     messages = message_log(trt)
@@ -141,13 +151,36 @@ def _serialized_plan(
     if precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)
     _add_profile(builder, network, config, profile)
-    messages.take()
-    plan = builder.build_serialized_network(network, config)
+    with _timings(tensorrt, gpu, config):
+        messages.take()
+        plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise PlanBuildError(
             f"{tensorrt.tool} cannot build a plan from {onnx_path}: {messages.take()}"
         )
     return plan
+
+
+@contextlib.contextmanager
+def _timings(tensorrt: TensorRT, gpu: Device | None, config: Any) -> Iterator[None]:
+    """Spare a build what earlier ones measured on such a GPU, and keep what this one adds.
+
+    How long each tactic takes for a layer is what most of a build's time goes into. TensorRT for
+    RTX, which has the same functions, measures nothing and keeps nothing (its own deprecation).
+    """
+    if gpu is None:
+        yield
+        return
+    key = cache_key("tensorrt-timings", tensorrt.tool, gpu.name, gpu.compute_capability)
+    for content in (read_cached(key), b""):
+        if content is not None:
+            timings = config.create_timing_cache(content)
+            if timings is not None and config.set_timing_cache(timings, ignore_mismatch=False):
+                break  # else it is another GPU's or another TensorRT's
+    yield
+    timings = config.get_timing_cache()
+    if timings is not None:
+        write_cached(key, bytes(timings.serialize()))
 
 
 def _fault(error: Any) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import engine
 from engine.errors import EngineError
 from engine.manifest import GateResult
-from export.pairs import Float32Array, described
+from export.pair import Float32Array
+from export.pairs import described
 from export.progress import step
 from export.verify import EXCUSES, Case, end_point_error
 

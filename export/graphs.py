@@ -10,15 +10,17 @@ import torch
 from torch import nn
 
 from engine.backends.graphs import SPLIT, WHOLE
-from engine.manifest import BundleFile, sha256_of
+from engine.manifest import BundleFile, SizeProfile, sha256_of
 from export import correlation
 from export.deployable import Deployable
 from export.engine_from_onnx import build_plan
 from export.onnx_from_torch import OPSET, onnx_from_torch, two_graphs_from_torch
-from export.precision import HalfNetwork, store_in_half
+from export.precision import HalfNetwork
 from export.progress import step
 from export.request import Request
+from export.storage import store_in_half
 from export.upsampling import multiplied
+from kernels import onnx_ops
 
 
 @dataclass(frozen=True)
@@ -94,17 +96,23 @@ def _model_for_tensorrt(
         model = onnx_from_torch(
             Deployable(network, request.normalisation, multiplied),
             metadata=metadata,
-            translation_table=correlation.translation_table(request.correlation),
+            translation_table=None if request.correlation == "onnx" else onnx_ops.plugin_table(),
         )
         if request.correlation == "plugin":
-            correlation.fix_sizes(model, request.profile)
+            _fix_sizes(model, request.profile)
         current.result = f"{len(model.graph.node)} nodes for TensorRT"
     return model
 
 
+def _fix_sizes(model: onnx.ModelProto, profile: SizeProfile) -> None:
+    """Give a graph's images the profile's only size: an ahead-of-time plugin wants constants."""
+    for image in model.graph.input:
+        for axis, size in zip(image.type.tensor_type.shape.dim, profile.opt, strict=False):
+            axis.dim_value = size
+
+
 def _write_plan(request: Request, model: onnx.ModelProto, folder: Path) -> dict[str, BundleFile]:
-    # TensorRT gets the weights as plain constants: behind a Cast (see `store_in_half`) it would
-    # treat them as tensors computed at run time.
+    # Before `store_in_half`, which TensorRT is not to see: `restore_from_half` says why.
     source = folder / "plain.onnx"
     onnx.save(model, source)
     with step("tensorrt") as current:

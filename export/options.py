@@ -1,13 +1,12 @@
-"""The command line of ``python -m export.build_engine``, turned into requests before any work."""
+"""The options of a build, turned into requests before any work."""
 
 import argparse
 import importlib.util
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 from torch import nn
 
@@ -15,8 +14,10 @@ from engine.backends.tensorrt_package import load_tensorrt
 from engine.errors import nearest
 from engine.manifest import SizeProfile, WeightsOrigin, sha256_of
 from export import correlation
+from export.command_line import DEFAULT_MAX, TARGETS, UsageError, build_parser
+from export.pair import GATE_SOURCES
 from export.pair_folders import PairsError
-from export.pairs import GATE_SOURCES, calibration_pairs, described, gate_pairs, name_of
+from export.pairs import calibration_pairs, described, gate_pairs, name_of
 from export.progress import step
 from export.request import Quantisation, Request
 from export.spec import SPECS
@@ -25,31 +26,6 @@ from training.networks import NETWORKS
 from training.networks.layers import SiameseNetwork
 from training.normalise import NORMALISATIONS
 from training.weights import load_weights, network_from_weights, shipped_weights
-
-# What each target needs: any of these packages, or else this is how to get one.
-TARGETS = {
-    "onnxruntime": (("onnxruntime",), "pip install onnxruntime"),
-    "openvino": (("openvino",), "pip install 'flownet-engine[openvino]'"),
-    "tensorrt": (
-        ("tensorrt", "tensorrt_rtx"),
-        "pip install tensorrt-rtx==1.7.1.116 (builds without a GPU), or, on the GPU that the plan "
-        "is for, pip install 'flownet-engine[tensorrt]'",
-    ),
-}
-# Full HD, rounded up to whole multiples of 64, is what a plan takes at most by default.
-DEFAULT_MAX = (1088, 1920)
-DEFAULT_MAX_BATCH = 4
-
-
-class UsageError(Exception):
-    """The request itself cannot be met; the message says which part and what to do."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like every other error of this command."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def parse_requests(arguments: Sequence[str] | None) -> tuple[list[Request], Path]:
@@ -62,7 +38,7 @@ def parse_requests(arguments: Sequence[str] | None) -> tuple[list[Request], Path
         UsageError: the request cannot be met.
         OSError: a file cannot be read, or the folder cannot be written.
     """
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     request = _request(options)
     if options.precision in ("fp32", "fp16"):
         for option in ("calibration", "gate", "max_epe_increase"):
@@ -77,50 +53,6 @@ def parse_requests(arguments: Sequence[str] | None) -> tuple[list[Request], Path
     if options.precision == "int8":
         return [int8], options.output
     return [request, replace(request, precision="fp16"), int8], options.output
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m export.build_engine",
-        description="Build a bundle: ONNX and TensorRT models of a network, verified against "
-        "PyTorch. Sizes are HEIGHTxWIDTH.",
-    )
-    add = parser.add_argument
-    add("--network", required=True, help=f"one of {', '.join(SPECS)}")
-    add("--weights", type=Path, metavar="FILE", help="safetensors; default: the shipped ones")
-    add("--precision", choices=("fp32", "fp16", "int8", "auto"), default="fp32",
-        help="auto: build all and keep the fastest here that passes; default: fp32")  # fmt: skip
-    add("--calibration", metavar="synthetic|DIR",
-        help="pairs that int8 takes its ranges from; default: synthetic")  # fmt: skip
-    add("--gate", metavar="A,B", help="sets of pairs on which int8 must not raise the error: "
-        f"folders with true flow, {', '.join(GATE_SOURCES)}; default: the last two")  # fmt: skip
-    add("--max-epe-increase", type=_percentage, metavar="P%",
-        help="by how much int8 may raise it on each of them; default: 1%%")  # fmt: skip
-    add("--size", type=_size, default=(384, 512), metavar="HxW", help="default: 384x512")
-    add("--min-size", type=_size, metavar="HxW", help="smallest size; default: the divisor")
-    add("--max-size", type=_size, metavar="HxW", help="largest size; default: 1088x1920")
-    add("--max-batch", type=int, default=DEFAULT_MAX_BATCH, metavar="N", help="default: 4")
-    add("--split", action="store_true", help="two graphs for ONNX Runtime and OpenVINO, so that "
-        "engine.stream computes each frame's features once")  # fmt: skip
-    add("--correlation", choices=correlation.FORMS, help="how the TensorRT plan of a FlowNetC "
-        "computes it; default: the best that can be built here")  # fmt: skip
-    add("--targets", metavar="A,B", help=f"of {','.join(TARGETS)}; default: all installed")
-    add("-o", "--output", type=Path, required=True, metavar="DIR", help="the bundle's folder")
-    return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([0-9]+)x([0-9]+)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected HxW, for example 384x512")
-    return int(match[1]), int(match[2])
-
-
-def _percentage(text: str) -> float:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)%", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage; expected e.g. 1% or 0.5%")
-    return float(match[1]) / 100
 
 
 def _request(options: argparse.Namespace) -> Request:

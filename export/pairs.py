@@ -4,25 +4,19 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import skimage.data
 import torch
 import torch.nn.functional as F
 
 from engine.images import network_input, padded_size
 from engine.manifest import SizeProfile
+from export.pair import GATE_SOURCES, Pair
 from export.pair_folders import PairFiles, PairsError, files_of_pairs, read_pair, spread
 from training.synthetic import SyntheticPairs
 
-UInt8Array = npt.NDArray[np.uint8]
-Float32Array = npt.NDArray[np.float32]
-
-# What a gate measures on unless told otherwise; `./synthetic` is a folder of that name.
-GATE_SOURCES = ("motorcycle", "synthetic")
 MAX_FROM_FOLDER = 64
 N_CALIBRATION = 32
 N_GATE = 16
@@ -32,23 +26,6 @@ CALIBRATION_SEED = 2_500_000_000
 GATE_SEED = 3_500_000_000
 # At 384x512 four pairs in one go take 0.6 to 0.9 of the time of four by themselves, on a CPU.
 _RENDERED_AT_ONCE = 4
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images, or two batches of them.
-
-    Attributes:
-        name: says what it is and its size.
-        image1: first image(s), uint8 (N, H, W, 3) RGB.
-        image2: second image(s), likewise.
-        flow: true flow (N, H, W, 2) in pixels, NaN where unknown; None where there is none.
-    """
-
-    name: str
-    image1: UInt8Array
-    image2: UInt8Array
-    flow: Float32Array | None = None
 
 
 def pairs_within(profile: SizeProfile) -> tuple[Pair, ...]:

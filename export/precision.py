@@ -1,16 +1,10 @@
-"""Precision written into the graph, and fp32 weights stored in half the bytes."""
+"""Precision written into the graph."""
 
 import copy
 from collections.abc import Callable
 from typing import cast
 
-import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
-
-# A Cast node and its names take about a hundred bytes; smaller tensors are not worth one.
-_SMALLEST_STORED_IN_HALF = 256
 
 
 class _InFloat(nn.Module):
@@ -62,31 +56,3 @@ class HalfNetwork(nn.Module):
 
 def _in_float(flows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(flow.float() for flow in flows)
-
-
-def store_in_half(model: onnx.ModelProto) -> None:
-    """Store float32 weights as float16 and a Cast, in place, wherever that loses nothing.
-
-    Runtimes fold the Cast when they load the model, so it computes the very same numbers from a
-    file of half the size. Weights that float16 cannot hold exactly stay as they are, and so do
-    int8's scales, which have to be constants.
-    """
-    casts = []
-    quantising = ("QuantizeLinear", "DequantizeLinear")
-    scales = {node.input[1] for node in model.graph.node if node.op_type in quantising}
-    for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or tensor.name in scales:
-            continue
-        values = numpy_helper.to_array(tensor)
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if values.size < _SMALLEST_STORED_IN_HALF or not np.array_equal(half, values):
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-        casts.append(
-            helper.make_node("Cast", [tensor.name], [name], f"{name}.cast", to=TensorProto.FLOAT)
-        )
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)

@@ -1,25 +1,33 @@
-"""Every bundle proves itself: each backend against fp32 PyTorch, through `engine.load`."""
+"""Every bundle proves itself: each backend against a reference, through `engine.load`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 import engine
 from engine.errors import BackendNotInstalledError, EngineError, HardwareMissingError
 from engine.manifest import Parity
-from export.deployable import Deployable
-from export.pairs import Float32Array, Pair, UInt8Array
+from export.pair import Float32Array, Pair
 from export.spec import Tolerance
 
 # What a building machine may lack: a GPU, its driver, or the package that runs what is built.
 EXCUSES = (HardwareMissingError, BackendNotInstalledError)
 
-# A pair and the flow that fp32 PyTorch computes for it, see `reference_flow`.
+# What a whole build is compared with, see `export.deployable.reference_flow`.
+REFERENCE = "fp32 PyTorch"
+
+# A pair and the flow that it is to have.
 Case = tuple[Pair, Float32Array]
+
+
+class VerificationError(EngineError):
+    """What was built does not compute the flow that it should; ``failures`` says where."""
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        super().__init__("\n".join(failures))
+        self.failures = tuple(failures)
 
 
 @dataclass(frozen=True)
@@ -31,27 +39,13 @@ class Deviation:
     relative: float
 
 
-def reference_flow(deployable: Deployable, pair: Pair) -> Float32Array:
-    """Compute a pair's flow in PyTorch, at its own size: replicate padding, then cropping."""
-    height, width = pair.image1.shape[1:3]
-    bottom, right = -height % deployable.divisor, -width % deployable.divisor
-
-    def padded(image: UInt8Array) -> torch.Tensor:
-        planes = torch.tensor(image).permute(0, 3, 1, 2).float()
-        planes = F.pad(planes, (0, right, 0, bottom), mode="replicate")
-        return planes.permute(0, 2, 3, 1).to(torch.uint8)
-
-    with torch.inference_mode():
-        flow = deployable(padded(pair.image1), padded(pair.image2))
-    return np.asarray(flow[:, :height, :width].numpy())
-
-
 def verify_backend(
     bundle: Path,
     backend: str,
     *,
     cases: Sequence[Case],
     tolerance: Tolerance,
+    reference: str = REFERENCE,
 ) -> tuple[Parity, list[str]]:
     """Compare a backend with the reference.
 
@@ -60,6 +54,7 @@ def verify_backend(
         backend: name of `engine.backends`.
         cases: what to run, and what should come out.
         tolerance: limits that each case has to hold.
+        reference: what computed the flows that should come out, for the failures.
 
     Returns:
         What was found, and a sentence for each way in which the backend failed. A backend whose
@@ -77,7 +72,7 @@ def verify_backend(
         return parity, [] if excused else [f"{backend}: {error}"]
     with flow_engine:
         flows = [flow_engine.infer(pair.image1, pair.image2) for pair, _ in cases]
-    return _judge(backend, flows, cases=cases, tolerance=tolerance)
+    return _judge(backend, flows, cases=cases, tolerance=tolerance, reference=reference)
 
 
 def _judge(
@@ -86,16 +81,19 @@ def _judge(
     *,
     cases: Sequence[Case],
     tolerance: Tolerance,
+    reference: str,
 ) -> tuple[Parity, list[str]]:
     failures: list[str] = []
     deviations = []
     changes = []
-    for (pair, reference), flow in zip(cases, flows, strict=True):
-        deviation = deviation_between(flow, reference)
+    for (pair, expected), flow in zip(cases, flows, strict=True):
+        deviation = deviation_between(flow, expected)
         deviations.append(deviation)
-        failures += (f"{backend}: {pair.name}: {text}" for text in excesses(deviation, tolerance))
+        failures += (
+            f"{backend}: {pair.name}: {text}" for text in excesses(deviation, tolerance, reference)
+        )
         if pair.flow is not None:
-            changes.append(end_point_error(flow, pair.flow) - end_point_error(reference, pair.flow))
+            changes.append(end_point_error(flow, pair.flow) - end_point_error(expected, pair.flow))
     parity = Parity(
         backend=backend,
         status="ok",
@@ -120,7 +118,9 @@ def deviation_between(flow: Float32Array, reference: Float32Array) -> Deviation:
     return Deviation(mean, float(distance.max()), mean / length if length > 0 else np.inf)
 
 
-def excesses(deviation: Deviation, tolerance: Tolerance) -> Iterable[str]:
+def excesses(
+    deviation: Deviation, tolerance: Tolerance, reference: str = REFERENCE
+) -> Iterable[str]:
     """Say each limit that is passed; NaN passes all of them."""
     for what, unit, found, limit in (
         ("mean distance", " px", deviation.mean_px, tolerance.mean_px),
@@ -128,7 +128,7 @@ def excesses(deviation: Deviation, tolerance: Tolerance) -> Iterable[str]:
         ("relative distance", "", deviation.relative, tolerance.relative),
     ):
         if not found <= limit:
-            yield f"{what} to fp32 PyTorch is {found:.3g}{unit}, expected at most {limit:g}{unit}"
+            yield f"{what} to {reference} is {found:.3g}{unit}, expected at most {limit:g}{unit}"
 
 
 def end_point_error(flow: Float32Array, truth: Float32Array) -> float:

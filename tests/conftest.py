@@ -1,5 +1,6 @@
 """What several test files share: a tiny real bundle whose flow is known in closed form."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.backends.openvino import avoid_faulty_amx
+from engine.cache import VARIABLE
 from engine.manifest import (
     BundleFile,
     Manifest,
@@ -18,6 +20,9 @@ from engine.manifest import (
     sha256_of,
     write_manifest,
 )
+
+# Tests neither find nor leave anything in the user's cache; those of the cache choose a folder.
+os.environ[VARIABLE] = ""
 
 # Some tests give int8 graphs to OpenVINO themselves.
 avoid_faulty_amx()

@@ -1,6 +1,7 @@
 """Building a plan with ``tensorrt``, on doubles of the real classes; run by test_tensorrt.py."""
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,9 @@ from engine.errors import BackendError
 from export import correlation
 from export.correlation import plugin_library
 from export.engine_from_onnx import BuiltPlan, PlanBuildError, build_plan
+from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double
-from tests.contract.tensorrt_double import PROFILE
+from tests.contract.tensorrt_double import PROFILE, install_driver
 
 
 class Builds:
@@ -26,6 +28,10 @@ class Builds:
         self.cleared: list[Any] = []
         self.shapes: dict[str, tuple[Any, Any, Any]] = {}
         self.profiles: list[Any] = []
+        self.given: list[bytes] = []
+        self.attached: list[Any] = []
+        self.foreign = b"none"
+        self.measured = b"timings"
 
     def builder(self, logger: Any) -> Any:
         assert isinstance(logger, self.trt.ILogger)
@@ -36,12 +42,27 @@ class Builds:
                 self.trt.IBuilderConfig,
                 clear_flag=self.cleared.append,
                 add_optimization_profile=lambda profile: self.profiles.append(profile) or 0,
+                create_timing_cache=self._timing_cache,
+                set_timing_cache=self._attach,
+                get_timing_cache=lambda: self.attached[-1] if self.attached else None,
             ),
             create_optimization_profile=lambda: double(
                 self.trt.IOptimizationProfile, set_shape=self._set_shape
             ),
             build_serialized_network=lambda network, config: self.plan,
         )
+
+    def _timing_cache(self, serialized_timing_cache: bytes) -> Any:
+        self.given.append(serialized_timing_cache)
+        return double(self.trt.ITimingCache, serialize=lambda: bytearray(self.measured))
+
+    def _attach(self, cache: Any, ignore_mismatch: bool) -> bool:
+        assert isinstance(cache, self.trt.ITimingCache)
+        assert not ignore_mismatch
+        if self.given[-1] == self.foreign:
+            return False
+        self.attached.append(cache)
+        return True
 
     def _network(self, flags: int = 0) -> Any:
         flag = self.trt.NetworkDefinitionCreationFlag
@@ -108,6 +129,59 @@ def test_tf32_is_off_in_fp32_graphs_only(builds, bindings, tmp_path):
     assert builds.cleared == []
     build(tmp_path, precision="fp32")
     assert builds.cleared == [bindings.BuilderFlag.TF32]
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("FLOWNET_ENGINE_CACHE", str(folder))
+    return folder
+
+
+def test_a_build_takes_over_what_the_one_before_it_measured(builds, cache, tmp_path):
+    build(tmp_path)
+    assert builds.given == [b""]
+    (kept,) = cache.iterdir()
+    assert kept.name.startswith("tensorrt-timings-")
+    assert kept.read_bytes()[32:] == b"timings"
+    builds.measured = b"timings and more"
+    build(tmp_path, precision="fp32")
+    assert builds.given == [b"", b"timings"]
+    assert kept.read_bytes()[32:] == b"timings and more"
+
+
+@pytest.mark.parametrize(
+    "gpu", [("NVIDIA L4", (8, 9)), ("NVIDIA L40", (8, 9)), ("NVIDIA L4", (9, 0))]
+)
+def test_timings_are_of_one_kind_of_gpu(builds, cache, tmp_path, monkeypatch, gpu):
+    build(tmp_path)
+    install_driver(monkeypatch, FakeDriver(gpu))
+    build(tmp_path)
+    assert builds.given[1] == (b"timings" if gpu == ("NVIDIA L4", (8, 9)) else b"")
+
+
+def test_timings_are_of_one_tensorrt(builds, bindings, cache, tmp_path, monkeypatch):
+    build(tmp_path)
+    monkeypatch.setattr(bindings, "__version__", "11.99")
+    build(tmp_path)
+    assert builds.given == [b"", b""]
+
+
+def test_timings_that_tensorrt_refuses_are_measured_and_kept_anew(builds, cache, tmp_path):
+    build(tmp_path)
+    builds.foreign, builds.measured = b"timings", b"new timings"
+    build(tmp_path)
+    assert builds.given == [b"", b"timings", b""]
+    assert len(builds.attached) == 2
+    (kept,) = cache.iterdir()
+    assert kept.read_bytes()[32:] == b"new timings"
+
+
+def test_a_build_without_timings(builds, cache, tmp_path):
+    builds.foreign = b""
+    assert build(tmp_path).bytes == 6
+    assert not builds.attached
+    assert not list(cache.iterdir())
 
 
 def test_parser_errors_are_listed(builds, bindings, tmp_path):

@@ -112,6 +112,14 @@ def test_doctor(tiny_bundle, capsys):
     assert lines[-1].startswith("auto      ")
 
 
+def test_doctor_says_where_the_cache_is(tiny_bundle, capsys, monkeypatch, tmp_path):
+    for value, expected in ((str(tmp_path), str(tmp_path)), ("", "none (FLOWNET_ENGINE_CACHE ")):
+        monkeypatch.setenv("FLOWNET_ENGINE_CACHE", value)
+        main(["doctor", "--bundle", str(tiny_bundle), "--threads", "1"])
+        (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("cache "))
+        assert line.split(maxsplit=1)[1].startswith(expected)
+
+
 def test_doctor_without_a_bundle(tmp_path, capsys):
     assert main(["doctor", "--bundle", str(tmp_path)]) == 1
     output = capsys.readouterr().out

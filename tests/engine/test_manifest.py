@@ -283,6 +283,45 @@ def test_a_bundle_of_two_graphs_is_rebuilt_as_one(tiny_split_bundle):
     assert "--split" not in rebuild_command(tiny_split_bundle, manifest, whole=True)
 
 
+PLAN = BundleFile(5, "b" * 64, "a tool", None)
+FULL = "python -m export.build_engine --network flownets_slim --precision int8 --targets tensorrt "
+
+
+@pytest.mark.parametrize(
+    ("names", "command"),
+    [
+        (["model.onnx", "model.plan"], "python -m export.build_engine --rebuild b"),
+        (["model.onnx", "model.rtx"], "python -m export.build_engine --rebuild b"),
+        (["model.onnx"], FULL + "-o b"),
+        (["model.plan"], FULL + "-o b"),
+        (["features.onnx", "match.onnx", "model.plan"], FULL + "--split -o b"),
+        (["model.onnx", "model.plan", "libx.so"], FULL + "--correlation library -o b"),
+    ],
+)
+def test_a_plan_alone_is_rebuilt_where_its_graph_is_there(names, command):
+    manifest = replace(MANIFEST, files=dict.fromkeys(names, PLAN))
+    assert rebuild_command(Path("b"), manifest, target="tensorrt") == command
+
+
+def test_a_plan_alone_is_rebuilt_only_where_it_alone_is_wanted(monkeypatch, tmp_path):
+    assert rebuild_command(Path("b"), MANIFEST, target="tensorrt", whole=True) == FULL + "-o b"
+    assert "--rebuild" not in rebuild_command(Path("b"), MANIFEST, target="openvino")
+    assert "--rebuild" not in rebuild_command(Path("b"), MANIFEST)
+    monkeypatch.setattr("engine.manifest._PACKAGE", tmp_path)
+    assert rebuild_command(tmp_path / "b", MANIFEST, target="tensorrt") == FULL + "-o DIR"
+
+
+def test_the_advice_is_of_the_damaged_file(bundle):
+    (bundle / "model.plan").write_bytes(b"plan")
+    manifest = read_manifest(bundle)
+    manifest.files["model.plan"] = PLAN
+    with pytest.raises(BundleError, match=rf"model\.plan has 4 bytes.* --rebuild {bundle}`\.$"):
+        verify_files(bundle, manifest)
+    (bundle / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"model\.onnx is missing; .*--network tiny .*`\.$"):
+        verify_files(bundle, manifest)
+
+
 def test_sha256_of_known_text(tmp_path):
     # FIPS 180-2, appendix B.1.
     (tmp_path / "abc").write_bytes(b"abc")

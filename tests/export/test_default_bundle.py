@@ -2,7 +2,7 @@
 
 import onnx
 
-from engine.engine import DEFAULT_BUNDLE
+from engine.loading import DEFAULT_BUNDLE
 from engine.manifest import read_manifest, sha256_of, verify_files
 from training.weights import shipped_weights
 

@@ -2,18 +2,15 @@
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
 
-from engine.backends.tensorrt_package import message_log
 from engine.errors import BackendNotInstalledError, InputError
 from engine.manifest import SizeProfile
 from export import engine_from_onnx
 from export.engine_from_onnx import PlanBuildError, build_plan
+from tests.export.matrix import faults_of, write_onnx
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
 
@@ -24,41 +21,7 @@ PROFILE = SizeProfile(min=(1, 64, 64), opt=(1, 64, 128), max=(2, 128, 256))
 def only_rtx(monkeypatch):
     """Keep to the package that builds anywhere, where both are installed."""
     load = engine_from_onnx.load_tensorrt
-    monkeypatch.setattr(engine_from_onnx, "load_tensorrt", lambda: load(["tensorrt_rtx"]))
-
-
-def write_onnx(path: Path, *, half: bool = False, channels: int = 6) -> Path:
-    """Write a network of the deployable signature: both images, cast, through one 1x1 matrix."""
-    kind, dtype = (TensorProto.FLOAT16, np.float16) if half else (TensorProto.FLOAT, np.float32)
-    axes = ["batch", "height", "width"]
-    matrix = np.random.default_rng(0).normal(size=(channels, 2)).astype(dtype)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["image1"], ["a"], to=kind),
-            helper.make_node("Cast", ["image2"], ["b"], to=kind),
-            helper.make_node("Concat", ["a", "b"], ["both"], axis=3),
-            helper.make_node("MatMul", ["both", "matrix"], ["product"], name="head"),
-            helper.make_node("Cast", ["product"], ["flow"], to=TensorProto.FLOAT),
-        ],
-        "tiny",
-        [
-            helper.make_tensor_value_info(name, TensorProto.UINT8, [*axes, 3])
-            for name in ("image1", "image2")
-        ],
-        [helper.make_tensor_value_info("flow", TensorProto.FLOAT, [*axes, 2])],
-        [onnx.numpy_helper.from_array(matrix, "matrix")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
-    return path
-
-
-def faults_of(plan: bytes) -> set[str]:
-    """What the runtime holds against a plan's content; the GPU here (or none) does not count."""
-    runtime = tensorrt_rtx.Runtime(message_log(tensorrt_rtx))
-    _, diagnostics = runtime.get_engine_validity(plan)
-    members = tensorrt_rtx.EngineInvalidityDiagnostics.__members__.items()
-    found = {name for name, member in members if int(member) & int(diagnostics)}
-    return found & {"MALFORMED_ENGINE", "VERSION_MISMATCH"}
+    monkeypatch.setattr(engine_from_onnx, "load_tensorrt", lambda names: load(["tensorrt_rtx"]))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

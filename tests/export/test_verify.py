@@ -11,7 +11,7 @@ from engine.errors import (
     HardwareMissingError,
     PlanMismatchError,
 )
-from export.deployable import Deployable
+from export.deployable import Deployable, reference_flow
 from export.pairs import Pair
 from export.spec import Tolerance
 from export.verify import (
@@ -19,7 +19,6 @@ from export.verify import (
     deviation_between,
     end_point_error,
     excesses,
-    reference_flow,
     verify_backend,
 )
 

@@ -1,0 +1,212 @@
+"""A bundle's TensorRT plan, built anew where it is to run: without PyTorch and without weights."""
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import engine
+from engine.backends.graphs import WHOLE
+from engine.backends.tensorrt_package import PLAN_FILES, PLUGIN_LIBRARY, load_tensorrt
+from engine.errors import BackendNotInstalledError, BundleError
+from engine.files import write_atomically
+from engine.manifest import (
+    BundleFile,
+    Manifest,
+    Parity,
+    SizeProfile,
+    read_manifest,
+    rebuild_command,
+    sha256_of,
+    verify_files,
+    write_manifest,
+)
+from export.command_line import UsageError
+from export.engine_from_onnx import BuiltPlan, build_plan
+from export.pair import Pair
+from export.progress import step
+from export.spec import SPECS
+from export.verify import VerificationError, verify_backend
+
+_BACKEND = "tensorrt"
+_MODEL_PLAN = PLAN_FILES[_BACKEND]
+
+
+def rebuild_plan(bundle: Path) -> BuiltPlan:
+    """Build a bundle's plan anew from its ONNX, with the TensorRT and for the GPU that are here.
+
+    The new plan is built and compared elsewhere, then put in place, the manifest after it. Killed
+    between the two, it leaves a bundle that is refused because its plan is not the manifest's, with
+    the advice to do this again; killed at any other time, one that is as before. A plan of the
+    other TensorRT package stays, unless it is missing or changed.
+
+    Raises:
+        UsageError: the plan cannot be built from what the bundle holds, or a package is missing.
+        BundleError: there is no bundle, or a file of it but the plan is missing or changed.
+        VerificationError: the new plan does not compute the flow of the bundle's ONNX.
+        EngineError: TensorRT cannot build the plan here.
+        OSError: the bundle cannot be written.
+    """
+    manifest = read_manifest(bundle)
+    _check_graph(bundle, manifest)
+    plans = manifest.files.keys() & {*PLAN_FILES.values()}
+    verify_files(bundle, manifest, manifest.files.keys() - plans)
+    _check_writable(bundle)
+    with tempfile.TemporaryDirectory(prefix="flownet-engine-") as folder:
+        staged = Path(folder)
+        shutil.copy(bundle / WHOLE, staged)
+        with step("tensorrt") as current:
+            plan = _build(staged, manifest)
+            current.result = f"{plan.file}, {plan.tool}, {plan.bytes / 1e6:.1f} MB"
+        file = BundleFile(
+            plan.bytes, sha256_of(staged / plan.file), plan.tool, plan.compute_capability
+        )
+        with step("compare") as current:
+            write_manifest(
+                staged, replace(manifest, files={WHOLE: manifest.files[WHOLE], plan.file: file})
+            )
+            parity = _compare(staged, manifest, plan)
+            current.result = str(parity.reason)
+        for left in bundle.glob(f".{plan.file}.*"):  # by one that was killed while it wrote
+            left.unlink(missing_ok=True)
+        write_atomically(bundle / plan.file, (staged / plan.file).read_bytes())
+        kept = {
+            name: it for name, it in manifest.files.items() if _is_whole(bundle, manifest, name)
+        }
+        write_manifest(bundle, _updated(manifest, {**kept, plan.file: file}, parity))
+    return plan
+
+
+def _check_graph(bundle: Path, manifest: Manifest) -> None:
+    """Make sure that there is a plan, and that it is of the graph that the bundle's ONNX has."""
+    plans, profile = manifest.files.keys() & {*PLAN_FILES.values()}, manifest.profile
+    may_have_plugin = _MODEL_PLAN in plans and profile.min == profile.max
+    if not plans:
+        obstacle = "it has no TensorRT plan. Add one"
+    elif manifest.network not in SPECS:
+        obstacle = f"its network {manifest.network!r} is none of {', '.join(SPECS)}. Build it anew"
+    elif WHOLE not in manifest.files:
+        obstacle = f"its plan is of one graph, {WHOLE}, and it holds two. Build it anew"
+    elif PLUGIN_LIBRARY in manifest.files:
+        obstacle = f"its plan's correlation is a plugin, which {WHOLE} has not. Build it anew"
+    elif SPECS[manifest.network].correlates and may_have_plugin:
+        obstacle = (
+            f"its plan is for one size, so that its correlation may be a plugin, which {WHOLE} has "
+            "not. Build it anew"
+        )
+    else:
+        return
+    command = rebuild_command(bundle, manifest, target=_BACKEND, whole=WHOLE in manifest.files)
+    raise UsageError(f"cannot rebuild the plan of {bundle}: {obstacle}, with PyTorch: `{command}`")
+
+
+def _check_writable(bundle: Path) -> None:
+    """Find out before any time is spent."""
+    try:
+        with tempfile.TemporaryFile(dir=bundle):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"cannot write {bundle}: {error.strerror}. Copy it to a folder that can be written, "
+            "and rebuild the copy"
+        ) from error
+
+
+def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
+    # Of the packages that load here, rather one that the bundle has a plan for.
+    packages = sorted(PLAN_FILES, key=lambda name: PLAN_FILES[name] not in manifest.files)
+    try:
+        load_tensorrt(packages)
+    except BackendNotInstalledError as error:
+        raise UsageError(str(error)) from error
+    try:
+        import onnx
+
+        from export.storage import restore_from_half
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--rebuild needs the package {error.name}: pip install onnx") from error
+    model = onnx.load(staged / WHOLE)
+    restore_from_half(model)
+    source = staged / "plain.onnx"
+    onnx.save(model, source)
+    plan = build_plan(
+        source,
+        staged / _MODEL_PLAN,
+        manifest.profile,
+        precision=manifest.precision,
+        packages=packages,
+    )
+    source.unlink()
+    return plan
+
+
+def _compare(staged: Path, manifest: Manifest, plan: BuiltPlan) -> Parity:
+    """Compare the plan with ONNX Runtime, which is there, and say that PyTorch was not."""
+    pairs = _pairs_within(manifest.profile)
+    with engine.load(staged, backend="onnxruntime") as flow_engine:
+        cases = [(pair, flow_engine.infer(pair.image1, pair.image2)) for pair in pairs]
+    parity, failures = verify_backend(
+        staged,
+        _BACKEND,
+        cases=cases,
+        tolerance=SPECS[manifest.network].tolerances[manifest.precision],
+        reference=f"{WHOLE} in onnxruntime",
+    )
+    if failures:
+        raise VerificationError(failures)
+    found = f"nor could it run here: {parity.reason}"
+    if parity.status == "ok":
+        found = (
+            f"it differs from {WHOLE} in onnxruntime by {parity.mean_px:.1e} px on average, "
+            f"{parity.max_px:.1e} px at most"
+        )
+    reason = f"rebuilt by {plan.tool}, without PyTorch to compare with; {found}"
+    return Parity(_BACKEND, "not run", reason, None, None, None, parity.pairs)
+
+
+def _is_whole(bundle: Path, manifest: Manifest, name: str) -> bool:
+    try:
+        verify_files(bundle, manifest, [name])
+    except BundleError:
+        return False
+    return True
+
+
+def _updated(manifest: Manifest, files: dict[str, BundleFile], parity: Parity) -> Manifest:
+    """Return the manifest with these files, and without what was measured of the old plan."""
+    gate = manifest.gate and replace(
+        manifest.gate,
+        results=tuple(each for each in manifest.gate.results if each.backend != _BACKEND),
+    )
+    others = tuple(each for each in manifest.parity if each.backend != _BACKEND)
+    return replace(manifest, files=files, parity=(*others, parity), gate=gate)
+
+
+def _pairs_within(profile: SizeProfile) -> list[Pair]:
+    """Pairs of the sizes that a whole build is verified on too, `export.pairs.pairs_within`."""
+    (_, *smallest), (_, height, width), (batch, *largest) = profile.min, profile.opt, profile.max
+    low = [min(2 * side, limit) for side, limit in zip(smallest, largest, strict=True)]
+    sizes = [(1, height, width), (1, height - 3, width - 5), (min(2, batch), *low)]
+    return [_noise(*size, seed=seed) for seed, size in enumerate(sizes)]
+
+
+def _noise(batch: int, height: int, width: int, *, seed: int) -> Pair:
+    """Draw smooth coloured noise; each second image is the first one moved by a few pixels."""
+    margin, cell = 8, 32
+    size = (height + margin, width + margin)
+    coarse = [side // cell + 2 for side in size]
+    texture: Any = np.random.default_rng(seed).uniform(0, 255, (batch, *coarse, 3))
+    for axis, side in enumerate(size, start=1):
+        position = np.arange(side) / cell
+        low = position.astype(int)
+        weight = (position - low).reshape(-1, *[1] * (3 - axis))
+        texture = (1 - weight) * texture.take(low, axis) + weight * texture.take(low + 1, axis)
+    texture = texture.astype(np.uint8)
+    return Pair(
+        f"noise {batch}x{height}x{width}",
+        texture[:, 3 : 3 + height, 5 : 5 + width],
+        texture[:, margin : margin + height, :width],
+    )

@@ -1,0 +1,60 @@
+"""Weights in float32, stored in half the bytes."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+# A Cast node and its names take about a hundred bytes; smaller tensors are not worth one.
+_SMALLEST_STORED_IN_HALF = 256
+_SUFFIX = ".half"
+
+
+def store_in_half(model: onnx.ModelProto) -> None:
+    """Store float32 weights as float16 and a Cast, in place, wherever that loses nothing.
+
+    Runtimes fold the Cast when they load the model, so it computes the very same numbers from a
+    file of half the size. Weights that float16 cannot hold exactly stay as they are, and so do
+    int8's scales, which have to be constants.
+    """
+    casts = []
+    quantising = ("QuantizeLinear", "DequantizeLinear")
+    scales = {node.input[1] for node in model.graph.node if node.op_type in quantising}
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or tensor.name in scales:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if values.size < _SMALLEST_STORED_IN_HALF or not np.array_equal(half, values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, name + _SUFFIX))
+        casts.append(
+            helper.make_node("Cast", [tensor.name], [name], f"{name}.cast", to=TensorProto.FLOAT)
+        )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def restore_from_half(model: onnx.ModelProto) -> None:
+    """Undo `store_in_half`, in place.
+
+    TensorRT is to get the weights as plain constants: behind a Cast it would treat them as tensors
+    computed at run time.
+    """
+    stored = {
+        tensor.name: tensor
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT16 and tensor.name.endswith(_SUFFIX)
+    }
+    others = []
+    for node in model.graph.node:
+        tensor = stored.get(node.input[0]) if node.op_type == "Cast" else None
+        if tensor is None or node.output[0] + _SUFFIX != tensor.name:
+            others.append(node)
+        else:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+    del model.graph.node[:]
+    model.graph.node.extend(others)
