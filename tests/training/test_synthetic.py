@@ -1,5 +1,6 @@
 """Synthetic pairs: the flow is exact, the seed decides, the statistics are as published."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from training.datasets import FlyingChairs
 from training.pairs import Pairs
 from training.scene import Sampler, affine
 from training.streams import SyntheticStream
-from training.synthetic import SyntheticPairs, main
+from training.synthetic import SyntheticPairs, boxes, main
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,32 @@ def test_seed_decides(renderer: SyntheticPairs, pairs: Pairs) -> None:
     assert torch.equal(again.image1, pairs.image1)
     assert torch.equal(again.flow, pairs.flow)
     assert not torch.equal(renderer.render(8, seed=2).flow, pairs.flow)
+
+
+def test_boxes_leave_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing every layer over the whole frame gives the same pairs."""
+    renderer = SyntheticPairs(96, 128)
+    in_boxes = renderer.render(4, seed=5)
+    whole = (slice(None), slice(None))
+    monkeypatch.setattr("training.synthetic.boxes", lambda to_mask, *_: [whole] * to_mask.shape[1])
+    drawn_whole = renderer.render(4, seed=5)
+    for field in fields(Pairs):
+        assert torch.equal(getattr(in_boxes, field.name), getattr(drawn_whole, field.name))
+
+
+def test_box_by_hand() -> None:
+    """A map that spans 20 pixels about (30, 40) covers columns 20-40 and rows 30-50."""
+    to_mask = torch.eye(3).repeat(1, 3, 1, 1)
+    to_mask[:, 1:] = affine(
+        torch.zeros(1),
+        torch.tensor([0.1]),
+        torch.tensor([30.0, 40.0]),
+        torch.tensor([-30.0, -40.0]),
+    )
+    present = torch.tensor([[True, True, False]])
+    _, box, absent = boxes(to_mask, present, 96, 36)
+    assert box == (slice(30, 51), slice(20, 36))
+    assert absent[0].stop - absent[0].start <= 0
 
 
 def test_motion_statistics(renderer: SyntheticPairs) -> None:
