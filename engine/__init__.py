@@ -15,7 +15,8 @@ import threading
 
 from numpy.typing import ArrayLike
 
-from engine.engine import Color, Flow, FlowEngine, load
+from engine.device_array import DeviceArray
+from engine.engine import Color, Flow, FlowEngine
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -26,6 +27,7 @@ from engine.errors import (
     InputError,
     PlanMismatchError,
 )
+from engine.loading import load
 from engine.manifest import Manifest
 
 __version__ = "0.1.0"
@@ -34,6 +36,7 @@ __all__ = [
     "BackendError",
     "BackendNotInstalledError",
     "BundleError",
+    "DeviceArray",
     "EngineError",
     "FlowEngine",
     "FlowFileError",

@@ -1,23 +1,23 @@
 """FlowEngine: check, lay out, pad, run, crop; what every backend shares."""
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.backends import Backend, available_threads, one_line, open_backend
-from engine.errors import BackendError, BundleError, EngineError, InputError, nearest
-from engine.images import Image, check_alike, checked_image, network_input, padded_size
-from engine.manifest import MANIFEST_FILE, Manifest, SizeProfile, read_manifest, verify_files
+from engine.arguments import both_of, check_is_no_path, check_profile, is_bgr
+from engine.backends import Backend, one_line
+from engine.device_array import DeviceArray, DeviceBackend
+from engine.device_view import caller_stream, flow_view, image_view
+from engine.errors import BackendError, EngineError, InputError
+from engine.images import check_alike, checked_image, network_input, padded_size
+from engine.manifest import Manifest
 from engine.parallel import map_in_order
-
-DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 
 Flow = NDArray[np.float32]
 Color = Literal["rgb", "bgr"]
@@ -32,7 +32,7 @@ class FlowEngine:
     Attributes:
         manifest: what the bundle says about itself.
         backend: the runtime that was opened; ``backend.name`` and ``backend.device`` say which.
-        streams: how many flows ``infer_many`` computes side by side.
+        streams: how many flows ``infer_many`` and ``infer_async`` compute side by side.
     """
 
     def __init__(self, manifest: Manifest, backend: Backend, *, streams: int = 1) -> None:
@@ -40,6 +40,8 @@ class FlowEngine:
         self.manifest = manifest
         self.backend = backend
         self.streams = streams
+        # Its threads start with what infer_async gives them.
+        self._threads = ThreadPoolExecutor(streams, thread_name_prefix="flow-async")
         self._lock = threading.Lock()
         self._running = 0
         self._closed = False
@@ -67,15 +69,85 @@ class FlowEngine:
             InputError: The images cannot be used as they are, or are beyond the plan's sizes.
             BackendError: The runtime failed, or the engine is closed.
         """
-        bgr = _is_bgr(color)
-        first = checked_image(image1, "image1")
-        second = checked_image(image2, "image2")
-        check_alike(first, second, ("image1", "image2"))
-        size = self._padded_size(first)
-        images = [network_input(image, size, bgr=bgr) for image in (first, second)]
-        with self._open_backend(images[0]) as backend:
-            flow = backend.run(*map(backend.prepare, images))
-        return _cropped(flow, first)
+        pair = self._checked(image1, image2, color)
+        with self._in_use():
+            return self._flow(*pair)
+
+    def infer_async(
+        self, image1: ArrayLike, image2: ArrayLike, *, color: Color = "rgb"
+    ) -> Future[Flow]:
+        """Return at once what will hold the flow from the first image to the second.
+
+        ``streams`` flows are computed side by side, the others wait their turn. The images may not
+        change before their flow is there. ``close`` takes back nothing: what was asked for before
+        is still computed.
+
+        Args:
+            image1: as for ``infer``.
+            image2: as for ``infer``.
+            color: as for ``infer``.
+
+        Returns:
+            A future, whose ``result`` is the flow as ``infer`` returns it, or raises BackendError;
+            ``cancel`` works for as long as its turn has not come.
+
+        Raises:
+            InputError: As ``infer``.
+            BackendError: The engine is closed.
+        """
+        pair = self._checked(image1, image2, color)
+        self._enter()
+        try:
+            future = self._threads.submit(self._flow, *pair)
+        except BaseException:
+            self._leave()
+            raise
+        future.add_done_callback(lambda _: self._leave())
+        return future
+
+    def infer_device(
+        self, image1: object, image2: object, *, out: object = None, stream: object = None
+    ) -> DeviceArray:
+        """Return the optical flow between two images on the GPU, without a copy through the host.
+
+        With ``backend="tensorrt"`` alone. An image whose height and width are multiples of
+        ``manifest.divisor`` is read where it is if it is contiguous, as is a new array of any
+        library; any other image is padded on the GPU.
+
+        Args:
+            image1: (H, W, 3) or (N, H, W, 3) uint8 RGB, on the engine's GPU: an array with
+                ``__cuda_array_interface__`` (PyTorch, CuPy, PyCUDA, Numba) or ``__dlpack__``. Rows
+                may lie apart, as in a crop of a larger image, the pixels of a row may not.
+            image2: the same shape.
+            out: an array of the same kinds, float32 and C-contiguous, (H, W, 2) or (N, H, W, 2),
+                that the flow is written to; nothing is allocated then. None: a new one.
+            stream: None: the images are read after what is on the legacy default stream, and the
+                flow is there on return. A stream of PyTorch, CuPy or PyCUDA, or the handle of one:
+                the work is ordered in it, and the call returns before it is done. Keep the images
+                and ``out`` until the stream has passed, and the stream as long as the result.
+
+        Returns:
+            (H, W, 2), or (N, H, W, 2), float32 as ``infer`` returns it: a new array, or ``out``.
+
+        Raises:
+            InputError: The arrays cannot be used as they are, or are beyond the plan's sizes.
+            BackendError: The backend takes no device arrays, the GPU failed (in the work before,
+                perhaps), or the engine is closed.
+        """
+        if not isinstance(self.backend, DeviceBackend):
+            raise BackendError(
+                f"backend {self.backend.name} takes no arrays on a GPU; only tensorrt does. Use "
+                'infer, or load a bundle with a plan with backend="tensorrt".'
+            )
+        order = caller_stream(stream)
+        first, second = image_view(image1, "image1", order), image_view(image2, "image2", order)
+        if first.shape != second.shape:
+            shapes = f"image1 has shape {first.shape} and image2 {second.shape}"
+            raise InputError(f"{shapes}; expected the same shape. Crop one on the device.")
+        size = self._padded_size(first.shape)
+        place = None if out is None else flow_view(out, (*first.shape[:-1], 2), order)
+        with self._in_use(), self._told(first.shape):
+            return self.backend.run_device(first, second, size, out=place, stream=order)
 
     def stream(self, frames: Iterable[ArrayLike], *, color: Color = "rgb") -> Iterator[Flow]:
         """Return the flow of each frame to the next, one less than there are frames.
@@ -91,8 +163,8 @@ class FlowEngine:
             InputError: As ``infer``; the message counts the frames from 0.
             BackendError: As ``infer``.
         """
-        _check_is_no_path(frames, "frames", "arrays")
-        return self._stream(frames, _is_bgr(color))
+        check_is_no_path(frames, "frames", "arrays")
+        return self._stream(frames, is_bgr(color))
 
     def _stream(self, frames: Iterable[ArrayLike], bgr: bool) -> Iterator[Flow]:
         previous: tuple[NDArray[Any], Any] | None = None
@@ -100,12 +172,12 @@ class FlowEngine:
             image = checked_image(frame, f"frame {index}")
             if previous is not None:
                 check_alike(previous[0], image, (f"frame {index - 1}", f"frame {index}"))
-            laid_out = network_input(image, self._padded_size(image), bgr=bgr, copy=True)
+            laid_out = network_input(image, self._padded_size(image.shape), bgr=bgr, copy=True)
             flow = None
-            with self._open_backend(laid_out) as backend:
-                prepared = backend.prepare(laid_out)
+            with self._in_use(), self._told(laid_out.shape):
+                prepared = self.backend.prepare(laid_out)
                 if previous is not None:
-                    flow = backend.run(previous[1], prepared)
+                    flow = self.backend.run(previous[1], prepared)
             previous = image, prepared
             if flow is not None:
                 yield _cropped(flow, image)
@@ -129,24 +201,28 @@ class FlowEngine:
                 before it come first.
             BackendError: As ``infer``, likewise.
         """
-        _check_is_no_path(pairs, "pairs", "pairs of arrays")
-        _is_bgr(color)
+        check_is_no_path(pairs, "pairs", "pairs of arrays")
+        is_bgr(color)
 
         def flow_of(index: int, pair: tuple[ArrayLike, ArrayLike]) -> Flow:
             try:
-                return self.infer(*_both(pair), color=color)
+                return self.infer(*both_of(pair), color=color)
             except EngineError as error:
                 raise type(error)(f"pair {index}: {error}") from error
 
         return map_in_order(flow_of, pairs, threads=self.streams)
 
     def close(self) -> None:
-        """Free the model, as soon as no thread runs it any more. May be called again."""
+        """Free the model, as soon as nothing runs in it any more. May be called again.
+
+        That is when the calls in other threads, and what ``infer_async`` was asked for, are done;
+        ``close`` does not wait for them.
+        """
         with self._lock:
             idle = not self._closed and not self._running
             self._closed = True
         if idle:
-            self.backend.close()
+            self._free()
 
     def __enter__(self) -> "FlowEngine":
         """Return the engine itself."""
@@ -161,151 +237,71 @@ class FlowEngine:
         """Close the engine."""
         self.close()
 
-    def _padded_size(self, image: NDArray[Any]) -> tuple[int, int]:
-        height, width = image.shape[-3:-1]
-        size = padded_size(height, width, self.manifest.divisor)
+    def _checked(
+        self, image1: ArrayLike, image2: ArrayLike, color: str
+    ) -> tuple[NDArray[Any], NDArray[Any], tuple[int, int], bool]:
+        bgr = is_bgr(color)
+        first = checked_image(image1, "image1")
+        second = checked_image(image2, "image2")
+        check_alike(first, second, ("image1", "image2"))
+        return first, second, self._padded_size(first.shape), bgr
+
+    def _flow(
+        self, first: NDArray[Any], second: NDArray[Any], size: tuple[int, int], bgr: bool
+    ) -> Flow:
+        images = [network_input(image, size, bgr=bgr) for image in (first, second)]
+        with self._told(images[0].shape):
+            flow = self.backend.run(*map(self.backend.prepare, images))
+        return _cropped(flow, first)
+
+    def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        size = padded_size(shape[-3], shape[-2], self.manifest.divisor)
         if self.backend.profile is not None:
-            count = image.shape[0] if image.ndim == 4 else 1
-            self._check_profile(self.backend.profile, count, size, (height, width))
+            check_profile(self.backend.profile, shape, size, self.manifest.network)
         return size
 
-    def _check_profile(
-        self, profile: SizeProfile, count: int, size: tuple[int, int], given: tuple[int, int]
-    ) -> None:
-        network = self.manifest.network
-        (fewest, *low), (most, *high) = profile.min, profile.max
-        if not fewest <= count <= most:
-            raise InputError(
-                f"{network}: the batch has {count} pairs; the plan's profile allows {fewest} to "
-                f"{most}. Split the batch or fill it up."
-            )
-        for limit, word, option, bound in (
-            (high, "at most", "--max-size", max),
-            (low, "at least", "--min-size", min),
-        ):
-            needed = [bound(pair) for pair in zip(size, limit, strict=True)]
-            if needed != limit:
-                raise InputError(
-                    f"{network}: image is {_by(given)} (padded {_by(size)}); the plan's profile "
-                    f"allows {word} {_by(limit)}. Rebuild with {option} {_by(needed)}."
-                )
-
     @contextlib.contextmanager
-    def _open_backend(self, images: Image) -> Iterator[Backend]:
-        """Keep the backend open for the calls inside, and tell its errors with their images."""
+    def _in_use(self) -> Iterator[None]:
+        """Keep the backend open for the calls inside."""
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _enter(self) -> None:
         with self._lock:
             if self._closed:
                 raise BackendError("this engine is closed. Load another: engine.load(bundle).")
             self._running += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+            last = self._closed and not self._running
+        if last:
+            self._free()
+
+    def _free(self) -> None:
+        self._threads.shutdown(wait=False)  # it may be one of them that is here
+        self.backend.close()
+
+    @contextlib.contextmanager
+    def _told(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """Tell the backend's errors with the images, whose shape this is."""
         try:
-            yield self.backend
+            yield
         except EngineError:
             raise
         except Exception as error:  # each runtime has its own kinds
+            count = shape[0] if len(shape) == 4 else 1
             raise BackendError(
                 f"{self.manifest.network}: {self.backend.name} {self.backend.runtime_version} "
-                f"failed on {len(images)} pair(s) of {_by(images.shape[1:3])}: {one_line(error)}."
+                f"failed on {count} pair(s) of {shape[-3]}x{shape[-2]}: {one_line(error)}."
             ) from error
-        finally:
-            with self._lock:
-                self._running -= 1
-                last = self._closed and not self._running
-            if last:
-                self.backend.close()
-
-
-def load(
-    bundle: str | os.PathLike[str] | None = None,
-    *,
-    backend: str = "auto",
-    device: int = 0,
-    threads: int | None = None,
-    streams: int = 1,
-) -> FlowEngine:
-    """Open a bundle, after checking the size and SHA-256 of every file in it.
-
-    Args:
-        bundle: a folder written by ``python -m export.build_engine``; by default the one inside
-            this package.
-        backend: ``"tensorrt"``, ``"onnxruntime-cuda"``, ``"openvino"`` or ``"onnxruntime"``, which
-            is an error if it cannot run here; ``"auto"`` takes the first of them that can and logs
-            which, and why not the others.
-        device: index of the GPU.
-        threads: CPU threads; by default as many as this process may use (affinity and cgroup).
-        streams: how many flows ``infer_many`` computes side by side, at most one per thread; the
-            threads are shared among them. That is for throughput: a single flow takes longer.
-
-    Raises:
-        InputError: An argument is of the wrong type or out of range, or no backend has this name.
-        BundleError: The bundle is missing, incomplete, changed or malformed.
-        BackendError: The backend (for ``"auto"``, every backend) cannot run the bundle here.
-    """
-    if type(device) is not int or device < 0:
-        raise InputError(f"device is {device!r}; expected the index of a GPU, 0 or more.")
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise InputError(f"threads is {threads!r}; expected a number from 1 up, or None for all.")
-    _check_streams(streams, threads or available_threads())
-    if bundle is None and not (DEFAULT_BUNDLE / MANIFEST_FILE).is_file():
-        raise BundleError(
-            f"no default bundle is inside this installation ({DEFAULT_BUNDLE}). Build one with "
-            "`python -m export.build_engine --network flownets_slim -o DIR` and load DIR."
-        )
-    try:
-        folder = DEFAULT_BUNDLE if bundle is None else Path(bundle)
-    except TypeError:
-        raise InputError(
-            f"bundle is {bundle!r}; expected the path of a folder written by "
-            "`python -m export.build_engine`, or None for the one inside this package."
-        ) from None
-    manifest = read_manifest(folder)
-    verify_files(folder, manifest)
-    opened = open_backend(
-        backend, folder, manifest, device=device, threads=threads, streams=streams
-    )
-    return FlowEngine(manifest, opened, streams=streams)
-
-
-def _check_streams(streams: int, threads: int) -> None:
-    if type(streams) is not int or streams < 1:
-        raise InputError(f"streams is {streams!r}; expected a number from 1 up.")
-    if streams > threads:
-        raise InputError(
-            f"streams is {streams}, but there are {threads} CPU threads to share among them; "
-            f"expected at most {threads}. Ask for fewer streams, or for more threads."
-        )
-
-
-def _is_bgr(color: str) -> bool:
-    if color not in ("rgb", "bgr"):
-        guess = nearest(color, ("rgb", "bgr")) if isinstance(color, str) else ""
-        raise InputError(f"color is {color!r}; expected 'rgb' or 'bgr'.{guess}")
-    return color == "bgr"
-
-
-def _check_is_no_path(source: object, name: str, items: str) -> None:
-    if isinstance(source, str | bytes | os.PathLike):
-        raise InputError(
-            f"{name} is a path ({os.fspath(source)!r}); expected an iterable of {items} (H, W, 3). "
-            "Read them first, e.g. with engine.images.read_image."
-        )
-
-
-def _both(pair: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
-    try:
-        image1, image2 = pair
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"expected (image1, image2), not {type(pair).__name__}: {error}. For the flow of each "
-            "frame of a video to the next, use stream."
-        ) from None
-    return image1, image2
 
 
 def _cropped(flow: Flow, image: NDArray[Any]) -> Flow:
     height, width = image.shape[-3:-1]
     inside = flow[:, :height, :width]
     return np.ascontiguousarray(inside if image.ndim == 4 else inside[0])
-
-
-def _by(size: Iterable[int]) -> str:
-    return "x".join(map(str, size))

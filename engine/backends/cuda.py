@@ -1,17 +1,14 @@
-"""CUDA through PyCUDA: contexts, streams, staged buffers, event times and graphs.
+"""CUDA through PyCUDA: contexts, streams, staged buffers, copies and event times.
 
-The only file that imports ``pycuda`` (2026.1), and only when a GPU backend is opened. PyCUDA has no
-CUDA graphs (nothing in its sources calls ``cuStreamBeginCapture`` or ``cuGraph*``), so those seven
-functions of the driver are called through ``ctypes`` on the handles that PyCUDA gives out.
+The only file that imports ``pycuda`` (2026.1), and only when a GPU backend is opened. What that
+lacks is in ``libcuda.py``.
 
 PyCUDA frees a block in its destructor, and only where the block's context is current; elsewhere it
 leaks it with a warning. Drop a `Buffer`, a `Graph` or a stream inside `Device.current` only.
 """
 
-import ctypes
 import functools
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,24 +17,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from engine.backends import libcuda
 from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError
 
 CU_STREAM_NON_BLOCKING = 1
-CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
-
-GRAPH_FUNCTIONS: dict[str, tuple[Any, ...]] = {
-    "cuStreamBeginCapture_v2": (ctypes.c_void_p, ctypes.c_int),
-    "cuStreamEndCapture": (ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)),
-    "cuGraphInstantiateWithFlags": (
-        ctypes.POINTER(ctypes.c_void_p),
-        ctypes.c_void_p,
-        ctypes.c_ulonglong,
-    ),
-    "cuGraphLaunch": (ctypes.c_void_p, ctypes.c_void_p),
-    "cuGraphExecDestroy": (ctypes.c_void_p,),
-    "cuGraphDestroy": (ctypes.c_void_p,),
-    "cuGetErrorString": (ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)),
-}
 
 
 def _load_driver() -> Any:
@@ -128,50 +111,115 @@ class Device:
         stop.synchronize()
         return float(stop.time_since(start))
 
+    def join(self, earlier: int, later: int) -> None:
+        """Let what comes on the stream ``later`` (a handle) wait for what is on ``earlier``."""
+        with self.current():
+            libcuda.join(earlier, later)
+
+    def download(self, address: int, nbytes: int) -> NDArray[np.uint8]:
+        """Return a copy of device memory, once everything queued on the GPU is done."""
+        host = np.empty(nbytes, np.uint8)
+        with self.current():
+            self.driver.Context.synchronize()
+            self.driver.memcpy_dtoh(host, address)
+        return host
+
+    def free(self, allocations: list[Any]) -> None:
+        """Empty a list of device memory, once everything queued on the GPU is done.
+
+        ``cuMemFree`` alone only "may" wait, and would do so with Python's interpreter lock held.
+        """
+        with self.current():
+            try:
+                self.driver.Context.synchronize()
+            finally:
+                allocations.clear()
+
+    def copy_2d(
+        self,
+        stream: Any,
+        source: int,
+        source_pitch: int,
+        target: int,
+        target_pitch: int,
+        *,
+        width: int,
+        height: int,
+    ) -> None:
+        """Queue the copy of ``height`` rows of ``width`` bytes within the device.
+
+        Args:
+            stream: a ``pycuda.driver.Stream``.
+            source: address of the first row.
+            source_pitch: bytes from a row to the next.
+            target: likewise; the two may not overlap.
+            target_pitch: likewise.
+            width: bytes in a row.
+            height: number of rows.
+        """
+        copy = self.driver.Memcpy2D()
+        copy.set_src_device(source)
+        copy.src_pitch = source_pitch
+        copy.set_dst_device(target)
+        copy.dst_pitch = target_pitch
+        copy.width_in_bytes = width
+        copy.height = height
+        copy(stream)
+
 
 class Buffer:
-    """A tensor on the device with its pinned twin on the host, for asynchronous copies.
+    """A tensor on the device, with a pinned twin on the host for asynchronous copies.
 
-    Both grow when a tensor does not fit, and never shrink.
-
-    Attributes:
-        host: the pinned array, in the shape last reserved.
+    It is worked on in one stream. Both grow when a tensor does not fit, and never shrink.
     """
 
-    host: NDArray[Any]
-
-    def __init__(self, device: Device, dtype: DTypeLike) -> None:
+    def __init__(self, device: Device, stream: Any, dtype: DTypeLike) -> None:
         """Allocate nothing yet."""
         self._driver = device.driver
+        self._stream = stream
         self._dtype = np.dtype(dtype)
+        self._shape: tuple[int, ...] = ()
         self._capacity = 0
         self._pinned: Any = None
         self._block: Any = None
 
     def reserve(self, shape: tuple[int, ...]) -> None:
-        """Have room for ``shape``; no work on the buffer may be pending, `address` may change."""
+        """Have room for ``shape``; `address` may change, what was in the buffer goes."""
         nbytes = math.prod(shape) * self._dtype.itemsize
         if nbytes > self._capacity:
+            self._stream.synchronize()
             # The old blocks go first: the device need not hold both.
-            self.host = self._pinned = self._block = None  # type: ignore[assignment]
+            self._pinned = self._block = None
             self._capacity = 0
-            self._pinned = self._driver.pagelocked_empty(nbytes, np.uint8)
             self._block = self._driver.mem_alloc(nbytes)
             self._capacity = nbytes
-        self.host = self._pinned[:nbytes].view(self._dtype).reshape(shape)
+        self._shape = shape
 
     @property
     def address(self) -> int:
         """The device address."""
         return int(self._block)
 
-    def upload(self, stream: Any) -> None:
-        """Queue the copy from host to device."""
-        self._driver.memcpy_htod_async(self._block, self.host, stream)
+    @property
+    def host(self) -> NDArray[Any]:
+        """The pinned array, in the shape last reserved; made when it is first asked for."""
+        if self._pinned is None:
+            self._pinned = self._driver.pagelocked_empty(self._capacity, np.uint8)
+        nbytes = math.prod(self._shape) * self._dtype.itemsize
+        array: NDArray[Any] = self._pinned[:nbytes].view(self._dtype).reshape(self._shape)
+        return array
 
-    def download(self, stream: Any) -> None:
+    def close(self) -> None:
+        """Free both; nothing may be at work on them."""
+        self.__dict__.clear()
+
+    def upload(self) -> None:
+        """Queue the copy from host to device."""
+        self._driver.memcpy_htod_async(self._block, self.host, self._stream)
+
+    def download(self) -> None:
         """Queue the copy from device to host."""
-        self._driver.memcpy_dtoh_async(self.host, self._block, stream)
+        self._driver.memcpy_dtoh_async(self.host, self._block, self._stream)
 
 
 class Closable(Protocol):
@@ -197,35 +245,46 @@ class Pool(Generic[Item]):
         self._make: Callable[[], Item] | None = make
         self._limit = limit
         self._made = 0
-        self._idle: list[Item] = []
+        # Each with the caller's stream in which it may still be at work; the last used last.
+        self._idle: list[tuple[int | None, Item]] = []
         self._changed = threading.Condition()
 
     @contextmanager
-    def borrow(self) -> Iterator[Item]:
-        """Lend an item (of the free ones the last used), with the device's context current.
+    def borrow(self, stream: int | None = None) -> Iterator[Item]:
+        """Lend an item, with the device's context current.
 
-        Raises BackendError after `close`.
+        Of the free ones the last used that has nothing left to do, or whose work is ordered in
+        ``stream`` anyway; so callers with a stream each get an item each.
+
+        Args:
+            stream: handle of the stream in which the caller leaves the item at work; None: its
+                work will be done.
+
+        Raises:
+            BackendError: The pool is closed.
         """
         with self._device.current():
-            item = self._take()
+            item = self._take(stream)
             try:
                 yield item
             finally:
                 with self._changed:
-                    self._idle.append(item)
+                    self._idle.append((stream, item))
                     self._changed.notify_all()
 
-    def _take(self) -> Item:
+    def _take(self, stream: int | None) -> Item:
         with self._changed:
             self._changed.wait_for(
                 lambda: self._idle or self._made < self._limit or self._make is None
             )
             if self._make is None:
                 raise BackendError("this backend is closed; load the bundle again.")
-            if not self._idle:
-                self._idle.append(self._make())
+            ready = [i for i, (left_in, _) in enumerate(self._idle) if left_in in (None, stream)]
+            if not ready and self._made < self._limit:
+                item = self._make()
                 self._made += 1
-            return self._idle.pop()
+                return item
+            return self._idle.pop(ready[-1] if ready else 0)[1]
 
     def close(self) -> None:
         """Wait until nothing is lent, then close all and drop ``make``; again is harmless."""
@@ -234,58 +293,5 @@ class Pool(Generic[Item]):
             self._changed.notify_all()
             self._changed.wait_for(lambda: len(self._idle) == self._made)
             while self._idle:
-                self._idle.pop().close()
+                self._idle.pop()[1].close()
             self._made = 0
-
-
-class Graph:
-    """Work recorded on a stream once, launched again as one unit.
-
-    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__GRAPH.html
-    """
-
-    def __init__(self, stream: Any, record: Callable[[], None]) -> None:
-        """Record what ``record`` puts on ``stream`` (which does not run).
-
-        Raises BackendError when it cannot be recorded; the stream is usable either way.
-        """
-        self._executable = ctypes.c_void_p()
-        self._stream = ctypes.c_void_p(stream.handle)
-        graph = ctypes.c_void_p()
-        # Thread-local: an allocation by another thread does not spoil the recording.
-        _call("cuStreamBeginCapture_v2", self._stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-        try:
-            try:
-                record()
-            finally:
-                _call("cuStreamEndCapture", self._stream, ctypes.byref(graph))
-            _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, 0)
-        finally:
-            if graph:
-                _call("cuGraphDestroy", graph)
-
-    def __del__(self) -> None:
-        """Free the graph; like PyCUDA's objects, inside `Device.current`."""
-        if self._executable:
-            _call("cuGraphExecDestroy", self._executable)
-
-    def launch(self) -> None:
-        """Queue the recorded work on the stream it was recorded on."""
-        _call("cuGraphLaunch", self._executable, self._stream)
-
-
-@functools.cache
-def _libcuda() -> Any:
-    library = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    for name, argument_types in GRAPH_FUNCTIONS.items():
-        getattr(library, name).argtypes = argument_types
-    return library
-
-
-def _call(name: str, *arguments: Any) -> None:
-    status = getattr(_libcuda(), name)(*arguments)
-    if status:
-        text = ctypes.c_char_p()
-        _libcuda().cuGetErrorString(status, ctypes.byref(text))
-        said = text.value.decode() if text.value else f"CUresult {status}"
-        raise BackendError(f"{name}: {said}")

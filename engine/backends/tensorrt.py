@@ -2,14 +2,13 @@
 
 One file for both packages, which share their Python API: ``tensorrt`` 10.9 to 11 (data centre,
 Jetson; reads ``model.plan``) and ``tensorrt_rtx`` 1.7 (RTX cards; reads ``model.rtx``). They differ
-here in CUDA graphs alone: TensorRT for RTX records them itself, once its kernels for a shape are
-compiled, while for ``tensorrt`` this file records them.
+here in two things: TensorRT for RTX records CUDA graphs itself, and it compiles its kernels where
+it runs, which are kept for the next process (``runtime_cache.py``).
 
 A plan is opened once and shared. Every caller that runs at the same time has a lane of its own: an
-execution context, a stream and buffers.
+execution context, a stream and buffers (``tensorrt_lane.py``).
 """
 
-import logging
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.cuda import Buffer, Device, Graph, Pool
+from engine.backends.cuda import Device, Pool
+from engine.backends.runtime_cache import RuntimeCache
+from engine.backends.tensorrt_lane import INPUTS, OUTPUT, Lane
 from engine.backends.tensorrt_package import (
     PLAN_FILES,
     PLUGIN_LIBRARY,
@@ -27,15 +28,14 @@ from engine.backends.tensorrt_package import (
     load_tensorrt,
     message_log,
 )
+from engine.cache import cache_key
+from engine.device_array import DeviceArray
+from engine.device_view import CallerStream, DeviceView
 from engine.errors import BackendError, HardwareMissingError, PlanMismatchError
 from engine.manifest import Manifest, SizeProfile, rebuild_command
 
-INPUTS = ("image1", "image2")
-OUTPUT = "flow"
 # Each lane holds TensorRT's scratch memory for the profile's largest size.
 MAX_LANES = 4
-
-_log = logging.getLogger(__name__)
 
 
 class TensorRTBackend:
@@ -82,14 +82,15 @@ class TensorRTBackend:
         with gpu.current():
             engine = _open_plan(runtime, gpu, bundle, manifest)
             profile_shapes = engine.get_tensor_profile_shape(INPUTS[0], 0)
+            cache = _runtime_cache(runtime, gpu, engine, manifest)
         self.device = f"cuda:{device}"
         self.runtime_version = runtime.tool
         self.profile: SizeProfile | None = SizeProfile(
             *[_batch_height_width(shape) for shape in profile_shapes]
         )
-        self._lanes = Pool(gpu, lambda: _Lane(gpu, runtime, engine), limit=MAX_LANES)
+        self._lanes = Pool(gpu, lambda: Lane(gpu, runtime, engine, cache), limit=MAX_LANES)
         # Also at exit and on collection: device memory has to go while CUDA is there.
-        self._finalizer = weakref.finalize(self, self._lanes.close)
+        self._finalizer = weakref.finalize(self, _close, gpu, self._lanes, cache)
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image."""
@@ -103,6 +104,22 @@ class TensorRTBackend:
         with self._lanes.borrow() as lane:
             return lane.run(first, second)
 
+    def run_device(
+        self,
+        first: DeviceView,
+        second: DeviceView,
+        size: tuple[int, int],
+        *,
+        out: DeviceView | None,
+        stream: CallerStream | None,
+    ) -> DeviceArray:
+        """See ``DeviceBackend.run_device``.
+
+        Raises InputError for arrays that are not on this GPU, BackendError as `run`.
+        """
+        with self._lanes.borrow(None if stream is None else stream.handle) as lane:
+            return lane.run_device((first, second), size, out, stream)
+
     def device_ms(self) -> float | None:
         """Return the GPU's milliseconds for the last images once more; None before any run.
 
@@ -114,6 +131,23 @@ class TensorRTBackend:
     def close(self) -> None:
         """Wait for the callers inside `run`, then free all device memory; again is harmless."""
         self._finalizer()
+
+
+def _close(gpu: Device, lanes: Pool[Lane], cache: RuntimeCache | None) -> None:
+    lanes.close()
+    if cache is not None:
+        with gpu.current():
+            cache.close()
+
+
+def _runtime_cache(
+    runtime: TensorRT, gpu: Device, engine: Any, manifest: Manifest
+) -> RuntimeCache | None:
+    if runtime.name != "tensorrt_rtx":
+        return None
+    plan = manifest.files[runtime.plan_file].sha256
+    key = cache_key(runtime.name, plan, runtime.tool, gpu.name, gpu.compute_capability)
+    return RuntimeCache(runtime, engine, key)
 
 
 def _batch_height_width(shape: Iterable[int]) -> tuple[int, int, int]:
@@ -166,85 +200,3 @@ def _leaves_out(runtime: TensorRT, gpu: Device) -> bool:
         return False
     known = runtime.module.ComputeCapability.__members__.keys() - {"SM75"}
     return f"SM{gpu.compute_capability.replace('.', '')}" not in known
-
-
-class _Lane:
-    """An execution context with its stream and buffers: what one caller at a time uses.
-
-    Created, used and dropped inside `Device.current`.
-    """
-
-    def __init__(self, gpu: Device, runtime: TensorRT, engine: Any) -> None:
-        self._gpu = gpu
-        self._messages = message_log(runtime.module)
-        self._messages.take()
-        arguments = {}
-        self._records_graphs = runtime.name == "tensorrt"
-        if not self._records_graphs:
-            config = engine.create_runtime_config()
-            config.cuda_graph_strategy = runtime.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            arguments["runtime_config"] = config
-        self._context = engine.create_execution_context(**arguments)
-        self._expect(self._context, "an execution context (too little device memory?)")
-        self._stream = gpu.stream()
-        self._buffers = {name: Buffer(gpu, np.uint8) for name in INPUTS}
-        self._buffers[OUTPUT] = Buffer(gpu, np.float32)
-        self._shape: tuple[int, ...] | None = None
-        self._graph: Graph | None = None
-        self._launches = 0
-
-    def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if image1.shape != self._shape:
-            self._fit(image1.shape)
-        for name, image in zip(INPUTS, (image1, image2), strict=True):
-            np.copyto(self._buffers[name].host, image)
-            self._buffers[name].upload(self._stream)
-        self._launch()
-        self._buffers[OUTPUT].download(self._stream)
-        self._stream.synchronize()
-        flow: NDArray[np.float32] = self._buffers[OUTPUT].host.copy()
-        return flow
-
-    def device_ms(self) -> float | None:
-        if self._shape is None:
-            return None
-        # One launch ahead keeps the GPU busy while the measured one is queued: the time between the
-        # first event and the launch is the CPU's, not the network's.
-        self._launch()
-        return self._gpu.elapsed_ms(self._stream, self._launch)
-
-    def close(self) -> None:
-        self.__dict__.clear()
-
-    def _fit(self, shape: tuple[int, ...]) -> None:
-        self._shape, self._graph, self._launches = None, None, 0
-        for name, buffer in self._buffers.items():
-            buffer.reserve((*shape[:3], 2) if name == OUTPUT else shape)
-            self._expect(self._context.set_tensor_address(name, buffer.address), f"a {name} buffer")
-        for name in INPUTS:
-            self._expect(self._context.set_input_shape(name, shape), f"{name} of shape {shape}")
-        self._shape = shape
-
-    def _launch(self) -> None:
-        # The second run of a shape is recorded: the first one lets TensorRT set itself up.
-        if self._records_graphs and self._launches == 1:
-            self._record_graph()
-        if self._graph:
-            self._graph.launch()
-        else:
-            self._enqueue()
-        self._launches += 1
-
-    def _record_graph(self) -> None:
-        try:
-            self._graph = Graph(self._stream, self._enqueue)
-        except BackendError as error:
-            self._records_graphs = False
-            _log.warning("no CUDA graph, kernels are launched one by one: %s", error)
-
-    def _enqueue(self) -> None:
-        self._expect(self._context.execute_async_v3(self._stream.handle), "to run")
-
-    def _expect(self, accepted: object, what: str) -> None:
-        if not accepted:
-            raise BackendError(f"TensorRT refused {what} on {self._gpu}: {self._messages.take()}")

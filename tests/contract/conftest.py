@@ -5,8 +5,9 @@ from types import ModuleType
 
 import pytest
 
-from engine.backends import cuda
-from tests.contract.fake_pycuda import FakeDriver, FakeLibcuda
+from engine.backends import libcuda as real_libcuda
+from tests.contract.fake_libcuda import FakeLibcuda
+from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double, import_bindings
 from tests.contract.tensorrt_double import (
     PACKAGE,
@@ -33,14 +34,14 @@ def cu(monkeypatch) -> FakeDriver:
 @pytest.fixture
 def libcuda(cu, monkeypatch) -> FakeLibcuda:
     fake = FakeLibcuda(cu)
-    monkeypatch.setattr(cuda, "_libcuda", lambda: fake)
+    monkeypatch.setattr(real_libcuda, "_libcuda", lambda: fake)
     return fake
 
 
 @pytest.fixture
 def contexts(bindings, cu, libcuda, monkeypatch) -> Contexts:
     made = Contexts(bindings, cu)
-    config = {"create_runtime_config": lambda: double(bindings.IRuntimeConfig)}
+    config = {"create_runtime_config": made.create_config}
     engine = double(
         bindings.ICudaEngine,
         num_io_tensors=3,

@@ -1,10 +1,10 @@
 """``pycuda.driver`` without a GPU: names, signatures and context rules of PyCUDA 2026.1.
 
-From its sources (src/wrapper/wrap_cudadrv.cpp, src/cpp/cuda.hpp). Device memory is numpy's, and
-a stream does nothing before somebody waits for it: what is read too early is wrong.
+From its sources (src/wrapper/wrap_cudadrv.cpp, src/cpp/cuda.hpp). Device memory is numpy's, at its
+real addresses, and a stream does nothing before somebody waits for it, and then only what that
+somebody waits for: what is read too early is wrong. ``fake_libcuda.py`` has the rest of the driver.
 """
 
-import ctypes
 import itertools
 import threading
 import weakref
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.cuda import GRAPH_FUNCTIONS
+from tests.contract.fake_device import Mark, Memories, Queue
 
-STREAM_CAPTURE_INVALIDATED = 901
+LEGACY = (0, 1)  # handles of the legacy default stream
 
 
 class FakeDriver(ModuleType):
@@ -29,16 +29,22 @@ class FakeDriver(ModuleType):
         super().__init__("pycuda.driver")
         self.gpus = gpus
         self.capacity = 1 << 30
-        self.blocks: dict[int, np.ndarray] = {}
+        self.memories = Memories()
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.leaked: list[str] = []
-        self.streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
         self.handles = itertools.count(0x1000, 0x1000)
+        # By handle; those made by others than PyCUDA, as by PyTorch, are `Queue`s alone.
+        self.queues: dict[int, Queue] = dict.fromkeys(LEGACY, Queue())
+        self.copies = 0
         self._stacks = threading.local()
-        for real_class in (Device, Stream, Event):
-            setattr(
-                self, real_class.__name__, type(real_class.__name__, (real_class,), {"cu": self})
-            )
+        for real_class in (Device, Stream, Event, Memcpy2D, Context):
+            name = real_class.__name__
+            setattr(self, name, type(name, (real_class,), {"cu": self, "__slots__": ()}))
+
+    @property
+    def blocks(self) -> dict[int, np.ndarray]:
+        """What PyCUDA has allocated, by address."""
+        return {at: self.memories.blocks[at][1] for at in self.memories.of_pycuda}
 
     @property
     def stack(self) -> list["Context"]:
@@ -50,6 +56,12 @@ class FakeDriver(ModuleType):
         if not self.stack:
             raise self.Error("explicit_context_dependent failed: invalid device context")
         return self.stack[-1]
+
+    def foreign_stream(self) -> int:
+        """Return the handle of a new stream that another library made."""
+        handle = next(self.handles)
+        self.queues[handle] = Queue()
+        return handle
 
     def init(self, flags: int = 0) -> None:
         if not self.gpus:
@@ -74,14 +86,18 @@ class FakeDriver(ModuleType):
         assert isinstance(dest, PinnedArray), "an asynchronous copy to pageable memory"
         self._copy(stream, lambda: (_bytes(dest), self.memory(int(src), dest.nbytes)))
 
+    def memcpy_dtoh(self, dest: np.ndarray, src: Any) -> None:
+        """Ordered after the legacy default stream alone."""
+        self.current()
+        self.queues[LEGACY[0]].drain()
+        np.copyto(_bytes(dest), self.memory(int(src), dest.nbytes))
+
     def _copy(self, stream: Any, ends: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
         self.current()
-        stream.submit(lambda: np.copyto(*ends()))
+        stream.queue.submit(lambda: np.copyto(*ends()))
 
     def memory(self, address: int, nbytes: int) -> np.ndarray:
-        block = self.blocks[address]
-        assert nbytes <= block.nbytes, f"{nbytes} bytes in a block of {block.nbytes}"
-        return block[:nbytes]
+        return self.memories.at(address, nbytes)
 
 
 class PinnedArray(np.ndarray):
@@ -127,20 +143,29 @@ class DeviceAllocation(Resource):
         if sum(block.nbytes for block in cu.blocks.values()) + nbytes > cu.capacity:
             raise cu.Error("cuMemAlloc failed: out of memory")
         super().__init__(cu)
-        self.address = next(cu.handles)
-        cu.blocks[self.address] = np.full(nbytes, 0x55, np.uint8)
+        self.address = cu.memories.add(nbytes, self.context.index)
+        cu.memories.of_pycuda.add(self.address)
 
     def __int__(self) -> int:
         return self.address
 
     def free(self) -> None:
+        """At once: that cuMemFree waits for the device is nothing that its documentation says."""
         if hasattr(self, "address"):
-            del self.cu.blocks[self.address]
+            self.cu.memories.free(self.address)
 
 
 class Context:
-    def __init__(self, cu: FakeDriver) -> None:
-        self.cu = cu
+    cu: FakeDriver
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    @classmethod
+    def synchronize(cls) -> None:
+        cls.cu.current()
+        for queue in list(cls.cu.queues.values()):
+            queue.drain()
 
     def push(self) -> None:
         self.cu.stack.append(self)
@@ -154,6 +179,7 @@ class Device:
 
     def __init__(self, number: int, /) -> None:
         self._name, self._compute_capability = self.cu.gpus[number]
+        self._number = number
 
     @classmethod
     def count(cls) -> int:
@@ -166,7 +192,7 @@ class Device:
         return self._compute_capability
 
     def retain_primary_context(self) -> Context:
-        return Context(self.cu)
+        return self.cu.Context(self._number)
 
 
 class Stream(Resource):
@@ -176,18 +202,14 @@ class Stream(Resource):
         super().__init__(self.cu)
         assert flags == 1, "CU_STREAM_NON_BLOCKING"
         self.handle = next(self.cu.handles)
-        self.pending: list[Callable[[], None]] = []
-        self.capturing: list[Callable[[], None]] | None = None
-        self.cu.streams[self.handle] = self
-
-    def submit(self, work: Callable[[], None]) -> None:
-        (self.pending if self.capturing is None else self.capturing).append(work)
+        self.queue = self.cu.queues[self.handle] = Queue()
 
     def synchronize(self) -> None:
         self.cu.current()
-        assert self.capturing is None, "a wait invalidates the capture"
-        while self.pending:
-            self.pending.pop(0)()
+        self.queue.drain()
+
+    def free(self) -> None:
+        assert not self.cu.queues.pop(self.handle).pending, "a stream goes with work in it"
 
 
 class Event(Resource):
@@ -197,65 +219,65 @@ class Event(Resource):
         super().__init__(self.cu)
 
     def record(self, stream: Any = None) -> "Event":
-        self.stream, self.position = stream, len(stream.pending)
+        self.mark = Mark(stream.queue)
         return self
 
     def synchronize(self) -> "Event":
-        self.stream.synchronize()
+        self.mark.reach()
         return self
 
     def time_since(self, event: "Event") -> float:
         """A millisecond for everything queued between the two."""
-        return float(self.position - event.position)
+        return float(self.mark.position - event.mark.position - 1)
 
 
-class FakeLibcuda:
-    """The graph functions of libcuda.so.1, called through ctypes with the real prototypes."""
+class Memcpy2D:
+    """Of cuda.hpp's ``memcpy_2d`` what is between two places of the device."""
 
-    def __init__(self, cu: FakeDriver) -> None:
-        self.cu = cu
-        self.refuses_capture = False
-        self.graphs: dict[int, list[Callable[[], None]]] = {}
-        self.executables: dict[int, list[Callable[[], None]]] = {}
-        self.launches = 0
-        for name, argument_types in GRAPH_FUNCTIONS.items():
-            prototype = ctypes.CFUNCTYPE(ctypes.c_int, *argument_types)
-            setattr(self, name, prototype(getattr(self, f"_{name}")))
+    cu: FakeDriver
+    __slots__ = (
+        "dst_device",
+        "dst_pitch",
+        "dst_x_in_bytes",
+        "dst_y",
+        "height",
+        "src_device",
+        "src_pitch",
+        "src_x_in_bytes",
+        "src_y",
+        "width_in_bytes",
+    )
 
-    def _cuStreamBeginCapture_v2(self, stream: int, mode: int) -> int:  # noqa: N802
-        assert mode == 1, "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL"
-        self.cu.streams[stream].capturing = []
-        return 0
+    def __init__(self) -> None:
+        for name in Memcpy2D.__slots__:
+            setattr(self, name, 0)
 
-    def _cuStreamEndCapture(self, stream: int, graph: Any) -> int:  # noqa: N802
-        work, self.cu.streams[stream].capturing = self.cu.streams[stream].capturing, None
-        if self.refuses_capture:
-            return STREAM_CAPTURE_INVALIDATED
-        graph[0] = next(self.cu.handles)
-        self.graphs[graph[0]] = work
-        return 0
+    def set_src_device(self, devptr: int, /) -> None:
+        self.src_device = devptr
 
-    def _cuGraphInstantiateWithFlags(self, executable: Any, graph: int, flags: int) -> int:  # noqa: N802
-        assert flags == 0
-        executable[0] = next(self.cu.handles)
-        self.executables[executable[0]] = self.graphs[graph]
-        return 0
+    def set_dst_device(self, devptr: int, /) -> None:
+        self.dst_device = devptr
 
-    def _cuGraphLaunch(self, executable: int, stream: int) -> int:  # noqa: N802
+    def __call__(self, stream: Stream, /) -> None:
+        assert isinstance(stream, Stream)
         self.cu.current()
-        for work in self.executables[executable]:
-            self.cu.streams[stream].submit(work)
-        self.launches += 1
-        return 0
+        assert all(type(getattr(self, name)) is int for name in Memcpy2D.__slots__)
+        if self.height > 1 and not (
+            self.width_in_bytes + self.src_x_in_bytes <= self.src_pitch
+            and self.width_in_bytes + self.dst_x_in_bytes <= self.dst_pitch
+        ):
+            raise self.cu.Error("cuMemcpy2DAsync failed: invalid argument")
+        source = self.src_device + self.src_y * self.src_pitch + self.src_x_in_bytes
+        target = self.dst_device + self.dst_y * self.dst_pitch + self.dst_x_in_bytes
+        rows, width, pitches = self.height, self.width_in_bytes, (self.src_pitch, self.dst_pitch)
+        stream.queue.submit(lambda: self._copy(source, target, rows, width, pitches))
+        self.cu.copies += 1
 
-    def _cuGraphExecDestroy(self, executable: int) -> int:  # noqa: N802
-        del self.executables[executable]
-        return 0
-
-    def _cuGraphDestroy(self, graph: int) -> int:  # noqa: N802
-        del self.graphs[graph]
-        return 0
-
-    def _cuGetErrorString(self, status: int, text: Any) -> int:  # noqa: N802
-        text[0] = b"operation failed due to a previous error during capture"
-        return 0
+    def _copy(self, source: int, target: int, rows: int, width: int, pitches: Any) -> None:
+        read, written = (
+            np.ndarray((rows, width), np.uint8, self.cu.memory(start, (rows - 1) * pitch + width),
+                       strides=(pitch, 1))
+            for start, pitch in zip((source, target), pitches, strict=True)
+        )  # fmt: skip
+        assert not np.shares_memory(read, written), "the two ends overlap"
+        np.copyto(written, read)

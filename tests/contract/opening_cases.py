@@ -157,7 +157,7 @@ def test_doubles_refuse_what_the_real_classes_lack(bindings):
         context.set_binding_shape(0, (1, 64, 64, 3))
     with pytest.raises(TypeError, match="set_input_shape does not take"):
         context.set_input_shape("image1", dims=(1, 64, 64, 3))
-    with pytest.raises(AssertionError, match=r"IExecutionContext\.execute_v2 is called"):
+    with pytest.raises(AssertionError, match=r"IExecutionContext\.execute_v2 is used"):
         context.execute_v2([])
     with pytest.raises(AttributeError):
         double(bindings.IExecutionContext, enqueue=lambda: None)

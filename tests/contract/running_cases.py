@@ -132,6 +132,18 @@ def test_close_frees_everything_and_is_final(backend, cu):
         backend.run(*pair(1, 64, 64))
 
 
+def test_an_error_that_somebody_keeps_holds_no_memory(bundle, contexts, cu):
+    opened = open_backend(bundle)
+    contexts.refused = {"execute_async_v3"}
+    with pytest.raises(BackendError) as kept:
+        opened.run(*pair(1, 64, 64))
+    opened.close()
+    assert cu.blocks == {}
+    del kept
+    gc.collect()
+    assert not cu.leaked
+
+
 def test_a_forgotten_backend_frees_everything(bundle, contexts, cu):
     opened = open_backend(bundle)
     check_run(opened, (1, 64, 64))

@@ -28,6 +28,43 @@ class Contexts:
         self.configs: list[Any] = []
         self.on_enqueue = lambda: None
         self.refused: set[str] = set()
+        self.inputs: dict[str, np.ndarray] = {}  # what the last run has read
+        # What TensorRT for RTX compiles, and what is in its runtime cache.
+        self.kernels, self.compiled = b"kernels", b""
+        self.attached: list[Any] = []
+
+    def create_config(self) -> Any:
+        return double(
+            self.trt.IRuntimeConfig,
+            create_runtime_cache=self._create_cache,
+            set_runtime_cache=self._attach,
+        )
+
+    def _create_cache(self) -> Any:
+        if "create_runtime_cache" in self.refused:
+            return None
+        return double(self.trt.IRuntimeCache, deserialize=self._load, serialize=self._save)
+
+    def _attach(self, cache: Any) -> bool:
+        assert isinstance(cache, self.trt.IRuntimeCache)
+        self.attached.append(cache)
+        return "set_runtime_cache" not in self.refused
+
+    def _load(self, blob: bytes) -> bool:
+        self.cu.current()
+        if "deserialize" in self.refused:
+            self._say("the runtime cache is of another GPU")
+            return False
+        self.compiled = blob
+        return True
+
+    def _save(self) -> bytes | None:
+        self.cu.current()
+        return None if "serialize" in self.refused else self.compiled
+
+    def _say(self, error: str) -> None:
+        log = tensorrt_package.message_log(self.trt)
+        log.log(self.trt.ILogger.Severity.ERROR, error)
 
     def create(self, *, runtime_config: Any = None) -> Any:
         if "create_execution_context" in self.refused:
@@ -39,9 +76,9 @@ class Contexts:
             double(
                 self.trt.IExecutionContext,
                 set_input_shape=lambda name, shape: self._set_shape(shapes, name, shape),
-                set_tensor_address=lambda name, memory: bool(addresses.update({name: memory}) or 1),
+                set_tensor_address=lambda name, memory: self._set_address(addresses, name, memory),
                 execute_async_v3=lambda stream_handle: self._execute(
-                    dict(shapes), dict(addresses), stream_handle
+                    shapes, dict(addresses), stream_handle
                 ),
             )
         )
@@ -49,26 +86,34 @@ class Contexts:
 
     def _set_shape(self, shapes: dict[str, Any], name: str, shape: tuple[int, ...]) -> bool:
         if shape[1] > PROFILE.max[1]:
-            tensorrt_package.message_log(self.trt).log(
-                self.trt.ILogger.Severity.ERROR, "shape does not satisfy any profile"
-            )
+            self._say("shape does not satisfy any profile")
             return False
         shapes[name] = shape
         return True
 
-    def _execute(self, shapes: Any, addresses: Any, stream_handle: int) -> bool:
+    def _set_address(self, addresses: dict[str, int], name: str, memory: int) -> bool:
+        assert memory % 256 == 0, "setTensorAddress: must have at least 256-byte alignment"
+        addresses[name] = memory
+        return True
+
+    def _execute(self, current: Any, addresses: Any, stream_handle: int) -> bool:
         self.cu.current()
         self.on_enqueue()
         if "execute_async_v3" in self.refused:
             return False
-        self.cu.streams[stream_handle].submit(lambda: self._compute(shapes, addresses))
+        shapes = dict(current)
+        self.compiled = self.kernels
+        self.cu.queues[stream_handle].submit(lambda: self._compute(current, shapes, addresses))
         return True
 
-    def _compute(self, shapes: Any, addresses: Any) -> None:
+    def _compute(self, current: Any, shapes: Any, addresses: Any) -> None:
+        # A graph that was recorded for another shape reads what the context keeps for this one.
+        assert shapes == current, "the context's shape has changed since"
         sums = []
         for name in ("image1", "image2"):
             image = self.cu.memory(addresses[name], int(np.prod(shapes[name])))
-            sums.append(image.reshape(shapes[name]).sum(-1, dtype=np.float32))
+            self.inputs[name] = image.reshape(shapes[name]).copy()
+            sums.append(self.inputs[name].sum(-1, dtype=np.float32))
         flow = np.stack(sums, -1)
         self.cu.memory(addresses["flow"], flow.nbytes)[:] = flow.reshape(-1).view(np.uint8)
 
@@ -82,7 +127,7 @@ def install_driver(monkeypatch, driver: FakeDriver) -> FakeDriver:
 def install_runtime(monkeypatch, bindings: ModuleType, deserialize: Any) -> None:
     def runtime(logger: Any) -> Any:
         assert isinstance(logger, bindings.ILogger)
-        return double(bindings.Runtime, deserialize_cuda_engine=deserialize)
+        return double(bindings.real.Runtime, deserialize_cuda_engine=deserialize)
 
     monkeypatch.setattr(bindings, "Runtime", runtime)
 

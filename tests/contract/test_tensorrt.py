@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.cuda import GRAPH_FUNCTIONS
+from engine.backends import libcuda
+from engine.backends.cuda import CU_STREAM_NON_BLOCKING
+from engine.backends.libcuda import FUNCTIONS
+from engine.device_view import LEGACY_DEFAULT_STREAM
 from kernels.library import library_directory
 from kernels.tensorrt_plugin.aot import PTX
 
@@ -27,8 +30,11 @@ BINDINGS = {"tensorrt": "tensorrt_bindings", "tensorrt_rtx": "tensorrt_rtx"}
 @pytest.mark.parametrize(
     ("package", "cases"),
     [
-        ("tensorrt", ["opening_cases.py", "running_cases.py", "build_cases.py"]),
-        ("tensorrt_rtx", ["opening_cases.py", "running_cases.py"]),
+        ("tensorrt", ["opening_cases.py", "running_cases.py", "device_cases.py", "build_cases.py"]),
+        (
+            "tensorrt_rtx",
+            ["opening_cases.py", "running_cases.py", "device_cases.py", "runtime_cache_cases.py"],
+        ),
     ],
 )
 def test_contract(package, cases):
@@ -67,8 +73,8 @@ def test_imports_without_tensorrt_and_pycuda(module):
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-def test_graph_functions_are_the_drivers(tmp_path):
-    """A C compiler compares names, arguments and the capture mode with the toolkit's cuda.h."""
+def test_functions_are_the_drivers(tmp_path):
+    """A C compiler compares names, arguments and constants with the toolkit's cuda.h."""
     include = _cuda_include()
     if include is None or not shutil.which("cc"):
         pytest.skip("no cuda.h, or no C compiler")
@@ -76,15 +82,19 @@ def test_graph_functions_are_the_drivers(tmp_path):
         ctypes.c_void_p: "void *",
         ctypes.POINTER(ctypes.c_void_p): "void **",
         ctypes.c_int: "int",
+        ctypes.c_uint: "unsigned int",
         ctypes.c_ulonglong: "unsigned long long",
         ctypes.POINTER(ctypes.c_char_p): "const char **",
     }
-    lines = ["#include <cuda.h>", '_Static_assert(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL == 1, "");',
-             '_Static_assert(CU_STREAM_NON_BLOCKING == 1, "");']  # fmt: skip
-    for index, (name, argument_types) in enumerate(GRAPH_FUNCTIONS.items()):
+    constants = {name: value for name, value in vars(libcuda).items() if name.startswith("CU")}
+    constants |= {"CU_STREAM_NON_BLOCKING": CU_STREAM_NON_BLOCKING}
+    constants |= {"(long)CU_STREAM_LEGACY": LEGACY_DEFAULT_STREAM}
+    lines = ["#include <cuda.h>"]
+    lines += [f'_Static_assert({name} == {value}, "");' for name, value in constants.items()]
+    for index, (name, argument_types) in enumerate(FUNCTIONS.items()):
         arguments = ", ".join(f"({c_types[t]})0" for t in argument_types)
         lines.append(f"int f{index}(void) {{ return {name.removesuffix('_v2')}({arguments}); }}")
-    source = tmp_path / "graphs.c"
+    source = tmp_path / "functions.c"
     source.write_text("\n".join(lines) + "\n")
     # A pointer for a number, or too few arguments, is an error; a void ** for a CUgraph * is not.
     flags = ["-Wall", "-Werror", "-Wno-incompatible-pointer-types", f"-I{include}"]
@@ -93,7 +103,7 @@ def test_graph_functions_are_the_drivers(tmp_path):
     assert done.returncode == 0, done.stderr
     # cuda.h maps names to versions (cuStreamBeginCapture to ..._v2): the object has the real ones.
     symbols = source.with_suffix(".o").read_bytes()
-    for name in GRAPH_FUNCTIONS:
+    for name in FUNCTIONS:
         assert b"\0" + name.encode() + b"\0" in symbols, name
 
 

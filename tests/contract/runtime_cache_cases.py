@@ -1,0 +1,99 @@
+"""TensorRT for RTX keeps the kernels it compiled; run by test_tensorrt.py, not collected."""
+
+import logging
+
+import pytest
+
+from engine.cache import VARIABLE, read_cached
+from engine.manifest import BundleFile
+from tests.contract import tensorrt_double
+from tests.contract.tensorrt_double import check_run, open_backend
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def open_run_close(bundle, contexts, *, device=0):
+    contexts.compiled = b""
+    opened = open_backend(bundle, device=device)
+    loaded = contexts.compiled
+    check_run(opened, (1, 64, 64))
+    opened.close()
+    return loaded
+
+
+def kept(folder):
+    return [read_cached(path.name) for path in sorted(folder.iterdir())]
+
+
+def test_the_next_process_finds_them(bundle, contexts, folder):
+    assert open_run_close(bundle, contexts) == b""
+    assert kept(folder) == [b"kernels"]
+    (file,) = folder.iterdir()
+    written = file.stat().st_ino
+    assert open_run_close(bundle, contexts) == b"kernels"
+    # What has not changed is not written.
+    assert file.stat().st_ino == written
+    assert kept(folder) == [b"kernels"]
+
+
+def test_all_lanes_share_the_cache(bundle, contexts, folder):
+    opened = open_backend(bundle)
+    with opened._lanes.borrow(), opened._lanes.borrow():
+        pass
+    opened.close()
+    assert len(contexts.configs) == 2
+    assert contexts.configs[0] is not contexts.configs[1]
+    assert len(contexts.attached) == 2
+    assert contexts.attached[0] is contexts.attached[1]
+
+
+def test_they_are_kept_by_plan_gpu_and_version(bundle, contexts, cu, bindings, folder, monkeypatch):
+    open_run_close(bundle, contexts)
+    for gpu in (("NVIDIA L40", (8, 9)), ("NVIDIA L4", (9, 0))):
+        cu.gpus = (cu.gpus[0], gpu)
+        assert open_run_close(bundle, contexts, device=1) == b""
+    monkeypatch.setattr(bindings, "__version__", "99.0")
+    assert open_run_close(bundle, contexts) == b""
+    other = BundleFile(4, "1" * 64, "tensorrt_rtx 1.5.0.1", None)
+    monkeypatch.setattr(tensorrt_double, "BundleFile", lambda *_: other)
+    assert open_run_close(bundle, contexts) == b""
+    assert kept(folder) == [b"kernels"] * 5
+
+
+def test_kernels_that_do_not_fit_are_compiled_and_kept_anew(bundle, contexts, folder, caplog):
+    contexts.kernels = b"kernels of an older driver"
+    open_run_close(bundle, contexts)
+    contexts.kernels, contexts.refused = b"kernels", {"deserialize"}
+    assert open_run_close(bundle, contexts) == b""
+    assert kept(folder) == [b"kernels"]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        "the cached kernels do not fit and are compiled anew: the runtime cache is of another GPU"
+    )
+
+
+@pytest.mark.parametrize("member", ["create_runtime_cache", "set_runtime_cache", "serialize"])
+def test_without_a_cache_flow_is_computed_all_the_same(bundle, contexts, folder, caplog, member):
+    contexts.refused = {member}
+    open_run_close(bundle, contexts)
+    assert not folder.exists()
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert "compiled kernels are not cached" in caplog.text
+
+
+def test_nothing_is_kept_before_anything_ran(bundle, contexts, folder):
+    open_backend(bundle).close()
+    assert not folder.exists()
+
+
+def test_a_damaged_file_is_no_error(bundle, contexts, folder):
+    open_run_close(bundle, contexts)
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    assert open_run_close(bundle, contexts) == b""
+    assert kept(folder) == [b"kernels"]
