@@ -24,14 +24,17 @@ def load(
     Args:
         bundle: a folder written by ``python -m export.build_engine``; by default the one inside
             this package.
-        backend: ``"tensorrt"``, ``"onnxruntime-cuda"``, ``"openvino"`` or ``"onnxruntime"``, which
-            is an error if it cannot run here; ``"auto"`` takes the first of them that can and logs
-            which, and why not the others.
+        backend: ``"tensorrt"``, ``"onnxruntime-cuda"``, ``"openvino"`` or ``"onnxruntime"`` (or
+            another of ``engine.backends.BACKENDS``), which is an error if it cannot run here;
+            ``"auto"`` takes the first of these that can and logs which, and why not the others.
         device: index of the GPU.
         threads: CPU threads; by default as many as this process may use (affinity and cgroup).
         streams: how many flows ``infer_many`` and ``infer_async`` compute side by side, at most
             one per thread; the threads are shared among them. That is for throughput: a single
             flow takes longer.
+
+    What OpenVINO compiles is kept for the next process in ``~/.cache/flownet-engine``;
+    ``$FLOWNET_ENGINE_CACHE`` chooses another folder, and empty means none.
 
     Raises:
         InputError: An argument is of the wrong type or out of range, or no backend has this name.

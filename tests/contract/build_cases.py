@@ -36,7 +36,7 @@ class Builds:
     def builder(self, logger: Any) -> Any:
         assert isinstance(logger, self.trt.ILogger)
         return double(
-            self.trt.Builder,
+            self.trt.real.Builder,
             create_network=self._network,
             create_builder_config=lambda: double(
                 self.trt.IBuilderConfig,
@@ -78,7 +78,7 @@ class Builds:
 
     def parser(self, network: Any, logger: Any) -> Any:
         return double(
-            self.trt.OnnxParser,
+            self.trt.real.OnnxParser,
             parse_from_file=lambda model: not self.faults,
             num_errors=len(self.faults),
             get_error=lambda index: self.faults[index],
