@@ -79,7 +79,8 @@ def _guard_concatenations(model: onnx.ModelProto, in_float: Collection[str]) -> 
     """Keep the quantisation of a Concat where it is written, in place.
 
     OpenVINO 2026.4.1 moves it in front of the Concat, and then computes a Conv (not a
-    ConvTranspose) wrongly. It moves nothing through a Max; this one changes no number.
+    ConvTranspose) wrongly on CPUs without AMX. It moves nothing through a Max; this one changes no
+    number.
     """
     producers = {output: node.op_type for node in model.graph.node for output in node.output}
     nodes = []
