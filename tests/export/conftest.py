@@ -1,6 +1,8 @@
 """Narrow networks with seeded weights: the real structure, seconds to export."""
 
 import copy
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,15 @@ import onnx
 import pytest
 from torch import nn
 
+import engine
+from engine import FlowEngine
+from engine.backends.cuda import Device
+from engine.backends.tensorrt_package import load_tensorrt
+from engine.errors import BackendNotInstalledError, HardwareMissingError
+from engine.manifest import BundleFile, read_manifest, sha256_of, write_manifest
 from export import graphs
 from export.deployable import Deployable
+from export.engine_from_onnx import build_plan
 from export.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
 from export.precision import HalfNetwork
 from export.spec import SPECS
@@ -86,3 +95,30 @@ def quick_export(
 
     monkeypatch.setattr(graphs, "onnx_from_torch", export)
     return models
+
+
+@pytest.fixture
+def gpu() -> Device:
+    try:
+        load_tensorrt()
+        return Device(0)
+    except (BackendNotInstalledError, HardwareMissingError) as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def plan_engine(gpu: Device, tiny_bundle: Path, tmp_path: Path) -> Iterator[FlowEngine]:
+    """The tiny bundle's network in a plan, built for the GPU that is here."""
+    manifest = read_manifest(tiny_bundle)
+    model, plan = tiny_bundle / "model.onnx", tmp_path / "model.plan"
+    built = build_plan(model, plan, manifest.profile, precision="fp32")
+    file = BundleFile(
+        built.bytes, sha256_of(tmp_path / built.file), built.tool, built.compute_capability
+    )
+    write_manifest(tmp_path, replace(manifest, files={built.file: file}))
+    try:
+        opened = engine.load(tmp_path, backend="tensorrt")
+    except HardwareMissingError as error:
+        pytest.skip(str(error))
+    with opened:
+        yield opened

@@ -1,16 +1,7 @@
 """Images and flow that stay on the device, with a plan built for whatever GPU is there."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-
-import engine
-from engine.backends.cuda import Device
-from engine.backends.tensorrt_package import load_tensorrt
-from engine.errors import BackendNotInstalledError, HardwareMissingError
-from engine.manifest import BundleFile, read_manifest, sha256_of, write_manifest
-from export.engine_from_onnx import build_plan
 
 
 class OnDevice:
@@ -51,49 +42,23 @@ class OnDevice:
             del self.block
 
 
-@pytest.fixture
-def gpu():
-    try:
-        load_tensorrt()
-        return Device(0)
-    except (BackendNotInstalledError, HardwareMissingError) as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def flow_engine(gpu, tiny_bundle, tmp_path):
-    manifest = read_manifest(tiny_bundle)
-    model, plan = tiny_bundle / "model.onnx", tmp_path / "model.plan"
-    built = build_plan(model, plan, manifest.profile, precision="fp32")
-    file = BundleFile(
-        built.bytes, sha256_of(tmp_path / built.file), built.tool, built.compute_capability
-    )
-    write_manifest(tmp_path, replace(manifest, files={built.file: file}))
-    try:
-        opened = engine.load(tmp_path, backend="tensorrt")
-    except HardwareMissingError as error:
-        pytest.skip(str(error))
-    with opened:
-        yield opened
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("gap", [0, 5])
 @pytest.mark.parametrize("shape", [(128, 192, 3), (70, 130, 3), (2, 65, 64, 3), (1, 1, 3)])
-def test_the_flow_of_device_arrays(flow_engine, gpu, tiny_flow, rng, shape, gap):
+def test_the_flow_of_device_arrays(plan_engine, gpu, tiny_flow, rng, shape, gap):
     out = OnDevice(gpu, np.zeros((*shape[:-1], 2), np.float32))
     # As often as it takes until a CUDA graph has been recorded and launched.
     for _ in range(4):
         images = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
         expected = tiny_flow(*images)
         arrays = [OnDevice(gpu, image, gap) for image in images]
-        flow = flow_engine.infer_device(*arrays)
+        flow = plan_engine.infer_device(*arrays)
         np.testing.assert_allclose(flow.numpy(), expected, atol=1e-4)
-        flow_engine.infer_device(*arrays, out=out)
+        plan_engine.infer_device(*arrays, out=out)
         np.testing.assert_allclose(out.numpy(), expected, atol=1e-4)
         with gpu.current():
             stream = gpu.stream()
-            ordered = flow_engine.infer_device(*arrays, out=out, stream=stream)
+            ordered = plan_engine.infer_device(*arrays, out=out, stream=stream)
             stream.synchronize()
         np.testing.assert_allclose(ordered.numpy(), expected, atol=1e-4)
         del ordered
@@ -105,8 +70,8 @@ def test_the_flow_of_device_arrays(flow_engine, gpu, tiny_flow, rng, shape, gap)
 
 
 @pytest.mark.gpu
-def test_futures(flow_engine, tiny_flow, rng):
+def test_futures(plan_engine, tiny_flow, rng):
     pairs = rng.integers(0, 256, (12, 2, 70, 130, 3), dtype=np.uint8)
-    futures = [flow_engine.infer_async(*pair) for pair in pairs]
+    futures = [plan_engine.infer_async(*pair) for pair in pairs]
     for pair, future in zip(pairs, futures, strict=True):
         np.testing.assert_allclose(future.result(60), tiny_flow(*pair), atol=1e-4)
