@@ -8,7 +8,6 @@ with the same command goes on from it), ``log.jsonl`` (one line per report) and,
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from training.networks import build_network
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
 from training.options import parse
+from training.origin import origin_of
 from training.pairs import Pairs
 from training.quantisation import Int8Rounding
 from training.streams import DatasetStream, SyntheticStream
@@ -236,53 +236,17 @@ class Trainer:
         average = self.average.module
         for parameter in average.parameters():
             parameter.data = parameter.data.half().float()
+        options, initial = self.options, self.options.initial
         metadata = {
-            "network": self.options.network,
+            "network": options.network,
             "normalisation": self.normalisation,
-            **self._origin(),
+            **origin_of(options.data, self.step, initial and initial.metadata),
             "epe": json.dumps(self.validate(validation)),
-            "commit": commit(),
         }
-        path = self.folder / f"{self.options.network}.safetensors"
+        path = self.folder / f"{options.network}.safetensors"
         state = {name: value.half() for name, value in average.state_dict().items()}
         save_weights(path, state, metadata)
         return path
-
-    def _origin(self) -> dict[str, str]:
-        """What the weights were trained on, by whom, and who may use them."""
-        data, initial = self.options.data, self.options.initial
-        origin = {
-            # Nobody's rights are in procedural pairs; those in a data set are its authors'.
-            "licence": "MIT" if data == "synthetic" else f"as of {data}",
-            "source": "trained with python -m training.train",
-            "data": data,
-            "steps": str(self.step),
-        }
-        if initial is None:
-            return origin
-        before = initial.metadata
-        return {
-            "licence": " and ".join(dict.fromkeys((before["licence"], origin["licence"]))),
-            "source": f"{origin['source']}, from {before['source']}",
-            "data": f"{before['data']}, then {data}",
-            "steps": f"{before['steps']} + {self.step}",
-        }
-
-
-def commit() -> str:
-    """The source's git commit, or "unknown" outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return "unknown"
-    return found.stdout.strip() or "unknown"
 
 
 def open_stream(options: argparse.Namespace, step: int) -> Iterator[Pairs]:
