@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from export.deployable import Deployable, DeployableFeatures, DeployableMatch
+from export.heads import transpose_heads
 from export.upsampling import multiplied
 from kernels import onnx_ops
 
@@ -139,6 +140,7 @@ def _export(
         raise RuntimeError("torch.onnx.export returned no model")
     model = program.model_proto
     _tidy(model, (*inputs, *outputs))
+    transpose_heads(model)
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model, full_check=True)
     return model
