@@ -11,7 +11,7 @@ import engine
 from engine.manifest import Manifest
 from export.bundle import VerificationError, build_bundle
 from export.gate import GateError
-from export.pairs import noise
+from export.pair import noise
 from export.progress import step
 from export.request import Request
 from export.staging import move_into_place, staging

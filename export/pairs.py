@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import skimage.data
-import torch
-import torch.nn.functional as F
 
 from engine.images import network_input, padded_size
 from engine.manifest import SizeProfile
-from export.pair import GATE_SOURCES, Pair
+from export.pair import GATE_SOURCES, Pair, noise_within
 from export.pair_folders import PairFiles, PairsError, files_of_pairs, read_pair, spread
 from training.synthetic import SyntheticPairs
 
@@ -31,17 +29,11 @@ _RENDERED_AT_ONCE = 4
 def pairs_within(profile: SizeProfile) -> tuple[Pair, ...]:
     """Return the pairs to verify on, all of sizes that the profile allows.
 
-    A real pair with ground truth, and smooth noise under a known shift: at the size the bundle is
-    built for, at one that is no multiple of any divisor, and two pairs in one batch.
+    A real pair with ground truth, and smooth noise under a known shift, `noise_within`.
     """
-    (_, *smallest), (_, height, width), (batch, *largest) = profile.min, profile.opt, profile.max
-    low = [min(2 * side, limit) for side, limit in zip(smallest, largest, strict=True)]
-    return (
-        _within(_motorcycle(), smallest, largest),
-        noise(1, height, width, seed=1),
-        noise(1, height - 3, width - 5, seed=2),
-        noise(min(2, batch), low[0], low[1], seed=3),
-    )
+    _, *smallest = profile.min
+    _, *largest = profile.max
+    return (_within(_motorcycle(), smallest, largest), *noise_within(profile))
 
 
 def calibration_pairs(source: str, size: tuple[int, int], divisor: int) -> list[Pair]:
@@ -200,25 +192,3 @@ def _motorcycle() -> Pair:
     known = np.where(np.isfinite(disparity), disparity, np.nan)
     flow = np.stack((-known, np.zeros_like(known)), axis=-1).astype(np.float32)
     return Pair("motorcycle", left[None], right[None], flow[None])
-
-
-def noise(batch: int, height: int, width: int, *, seed: int) -> Pair:
-    """Draw smooth coloured noise; each second image is the first one moved by a few pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    margin = 8
-    size = (height + margin, width + margin)
-    texture = sum(
-        weight
-        * F.interpolate(
-            torch.rand(batch, 3, size[0] // cell + 2, size[1] // cell + 2, generator=generator),
-            size=size,
-            mode="bicubic",
-            align_corners=False,
-        )
-        for cell, weight in ((4, 0.3), (32, 0.7))
-    )
-    texture = (torch.as_tensor(texture) * 255).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-    image1 = texture[:, 3 : 3 + height, 5 : 5 + width]
-    image2 = texture[:, margin : margin + height, :width]
-    name = f"noise {batch}x{height}x{width}"
-    return Pair(name, image1.contiguous().numpy(), image2.contiguous().numpy())

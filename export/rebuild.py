@@ -4,9 +4,6 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 import engine
 from engine.backends.graphs import WHOLE
@@ -17,7 +14,6 @@ from engine.manifest import (
     BundleFile,
     Manifest,
     Parity,
-    SizeProfile,
     read_manifest,
     rebuild_command,
     sha256_of,
@@ -26,7 +22,7 @@ from engine.manifest import (
 )
 from export.command_line import UsageError
 from export.engine_from_onnx import BuiltPlan, build_plan
-from export.pair import Pair
+from export.pair import noise_within
 from export.progress import step
 from export.spec import SPECS
 from export.verify import VerificationError, verify_backend
@@ -127,7 +123,9 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
 
         from export.storage import restore_from_half
     except ModuleNotFoundError as error:
-        raise UsageError(f"--rebuild needs the package {error.name}: pip install onnx") from error
+        raise UsageError(
+            f"--rebuild needs the package {error.name}: pip install 'flownet-engine[rebuild]'"
+        ) from error
     model = onnx.load(staged / WHOLE)
     restore_from_half(model)
     source = staged / "plain.onnx"
@@ -145,7 +143,7 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
 
 def _compare(staged: Path, manifest: Manifest, plan: BuiltPlan) -> Parity:
     """Compare the plan with ONNX Runtime, which is there, and say that PyTorch was not."""
-    pairs = _pairs_within(manifest.profile)
+    pairs = noise_within(manifest.profile)
     with engine.load(staged, backend="onnxruntime") as flow_engine:
         cases = [(pair, flow_engine.infer(pair.image1, pair.image2)) for pair in pairs]
     parity, failures = verify_backend(
@@ -183,30 +181,3 @@ def _updated(manifest: Manifest, files: dict[str, BundleFile], parity: Parity) -
     )
     others = tuple(each for each in manifest.parity if each.backend != _BACKEND)
     return replace(manifest, files=files, parity=(*others, parity), gate=gate)
-
-
-def _pairs_within(profile: SizeProfile) -> list[Pair]:
-    """Pairs of the sizes that a whole build is verified on too, `export.pairs.pairs_within`."""
-    (_, *smallest), (_, height, width), (batch, *largest) = profile.min, profile.opt, profile.max
-    low = [min(2 * side, limit) for side, limit in zip(smallest, largest, strict=True)]
-    sizes = [(1, height, width), (1, height - 3, width - 5), (min(2, batch), *low)]
-    return [_noise(*size, seed=seed) for seed, size in enumerate(sizes)]
-
-
-def _noise(batch: int, height: int, width: int, *, seed: int) -> Pair:
-    """Draw smooth coloured noise; each second image is the first one moved by a few pixels."""
-    margin, cell = 8, 32
-    size = (height + margin, width + margin)
-    coarse = [side // cell + 2 for side in size]
-    texture: Any = np.random.default_rng(seed).uniform(0, 255, (batch, *coarse, 3))
-    for axis, side in enumerate(size, start=1):
-        position = np.arange(side) / cell
-        low = position.astype(int)
-        weight = (position - low).reshape(-1, *[1] * (3 - axis))
-        texture = (1 - weight) * texture.take(low, axis) + weight * texture.take(low + 1, axis)
-    texture = texture.astype(np.uint8)
-    return Pair(
-        f"noise {batch}x{height}x{width}",
-        texture[:, 3 : 3 + height, 5 : 5 + width],
-        texture[:, margin : margin + height, :width],
-    )

@@ -16,13 +16,14 @@ from engine.backends.cuda import Device
 from engine.backends.tensorrt_package import load_tensorrt
 from engine.errors import BackendNotInstalledError, HardwareMissingError
 from engine.manifest import BundleFile, read_manifest, sha256_of, write_manifest
-from export import graphs
+from export import graphs, rebuild
 from export.deployable import Deployable
 from export.engine_from_onnx import build_plan
 from export.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
 from export.precision import HalfNetwork
 from export.spec import SPECS
 from export.upsampling import multiplied
+from tests.export.rebuilding import Builder, no_gpu, run_plans_as, written
 from tests.export.tiny import save_tiny, seeded, tiny_flownetc, tiny_flownets
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
@@ -95,6 +96,22 @@ def quick_export(
 
     monkeypatch.setattr(graphs, "onnx_from_torch", export)
     return models
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """To be rebuilt: a network of one matrix, and a plan that is none."""
+    return written(tmp_path / "bundle")
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
+    """What rebuilds it, as long as this lasts."""
+    made = Builder()
+    monkeypatch.setattr(rebuild, "load_tensorrt", made.load)
+    monkeypatch.setattr(rebuild, "build_plan", made.build)
+    run_plans_as(monkeypatch, no_gpu)
+    return made
 
 
 @pytest.fixture

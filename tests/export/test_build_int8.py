@@ -18,7 +18,7 @@ from engine.manifest import Manifest, read_manifest, verify_files
 from export import bundle, graphs
 from export.calibration import calibrate
 from export.deployable import Deployable
-from export.pairs import noise
+from export.pair import noise
 from export.spec import SPECS
 from tests.export.tiny import build, save_tiny, tiny_flownetc
 from training.networks import NETWORKS

@@ -14,7 +14,7 @@ from engine.backends.graphs import SPLIT, WHOLE
 from export import calibration
 from export.calibration import calibrate, layer_of
 from export.deployable import Deployable
-from export.pairs import Pair, noise
+from export.pair import Pair, noise
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.normalise import FixedMean

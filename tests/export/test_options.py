@@ -10,7 +10,8 @@ import pytest
 
 from engine.images import write_image
 from export.options import parse_requests
-from export.pairs import CALIBRATION_SEED, GATE_SEED, Pair, noise
+from export.pair import Pair, noise
+from export.pairs import CALIBRATION_SEED, GATE_SEED
 from tests.export.pictures import write_pair
 from tests.export.tiny import assert_one_line, build, save_tiny
 from training.networks.flownets import FlowNetS

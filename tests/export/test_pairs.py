@@ -14,6 +14,7 @@ from engine.flowio import write_flow
 from engine.images import write_image
 from engine.manifest import SizeProfile
 from export import pairs
+from export.pair import noise
 from export.pair_folders import PairsError
 from export.pairs import (
     CALIBRATION_SEED,
@@ -64,6 +65,17 @@ def test_pairs_cover_odd_sizes_and_batches() -> None:
         "noise 1x381x507": (1, 381, 507, 3),
         "noise 2x128x128": (2, 128, 128, 3),
     }
+
+
+def test_noise_is_coarse_and_fine_and_moves_by_five_pixels_each_way() -> None:
+    pair = noise(2, 128, 256, seed=1)
+    np.testing.assert_array_equal(pair.image2[:, :-5, 5:], pair.image1[:, 5:, :-5])
+    coarse, fine = (
+        pair.image1.reshape(2, 128 // side, side, 256 // side, side, 3) for side in (32, 8)
+    )
+    assert coarse.mean((2, 4)).std() > 15
+    assert fine.std((2, 4)).mean() > 13
+    assert (pair.image1[0] != pair.image1[1]).any()
 
 
 def test_motorcycle_truth_maps_the_first_image_onto_the_second() -> None:

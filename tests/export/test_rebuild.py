@@ -3,145 +3,45 @@
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 
 import engine
-from engine import backends
-from engine.backends.tensorrt_package import TensorRT
-from engine.errors import BackendNotInstalledError, BundleError
+from engine.errors import BundleError
 from engine.manifest import (
     BundleFile,
     Gate,
     GateResult,
-    Manifest,
     Parity,
-    SizeProfile,
-    WeightsOrigin,
     read_manifest,
     sha256_of,
     verify_files,
     write_manifest,
 )
-from export import build_engine, rebuild
+from export import rebuild
 from export.engine_from_onnx import BuiltPlan, PlanBuildError
 from export.storage import store_in_half
-from tests.export.matrix import faults_of, write_onnx
+from tests.export.matrix import faults_of
+from tests.export.rebuilding import (
+    ORT,
+    PROFILE,
+    Builder,
+    contents,
+    rebuilt,
+    run_plans_as,
+    shifted,
+    the_onnx,
+    written,
+)
 from tests.export.tiny import assert_one_line
 
 ROOT = Path(__file__).parents[2]
-PROFILE = SizeProfile((1, 64, 64), (1, 64, 128), (2, 128, 256))
-ONE_SIZE = SizeProfile((1, 64, 128), (1, 64, 128), (1, 64, 128))
-ORT = Parity("onnxruntime", "ok", None, 1e-6, 1e-5, 0.0, "pairs")
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """A network of one matrix, and a plan that is none."""
-    return written(tmp_path / "bundle")
-
-
-def written(folder: Path, *files: str, **changes: Any) -> Path:
-    folder.mkdir()
-    write_onnx(folder / "model.onnx")
-    for name in files or ("model.rtx",):
-        (folder / name).write_bytes(b"the old plan")
-    manifest = Manifest(
-        network="flownets",
-        precision="fp32",
-        layout="NHWC",
-        divisor=64,
-        profile=PROFILE,
-        files={
-            path.name: BundleFile(
-                path.stat().st_size,
-                sha256_of(path),
-                "an old tool",
-                "9.0" if path.suffix == ".plan" else None,
-            )
-            for path in folder.iterdir()
-        },
-        parity=(ORT, Parity("tensorrt", "ok", None, 2e-6, 2e-5, 0.0, "pairs")),
-        gate=None,
-        weights=WeightsOrigin("1" * 64, "noise", "MIT", {}),
-    )  # fmt: skip
-    write_manifest(folder, replace(manifest, **changes))
-    return folder
-
-
-class Builder:
-    """Stands in for TensorRT: writes a plan, and keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.package = "tensorrt_rtx"
-        self.content = b"the new plan, longer"
-        self.models: list[onnx.ModelProto] = []
-        self.options: dict[str, Any] = {}
-        self.asked: list[str] = []
-
-    def load(self, names: Any) -> TensorRT:
-        self.asked = list(names)
-        return TensorRT(self.package, SimpleNamespace(__version__="99"))
-
-    def build(
-        self, onnx_path: Path, plan_path: Path, profile: SizeProfile, **options: Any
-    ) -> BuiltPlan:
-        self.models.append(onnx.load(onnx_path))
-        self.options = {"profile": profile, **options}
-        tensorrt = self.load(options["packages"])
-        plan_path.with_name(tensorrt.plan_file).write_bytes(self.content)
-        capability = "8.7" if self.package == "tensorrt" else None
-        size = len(self.content)
-        return BuiltPlan(tensorrt.plan_file, tensorrt.tool, capability, 1.0, size)
-
-
-@pytest.fixture
-def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
-    made = Builder()
-    monkeypatch.setattr(rebuild, "load_tensorrt", made.load)
-    monkeypatch.setattr(rebuild, "build_plan", made.build)
-    run_plans_as(monkeypatch, no_gpu)
-    return made
-
-
-def no_gpu(bundle: Path, manifest: Manifest, **settings: Any) -> Any:
-    raise BackendNotInstalledError("no GPU here")
-
-
-def the_onnx(bundle: Path, manifest: Manifest, **settings: Any) -> Any:
-    return backends.open_backend("onnxruntime", bundle, manifest, **settings)
-
-
-def shifted(bundle: Path, manifest: Manifest, **settings: Any) -> Any:
-    backend = the_onnx(bundle, manifest, **settings)
-    run = backend.run
-    backend.run = lambda first, second: run(first, second) + np.float32(0.5)
-    return backend
-
-
-def run_plans_as(monkeypatch: pytest.MonkeyPatch, opened: Callable[..., Any]) -> None:
-    """Let a function open what the TensorRT backend would."""
-    monkeypatch.setitem(sys.modules, "stand_in", SimpleNamespace(Backend=opened))
-    monkeypatch.setitem(backends.BACKENDS, "tensorrt", "stand_in:Backend")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def rebuilt(folder: Path) -> int:
-    return build_engine.main(["--rebuild", str(folder)])
 
 
 @pytest.mark.skipif(
@@ -342,184 +242,3 @@ def test_what_a_killed_one_left_is_swept_up(bundle: Path, builder: Builder) -> N
     (bundle / ".model.rtx.0123abcd").write_bytes(b"half a pl")
     assert rebuilt(bundle) == 0
     assert sorted(contents(bundle)) == ["manifest.json", "model.onnx", "model.rtx"]
-
-
-def _no_folder(bundle: Path) -> None:
-    shutil.rmtree(bundle)
-
-
-def _no_manifest(bundle: Path) -> None:
-    (bundle / "manifest.json").unlink()
-
-
-def _changed_onnx(bundle: Path) -> None:
-    content = bytearray((bundle / "model.onnx").read_bytes())
-    content[-1] ^= 1
-    (bundle / "model.onnx").write_bytes(content)
-
-
-def _no_onnx(bundle: Path) -> None:
-    (bundle / "model.onnx").unlink()
-
-
-@pytest.mark.parametrize(
-    ("harm", "message"),
-    [
-        (_no_folder, "is not a bundle: it is not a folder; expected"),
-        (_no_manifest, r"is not a bundle: it has no manifest\.json; expected"),
-        (
-            _changed_onnx,
-            r"model\.onnx has SHA-256 .*: changed\. Rebuild it with `.* --network flow",
-        ),
-        (_no_onnx, r"model\.onnx is missing; .* Rebuild it with `.* --network flownets "),
-    ],
-)
-def test_a_bundle_that_is_none(
-    bundle: Path,
-    builder: Builder,
-    capsys: pytest.CaptureFixture[str],
-    harm: Callable[[Path], None],
-    message: str,
-) -> None:
-    harm(bundle)
-    assert rebuilt(bundle) == 2
-    assert_one_line(capsys, message)
-    assert not builder.models
-
-
-FULL = r"with PyTorch: `python -m export\.build_engine --network"
-
-
-@pytest.mark.parametrize(
-    ("files", "changes", "message"),
-    [
-        (["other.bin"], {}, rf"it has no TensorRT plan\. Add one, {FULL} flownets .*--targets te"),
-        (["model.rtx"], {"network": "mine"}, rf"its network 'mine' is none of flownets, .*{FULL}"),
-        (
-            ["model.plan", "libflow_correlation_tensorrt.so"],
-            {"network": "flownetc"},
-            r"its plan's correlation is a plugin, which model\.onnx has not\. Build it anew, "
-            rf"{FULL} flownetc .* --correlation library ",
-        ),
-        (
-            ["model.plan"],
-            {"network": "flownetc", "profile": ONE_SIZE},
-            rf"its plan is for one size, .* may be a plugin, .*{FULL} flownetc",
-        ),
-    ],
-)
-def test_a_plan_that_the_onnx_is_not_enough_for(
-    tmp_path: Path,
-    builder: Builder,
-    capsys: pytest.CaptureFixture[str],
-    files: list[str],
-    changes: dict[str, Any],
-    message: str,
-) -> None:
-    bundle = written(tmp_path / "bundle", *files, **changes)
-    before = contents(bundle)
-    assert rebuilt(bundle) == 2
-    assert_one_line(capsys, f"cannot rebuild the plan of {bundle}: {message}")
-    assert contents(bundle) == before
-    assert not builder.models
-
-
-@pytest.mark.parametrize(
-    ("files", "changes"),
-    [
-        (["model.plan"], {"network": "flownetc"}),
-        (["model.plan"], {"profile": ONE_SIZE}),
-        (["model.rtx"], {"network": "flownetc", "profile": ONE_SIZE}),
-    ],
-)
-def test_a_plan_that_has_no_plugin_for_certain(
-    tmp_path: Path, builder: Builder, files: list[str], changes: dict[str, Any]
-) -> None:
-    assert rebuilt(written(tmp_path / "bundle", *files, **changes)) == 0
-
-
-def test_two_graphs(
-    tiny_split_bundle: Path,
-    tmp_path: Path,
-    builder: Builder,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    bundle = Path(shutil.copytree(tiny_split_bundle, tmp_path / "bundle"))
-    manifest = read_manifest(bundle)
-    manifest.files["model.rtx"] = BundleFile(1, "0" * 64, "an old tool", None)
-    write_manifest(bundle, replace(manifest, network="flownetc"))
-    assert rebuilt(bundle) == 2
-    assert_one_line(capsys, rf"its plan is of one graph, model\.onnx, and it holds two.*{FULL} flo"
-                    r"wnetc --precision fp32 --targets tensorrt --split -o ")  # fmt: skip
-
-
-def test_no_tensorrt(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("tensorrt", "tensorrt_rtx"):
-        monkeypatch.setitem(sys.modules, name, None)
-    before = contents(bundle)
-    assert rebuilt(bundle) == 2
-    assert_one_line(capsys, "TensorRT is not installed .*pip install 'flownet-engine")
-    assert contents(bundle) == before
-
-
-def test_no_onnx_package(
-    bundle: Path,
-    builder: Builder,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    assert rebuilt(bundle) == 2
-    assert_one_line(capsys, "--rebuild needs the package onnx: pip install onnx$")
-
-
-def test_a_bundle_that_cannot_be_written(
-    bundle: Path,
-    builder: Builder,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def refuse(dir: Path) -> Any:
-        raise OSError(30, "Read-only file system", str(dir))
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    assert rebuilt(bundle) == 2
-    assert_one_line(capsys, f"cannot write {bundle}: Read-only file system. Copy it to a folder")
-    assert not builder.models
-
-
-@pytest.mark.parametrize(
-    ("others", "first"),
-    [
-        (["--network", "flownets"], "--network"),
-        (["--precision=int8"], "--precision=int8"),
-        (["-o", "out"], "-o"),
-        (["--split"], "--split"),
-        (["another"], "another"),
-    ],
-)
-def test_no_other_option_stands_beside_it(
-    bundle: Path,
-    builder: Builder,
-    capsys: pytest.CaptureFixture[str],
-    others: list[str],
-    first: str,
-) -> None:
-    for arguments in (["--rebuild", str(bundle), *others], [*others, f"--rebuild={bundle}"]):
-        assert build_engine.main(arguments) == 2
-        assert_one_line(capsys, f"{first}: --rebuild DIR stands alone, .*; leave it out$")
-    assert not builder.models
-
-
-def test_it_wants_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    assert build_engine.main(["--rebuild"]) == 2
-    assert_one_line(capsys, "--rebuild: expected one argument")
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["--rebuild", "x", "-h"]])
-def test_the_help_knows_it(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        build_engine.main(arguments)
-    assert "--rebuild DIR" in capsys.readouterr().out
