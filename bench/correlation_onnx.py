@@ -36,7 +36,7 @@ def in_openvino(problem: Problem) -> Callable[[], Any]:
     """
     openvino = import_openvino()
     with _model_file(problem) as path:
-        model = CompiledModel(openvino, path, threads=problem.threads)
+        model = CompiledModel(openvino, path, path.read_bytes(), threads=problem.threads)
     request = model.compiled.create_infer_request()
     inputs = {"f1": problem.f1, "f2": problem.f2}
     # Inside a network nothing would be copied either.

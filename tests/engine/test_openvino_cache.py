@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import engine
 from engine import cache
 from engine.backends import open_backend
 from engine.backends import openvino as openvino_backend
 from engine.cache import cache_key, read_cached, write_cached
-from engine.errors import BackendError
+from engine.errors import BackendError, BundleError
 from engine.loading import DEFAULT_BUNDLE
 from engine.machine import lacks_vnni
-from engine.manifest import read_manifest
+from engine.manifest import read_manifest, sha256_of
 
 openvino = pytest.importorskip("openvino", reason="openvino is an optional extra")
 
@@ -137,6 +138,19 @@ def test_first_size_and_all_sizes_are_both_kept(tiny_bundle, tiny_flow, rng, cal
         assert len(kept(folder)) == 2
 
 
+def test_another_model_is_not_taken(tiny_bundle, pair, calls, folder, tmp_path):
+    ran(tiny_bundle, pair)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "other")
+    path, manifest = bundle / "model.onnx", read_manifest(bundle)
+    path.write_bytes(path.read_bytes() + b"\x12\x00")  # an empty producer_name, in protobuf
+    manifest.files[path.name] = replace(manifest.files[path.name], sha256=sha256_of(path))
+    for expected in ("compile_model", "import_model"):
+        calls.clear()
+        ran(bundle, pair, manifest=manifest)
+        assert calls[-1] == expected
+    assert len(kept(folder)) == 2
+
+
 def test_two_graphs_are_kept_apart(tiny_split_bundle, tiny_flow, pair, calls, folder):
     for _ in range(2):
         calls.clear()
@@ -178,13 +192,7 @@ def _other_version(monkeypatch, manifest):
     monkeypatch.setattr(openvino, "__version__", f"{openvino.__version__}-other")
 
 
-def _other_model(monkeypatch, manifest):
-    manifest.files["model.onnx"] = replace(manifest.files["model.onnx"], sha256="1" * 64)
-
-
-@pytest.mark.parametrize(
-    "change", [_other_isa, _other_cpu, _other_flags, _other_version, _other_model]
-)
+@pytest.mark.parametrize("change", [_other_isa, _other_cpu, _other_flags, _other_version])
 def test_what_was_compiled_otherwise_is_not_taken(
     tiny_bundle, pair, calls, folder, monkeypatch, change
 ):
@@ -244,7 +252,8 @@ def test_a_defective_model_is_refused_at_load(tiny_bundle, tmp_path, calls, monk
     content = (bundle / "model.onnx").read_bytes()
     (bundle / "model.onnx").write_bytes(content[: len(content) // 2])
     manifest = read_manifest(bundle)
-    manifest.files["model.onnx"] = replace(manifest.files["model.onnx"], sha256="1" * 64)
+    sha256 = sha256_of(bundle / "model.onnx")
+    manifest.files["model.onnx"] = replace(manifest.files["model.onnx"], sha256=sha256)
     messages = []
     for variable in ("", str(tmp_path / "cache"), str(tmp_path / "cache")):
         monkeypatch.setenv("FLOWNET_ENGINE_CACHE", variable)
@@ -312,3 +321,20 @@ def test_the_marker_of_a_model_that_was_read(tiny_bundle, calls, folder):
     sha256 = read_manifest(tiny_bundle).files["model.onnx"].sha256
     key = cache_key("openvino-readable", openvino.__version__, sha256)
     assert [path.name for path in folder.iterdir()] == [key]
+
+
+def test_the_file_that_was_checked_is_what_runs(tiny_bundle, tiny_flow, pair, tmp_path):
+    """Whatever becomes of it afterwards, for the first size and the next, and in the cache."""
+    larger = tuple(np.concatenate((image, image), axis=1) for image in pair)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    with engine.load(bundle, backend="openvino", threads=1) as flow_engine:
+        (bundle / "model.onnx").write_bytes(b"another model")
+        for images in (pair, larger):
+            found = flow_engine.infer(*images)
+            np.testing.assert_allclose(found, tiny_flow(*images), atol=1e-5)
+
+
+def test_a_file_that_changes_while_it_is_opened(tiny_bundle):
+    file = replace(read_manifest(tiny_bundle).files["model.onnx"], sha256="0" * 64)
+    with pytest.raises(BundleError, match="was changed while it was being opened"):
+        openvino_backend.SizedModel(openvino, tiny_bundle / "model.onnx", threads=1, file=file)
