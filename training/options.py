@@ -25,14 +25,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--init", metavar="FILE", help="weights to start from instead of noise")
     length = parser.add_mutually_exclusive_group().add_argument
     length("--steps", type=_count, default=12_000)
-    length("--minutes", type=_minutes, metavar="M", help="train for so long instead, the learning "
+    length("--minutes", type=_positive, metavar="M", help="train for so long instead, the learning "
         "rate falling with the time")  # fmt: skip
     add("--batch-size", type=_count, default=8)
     add("--height", type=_count, default=256, help="of the crop")
     add("--width", type=_count, default=320, help="of the crop")
-    add("--lr", type=float, default=8e-4, help="peak learning rate")
-    add("--weight-decay", type=float, default=4e-4)
-    add("--ema", type=float, default=0.998, help="decay of the weight average")
+    add("--lr", type=_positive, default=8e-4, help="peak learning rate")
+    add("--weight-decay", type=_not_negative, default=4e-4)
+    add("--ema", type=_share, default=0.998, help="decay of the weight average")
     add("--pool", type=_count, default=1024, help="synthetic pairs kept")
     add("--fresh", type=_count, default=1, help="synthetic pairs rendered per step")
     add("--report-every", type=_count, default=500, metavar="STEPS")
@@ -51,6 +51,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def _check(options: argparse.Namespace) -> None:
+    for place in (options.out, *options.out.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"--out {options.out}: {place} is a file; expected a folder")
     if options.height % 64 or options.width % 64:
         raise ValueError(
             f"--height {options.height} --width {options.width}: expected multiples of 64"
@@ -109,15 +112,40 @@ def _folder(option: str, argument: str) -> Path:
     return Path(folder)
 
 
-def _minutes(text: str) -> float:
-    value = float(text)
+def _number(text: str) -> float:
+    """The number; NaN, which lies in no range, for a text that is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected more than 0")
+        raise argparse.ArgumentTypeError(f"{text}: expected more than 0, a finite number")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 0, a finite number")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 0 and less than 1")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1, a whole number")
     return value

@@ -11,6 +11,7 @@ layer lies below), then only those two layers' textures are read.
 import argparse
 import math
 import re
+import tempfile
 from pathlib import Path
 
 import torch
@@ -188,12 +189,32 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--size {options.size}: expected HEIGHTxWIDTH, such as 384x512")
     if options.pairs < 1:
         parser.error(f"--pairs {options.pairs}: expected at least 1")
+    try:
+        _check_output(options.output)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     renderer = SyntheticPairs(int(matched[1]), int(matched[2]))
     options.output.mkdir(parents=True, exist_ok=True)
-    for index in tqdm(range(options.pairs), desc="rendering", unit="pair", disable=None):
-        pair = renderer.render(1, options.seed + index)
-        write_pairs(options.output, pair, first=index + 1)
+    # Moved when complete, so that a killed run leaves no pairs and may be started again.
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=options.output) as partial:
+        for index in tqdm(range(options.pairs), desc="rendering", unit="pair", disable=None):
+            pair = renderer.render(1, options.seed + index)
+            write_pairs(Path(partial), pair, first=index + 1)
+        for path in sorted(Path(partial).iterdir()):
+            path.rename(options.output / path.name)
     print(f"wrote {options.pairs} pairs of {options.size} to {options.output}")
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse what is no folder, and one with pairs: they would be replaced or mixed with ours."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"-o {folder}: {place} is a file; expected a folder")
+    held = [path.name for kind in ("*_flow.flo", "*_img1.*") for path in folder.glob(kind)]
+    if held:
+        raise ValueError(
+            f"-o {folder}: holds pairs already ({min(held)}); name a new folder, or remove them"
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ with the same command goes on from it), ``log.jsonl`` (one line per report) and,
 """
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -82,6 +83,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=0.0, fused=True)
         self.step = 0
         self.seconds = 0.0  # spent in `run`
+        self.began = _sha256(options.init) if options.init else "noise"
         self._resume()
         self.rounding = Int8Rounding(self.network) if options.int8 else None
         self._rounds = False
@@ -106,6 +108,12 @@ class Trainer:
                 f"{self.checkpoint} is a run of {state['network_name']}, not of "
                 f"{self.options.network}; choose another --out"
             )
+        # Older checkpoints do not say what they began with.
+        if state.get("began", self.began) != self.began:
+            raise SystemExit(
+                f"{self.checkpoint} is a run that began with other weights (--init); give the same "
+                "ones to go on with it, or choose another --out to begin anew"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -117,6 +125,7 @@ class Trainer:
         """Write the checkpoint, whole or not at all."""
         state = {
             "network_name": self.options.network,
+            "began": self.began,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -247,6 +256,10 @@ class Trainer:
         state = {name: value.half() for name, value in average.state_dict().items()}
         save_weights(path, state, metadata)
         return path
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def open_stream(options: argparse.Namespace, step: int) -> Iterator[Pairs]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from training.datasets import FlyingChairs
-from training.pairs import Pairs
+from training.pairs import Pairs, write_pairs
 from training.scene import Sampler, affine
 from training.streams import SyntheticStream
 from training.synthetic import SyntheticPairs, boxes, main
@@ -165,6 +165,51 @@ def test_command_refuses_a_bad_size(
         main(["--size", size, "-o", str(tmp_path / "out")])
     assert "expected HEIGHTxWIDTH" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("held", ["00007_flow.flo", "frame_img1.png"])
+def test_command_replaces_no_pairs(
+    held: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / held).write_bytes(b"precious")
+    with pytest.raises(SystemExit) as caught:
+        main(["--pairs", "1", "--size", "64x80", "-o", str(tmp_path)])
+    assert caught.value.code == 2
+    expected = f"holds pairs already ({held}); name a new folder, or remove them"
+    assert expected in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [held]
+
+
+@pytest.mark.parametrize("output", ["file", "file/out"])
+def test_command_refuses_a_file(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as caught:
+        main(["--pairs", "1", "--size", "64x80", "-o", str(tmp_path / output)])
+    assert caught.value.code == 2
+    assert "file is a file; expected a folder" in capsys.readouterr().err
+
+
+def test_a_stopped_command_may_be_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even one that was killed and could not tidy up: no pair is in the folder until the end."""
+    command = ["--pairs", "2", "--size", "64x80", "-o", str(tmp_path)]
+
+    def write(folder: Path, pairs: Pairs, *, first: int) -> None:
+        write_pairs(folder, pairs, first=first)
+        if first == 2:
+            assert not list(tmp_path.glob("*_*"))
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.synthetic.write_pairs", write)
+        with pytest.raises(KeyboardInterrupt):
+            main(command)
+    assert not list(tmp_path.iterdir())
+    main(command)
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_written_flow_is_middlebury(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from training.streams import SyntheticStream
 from training.synthetic import SyntheticPairs
 from training.synthetic import main as render
 from training.train import Trainer, learning_rate, main
-from training.weights import load_weights, network_from_weights
+from training.weights import load_weights, network_from_weights, shipped_weights
 
 
 def options(folder: Path, *extra: str, length: tuple[str, str] = ("--steps", "4")) -> list[str]:
@@ -116,11 +116,29 @@ def test_another_networks_run_is_refused(tmp_path: Path) -> None:
         Trainer(parse(options(tmp_path / "run", "--network", "flownets")))
 
 
+def test_a_run_that_began_with_other_weights_is_refused(tmp_path: Path) -> None:
+    """Else the old run's weights would be written with the history of the new ones."""
+    shipped = ("--init", str(shipped_weights("flownets_slim")))
+    for first, then in (((), shipped), (shipped, ())):
+        run = tmp_path / f"run{len(first)}"
+        Trainer(parse(options(run, *first))).save()
+        Trainer(parse(options(run, *first)))
+        with pytest.raises(SystemExit, match="began with other weights"):
+            Trainer(parse(options(run, *then)))
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
         (("--height", "100"), "expected multiples of 64"),
         (("--steps", "0"), "expected at least 1"),
+        (("--pool", "many"), "many: expected at least 1, a whole number"),
+        (("--minutes", "soon"), "soon: expected more than 0, a finite number"),
+        (("--lr", "nan"), "nan: expected more than 0, a finite number"),
+        (("--lr", "-1"), "-1: expected more than 0, a finite number"),
+        (("--weight-decay", "-1"), "-1: expected at least 0, a finite number"),
+        (("--ema", "2"), "2: expected at least 0 and less than 1"),
+        (("--out", __file__), "test_train.py is a file; expected a folder"),
         (("--minutes", "3"), "not allowed with argument --steps"),
         (("--device", "warp"), "--device warp: PyTorch"),
         (("--pool", "1"), "expected at least --batch-size"),
