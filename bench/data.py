@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.environment import fingerprint, run_module
 from engine.errors import InputError
 from engine.flowio import read_flow
+from engine.images import read_image
 
 SYNTHETIC_SIZE = "384x512"
 # Training counts its seeds up from a small one and is validated from 2_000_000_000 on: a table must
@@ -166,7 +167,7 @@ def _read_part(path: Path, read: Callable[[Path], Any]) -> Any:
 
 
 def _read_rgb(path: Path) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f"{path} is no image that OpenCV can read; fetch it again.")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    try:
+        return read_image(path)
+    except InputError as error:
+        raise InputError(f"{path} is no image that OpenCV can read; fetch it again.") from error

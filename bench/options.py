@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.rows import BY_NAME, Row, backend_names, row_groups
-from bench.usage import Parser, UsageError, count, names, names_among, seconds, size
+from bench.usage import Parser, UsageError, count, names, names_among, output_file, seconds, size
 from engine.backends import available_threads
 from engine.manifest import read_manifest
 
@@ -119,8 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--full", action="store_true", help="more sizes and batches, the full-size network, "
         "compiled PyTorch")  # fmt: skip
     add("--list", action="store_true", help="print the rows and stop")
-    add("--json", type=Path, metavar="FILE", help="write everything measured")
-    add("--report", type=Path, metavar="FILE.html", help="write a page with plots and pictures")
+    add("--json", type=output_file, metavar="FILE", help="write everything measured")
+    add("--report", type=output_file, metavar="FILE.html", help="write a page with plots and "
+        "pictures")  # fmt: skip
     return parser
 
 

@@ -1,8 +1,10 @@
 """What the command lines of this package share: one-line errors, and the kinds of values."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import NoReturn
 
 from engine.errors import nearest
@@ -64,3 +66,16 @@ def seconds(text: str) -> float:
     if not 0 < value < 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; expected seconds, more than 0")
     return value
+
+
+def output_file(text: str) -> Path:
+    """A file that can be written once the work is done; folders above it may not exist yet."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; expected the name of a file")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be made: {above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be made: {above} is not writable")
+    return path

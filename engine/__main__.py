@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.metadata
+import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,8 @@ from engine.cache import cache_folder
 from engine.colour import flow_to_color
 from engine.engine import Flow, FlowEngine
 from engine.errors import EngineError
-from engine.flowio import write_flow
-from engine.images import read_image, write_image
+from engine.flowio import check_flow_format, write_flow
+from engine.images import check_picture_format, read_image, write_image
 from engine.loading import DEFAULT_BUNDLE
 from engine.machine import cpu_model, gpus
 from engine.manifest import Manifest, read_manifest, verify_files
@@ -76,21 +77,42 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _infer(options: argparse.Namespace) -> int:
-    if options.output is None and options.picture is None:
-        raise engine.InputError("nothing to write; expected -o FILE, --picture FILE or both.")
+    _check_outputs(options)
     image1, image2 = read_image(options.image1), read_image(options.image2)
     with engine.load(
         options.bundle, backend=options.backend, device=options.device, threads=options.threads
     ) as flow_engine:
         flow = flow_engine.infer(image1, image2)
-        print(_summary(flow, flow_engine))
+        summary = _summary(flow, flow_engine)
+    # Files first: a closed stdout must not lose them.
     if options.output is not None:
         write_flow(options.output, flow)
-        print(f"wrote {options.output}")
     if options.picture is not None:
         write_image(options.picture, flow_to_color(flow))
-        print(f"wrote {options.picture}")
+    print(summary)
+    for path in filter(None, (options.output, options.picture)):
+        # A name that is not UTF-8 is printed as stderr would print it.
+        print("wrote", str(path).encode(errors="backslashreplace").decode())
     return 0
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse outputs that cannot be written, or that would replace an input or one another."""
+    if options.output is None and options.picture is None:
+        raise engine.InputError("nothing to write; expected -o FILE, --picture FILE or both.")
+    if options.output is not None:
+        check_flow_format(options.output)
+    if options.picture is not None:
+        check_picture_format(options.picture)
+    taken = {os.path.realpath(path): "an input" for path in (options.image1, options.image2)}
+    for path in filter(None, (options.output, options.picture)):
+        if not path.parent.is_dir():
+            raise engine.InputError(
+                f"{path} cannot be written: {path.parent} is not a folder. Create it."
+            )
+        if role := taken.get(os.path.realpath(path)):
+            raise engine.InputError(f"{path} is also {role}; expected another file to write to.")
+        taken[os.path.realpath(path)] = "the other output"
 
 
 def _summary(flow: Flow, flow_engine: FlowEngine) -> str:

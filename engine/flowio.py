@@ -257,6 +257,11 @@ _FORMATS = {
 }
 
 
+def check_flow_format(path: Path) -> None:
+    """Raise what ``write_flow`` would for this suffix, before there is anything to write."""
+    _format_of(path)
+
+
 def _format_of(path: Path) -> _Format:
     suffix = path.suffix.lower()
     if suffix not in _FORMATS:

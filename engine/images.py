@@ -32,7 +32,7 @@ def checked_image(image: object, name: str) -> NDArray[Any]:
     else:
         raise InputError(
             f"{name} has type {array.dtype}; expected uint8 (0 to 255) or float16, float32 or "
-            f"float64 (0 to 1). Convert it, e.g. {name}.astype('uint8')."
+            f"float64 (0 to 1). {_type_advice(array.dtype, name)}"
         )
     _check_shape(array.shape, name)
     if kind == "uint8":
@@ -94,12 +94,16 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     Raises:
         BackendNotInstalledError: OpenCV is not installed.
         InputError: There is no such file, or it is not a picture.
+        OSError: The file cannot be read.
     """
     cv2 = _opencv()
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise InputError(f"{path} does not exist; expected a picture, e.g. a .png or .jpg.")
+    # Not imread, which crashes on a file name that is not UTF-8; imdecode raises on no bytes.
+    data = np.frombuffer(path.read_bytes(), np.uint8)
     try:
-        image = cv2.imread(os.fspath(path), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error as error:
         raise InputError(f"{path} cannot be read as a picture: {error.err}.") from error
     if image is None:
@@ -115,8 +119,17 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
         BackendNotInstalledError: OpenCV is not installed.
         InputError: OpenCV does not write this format.
     """
-    cv2 = _opencv()
     path = Path(path)
+    write_atomically(path, _encoded(path, image))
+
+
+def check_picture_format(path: Path) -> None:
+    """Raise what ``write_image`` would for this suffix, before there is anything to write."""
+    _encoded(path, np.zeros((1, 1, 3), np.uint8))
+
+
+def _encoded(path: Path, image: Image) -> bytes:
+    cv2 = _opencv()
     try:
         written, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:
@@ -125,7 +138,8 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
         raise InputError(
             f"{path}: {path.suffix!r} is not a format for colour pictures; expected e.g. .png."
         )
-    write_atomically(path, data.tobytes())
+    encoded: bytes = data.tobytes()
+    return encoded
 
 
 def _array(image: object, name: str) -> NDArray[Any]:
@@ -145,6 +159,20 @@ def _array(image: object, name: str) -> NDArray[Any]:
         return np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:  # e.g. a torch tensor on a GPU
         raise InputError(f"{name} cannot be converted to a numpy array: {error}") from error
+
+
+def _type_advice(dtype: np.dtype[Any], name: str) -> str:
+    if dtype.kind == "b":
+        return f"Scale it: {name} * numpy.uint8(255)."
+    if dtype.kind in "iu":
+        return (
+            f"Scale it by its sensor's range, e.g. ({name} >> 4).astype('uint8') for 12 bits or "
+            f"({name} // 257).astype('uint8') for 16; only if its values are from 0 to 255, pass "
+            f"{name}.astype('uint8')."
+        )
+    if dtype.kind == "f":
+        return f"Convert it: {name}.astype('float64')."
+    return "Pass the pixels as one of these types."
 
 
 def _check_shape(shape: tuple[int, ...], name: str) -> None:
@@ -168,7 +196,7 @@ def _check_shape(shape: tuple[int, ...], name: str) -> None:
 
 def _check_range(array: NDArray[Any], name: str) -> None:
     with np.errstate(invalid="ignore"):
-        low, high = float(array.min()), float(array.max())
+        low, high = array.min(), array.max()
     if low >= 0 and high <= 1:  # false for NaN, which min and max hand through
         return
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -178,12 +206,14 @@ def _check_range(array: NDArray[Any], name: str) -> None:
             "Replace them, e.g. with numpy.nan_to_num."
         )
     advice = (
-        f"Clip it: {name}.clip(0, 1)."
+        f"If it is meant to be 0 to 1, clip it: {name}.clip(0, 1); if its range is 0 to 255, as of "
+        f"a dark frame, divide it: {name} / 255."
         if low > -1 and high < 2
-        else f"For values from 0 to 255 pass {name}.round().astype('uint8')."
+        else f"If its range is 0 to 255, pass {name}.clip(0, 255).round().astype('uint8')."
     )
+    # All digits: 1.0000001 must not read "1 ... expected 0 to 1".
     raise InputError(
-        f"{name} is float with values from {low:g} to {high:g}; expected 0 to 1. {advice}"
+        f"{name} is float with values from {low!s} to {high!s}; expected 0 to 1. {advice}"
     )
 
 

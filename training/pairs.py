@@ -39,8 +39,11 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises:
         ValueError: the file cannot be decoded.
+        OSError: the file cannot be read.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    # Not imread, which crashes on a path that is not UTF-8; imdecode raises on no bytes.
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise ValueError(f"{path}: not a readable image; restore it or remove its pair")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -207,6 +207,31 @@ def test_requests_that_cannot_be_met(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--json", "--report"])
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("folder", "'folder' is a folder; expected the name of a file"),
+        ("file/new/out", "file is no folder"),
+        ("sealed/new/out", "sealed is not writable"),
+    ],
+)
+def test_outputs_are_checked_before_anything_is_measured(
+    option, path, message, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "sealed").mkdir()
+    (tmp_path / "file").touch()
+    # Permissions do not bind root, as whom tests may run.
+    monkeypatch.setattr("os.access", lambda place, mode: "sealed" not in str(place))
+    monkeypatch.setattr("bench.compare.load_pairs", lambda *_, **__: pytest.fail("it went on"))
+    assert main([option, path]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: argument {option}: ")
+    assert error.endswith(f"{message}\n")
+    assert error.count("\n") == 1
+
+
 def test_a_network_that_does_not_exist(capsys):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     assert main(["--network", "flownets_slmi", "--backends", "onnxruntime"]) == 2

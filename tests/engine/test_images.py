@@ -1,3 +1,5 @@
+import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -27,9 +29,9 @@ from engine.images import (
         (None, r"image1 is NoneType; expected an array"),
         ([[1]], r"image1 is list; expected an array .* numpy\.asarray"),
         (np.zeros((8, 8, 3), np.int64), r"has type int64; expected uint8 .*astype"),
-        (np.zeros((8, 8, 3), bool), r"has type bool; expected uint8"),
-        (np.zeros((8, 8, 3), np.longdouble), r"has type (float128|float96|longdouble)"),
-        (np.zeros((8, 8, 3), object), r"has type object"),
+        (np.zeros((8, 8, 3), bool), r"has type bool; expected uint8 .* \* numpy\.uint8\(255\)"),
+        (np.zeros((8, 8, 3), np.longdouble), r"type (float128|float96|longdouble); .*'float64'"),
+        (np.zeros((8, 8, 3), object), r"has type object; .* one of these types"),
         (np.zeros((8, 8), np.uint8), r"has shape \(8, 8\); .* numpy\.stack"),
         (np.zeros(8, np.uint8), r"has shape \(8,\); expected .* one batch"),
         (np.zeros((1, 1, 8, 8, 3), np.uint8), r"has shape \(1, 1, 8, 8, 3\); expected"),
@@ -42,9 +44,10 @@ from engine.images import (
         (np.zeros((8, 8, 0), np.uint8), r"image1 is empty"),
         (np.full((8, 8, 3), np.nan, np.float32), r"holds 192 values that are NaN or infinite"),
         (np.full((8, 8, 3), np.inf, np.float64), r"holds 192 values that are NaN or infinite"),
-        (np.full((8, 8, 3), 255, np.float32), r"from 255 to 255; .*astype\('uint8'\)"),
-        (np.full((8, 8, 3), 1.001, np.float16), r"from 1\.00098 .* 0 to 1\. Clip it"),
-        (np.full((8, 8, 3), -1e-9), r"from -1e-09 to -1e-09; expected 0 to 1\. Clip it"),
+        (np.full((8, 8, 3), 255, np.float32), r"from 255\.0 to 255\.0; .*astype\('uint8'\)"),
+        (np.full((8, 8, 3), 1.001, np.float16), r"from 1\.0009766 .* clip it"),
+        (np.full((8, 8, 3), -1e-9), r"from -1e-09 to -1e-09; expected 0 to 1\. .*clip it"),
+        (np.full((8, 8, 3), 1 + 2**-23, np.float32), r"from 1\.0000001 .* 255, .* image1 / 255"),
     ],
 )
 def test_refused(image, message):
@@ -52,6 +55,22 @@ def test_refused(image, message):
         warnings.simplefilter("error")
         with pytest.raises(InputError, match=message):
             checked_image(image, "image1")
+
+
+@pytest.mark.parametrize(
+    ("full_scale", "example"),
+    [
+        (np.array([[[False, True, True]]]), r"it: (.*)\."),
+        (np.array([[[0, 4095, 4095]]], np.uint16), r"e\.g\. (.*) for 12 bits"),
+        (np.array([[[0, 65535, 65535]]], np.uint16), r"or (\S* // .*) for 16;"),
+    ],
+)
+def test_advice_maps_the_full_scale_to_255(full_scale, example):
+    with pytest.raises(InputError) as caught:
+        checked_image(full_scale, "image1")
+    advice = re.search(example, str(caught.value))[1]
+    converted = eval(advice, {"image1": full_scale, "numpy": np})
+    assert checked_image(converted, "image1").tolist() == [[[0, 255, 255]]]
 
 
 def test_one_nan_among_many_is_found(rng):
@@ -158,6 +177,30 @@ def test_unreadable_pictures(tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(InputError, match=r"text\.png is not a picture OpenCV can read"):
         read_image(tmp_path / "text.png")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(InputError, match=r"empty\.png is not a picture OpenCV can read"):
+        read_image(tmp_path / "empty.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_names_that_are_not_utf8(tmp_path, rng):
+    path = tmp_path / os.fsdecode(b"bad\xff.png")
+    image = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_image(path, image)
+    np.testing.assert_array_equal(read_image(path), image)
+
+
+def test_a_failed_write_names_the_target(tmp_path):
+    (tmp_path / "file").touch()
+    for name, kind in (("missing/a.png", FileNotFoundError), ("file/a.png", NotADirectoryError)):
+        with pytest.raises(kind) as caught:
+            write_image(tmp_path / name, np.zeros((2, 2, 3), np.uint8))
+        assert caught.value.filename == str(tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_image(tmp_path / "folder.png", np.zeros((2, 2, 3), np.uint8))
+    assert str(caught.value).endswith(f": {str(tmp_path / 'folder.png')!r}")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.png"}
 
 
 def test_unknown_picture_format(tmp_path):

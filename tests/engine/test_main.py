@@ -1,3 +1,5 @@
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +58,7 @@ def test_infer_draws_the_flow(pictures, tiny_bundle, tmp_path):
         ({"bundle": "nowhere"}, "nowhere is not a bundle: it is not a folder"),
         ({"backend": "onnx"}, "unknown backend 'onnx'; expected one of"),
         ({"output": "flow.xyz"}, "unknown flow format '.xyz'"),
-        ({"output": "no/such/folder/flow.flo"}, "No such file or directory"),
+        ({"output": "no/such/folder/flow.flo"}, "no/such/folder is not a folder. Create it"),
         ({"threads": "0"}, "threads is 0; expected a number from 1 up"),
     ],
 )
@@ -76,6 +78,50 @@ def test_errors_are_one_line(pictures, tiny_bundle, tmp_path, capsys, change, me
     assert line.startswith("flow: ")
     assert message in line
     assert not (tmp_path / choice["output"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "picture", "message"),
+    [
+        ("flow.png", "flow.png", "flow.png is also the other output"),
+        ("flow.png", "link/flow.png", "flow.png is also the other output"),
+        ("first.png", None, "first.png is also an input"),
+        (None, "link/second.png", "second.png is also an input"),
+        ("flow.xyz", "flow.png", "unknown flow format '.xyz'"),
+        ("flow.flo", "flow.xyz", "'.xyz' is not a format for colour pictures"),
+        ("flow.flo", "missing/flow.png", "missing is not a folder. Create it"),
+    ],
+)
+def test_outputs_are_checked_first(
+    pictures, tmp_path, monkeypatch, capsys, output, picture, message
+):
+    monkeypatch.setattr("engine.__main__.read_image", lambda path: pytest.fail(f"read {path}"))
+    (tmp_path / "link").symlink_to(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
+    options = [("-o", output), ("--picture", picture)]
+    flags = [part for flag, name in options if name for part in (flag, tmp_path / name)]
+    assert infer(pictures[0], "no-bundle", *flags) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+def test_a_closed_stdout_loses_no_file(pictures, tiny_bundle, tmp_path, monkeypatch):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    outputs = tmp_path / "flow.flo", tmp_path / "picture.png"
+    with open(write_end, "wb", buffering=0) as pipe:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, write_through=True))
+        assert infer(pictures[0], tiny_bundle, "-o", outputs[0], "--picture", outputs[1]) == 1
+    assert all(path.stat().st_size for path in outputs)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_names_that_are_not_utf8(pictures, tiny_bundle, tmp_path, capsys):
+    output = tmp_path / os.fsdecode(b"flow\xff.flo")
+    assert infer(pictures[0], tiny_bundle, "-o", output) == 0
+    assert capsys.readouterr().out.endswith("flow\\udcff.flo\n")
+    assert output.exists()
 
 
 def test_sizes_must_agree(pictures, tiny_bundle, tmp_path, capsys):
