@@ -25,8 +25,8 @@ SHORTER = {
     "export.build_engine": "--targets onnxruntime",
     "bench.compare": "--list",
 }
-# Of pairs this small the error means little, so it may rise.
-SHORTER_INT8 = {"export.build_engine": " --size 64x64 --max-epe-increase 100%"}
+# Pairs so small have little motion, and ranges taken from them clip larger ones: the error may rise.
+SHORTER_INT8 = {"export.build_engine": " --size 192x256 --max-epe-increase 100%"}
 
 
 def blocks(language: str) -> list[str]:
