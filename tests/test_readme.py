@@ -25,7 +25,7 @@ SHORTER = {
     "export.build_engine": "--targets onnxruntime",
     "bench.compare": "--list",
 }
-# Pairs so small have little motion, and ranges taken from them clip larger ones: the error may rise.
+# Pairs so small move little, and ranges taken from them clip larger motion: the error may rise.
 SHORTER_INT8 = {"export.build_engine": " --size 192x256 --max-epe-increase 100%"}
 
 
