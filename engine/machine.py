@@ -43,7 +43,7 @@ def lacks_vnni() -> bool:
 
 
 def has_faulty_amx() -> bool:
-    """Whether this CPU lists AMX, but its instructions are refused, as in some virtual machines.
+    """Whether this CPU lists AMX, but its instructions do not run, as in some virtual machines.
 
     Libraries that believe the list die of SIGILL; so does the child process that tries here.
     """
@@ -55,10 +55,16 @@ def has_faulty_amx() -> bool:
 
 
 def runs_amx() -> bool:
-    """Whether a child process survives AMX instructions (x86-64 Linux)."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _TRY_AMX], capture_output=True, check=False
-    )
+    """Whether a child process survives AMX instructions (x86-64 Linux); if none can try, no."""
+    # An embedded interpreter may have no executable; a frozen program's is that program.
+    if not sys.executable or getattr(sys, "frozen", False):
+        return False
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _TRY_AMX], capture_output=True, check=False
+        )
+    except OSError:
+        return False
     return done.returncode == 0
 
 

@@ -107,7 +107,7 @@ def _check_int8() -> None:
 def avoid_faulty_amx() -> None:
     """Keep this process's int8 and bfloat16 from AMX where a CPU lists it, but refuses it."""
     if _ISA not in os.environ and has_faulty_amx():
-        _log.warning("AMX is listed by this CPU but faults; OpenVINO is kept from using it")
+        _log.warning("AMX is listed by this CPU but does not run; OpenVINO is kept from using it")
         os.environ[_ISA] = "AVX512_CORE_BF16"
 
 

@@ -272,6 +272,16 @@ def test_amx_is_tried_and_not_believed(monkeypatch):
     assert machine.has_faulty_amx() == (not machine.runs_amx())
 
 
+@pytest.mark.parametrize(
+    ("executable", "frozen"), [(None, False), ("", False), ("/no/python", False), ("true", True)]
+)
+def test_amx_is_not_relied_on_where_no_python_can_try(monkeypatch, executable, frozen):
+    """``true`` stands for a frozen program: it succeeds, whatever it is asked."""
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(sys, "frozen", frozen, raising=False)
+    assert not machine.runs_amx()
+
+
 PHONE_HOME = """
 import sys
 import engine
