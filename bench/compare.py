@@ -52,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
-    _write(result, outcomes, pairs, options)
+    try:
+        _write(result, outcomes, pairs, options)
+    except OSError as error:
+        print(f"error: {error}; of this run there is what is printed above", file=sys.stderr)
+        return 2
     parts = [*result["rows"], result["startup"]]
     return int(any(part["status"] == "failed" for part in parts))
 

@@ -19,7 +19,7 @@ from engine.engine import Flow, FlowEngine
 from engine.errors import EngineError
 from engine.flowio import check_flow_format, write_flow
 from engine.images import check_picture_format, read_image, write_image
-from engine.loading import DEFAULT_BUNDLE
+from engine.loading import DEFAULT_BUNDLE, check_threads
 from engine.machine import cpu_model, gpus
 from engine.manifest import Manifest, read_manifest, verify_files
 
@@ -127,6 +127,7 @@ def _summary(flow: Flow, flow_engine: FlowEngine) -> str:
 
 def _doctor(options: argparse.Namespace) -> int:
     """Print the report; the exit code is 0 when at least one backend opens."""
+    check_threads(options.threads)
     for subject, fact in (
         ("engine", engine.__version__),
         ("python", f"{platform.python_version()}, {platform.platform()}"),

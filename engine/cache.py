@@ -32,7 +32,8 @@ def cache_folder() -> Path | None:
     """Return where things are kept; None: nowhere. It may not be there yet."""
     chosen = os.environ.get(VARIABLE)
     if chosen is not None:
-        return Path(chosen) if chosen else None
+        # A shell replaces "~" itself, a container's or a service's settings do not.
+        return Path(os.path.expanduser(chosen)) if chosen else None
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # such a value is to be ignored, says the specification
         base = os.path.expanduser("~/.cache")

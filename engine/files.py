@@ -3,23 +3,46 @@
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` under a temporary name beside ``path``, then rename it into place.
 
+    A file that is replaced keeps its permissions, a link its place: what it leads to is replaced.
+    Into what is no file, such as a pipe or ``/dev/null``, data are written as they are.
+
     Raises:
         OSError: It cannot be written; names ``path``.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        mode = _mode(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            path.write_bytes(data)  # of a folder, the error that says so
+        else:
+            _replace(Path(os.path.realpath(path)), data, mode)
     except OSError as error:
         if error.errno is None:  # not from the system: it names no file
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _mode(path: Path) -> int | None:
+    """Kind and permissions of what is there, None: nothing."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: Path, data: bytes, mode: int | None) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(data)
+        if mode is not None:
+            temporary.chmod(stat.S_IMODE(mode))
+        os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):  # renamed, or never made
             temporary.unlink()

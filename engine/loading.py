@@ -43,8 +43,7 @@ def load(
     """
     if type(device) is not int or device < 0:
         raise InputError(f"device is {device!r}; expected the index of a GPU, 0 or more.")
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise InputError(f"threads is {threads!r}; expected a number from 1 up, or None for all.")
+    check_threads(threads)
     _check_streams(streams, threads or available_threads())
     if bundle is None and not (DEFAULT_BUNDLE / MANIFEST_FILE).is_file():
         raise BundleError(
@@ -64,6 +63,12 @@ def load(
         backend, folder, manifest, device=device, threads=threads, streams=streams
     )
     return FlowEngine(manifest, opened, streams=streams)
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise ``InputError`` for what is no number of CPU threads."""
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise InputError(f"threads is {threads!r}; expected a number from 1 up, or None for all.")
 
 
 def _check_streams(streams: int, threads: int) -> None:

@@ -232,6 +232,21 @@ def test_outputs_are_checked_before_anything_is_measured(
     assert error.count("\n") == 1
 
 
+def test_a_disk_that_is_full_at_the_end_loses_no_figures(capsys, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("bench.compare.write_atomically", full)
+    arguments = ["--data", "motorcycle", "--sizes", "64x64", "--backends", "opencv"]
+    assert main([*arguments, "--seconds", "0.01", "--json", "result.json"]) == 2
+    printed = capsys.readouterr()
+    assert "dis_medium" in printed.out
+    assert printed.err == (
+        "error: [Errno 28] No space left on device: 'result.json'; of this run there is what is "
+        "printed above\n"
+    )
+
+
 def test_a_network_that_does_not_exist(capsys):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     assert main(["--network", "flownets_slmi", "--backends", "onnxruntime"]) == 2

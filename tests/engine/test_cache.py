@@ -187,6 +187,12 @@ def test_no_cache_at_all(monkeypatch, tmp_path, caplog):
     assert not caplog.records
 
 
+def test_a_home_that_no_shell_has_filled_in(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("FLOWNET_ENGINE_CACHE", "~/kept")
+    assert cache_folder() == Path("/home/me/kept")
+
+
 @pytest.mark.parametrize(
     ("xdg", "expected"),
     [

@@ -166,6 +166,11 @@ def test_doctor_says_where_the_cache_is(tiny_bundle, capsys, monkeypatch, tmp_pa
         assert line.split(maxsplit=1)[1].startswith(expected)
 
 
+def test_doctor_refuses_what_load_refuses(tiny_bundle, capsys):
+    assert main(["doctor", "--bundle", str(tiny_bundle), "--threads", "0"]) == 1
+    assert "threads is 0; expected a number from 1 up" in capsys.readouterr().err
+
+
 def test_doctor_without_a_bundle(tmp_path, capsys):
     assert main(["doctor", "--bundle", str(tmp_path)]) == 1
     output = capsys.readouterr().out
