@@ -10,6 +10,7 @@ import onnxruntime
 from engine.manifest import Gate, Manifest, Parity, write_manifest
 from export.calibration import calibrate
 from export.deployable import Deployable, reference_flow
+from export.equalise import equalisation, equalised
 from export.gate import admit
 from export.graphs import Graphs, export_graphs, write_graphs
 from export.int8 import int8_from_fp32
@@ -59,7 +60,7 @@ def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
         network=request.name,
         precision=request.precision,
         layout="NHWC",
-        divisor=int(request.network.divisor),  # type: ignore[arg-type]
+        divisor=request.network.divisor,
         profile=request.profile,
         files=write_graphs(request, graphs, folder),
         parity=(),
@@ -79,7 +80,10 @@ def _write_int8(
 ) -> Manifest:
     """Write the bundle with as many layers in int8 as its gate admits."""
     with step("calibrate") as current:
-        ranges = calibrate(graphs.models, quantisation.calibration)
+        observed = calibrate(graphs.models, quantisation.calibration)
+        joined = equalisation(graphs.models, observed, request.network.joined_layers)
+        graphs = graphs.map(partial(equalised, factors=joined.factors))
+        ranges = {layer: seen.range for layer, seen in observed.items()} | joined.ranges
         current.result = f"{len(ranges)} layers on {quantisation.calibration_name}"
     with step("reference") as current:
         sets = {

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,28 +18,55 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 # Of a tensor and a pair, this many values are looked at: enough to see the tail of a distribution.
 _SAMPLES = 1 << 15
 
-# What was seen of each layer's input, by the layer's name.
-Samples = dict[str, list[npt.NDArray[np.float32]]]
+Channels = npt.NDArray[np.float32]  # (C,), a number for each
 
 
-def calibrate(models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]) -> dict[str, float]:
-    """Run pairs through a bundle's fp32 graphs and choose the range of each convolution's input.
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of a layer's input.
+
+    Attributes:
+        sample: values of all pairs, one after the other.
+        largest: the largest magnitude in each channel.
+    """
+
+    sample: npt.NDArray[np.float32]
+    largest: Channels
+
+    @property
+    def range(self) -> float:
+        """The magnitude that int8's 127 is to stand for."""
+        return least_error_range(self.sample)
+
+
+# Of each layer, what was seen pair by pair.
+_Seen = dict[str, list[Observed]]
+
+
+def calibrate(models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]) -> dict[str, Observed]:
+    """Run pairs through a bundle's fp32 graphs and look at what enters each convolution.
 
     Args:
         models: the bundle's graphs by file name, whole or in two.
         pairs: what the network is to see; sizes are multiples of its divisor.
 
     Returns:
-        By layer, see `layer_of`, the magnitude that int8's 127 is to stand for.
+        By layer, see `layer_of`.
     """
-    samples: Samples = defaultdict(list)
-    probes = {name: _Probe(model, samples) for name, model in models.items()}
+    seen: _Seen = defaultdict(list)
+    probes = {name: _Probe(model, seen) for name, model in models.items()}
     graphs: Graphs = (
         OneGraph(probes[WHOLE]) if WHOLE in probes else TwoGraphs(probes[FEATURES], probes[MATCH])
     )
     for pair in pairs:
         graphs.run(graphs.prepare(pair.image1), graphs.prepare(pair.image2))
-    return {layer: least_error_range(np.concatenate(values)) for layer, values in samples.items()}
+    return {
+        layer: Observed(
+            np.concatenate([one.sample for one in found]),
+            np.max([one.largest for one in found], axis=0),
+        )
+        for layer, found in seen.items()
+    }
 
 
 def layer_of(convolution: onnx.NodeProto) -> str:
@@ -51,10 +79,10 @@ def layer_of(convolution: onnx.NodeProto) -> str:
 
 
 class _Probe:
-    """A `graphs.Model` in ONNX Runtime that keeps samples of what enters its convolutions."""
+    """A `graphs.Model` in ONNX Runtime that keeps what it sees enter its convolutions."""
 
-    def __init__(self, model: onnx.ModelProto, samples: Samples) -> None:
-        self._samples = samples
+    def __init__(self, model: onnx.ModelProto, seen: _Seen) -> None:
+        self._seen = seen
         self._sources = {  # by name of the tensor, the layers that read it
             node.input[0]: [
                 layer_of(reader)
@@ -83,6 +111,7 @@ class _Probe:
             values = found[name].ravel()
             # An odd step does not walk down a column of a map.
             sample = values[:: max(1, values.size // _SAMPLES) | 1].copy()
+            observed = Observed(sample, np.abs(found[name]).max(axis=(0, 2, 3)))
             for layer in layers:
-                self._samples[layer].append(sample)
+                self._seen[layer].append(observed)
         return {name: found[name] for name in self._outputs}

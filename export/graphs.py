@@ -46,7 +46,7 @@ class Graphs:
 
 def export_graphs(request: Request) -> Graphs:
     """Export the network; for int8 in fp32, to be quantised."""
-    network = request.network
+    network: nn.Module = request.network
     if request.precision == "fp16":
         network = HalfNetwork(network, fp32_islands=request.spec.fp32_islands)
     metadata = {

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from torch import nn
 
@@ -23,7 +22,7 @@ from export.request import Quantisation, Request
 from export.spec import SPECS
 from export.staging import check_output
 from training.networks import NETWORKS
-from training.networks.layers import SiameseNetwork
+from training.networks.layers import FlowNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
 from training.weights import load_weights, network_from_weights, shipped_weights
 
@@ -67,7 +66,7 @@ def _request(options: argparse.Namespace) -> Request:
         _check_split(options, network, normalisation)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         current.result = f"{name}, {parameters / 1e6:.1f} M parameters, {origin.source}"
-    profile = _profile(options, cast(int, network.divisor))
+    profile = _profile(options, network.divisor)
     return Request(
         name=name,
         network=network,
@@ -83,7 +82,7 @@ def _request(options: argparse.Namespace) -> Request:
 
 
 def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation:
-    divisor, limit = cast(int, request.network.divisor), options.max_epe_increase
+    divisor, limit = request.network.divisor, options.max_epe_increase
     source = "synthetic" if options.calibration is None else options.calibration
     sources = GATE_SOURCES if options.gate is None else options.gate.split(",")
     with step("pairs") as current:
@@ -101,7 +100,7 @@ def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation
     return Quantisation(calibration, name, gate, 0.01 if limit is None else limit)
 
 
-def _load(name: str, path: Path | None) -> tuple[nn.Module, nn.Module, WeightsOrigin]:
+def _load(name: str, path: Path | None) -> tuple[FlowNetwork, nn.Module, WeightsOrigin]:
     try:
         path = path or shipped_weights(name)
         weights = load_weights(path)

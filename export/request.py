@@ -9,6 +9,7 @@ from torch import nn
 from engine.manifest import SizeProfile, WeightsOrigin
 from export.pairs import Pair
 from export.spec import ExportSpec
+from training.networks.layers import FlowNetwork
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -50,7 +51,7 @@ class Request:
     """
 
     name: str
-    network: nn.Module
+    network: FlowNetwork
     normalisation: nn.Module
     origin: WeightsOrigin
     spec: ExportSpec

@@ -4,6 +4,7 @@ Quantisation-aware training (Jacob et al., arXiv 1712.05877), of the activations
 per channel the weights are to blame for a fiftieth of the disturbance.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,9 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from training.networks.layers import FlowNetwork
+
 _SAMPLES = 1 << 14
 # Of the ranges, what one observation replaces.
 _MOMENTUM = 0.2
+# What a decoder joins grows with the motion: room for motion larger than any that was seen.
+HEADROOM = 1.3
 
 
 def least_error_range(values: npt.NDArray[np.float32]) -> float:
@@ -40,11 +45,13 @@ class Int8Rounding:
     """Rounds what enters a network's convolutions, but for the flow's own upsamplings.
 
     Args:
-        network: says which convolutions there are; nothing is attached to it yet.
+        network: says which convolutions there are, and which read what it joins; nothing is
+            attached to it yet.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: FlowNetwork) -> None:
         self._scales: dict[str, Tensor] = {}
+        self._joined = network.joined_layers
         self._layers = [
             name
             for name, module in network.named_modules()
@@ -56,7 +63,9 @@ class Int8Rounding:
         with ExitStack() as stack, torch.no_grad():
             for name in self._layers:
                 module = network.get_submodule(name)
-                observer = _Observer(self._scales, name)
+                joined = name.partition(".")[0] in self._joined
+                observed = _scales_of_joined if joined else _scale_of
+                observer = _Observer(self._scales, name, observed)
                 # In front of the rounding, where that is attached.
                 hook = module.register_forward_pre_hook(observer, prepend=True)
                 stack.callback(hook.remove)
@@ -72,15 +81,27 @@ class Int8Rounding:
         return hooks
 
 
+def _scale_of(values: Tensor) -> Tensor:
+    flat = values.flatten()
+    # An odd step does not walk down a column of a map.
+    flat = flat[:: max(1, flat.numel() // _SAMPLES) | 1]
+    return values.new_tensor(least_error_range(flat.cpu().numpy()) / 127)
+
+
+def _scales_of_joined(values: Tensor) -> Tensor:
+    """By channel, as `export.equalise` deploys them."""
+    largest = values.abs().amax((0, 2, 3), keepdim=True).clamp(min=1e-3)
+    return (largest * largest.amax()).sqrt() * (HEADROOM / 127)
+
+
 class _Observer:
-    def __init__(self, scales: dict[str, Tensor], name: str) -> None:
-        self.scales, self.name = scales, name
+    def __init__(
+        self, scales: dict[str, Tensor], name: str, observed: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.scales, self.name, self.observed = scales, name, observed
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        values = inputs[0].detach().float().flatten()
-        # An odd step does not walk down a column of a map.
-        values = values[:: max(1, values.numel() // _SAMPLES) | 1]
-        scale = values.new_tensor(least_error_range(values.cpu().numpy()) / 127)
+        scale = self.observed(inputs[0].detach().float())
         # In place: the rounding keeps hold of the tensor.
         self.scales.setdefault(self.name, scale.clone()).lerp_(scale, _MOMENTUM)
 
@@ -102,6 +123,7 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, scale: Tensor) -> Tensor:
+        scale = scale.to(values.dtype)  # else a scale by channel would make float32 of everything
         codes = (values * scale.reciprocal()).round_().clamp_(-127, 127)
         ctx.save_for_backward(codes)
         return codes * scale

@@ -16,7 +16,7 @@ from engine.flowio import read_flow, write_flow
 from engine.images import write_image
 from engine.manifest import Manifest, read_manifest, verify_files
 from export import bundle, graphs
-from export.calibration import calibrate
+from export.calibration import Observed, calibrate
 from export.deployable import Deployable
 from export.pair import noise
 from export.spec import SPECS
@@ -119,8 +119,9 @@ def test_a_bundle_in_int8_is_admitted_verified_and_loads(run: Runner, tmp_path: 
 def test_a_layer_that_does_too_much_harm_stays_in_float(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def spoilt(*arguments: object) -> dict[str, float]:
-        return calibrate(*arguments) | {"conv4": 1e-3}  # type: ignore[arg-type]
+    def spoilt(*arguments: object) -> dict[str, Observed]:
+        found = calibrate(*arguments)  # type: ignore[arg-type]
+        return found | {"conv4": replace(found["conv4"], sample=np.float32([1e-3]))}
 
     monkeypatch.setattr(bundle, "calibrate", spoilt)
     assert run(tmp_path / "bundle", "--max-epe-increase", "20%") == 0

@@ -11,7 +11,6 @@ from onnx import helper
 from torch import nn
 
 from engine.backends.graphs import SPLIT, WHOLE
-from export import calibration
 from export.calibration import calibrate, layer_of
 from export.deployable import Deployable
 from export.pair import Pair, noise
@@ -45,10 +44,9 @@ def seen_by_pytorch(network: nn.Module, pairs: Sequence[Pair]) -> dict[str, np.n
 
 
 def seen_by_calibration(
-    models: dict[str, onnx.ModelProto], pairs: Sequence[Pair], monkeypatch: pytest.MonkeyPatch
+    models: dict[str, onnx.ModelProto], pairs: Sequence[Pair]
 ) -> dict[str, np.ndarray]:
-    monkeypatch.setattr(calibration, "least_error_range", np.sort)
-    return calibrate(models, pairs)  # type: ignore[return-value]
+    return {layer: np.sort(seen.sample) for layer, seen in calibrate(models, pairs).items()}
 
 
 def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -59,11 +57,9 @@ def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
         )
 
 
-def test_every_layer_of_a_whole_graph(
-    network: FlowNetS, exported: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_layer_of_a_whole_graph(network: FlowNetS, exported: onnx.ModelProto) -> None:
     before = exported.SerializeToString()
-    found = seen_by_calibration({WHOLE: exported}, PAIRS, monkeypatch)
+    found = seen_by_calibration({WHOLE: exported}, PAIRS)
     assert_equal(found, seen_by_pytorch(network, PAIRS))
     assert len(found) == 20
     assert exported.SerializeToString() == before
@@ -74,22 +70,19 @@ def test_a_network_that_sees_each_image_alone(
     split: bool,
     flownetc: FlowNetC,
     request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same of its two graphs as of one, in which its first layers are there twice."""
     if split:
         models = dict(zip(SPLIT, request.getfixturevalue("flownetc_split"), strict=True))
     else:
         models = {WHOLE: request.getfixturevalue("flownetc_exported")}
-    found = seen_by_calibration(models, PAIRS, monkeypatch)
+    found = seen_by_calibration(models, PAIRS)
     assert_equal(found, seen_by_pytorch(flownetc, PAIRS))
 
 
-def test_of_a_large_map_an_even_sample(
-    network: FlowNetS, exported: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_large_map_an_even_sample(network: FlowNetS, exported: onnx.ModelProto) -> None:
     pairs = [noise(1, 256, 320, seed=1)]
-    found = seen_by_calibration({WHOLE: exported}, pairs, monkeypatch)
+    found = seen_by_calibration({WHOLE: exported}, pairs)
     for layer, values in seen_by_pytorch(network, pairs).items():
         sample = found[layer]
         assert len(sample) == values.size or 2**14 < len(sample) < 2**16, layer
@@ -100,10 +93,28 @@ def test_of_a_large_map_an_even_sample(
 
 
 def test_ranges_are_those_of_what_was_seen(exported: onnx.ModelProto) -> None:
-    ranges = calibrate({WHOLE: exported}, PAIRS)
-    assert ranges.keys() >= {"conv1", "conv6_1", "deconv2", "predict_flow2"}
+    found = calibrate({WHOLE: exported}, PAIRS)
+    assert found.keys() >= {"conv1", "conv6_1", "deconv2", "predict_flow2"}
     # Normalised colours of noise: (0.. 255) / 255 - mean, of which the first mean is 0.45.
-    assert 0.45 < ranges["conv1"] < 0.6
+    assert 0.45 < found["conv1"].range < 0.6
+
+
+def test_the_largest_of_each_channel_is_that_of_all_pairs(
+    network: FlowNetS, exported: onnx.ModelProto
+) -> None:
+    largest = []
+    for pair in PAIRS:
+        images = (torch.from_numpy(image) for image in (pair.image1, pair.image2))
+        with (
+            torch.inference_mode(),
+            network.deconv3[0].register_forward_pre_hook(  # type: ignore[index]
+                lambda _, inputs: largest.append(inputs[0].abs().amax((0, 2, 3)).numpy())
+            ),
+        ):
+            Deployable(network, FixedMean())(*images)
+    for layer in ("deconv3", "predict_flow4"):  # which read the same
+        found = calibrate({WHOLE: exported}, PAIRS)[layer].largest
+        np.testing.assert_allclose(found, np.maximum(*largest), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

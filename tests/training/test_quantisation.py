@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from training.networks.flownets import FlowNetS
+from training.networks.layers import FlowNetwork
 from training.quantisation import Int8Rounding, least_error_range
 
 
-class TwoLayers(nn.Module):
+class TwoLayers(FlowNetwork):
     """Passes the first image through two 1x1 convolutions that change nothing."""
 
     def __init__(self) -> None:
@@ -53,6 +54,36 @@ def test_gradients_pass_where_nothing_is_clipped():
     assert image.grad.flatten().tolist() == [1.0, 1.0, 0.0]
 
 
+class Joined(TwoLayers):
+    """Its second layer reads what is joined."""
+
+    joined_layers = ("second",)
+
+
+def test_what_is_joined_has_scales_by_channel_and_room_above():
+    """Channels up to 1, 4 and 16: the largest keeps 1.3 times itself, the others relatively more.
+
+    A step of the largest is 1.3 * 16 / 127 = 0.164, half of that at a quarter of the magnitude, a
+    quarter at a sixteenth.
+    """
+    network = Joined()
+    rounding = Int8Rounding(network)
+    largest = torch.tensor([1.0, 4.0, 16.0]).reshape(1, 3, 1, 1)
+    none = torch.zeros(1, 3, 8, 8)
+    # The largest of the map counts, wherever it is.
+    rounding.observe(network, -largest * (torch.arange(64).reshape(8, 8) == 13), none)
+    steps = 1.3 * 16 / 127 * torch.tensor([0.25, 0.5, 1.0]).reshape(1, 3, 1, 1)
+    with rounding.attach(network):
+        # The first layer's range, one for all channels, would clip more than this.
+        rounded = network.second(torch.full((1, 3, 1, 1), 5.05))
+        clipped = network.second(torch.full((1, 3, 1, 1), 100.0))
+        in_bfloat16 = network.bfloat16().second(torch.full((1, 3, 1, 1), 5.05).bfloat16())
+    torch.testing.assert_close(rounded, (5.05 / steps).round() * steps)
+    torch.testing.assert_close(clipped, 127 * steps)
+    assert in_bfloat16.dtype == torch.bfloat16
+    torch.testing.assert_close(in_bfloat16.float(), rounded, rtol=2**-6, atol=0)
+
+
 def test_ranges_follow_and_see_what_is_not_yet_rounded():
     network = TwoLayers()
     rounding = Int8Rounding(network)
@@ -75,11 +106,13 @@ def test_every_convolution_of_a_network_but_the_flows_upsamplings():
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(
-                lambda _, inputs, __, name=name: seen.append((name, inputs[0].unique().numel()))
+                lambda _, inputs, __, name=name: seen.extend(
+                    (name, channel.unique().numel()) for channel in inputs[0][0]
+                )
             )
     with rounding.attach(network), torch.no_grad():
         network(*images)
-    assert len(seen) == 23
+    assert len({name for name, _ in seen}) == 23
     for name, levels in seen:
         if not name.startswith("upsampled"):
             assert levels <= 255, name

@@ -20,6 +20,11 @@ class EncoderDecoder(FlowNetwork):
         upsampling_bias: whether the flow's upsamplings have a bias.
     """
 
+    joined_layers = (
+        *("deconv4", "deconv3", "deconv2"),
+        *("predict_flow5", "predict_flow4", "predict_flow3", "predict_flow2"),
+    )
+
     def __init__(self, *, width: float, joined: int, upsampling_bias: bool) -> None:
         super().__init__()
         c64, c128, c256, c512, c1024 = (round(c * width) for c in (64, 128, 256, 512, 1024))

@@ -66,11 +66,13 @@ class FlowNetwork(nn.Module):
         divisor: height and width must be multiples of it.
         output_stride: the finest flow has 1 / output_stride of the input's resolution.
         flow_scale: what the flow is divided by (the papers' "div_flow").
+        joined_layers: those that read maps of the encoder joined with what comes from below.
     """
 
     divisor = 64
     output_stride = 4
     flow_scale = 20.0
+    joined_layers: tuple[str, ...] = ()
 
 
 class SiameseNetwork(FlowNetwork):
