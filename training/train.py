@@ -26,6 +26,7 @@ from training.losses import end_point_error, multiscale_loss
 from training.networks import build_network
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
+from training.optimizer import Optimizer
 from training.options import parse
 from training.origin import origin_of
 from training.pairs import Pairs
@@ -76,11 +77,7 @@ class Trainer:
         self.forward = torch.compile(self.network) if cuda else self.network
         self.normalise = NORMALISATIONS[self.normalisation]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
-        decay = [p for p in self.network.parameters() if p.dim() > 1]
-        rest = [p for p in self.network.parameters() if p.dim() <= 1]
-        # The papers decay weights, not biases.
-        groups = [{"params": decay, "weight_decay": options.weight_decay}, {"params": rest}]
-        self.optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=0.0, fused=True)
+        self.optimizer = Optimizer(self.network, lr=options.lr, weight_decay=options.weight_decay)
         self.step = 0
         self.seconds = 0.0  # spent in `run`
         self.began = _sha256(options.init) if options.init else "noise"
@@ -142,8 +139,9 @@ class Trainer:
         crop = (options.height, options.width)
         samples = augment(pairs.to(self.device), crop, options.seed + self.step)
         # Occluded pixels cannot be matched, only guessed: they count less at first and in full
-        # from a third of the run on ("The Devil in the Details", arXiv 2308.07378).
-        occluded_weight = min(1.0, 3 * self.share)
+        # from a third of the run on ("The Devil in the Details", arXiv 2308.07378). Trained weights
+        # guess them already, and would forget it.
+        occluded_weight = 1.0 if options.initial else min(1.0, 3 * self.share)
         weight = samples.valid * (1 - samples.occluded * (1 - occluded_weight))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.share, options.lr)
@@ -157,7 +155,7 @@ class Trainer:
             flows = self.forward(*images)
         target = samples.flow / self.network.flow_scale
         loss = multiscale_loss(flows, target, weight)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
