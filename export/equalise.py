@@ -8,7 +8,7 @@ positive factor on (Nagel et al., arXiv 1906.04721).
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,19 +76,26 @@ def equalised(model: onnx.ModelProto, factors: Mapping[str, Channels]) -> onnx.M
 
     Args:
         model: an fp32 graph of `export.onnx_from_torch`; left as it is.
-        factors: of `equalisation`; the others' layers stay as they are.
+        factors: of `equalisation`; the graph need not have all of the layers.
+
+    Raises:
+        ValueError: it has one, but not where its output can be multiplied again.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = _Graph(result)
+    left = factors.keys() & graph.layers
     for joint in graph.joints():
         for part in joint.parts:
-            if part.layer.name not in factors:
+            if part.layer.name not in left:
                 continue
+            left.remove(part.layer.name)
             factor = factors[part.layer.name]
             graph.divide_outputs(part.layer, factor)
             for reader in joint.readers:
                 graph.multiply_inputs(reader, part.channels, factor)
+    if left:  # the ranges would be wrong
+        raise ValueError(f"in this graph {', '.join(sorted(left))} cannot be equalised")
     return result
 
 
@@ -128,12 +135,14 @@ class _Graph:
         self._producers = {name: node for node in self._nodes for name in node.output}
         self._uses = Counter(name for node in self._nodes for name in node.input)
         self._uses.update(output.name for output in model.graph.output)
-        inferred = onnx.shape_inference.infer_shapes(model).graph
-        self._channels = {
-            value.name: value.type.tensor_type.shape.dim[1].dim_value
-            for value in (*inferred.value_info, *inferred.input)
-            if len(value.type.tensor_type.shape.dim) == 4
+        self._inferred = {
+            value.name: value.type.tensor_type.shape.dim
+            for value in onnx.shape_inference.infer_shapes(model).graph.value_info
         }
+
+    @property
+    def layers(self) -> set[str]:
+        return {layer_of(node) for node in self._nodes if node.op_type in CONVOLUTIONS}
 
     def joints(self) -> Iterator[_Joint]:
         """In the order of the nodes."""
@@ -142,8 +151,11 @@ class _Graph:
                 continue
             readers = [_Layer(other) for other in self._nodes if self._reads(other, node.output[0])]
             own = all(self._uses[reader.weight] == 1 for reader in readers)
-            if readers and own and len(readers) == self._uses[node.output[0]]:
-                yield _Joint(list(self._parts(node)), readers)
+            if not readers or not own or len(readers) < self._uses[node.output[0]]:
+                continue
+            counts = [self._channels(name) for name in node.input]
+            if all(counts):
+                yield _Joint(list(self._parts(node, counts)), readers)
 
     def divide_outputs(self, layer: _Layer, factor: Channels) -> None:
         for constant, axis in ((layer.weight, layer.output_axis), *((x, 0) for x in layer.bias)):
@@ -155,14 +167,25 @@ class _Graph:
     def _reads(self, node: onnx.NodeProto, tensor: str) -> bool:
         return node.op_type in CONVOLUTIONS and node.input[0] == tensor
 
-    def _parts(self, joint: onnx.NodeProto) -> Iterator[_Part]:
+    def _channels(self, tensor: str) -> int:
+        """How many a tensor has; 0: not known."""
+        node = self._producers.get(tensor)
+        if node is not None and node.op_type in _PASS_FACTORS_ON:
+            return self._channels(node.input[0])
+        if node is not None and node.op_type in CONVOLUTIONS:
+            layer = _Layer(node)
+            return int(self._constants[layer.weight].dims[layer.output_axis])
+        # Nothing is inferred behind an operator of our own, which TensorRT's graphs may have.
+        shape = self._inferred.get(tensor, ())
+        return int(shape[1].dim_value) if len(shape) == 4 else 0
+
+    def _parts(self, joint: onnx.NodeProto, counts: Sequence[int]) -> Iterator[_Part]:
         start = 0
-        for name in joint.input:
-            channels = slice(start, start + self._channels[name])
-            start = channels.stop
+        for name, count in zip(joint.input, counts, strict=True):
             layer = self._layer_of_its_own(name)
             if layer is not None:
-                yield _Part(layer, channels)
+                yield _Part(layer, slice(start, start + count))
+            start += count
 
     def _layer_of_its_own(self, tensor: str) -> _Layer | None:
         """The layer in front of a tensor, where its output and weights are nobody else's."""

@@ -10,6 +10,8 @@ from training.datasets import SPLIT_FILES, FlyingChairs
 from training.networks import NETWORKS, build_network
 from training.weights import Weights, load_weights, network_from_weights
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line; ``training``, ``validation`` and ``initial`` hold what it names."""
@@ -36,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--pool", type=_count, default=1024, help="synthetic pairs kept")
     add("--fresh", type=_count, default=1, help="synthetic pairs rendered per step")
     add("--report-every", type=_count, default=500, metavar="STEPS")
-    add("--precision", choices=("fp32", "bf16"), default="bf16" if cuda else "fp32",
+    add("--precision", choices=PRECISIONS, default="bf16" if cuda else "fp32",
         help="of the convolutions; bf16 pays on GPUs, and on CPUs that have it")  # fmt: skip
     add("--int8", action="store_true", help="round activations as int8 does: for a short last run "
         "at a low rate, from trained weights")  # fmt: skip

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,21 +22,20 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.augment import augment
-from training.datasets import first_pairs
 from training.losses import end_point_error, multiscale_loss
 from training.networks import build_network
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
 from training.optimizer import Optimizer
-from training.options import parse
+from training.options import PRECISIONS, parse
 from training.origin import origin_of
 from training.pairs import Pairs
 from training.quantisation import Int8Rounding
 from training.streams import DatasetStream, SyntheticStream
 from training.synthetic import SyntheticPairs
+from training.validation import Validation, errors_of, open_validation
 from training.weights import network_from_weights, save_weights
 
-VALIDATION_SEED = 2_000_000_000  # far from every training seed
 OBSERVED_EVERY = 20  # steps between looks at what int8's ranges have to hold
 MARGIN = 32  # source pixels around a crop, for the geometric augmentation to move in
 
@@ -77,7 +77,10 @@ class Trainer:
         self.forward = torch.compile(self.network) if cuda else self.network
         self.normalise = NORMALISATIONS[self.normalisation]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
-        self.optimizer = Optimizer(self.network, lr=options.lr, weight_decay=options.weight_decay)
+        self.dtype = PRECISIONS[options.precision]
+        self.optimizer = Optimizer(
+            self.network, lr=options.lr, weight_decay=options.weight_decay, dtype=self.dtype
+        )
         self.step = 0
         self.seconds = 0.0  # spent in `run`
         self.began = _sha256(options.init) if options.init else "noise"
@@ -100,13 +103,17 @@ class Trainer:
         if not self.checkpoint.exists():
             return
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        if "Muon" not in state["optimizer"]:
+            raise SystemExit(
+                f"{self.checkpoint} is a run of an older version, whose optimizer was another; "
+                "choose another --out to begin anew"
+            )
         if state["network_name"] != self.options.network:
             raise SystemExit(
                 f"{self.checkpoint} is a run of {state['network_name']}, not of "
                 f"{self.options.network}; choose another --out"
             )
-        # Older checkpoints do not say what they began with.
-        if state.get("began", self.began) != self.began:
+        if state["began"] != self.began:
             raise SystemExit(
                 f"{self.checkpoint} is a run that began with other weights (--init); give the same "
                 "ones to go on with it, or choose another --out to begin anew"
@@ -115,7 +122,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-        self.seconds = state.get("seconds", 0.0)  # older checkpoints have none
+        self.seconds = state["seconds"]
         print(f"resuming {self.folder} at step {self.step}")
 
     def save(self) -> None:
@@ -145,8 +152,8 @@ class Trainer:
         weight = samples.valid * (1 - samples.occluded * (1 - occluded_weight))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.share, options.lr)
-        lower = options.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower):
+        lower = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=lower):
             images = [
                 image.contiguous(memory_format=torch.channels_last)
                 for image in self.normalise(samples.image1, samples.image2)
@@ -174,7 +181,7 @@ class Trainer:
             self.rounding.attach(self.network)
             self._rounds = True
 
-    def run(self, stream: Iterator[Pairs], validation: dict[str, list[Pairs]]) -> None:
+    def run(self, stream: Iterator[Pairs], validation: Validation) -> None:
         """Train to the end, in steps or in time, reporting and saving as it goes."""
         options = self.options
         total = options.steps if options.minutes is None else None
@@ -197,30 +204,12 @@ class Trainer:
                 since = time.perf_counter()
         bar.close()
 
-    @torch.no_grad()
-    def validate(self, validation: dict[str, list[Pairs]]) -> dict[str, float]:
+    def validate(self, validation: Validation) -> dict[str, float]:
         """End-point error in full-resolution pixels of the averaged weights, per set."""
-        network = self.average.module.eval()
-        scores = {}
-        for name, batches in validation.items():
-            total, count = 0.0, 0
-            for pairs in batches:
-                pairs = pairs.to(self.device)
-                height, width = pairs.flow.shape[-2:]
-                # As the runtime does: replicate to whole multiples, crop the flow.
-                divisor, stride = self.network.divisor, self.network.output_stride
-                pad = (0, -width % divisor, 0, -height % divisor)
-                images = (F.pad(x.float(), pad, "replicate") for x in (pairs.image1, pairs.image2))
-                flow = network(*self.normalise(*images))[0].float() * self.network.flow_scale
-                flow = F.interpolate(flow, scale_factor=float(stride), mode="bilinear")[
-                    ..., :height, :width
-                ]
-                total += float(end_point_error(flow, pairs.flow).mean((1, 2, 3)).sum())
-                count += len(pairs.flow)
-            scores[name] = round(total / count, 4)
-        return scores
+        network = cast(FlowNetwork, self.average.module).eval()
+        return errors_of(network, self.normalise, validation, self.device)
 
-    def report(self, training_epe: float, validation: dict[str, list[Pairs]]) -> dict[str, float]:
+    def report(self, training_epe: float, validation: Validation) -> dict[str, float]:
         """Validate, print, and append to the log."""
         scores = self.validate(validation)
         if self.rounding is not None:
@@ -234,7 +223,7 @@ class Trainer:
         sys.stdout.flush()
         return scores
 
-    def export(self, validation: dict[str, list[Pairs]]) -> Path:
+    def export(self, validation: Validation) -> Path:
         """Write the averaged weights, rounded to half precision, with their measured error.
 
         Rounding costs under 0.001 px and halves the file; what is shipped is then exactly what
@@ -279,17 +268,6 @@ def open_stream(options: argparse.Namespace, step: int) -> Iterator[Pairs]:
             step=step,
         )
     )
-
-
-def open_validation(options: argparse.Namespace) -> dict[str, list[Pairs]]:
-    """The fixed sets that the error is reported on, by name."""
-    validation = {}
-    if options.validation is not None:
-        pairs = first_pairs(options.validation, 640)
-        validation[f"chairs, {len(pairs)} pairs"] = pairs
-    renderer = SyntheticPairs(384, 512, device=options.device)
-    validation["synthetic"] = [renderer.render(4, VALIDATION_SEED + i) for i in range(8)]
-    return validation
 
 
 def main(arguments: list[str] | None = None) -> None:

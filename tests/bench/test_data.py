@@ -134,7 +134,7 @@ def test_synthetic_pairs_of_another_renderer_are_rendered_anew(tmp_path, monkeyp
 def test_synthetic_pairs_are_no_training_pairs():
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from training.scene import draw_scene
-    from training.train import VALIDATION_SEED
+    from training.validation import VALIDATION_SEED
 
     assert abs(SYNTHETIC_SEED - VALIDATION_SEED) > 1e8
     assert SYNTHETIC_SEED > 1e9

@@ -163,7 +163,7 @@ def test_weights_by_hand(reader: str) -> None:
     model = joined(reader=reader)
     factors = np.array([4, 2], np.float32)
     before = constants_of(model)
-    after = constants_of(equalised(model, {"below": factors, "elsewhere": factors}))
+    after = constants_of(equalised(model, {"below": factors, "in another graph": factors}))
     for name, by in {
         "network.skip.weight": np.ones(1),
         "network.below.weight": 1 / factors.reshape(2, 1, 1, 1),
@@ -201,12 +201,23 @@ def test_int8_loses_less() -> None:
     ids=["not homogeneous", "read elsewhere", "no convolution", "same weights", "same reader"],
 )
 def test_what_would_change_the_result_is_left_alone(model: onnx.ModelProto) -> None:
+    assert not equalisation({WHOLE: model}, observed(3, 1, 16, 64), ["reader"]).factors
+    with pytest.raises(ValueError, match="in this graph below cannot be equalised"):
+        equalised(model, {"below": np.array([4, 2], np.float32)})
+
+
+def test_behind_an_operator_of_our_own() -> None:
+    """Of which ONNX infers no shapes: FlowNetC's correlation where TensorRT has it as a plugin."""
+    model = joined()
+    for node in model.graph.node:
+        if node.input[0] == "x":
+            node.input[0] = "correlated"
+    model.graph.node.insert(0, helper.make_node("Own", ["x"], ["correlated"], "own", domain="own"))
+    model.opset_import.append(helper.make_opsetid("own", 1))
     chosen = equalisation({WHOLE: model}, observed(3, 1, 16, 64), ["reader"])
-    assert not chosen.factors
-    after = equalised(model, {"below": np.array([4, 2], np.float32)})
-    assert after.SerializeToString(deterministic=True) == model.SerializeToString(
-        deterministic=True
-    )
+    assert chosen.factors.keys() == {"below"}
+    layers = {"below.weight", "below.bias", "reader.weight"}
+    assert changed(model, equalised(model, chosen.factors)) == layers
 
 
 def test_only_layers_that_are_named() -> None:

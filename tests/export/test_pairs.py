@@ -29,7 +29,7 @@ from export.pairs import (
 from tests.export.pictures import flow, image, write_pair
 from training.pairs import Pairs
 from training.synthetic import SyntheticPairs
-from training.train import VALIDATION_SEED
+from training.validation import VALIDATION_SEED
 
 PROFILE = SizeProfile((1, 64, 64), (1, 384, 512), (4, 1088, 1920))
 SMALL = SizeProfile((1, 64, 64), (1, 64, 64), (1, 128, 192))

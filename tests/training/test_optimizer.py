@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.optimizer import Optimizer
+from training.optimizer import Muon, Optimizer, orthogonalised
 
 
 def network() -> nn.Sequential:
@@ -28,17 +28,54 @@ def with_gradients(one: nn.Sequential) -> nn.Sequential:
     return one
 
 
+def optimizer_of(one: nn.Sequential, weight_decay: float = 0.0) -> Optimizer:
+    return Optimizer(one, lr=0.1, weight_decay=weight_decay, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("shape", [(7, 50), (50, 7), (20, 20)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_singular_values_become_one(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    """Of matrices whose own lie between 1 and 100: about 1, along the same directions."""
+    generator = np.random.default_rng(0)
+    left, _, right = np.linalg.svd(generator.normal(size=shape), full_matrices=False)
+    matrix = left * np.geomspace(1, 100, min(shape)) @ right
+    found = orthogonalised(torch.from_numpy(matrix).to(dtype)).double().numpy()
+    along = left.T @ found @ right.T
+    assert np.diag(along) == pytest.approx(1, abs=0.4)
+    assert np.abs(along - np.diag(np.diag(along))).max() < (1e-4 if dtype == torch.float32 else 0.1)
+
+
+def test_no_gradient_has_no_direction() -> None:
+    assert not orthogonalised(torch.zeros(6, 8)).any()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_steps_are_those_of_pytorch(steps: int) -> None:
+    """Its Muon takes matrices alone, in bfloat16."""
+    generator = torch.Generator().manual_seed(0)
+    ours = nn.Parameter(torch.randn(12, 8, 3, 3, generator=generator))
+    theirs = nn.Parameter(ours.detach().flatten(1).clone())
+    settings = {"lr": 0.1, "weight_decay": 0.3}
+    muon = Muon([ours], **settings, dtype=torch.bfloat16)
+    expected = torch.optim.Muon([theirs], **settings, adjust_lr_fn="match_rms_adamw")
+    for _ in range(steps):
+        ours.grad = torch.randn(ours.shape, generator=generator)
+        theirs.grad = ours.grad.flatten(1)
+        muon.step()
+        expected.step()
+    torch.testing.assert_close(ours.flatten(1), theirs)
+
+
 @pytest.mark.parametrize("layer", [1, 2])
 def test_a_matrix_moves_as_far_in_all_directions(layer: int) -> None:
     trained = with_gradients(network())
     before = copy.deepcopy(trained)
-    Optimizer(trained, lr=0.1, weight_decay=0.0).step()
+    optimizer_of(trained).step()
     weight, gradient = trained[layer].weight, trained[layer].weight.grad
     moved = (weight - before[layer].weight).detach().double().flatten(1).numpy()
     assert gradient is not None
     left, _, right = np.linalg.svd(gradient.double().flatten(1).numpy(), full_matrices=False)
     along = -(left.T @ moved @ right.T) / (0.1 * 0.2 * np.sqrt(max(moved.shape)))
-    # Muon's few steps in bfloat16 bring each length to 1 within about a third.
     assert np.diag(along) == pytest.approx(1, abs=0.4)
     assert np.abs(along - np.diag(np.diag(along))).max() < 0.1
 
@@ -48,7 +85,7 @@ def test_what_is_no_matrix_moves_as_by_adamw() -> None:
     trained, expected = with_gradients(network()), with_gradients(network())
     kernels = [expected[0].weight, expected[3].weight]
     biases = [layer.bias for layer in expected]
-    optimizer = Optimizer(trained, lr=0.1, weight_decay=0.3)
+    optimizer = optimizer_of(trained, weight_decay=0.3)
     torch.optim.AdamW(kernels, lr=0.1, weight_decay=0.3).step()
     torch.optim.AdamW(biases, lr=0.1, weight_decay=0.0).step()
     optimizer.step()
@@ -64,27 +101,22 @@ def test_a_matrix_decays() -> None:
     before = copy.deepcopy(trained)
     for parameter in trained.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    Optimizer(trained, lr=0.1, weight_decay=0.3).step()
+    optimizer_of(trained, weight_decay=0.3).step()
     torch.testing.assert_close(trained[1].weight, before[1].weight * 0.97)
 
 
 def test_gradients_are_forgotten() -> None:
     trained = with_gradients(network())
-    Optimizer(trained, lr=0.1, weight_decay=0.0).zero_grad()
+    optimizer_of(trained).zero_grad()
     assert all(parameter.grad is None for parameter in trained.parameters())
 
 
 def test_the_learning_rate_is_set_for_all() -> None:
     trained = with_gradients(network())
     before = copy.deepcopy(trained)
-    optimizer = Optimizer(trained, lr=0.1, weight_decay=0.0)
+    optimizer = optimizer_of(trained)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
     optimizer.step()
     for one, two in zip(trained.parameters(), before.parameters(), strict=True):
         assert torch.equal(one, two)
-
-
-def test_a_kernel_in_another_memory_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="channels_last"):
-        Optimizer(network().to(memory_format=torch.contiguous_format), lr=0.1, weight_decay=0.0)

@@ -66,6 +66,19 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         torch.testing.assert_close(one, two)
 
 
+def test_a_run_with_another_optimizer_is_refused(tmp_path: Path) -> None:
+    """As older versions wrote it; nothing of it is lost."""
+    folder = tmp_path / "run"
+    main(options(folder))
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    state["optimizer"] = {"state": {}, "param_groups": []}
+    torch.save(state, folder / "checkpoint.pt")
+    before = (folder / "checkpoint.pt").read_bytes()
+    with pytest.raises(SystemExit, match="older version, whose optimizer was another; choose"):
+        main(options(folder))
+    assert (folder / "checkpoint.pt").read_bytes() == before
+
+
 def test_a_time_limit_is_the_length_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
