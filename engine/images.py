@@ -144,6 +144,11 @@ def _encoded(path: Path, image: Image) -> bytes:
 
 def _array(image: object, name: str) -> NDArray[Any]:
     if isinstance(image, np.ndarray):
+        if np.ma.is_masked(image):
+            raise InputError(
+                f"{name} has masked pixels; expected some value in each. Fill them, e.g. with "
+                f"{name}.filled(0)."
+            )
         return image
     if isinstance(image, str | bytes | os.PathLike):
         raise InputError(
@@ -154,6 +159,11 @@ def _array(image: object, name: str) -> NDArray[Any]:
         raise InputError(
             f"{name} is {type(image).__name__}; expected an array (H, W, 3). "
             "Convert it with numpy.asarray."
+        )
+    mode = getattr(image, "mode", None)
+    if isinstance(mode, str) and mode != "RGB":  # Pillow's: the numbers mean other things
+        raise InputError(
+            f"{name} is a picture of mode {mode}; expected RGB. Convert it: {name}.convert('RGB')."
         )
     try:
         return np.asarray(image)

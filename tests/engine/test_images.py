@@ -97,6 +97,24 @@ def test_other_arrays_are_converted():
         checked_image(ArrayLike(TypeError("on a GPU")), "image1")
 
 
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV", "L", "P", "RGBA", "CMYK"])
+def test_pillow_pictures_are_rgb(rng, mode):
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    array = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    picture = pillow.fromarray(array)
+    np.testing.assert_array_equal(checked_image(picture, "image1"), array)
+    with pytest.raises(InputError, match=rf"mode {mode}; expected RGB.*convert"):
+        checked_image(picture.convert(mode), "image1")
+
+
+def test_masks_are_not_dropped(rng):
+    array = np.ma.masked_array(rng.integers(0, 256, (4, 6, 3), dtype=np.uint8), mask=False)
+    np.testing.assert_array_equal(checked_image(array, "image1"), array.data)
+    array[1, 2] = np.ma.masked
+    with pytest.raises(InputError, match=r"has masked pixels.*filled"):
+        checked_image(array, "image1")
+
+
 def test_pairs_must_be_alike():
     image = np.zeros((384, 512, 3), np.uint8)
     with pytest.raises(InputError, match=r"a has shape \(384, 512, 3\) and b \(384, 500, 3\)"):
