@@ -192,8 +192,10 @@ def _outcome(
     if flows is None:
         return Outcome(measurement.row, entry, None)
     kind, notes = measurement.row.contestant.kind, []
-    if kind != "peer":
+    if kind not in ("peer", "aligned"):
         entry["gflop"] = work.gflop
+    if kind == "aligned":
+        notes.append("what most of the picture moves by is taken out first: not PyTorch's flow")
     if kind == "many":
         notes.append("ms from result to result, a pair per thread at once: throughput, not latency")
     if kind == "engine" and work.note is not None:
@@ -204,7 +206,7 @@ def _outcome(
         entry |= {"epe": mean_epe(flows, truth, valid), "fl_all": fl_all(flows, truth, valid)}
     else:
         notes.append("seeded random weights: timed, no EPE")
-    if kind != "peer" and reference is not None:
+    if kind not in ("peer", "aligned") and reference is not None:
         if bundles.has_reference_weights(measurement.row):
             entry["epe_vs_reference"] = mean_epe(flows, reference)
         else:

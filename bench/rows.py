@@ -21,7 +21,8 @@ class Contestant:
         name: its name on the command line and in the table.
         factory: ``module:function``, called with a ``Job`` in the worker, returns a ``Runner``.
         kind: ``engine`` is what this project ships, ``stream`` the same on a video, ``many`` the
-            same on as many pairs at once as it has threads, ``bare`` its runtime without it,
+            same on as many pairs at once as it has threads, ``aligned`` the same with what most of
+            a picture moves by taken out first, ``bare`` its runtime without it,
             ``pytorch`` the reference, ``peer`` what a user might take instead of a network. A
             ``many`` row's latency is the time from result to result, not that of any one pair.
         precisions: those it can run at all.
@@ -34,7 +35,7 @@ class Contestant:
 
     name: str
     factory: str
-    kind: Literal["pytorch", "engine", "stream", "many", "bare", "peer"]
+    kind: Literal["pytorch", "engine", "stream", "many", "aligned", "bare", "peer"]
     precisions: tuple[str, ...]
     modules: tuple[str, ...]
     install: str
@@ -50,6 +51,8 @@ ORT = (("onnxruntime",), "onnxruntime")
 ENGINE = "bench.runtimes:EngineRunner"
 STREAM = "bench.runtimes:StreamRunner"
 MANY = "bench.runtimes:ManyRunner"
+ALIGNED = "bench.runtimes:AlignedRunner"
+_MODES: tuple[tuple[Literal["many", "aligned"], str], ...] = (("many", MANY), ("aligned", ALIGNED))
 # What two graphs share between a video's pairs only shows in a stream; both still give any flow.
 EITHER = (WHOLE, FEATURES)
 PLANS = ("model.plan", "model.rtx")
@@ -106,7 +109,8 @@ CONTESTANTS = (
         for how, files in (("stream", (WHOLE,)), ("stream+reuse", (FEATURES,)))
     ),
     *(
-        Contestant(f"{name} (many)", MANY, "many", ENGINE_PRECISIONS, *needs, EITHER, slow=True)
+        Contestant(f"{name} ({kind})", factory, kind, ENGINE_PRECISIONS, *needs, EITHER, slow=True)
+        for kind, factory in _MODES
         for name, needs in (("onnxruntime", ORT), ("openvino", OPENVINO))
     ),
     Contestant(

@@ -19,14 +19,15 @@ from engine.manifest import read_manifest
 class EngineRunner:
     """``FlowEngine.infer`` as a user calls it: any size, checked, padded, cropped."""
 
-    def __init__(self, job: Job, *, streams: int = 1) -> None:
-        self._engine = self.load(job, streams)
+    def __init__(self, job: Job, **choices: Any) -> None:
+        self._engine = self.load(job, **choices)
         self.device = self._engine.backend.device
         self.runtime_version = self._engine.backend.runtime_version
 
-    def load(self, job: Job, streams: int) -> engine.FlowEngine:
+    def load(self, job: Job, **choices: Any) -> engine.FlowEngine:
+        """Open the bundle; ``choices`` are more of the arguments of ``engine.load``."""
         backend = job.backend.partition(" ")[0]
-        return engine.load(_bundle(job), backend=backend, threads=job.threads, streams=streams)
+        return engine.load(_bundle(job), backend=backend, threads=job.threads, **choices)
 
     def run(self, image1: Images, image2: Images) -> Flows:
         return self._engine.infer(image1, image2)
@@ -48,6 +49,13 @@ class ManyRunner(EngineRunner):
 
     def run_many(self, pairs: Iterable[tuple[Images, Images]]) -> Iterator[Flows]:
         return self._engine.infer_many(pairs)
+
+
+class AlignedRunner(EngineRunner):
+    """``FlowEngine.infer`` of an engine that was loaded with ``align``."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, align=True)
 
 
 class StreamRunner(EngineRunner):
@@ -83,11 +91,11 @@ class NhwcRunner(EngineRunner):
     that does not have it costs two transpositions.
     """
 
-    def load(self, job: Job, streams: int) -> engine.FlowEngine:
+    def load(self, job: Job, **_: Any) -> engine.FlowEngine:
         bundle = _bundle(job)
         manifest = read_manifest(bundle)
-        backend = _NhwcBackend(bundle, manifest, device=0, threads=job.threads, streams=streams)
-        return engine.FlowEngine(manifest, backend, streams=streams)
+        backend = _NhwcBackend(bundle, manifest, device=0, threads=job.threads, streams=1)
+        return engine.FlowEngine(manifest, backend)
 
 
 class _NhwcBackend(OnnxRuntimeCudaBackend):

@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument(
         "--picture", type=Path, help="picture to write: hue is direction, strength is speed"
     )
+    infer.add_argument(
+        "--align", action="store_true", help="take out first what most of the picture moves by"
+    )
     infer.set_defaults(run=_infer)
 
     doctor = commands.add_parser("doctor", help="what runs here, and what not and why")
@@ -80,7 +83,11 @@ def _infer(options: argparse.Namespace) -> int:
     _check_outputs(options)
     image1, image2 = read_image(options.image1), read_image(options.image2)
     with engine.load(
-        options.bundle, backend=options.backend, device=options.device, threads=options.threads
+        options.bundle,
+        backend=options.backend,
+        device=options.device,
+        threads=options.threads,
+        align=options.align,
     ) as flow_engine:
         flow = flow_engine.infer(image1, image2)
         summary = _summary(flow, flow_engine)

@@ -30,6 +30,9 @@ _ISA = "ONEDNN_MAX_CPU_ISA"
 # flownets in int8, but 1.3 for its 77 MB in fp32.
 _LARGEST_KEPT = 40 << 20
 
+# Sizes that are compiled for alone: a picture's, and that of the small copy of `engine.alignment`.
+_SIZES = 2
+
 _log = logging.getLogger("engine")
 
 
@@ -118,9 +121,9 @@ Settings = Mapping[str, Any]
 class SizedModel:
     """One ONNX file in OpenVINO; a ``graphs.Model``.
 
-    It is compiled when the first images come, for their size alone: 5 to 10 % faster than one for
-    all sizes, which follows when another size comes. So a video is computed as fast as can be, and
-    a folder of pictures of many sizes is not compiled again for each.
+    It is compiled when images come, for their size alone: 5 to 10 % faster than one for all sizes,
+    which follows when a third size comes. So a video is computed as fast as can be, and a folder of
+    pictures of many sizes is not compiled again for each.
     """
 
     def __init__(
@@ -146,7 +149,7 @@ class SizedModel:
             CompiledModel, openvino, path, onnx, threads=threads, streams=streams, file=file
         )
         self._lock = threading.Lock()
-        self._first: tuple[Shapes, CompiledModel] | None = None
+        self._sized: list[tuple[Shapes, CompiledModel]] = []  # only ever appended to
         self._any: CompiledModel | None = None
         try:
             core = openvino.Core()
@@ -170,17 +173,21 @@ class SizedModel:
             BackendError: OpenVINO cannot compile it.
         """
         shapes = {name: array.shape for name, array in inputs.items()}
-        first = self._first
-        if first is not None and first[0] == shapes:
-            return first[1]  # without waiting for another size that is being compiled
+        # Without waiting for another size that is being compiled.
+        if (compiled := self._known(shapes)) is not None:
+            return compiled
         with self._lock:
-            if self._first is None:
-                self._first = shapes, self._compile(shapes=shapes)
-            if self._first[0] == shapes:
-                return self._first[1]
+            if (compiled := self._known(shapes)) is not None:
+                return compiled
+            if len(self._sized) < _SIZES:
+                self._sized.append((shapes, self._compile(shapes=shapes)))
+                return self._sized[-1][1]
             if self._any is None:
                 self._any = self._compile()
             return self._any
+
+    def _known(self, shapes: Shapes) -> "CompiledModel | None":
+        return next((model for known, model in self._sized if known == shapes), None)
 
 
 class CompiledModel:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import engine
 from bench.accuracy import mean_epe
 from bench.bundles import Weights
 from bench.compare import main
@@ -124,6 +125,19 @@ def test_engine_and_its_bare_runtime_without_torch(tiny_bundle, tiny_flow, monke
     assert "tiny fp32 in onnxruntime, 40x100 batch 2: " in line
     assert line.endswith(" of the 200 GFLOP/s that fp32 matrix products reach here")
     assert "+" in result["summary"][1] or "-" in result["summary"][1]
+
+
+def test_an_aligned_row_is_not_held_to_pytorchs_flow(tiny_bundle):
+    backends = "pytorch-eager,onnxruntime,onnxruntime (aligned)"
+    arguments = ["--network", "tiny", "--bundle", str(tiny_bundle), "--sizes", "192x256"]
+    _, result = run(*arguments, "--precisions", "fp32", "--backends", backends)
+    (row,) = (row for row in result["rows"] if row["backend"] == "onnxruntime (aligned)")
+    pair = resize_pair(motorcycle()[0], 192, 256)
+    with engine.load(tiny_bundle, backend="onnxruntime", threads=1, align=True) as aligned:
+        flow = aligned.infer(pair.image1, pair.image2)
+    assert row["epe"] == pytest.approx(mean_epe(flow[None], pair.flow[None], pair.valid[None]))
+    assert row["epe_vs_reference"] is row["gflop"] is None
+    assert "taken out first: not PyTorch's flow" in row["reason"]
 
 
 def test_operations_that_cannot_be_counted_are_told(tiny_bundle, monkeypatch):

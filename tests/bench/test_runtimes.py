@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+import engine
 from bench.rows import BY_NAME
 from bench.worker import Job, Overlapping, open_runner
 from engine.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
@@ -48,6 +49,17 @@ def test_every_way_gives_the_same_flow(name, request, batches, tiny_flow):
     for image1, image2 in batches:
         np.testing.assert_allclose(runner.run(image1, image2), tiny_flow(image1, image2), atol=1e-5)
     assert runner.device_ms() is None
+    runner.close()
+
+
+@pytest.mark.parametrize("name", ["onnxruntime (aligned)", "openvino (aligned)"])
+def test_aligned_rows_are_those_of_an_aligned_engine(name, tiny_bundle, batches):
+    runner = opened(name, tiny_bundle, threads=1)
+    backend = name.partition(" ")[0]
+    with engine.load(tiny_bundle, backend=backend, threads=1, align=True) as aligned:
+        for image1, image2 in batches:
+            expected = aligned.infer(image1, image2)
+            np.testing.assert_allclose(runner.run(image1, image2), expected, atol=1e-5)
     runner.close()
 
 

@@ -193,25 +193,27 @@ def test_openvino_settings(openvino, tiny_bundle, pair, threads, streams):
     backend.close()
 
 
-def test_openvino_is_compiled_for_the_first_size_and_then_for_all(
+def test_openvino_is_compiled_for_each_of_two_sizes_and_then_for_all(
     openvino, tiny_bundle, tiny_flow, rng
 ):
     backend = opened("openvino", tiny_bundle)
     model = backend.graphs._model
     pairs = [
         rng.integers(0, 256, (2, batch, height, 64, 3), dtype=np.uint8)
-        for batch, height in ((1, 128), (1, 64), (2, 128), (1, 128))
+        for batch, height in ((1, 128), (1, 64), (2, 128), (1, 192), (1, 128), (1, 64))
     ]
     compiled = []
     for images in pairs:
         np.testing.assert_allclose(backend.run(*images), tiny_flow(*images), atol=1e-5)
         inputs = dict(zip(("image1", "image2"), images, strict=True))
         compiled.append(model.compiled_for(inputs).compiled)
-    first, second, third, again = compiled
-    assert first is again
-    assert second is third
-    assert first.inputs[0].partial_shape.is_static
-    assert second.inputs[0].partial_shape.is_dynamic
+    first, second, third, fourth, *again = compiled
+    assert first is again[0]
+    assert second is again[1]
+    assert third is fourth
+    assert len({first, second, third}) == 3
+    assert [tuple(x.inputs[0].shape) for x in (first, second)] == [(1, 128, 64, 3), (1, 64, 64, 3)]
+    assert third.inputs[0].partial_shape.is_dynamic
     backend.close()
 
 

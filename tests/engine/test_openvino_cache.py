@@ -122,20 +122,20 @@ def test_a_second_process_imports_and_computes_the_very_same(network, tiny_bundl
     np.testing.assert_array_equal(flows[2], flows[0])
 
 
-def test_first_size_and_all_sizes_are_both_kept(tiny_bundle, tiny_flow, rng, calls, folder):
+def test_two_sizes_and_all_sizes_are_all_kept(tiny_bundle, tiny_flow, rng, calls, folder):
     pairs = [
         rng.integers(0, 256, (2, batch, height, 64, 3), dtype=np.uint8)
         for batch, height in ((1, 128), (1, 64), (2, 128))
     ]
-    for methods in (["read_model"] * 2 + ["compile_model", "read_model", "compile_model"],
-                    ["import_model"] * 2):  # fmt: skip
+    once = ["read_model", "compile_model"]
+    for methods in (["read_model", *3 * once], ["import_model"] * 3):
         calls.clear()
         backend = opened(tiny_bundle)
         for images in pairs:
             np.testing.assert_allclose(backend.run(*images), tiny_flow(*images), atol=1e-5)
         backend.close()
         assert calls == methods
-        assert len(kept(folder)) == 2
+        assert len(kept(folder)) == 3
 
 
 def test_another_model_is_not_taken(tiny_bundle, pair, calls, folder, tmp_path):
@@ -324,7 +324,7 @@ def test_the_marker_of_a_model_that_was_read(tiny_bundle, calls, folder):
 
 
 def test_the_file_that_was_checked_is_what_runs(tiny_bundle, tiny_flow, pair, tmp_path):
-    """Whatever becomes of it afterwards, for the first size and the next, and in the cache."""
+    """Whatever becomes of it afterwards, for each size, and in the cache."""
     larger = tuple(np.concatenate((image, image), axis=1) for image in pair)
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     with engine.load(bundle, backend="openvino", threads=1) as flow_engine:
