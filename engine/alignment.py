@@ -39,7 +39,9 @@ class AlignedBackend:
         """See ``Backend.run``."""
         motion = self._shared_motion(first, second)
         flow = self._flow(first, moved_back(second, motion))
-        flow += motion[:, np.newaxis, np.newaxis]
+        for one, shared in zip(flow, motion.astype(np.float32), strict=True):
+            for axis in (0, 1):  # both at once numpy adds pixel by pixel, ten times slower
+                one[..., axis] += shared[axis]
         return flow
 
     def device_ms(self) -> float | None:

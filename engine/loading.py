@@ -35,8 +35,8 @@ def load(
             one per thread; the threads are shared among them. That is for throughput: a single
             flow takes longer.
         align: whether to find the motion that most of the picture shares first, in a small copy,
-            and to let the network see what is left: more exact where the camera moves, for about a
-            tenth more time. Not for ``infer_device``; ``stream`` shares no features then.
+            and to let the network see what is left: more exact where the camera moves, and slower
+            by half at 384x512. Not for ``infer_device``; ``stream`` shares no features then.
 
     What OpenVINO compiles is kept for the next process in ``~/.cache/flownet-engine``;
     ``$FLOWNET_ENGINE_CACHE`` chooses another folder, and empty means none.

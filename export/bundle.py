@@ -81,9 +81,11 @@ def _write_int8(
     """Write the bundle with as many layers in int8 as its gate admits."""
     with step("calibrate") as current:
         observed = calibrate(graphs.models, quantisation.calibration)
-        joined = equalisation(graphs.models, observed, request.network.joined_layers)
-        graphs = graphs.map(partial(equalised, factors=joined.factors))
-        ranges = {layer: seen.range for layer, seen in observed.items()} | joined.ranges
+        joined = request.network.joined_layers
+        equal = {*joined, *request.spec.int8_equalised}
+        chosen = equalisation(graphs.models, observed, layers=equal, joined=joined)
+        graphs = graphs.map(partial(equalised, factors=chosen.factors))
+        ranges = chosen.ranges
         current.result = f"{len(ranges)} layers on {quantisation.calibration_name}"
     with step("reference") as current:
         sets = {

@@ -12,7 +12,6 @@ import onnxruntime as ort
 
 from engine.backends.graphs import FEATURES, MATCH, WHOLE, Arrays, Graphs, OneGraph, TwoGraphs
 from export.pairs import Pair
-from training.quantisation import least_error_range
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 # Of a tensor and a pair, this many values are looked at: enough to see the tail of a distribution.
@@ -26,17 +25,12 @@ class Observed:
     """What was seen of a layer's input.
 
     Attributes:
-        sample: values of all pairs, one after the other.
+        sample: (C, n) values of each channel, of all pairs one after the other.
         largest: the largest magnitude in each channel.
     """
 
     sample: npt.NDArray[np.float32]
     largest: Channels
-
-    @property
-    def range(self) -> float:
-        """The magnitude that int8's 127 is to stand for."""
-        return least_error_range(self.sample)
 
 
 # Of each layer, what was seen pair by pair.
@@ -62,7 +56,7 @@ def calibrate(models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]) -> d
         graphs.run(graphs.prepare(pair.image1), graphs.prepare(pair.image2))
     return {
         layer: Observed(
-            np.concatenate([one.sample for one in found]),
+            np.concatenate([one.sample for one in found], axis=1),
             np.max([one.largest for one in found], axis=0),
         )
         for layer, found in seen.items()
@@ -108,10 +102,10 @@ class _Probe:
         names = [*self._outputs, *self._sources]
         found = dict(zip(names, self._session.run(names, inputs), strict=True))
         for name, layers in self._sources.items():
-            values = found[name].ravel()
+            values = np.moveaxis(found[name], 1, 0).reshape(found[name].shape[1], -1)
             # An odd step does not walk down a column of a map.
-            sample = values[:: max(1, values.size // _SAMPLES) | 1].copy()
-            observed = Observed(sample, np.abs(found[name]).max(axis=(0, 2, 3)))
+            sample = values[:, :: max(1, values.size // _SAMPLES) | 1].copy()
+            observed = Observed(sample, np.abs(values).max(axis=1))
             for layer in layers:
                 self._seen[layer].append(observed)
         return {name: found[name] for name in self._outputs}

@@ -1,14 +1,14 @@
-"""Maps that are joined brought to like magnitudes, because int8 has one scale for all of them.
+"""Channels brought to like magnitudes, because int8 has one scale for all that enter a layer.
 
 A decoder joins what the encoder saw, of magnitude 3, with what came from below, of 15 and growing
 with the motion. A scale that holds the latter leaves few steps for the former, and one that does
-not makes large motion small. So the weights of a layer in front of a Concat are divided by a factor
-per channel, and those behind it multiplied by it, which changes no result: a LeakyReLU passes a
+not makes large motion small. So the weights of a layer are divided by a factor per output channel,
+and those of the layers that read it multiplied by it, which changes no result: a LeakyReLU passes a
 positive factor on (Nagel et al., arXiv 1906.04721).
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +16,18 @@ import onnx
 from onnx import numpy_helper
 
 from export.calibration import CONVOLUTIONS, Channels, Observed, layer_of
-from training.quantisation import HEADROOM
+from training.quantisation import JOINED_SHARE, least_error_range
 
 _PASS_FACTORS_ON = ("LeakyRelu", "Relu")
 
 
 @dataclass(frozen=True)
 class Equalisation:
-    """What to change.
+    """What to change, and the ranges that then hold.
 
     Attributes:
         factors: by layer, what to divide the channels of its output by.
-        ranges: by layer that reads what is joined, the magnitude of its input that int8's 127 is
-            to stand for after that.
+        ranges: by layer, the magnitude of its input that int8's 127 is to stand for.
     """
 
     factors: dict[str, Channels]
@@ -38,36 +37,47 @@ class Equalisation:
 def equalisation(
     models: Mapping[str, onnx.ModelProto],
     observed: Mapping[str, Observed],
+    *,
     layers: Collection[str],
+    joined: Collection[str],
 ) -> Equalisation:
-    """Choose factors: the square root of a channel's magnitude, relative to that of what stays.
+    """Choose factors and ranges.
 
-    That is half-way between sparing small values from coarse steps and large ones from being
-    clipped, as in SmoothQuant (arXiv 2211.10438).
+    A factor is the square root of a channel's largest magnitude: half-way between sparing small
+    values from coarse steps and large ones from being clipped, as in SmoothQuant (arXiv
+    2211.10438). It is relative to what is joined with the channel and stays as it is, if anything.
 
     Args:
         models: a bundle's graphs, whole or in two.
         observed: what `export.calibration.calibrate` saw in them.
-        layers: that read a join which grows with the motion, `FlowNetwork.joined_layers`.
+        layers: whose input is to be equalised; the outputs that these alone read are.
+        joined: those whose input grows with the motion: little of it is clipped.
     """
+    changed: dict[str, dict[str, slice]] = defaultdict(dict)  # by reader, channels of each source
+    for divisible, reads in (x for model in models.values() for x in _Graph(model).sources()):
+        if all(read.reader.name in layers for read in reads):
+            for read in reads:
+                changed[read.reader.name][divisible.name] = read.channels
     factors: dict[str, Channels] = {}
-    ranges: dict[str, float] = {}
-    for joint in (joint for model in models.values() for joint in _Graph(model).joints()):
-        readers = [reader.name for reader in joint.readers]
-        if not set(readers) <= set(layers):
-            continue
-        largest = observed[readers[0]].largest.copy()
+    for reader, sources in changed.items():
+        largest = observed[reader].largest
         stays = np.ones(len(largest), bool)
-        for part in joint.parts:
-            stays[part.channels] = False
-        usual = np.median(largest[stays]) if stays.any() else 0.0
-        for part in joint.parts:
-            relative = largest[part.channels] / (usual or 1.0)
+        for channels in sources.values():
+            stays[channels] = False
+        usual = float(np.median(largest[stays])) if stays.any() else 0.0
+        for source, channels in sources.items():
+            relative = largest[channels] / (usual or 1.0)
             # A channel that never was anything gets no factor.
-            factor = np.sqrt(np.where(relative > 0, relative, 1), dtype=np.float32)
-            largest[part.channels] /= factor
-            factors[part.layer.name] = factor
-        ranges |= dict.fromkeys(readers, HEADROOM * float(largest.max()) or 1.0)
+            factors[source] = np.sqrt(np.where(relative > 0, relative, 1), dtype=np.float32)
+    ranges = {}
+    for layer, seen in observed.items():
+        divisor = np.ones(len(seen.largest), np.float32)
+        for source, channels in changed[layer].items():
+            divisor[channels] = factors[source]
+        if layer in joined:
+            ranges[layer] = JOINED_SHARE * float((seen.largest / divisor).max()) or 1.0
+        else:
+            ranges[layer] = least_error_range(seen.sample / divisor[:, np.newaxis])
     return Equalisation(factors, ranges)
 
 
@@ -85,15 +95,12 @@ def equalised(model: onnx.ModelProto, factors: Mapping[str, Channels]) -> onnx.M
     result.CopyFrom(model)
     graph = _Graph(result)
     left = factors.keys() & graph.layers
-    for joint in graph.joints():
-        for part in joint.parts:
-            if part.layer.name not in left:
-                continue
-            left.remove(part.layer.name)
-            factor = factors[part.layer.name]
-            graph.divide_outputs(part.layer, factor)
-            for reader in joint.readers:
-                graph.multiply_inputs(reader, part.channels, factor)
+    for source, reads in graph.sources():
+        if source.name in left:
+            left.remove(source.name)
+            graph.divide_outputs(source, factors[source.name])
+            for read in reads:
+                graph.multiply_inputs(read, factors[source.name])
     if left:  # the ranges would be wrong
         raise ValueError(f"in this graph {', '.join(sorted(left))} cannot be equalised")
     return result
@@ -104,6 +111,7 @@ class _Layer:
 
     def __init__(self, node: onnx.NodeProto) -> None:
         self.name = layer_of(node)
+        self.output = node.output[0]
         _, self.weight, *self.bias = node.input
         # ONNX: (out, in, H, W) of a Conv, (in, out, H, W) of a ConvTranspose.
         self.output_axis = 0 if node.op_type == "Conv" else 1
@@ -111,30 +119,22 @@ class _Layer:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Channels of a Concat that come from a layer whose output nothing else reads."""
+class _Read:
+    """A layer that reads another one's output, and as which of its channels."""
 
-    layer: _Layer
+    reader: _Layer
     channels: slice
 
 
-@dataclass(frozen=True)
-class _Joint:
-    """A Concat of channels that only convolutions read, and those of its parts that may change."""
-
-    parts: list[_Part]
-    readers: list[_Layer]
-
-
 class _Graph:
-    """A graph with what it takes to find its joints and to change the weights around them."""
+    """A graph with what it takes to see who reads a layer, and to change the weights of both."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._nodes = model.graph.node
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._producers = {name: node for node in self._nodes for name in node.output}
         self._uses = Counter(name for node in self._nodes for name in node.input)
-        self._uses.update(output.name for output in model.graph.output)
+        self._outputs = {output.name for output in model.graph.output}
         self._inferred = {
             value.name: value.type.tensor_type.shape.dim
             for value in onnx.shape_inference.infer_shapes(model).graph.value_info
@@ -144,28 +144,44 @@ class _Graph:
     def layers(self) -> set[str]:
         return {layer_of(node) for node in self._nodes if node.op_type in CONVOLUTIONS}
 
-    def joints(self) -> Iterator[_Joint]:
-        """In the order of the nodes."""
+    def sources(self) -> Iterator[tuple[_Layer, list[_Read]]]:
+        """Layers whose output may be divided, and all that read it."""
         for node in self._nodes:
-            if node.op_type != "Concat" or node.attribute[0].i != 1:
-                continue
-            readers = [_Layer(other) for other in self._nodes if self._reads(other, node.output[0])]
-            own = all(self._uses[reader.weight] == 1 for reader in readers)
-            if not readers or not own or len(readers) < self._uses[node.output[0]]:
-                continue
-            counts = [self._channels(name) for name in node.input]
-            if all(counts):
-                yield _Joint(list(self._parts(node, counts)), readers)
+            if node.op_type in CONVOLUTIONS and self._owns_weights(node):
+                reads = self._reads(node.output[0], slice(0, self._channels(node.output[0])))
+                if reads:
+                    yield _Layer(node), reads
 
     def divide_outputs(self, layer: _Layer, factor: Channels) -> None:
         for constant, axis in ((layer.weight, layer.output_axis), *((x, 0) for x in layer.bias)):
             self._multiply(constant, axis, slice(None), np.reciprocal(factor))
 
-    def multiply_inputs(self, layer: _Layer, channels: slice, factor: Channels) -> None:
-        self._multiply(layer.weight, layer.input_axis, channels, factor)
+    def multiply_inputs(self, read: _Read, factor: Channels) -> None:
+        self._multiply(read.reader.weight, read.reader.input_axis, read.channels, factor)
 
-    def _reads(self, node: onnx.NodeProto, tensor: str) -> bool:
-        return node.op_type in CONVOLUTIONS and node.input[0] == tensor
+    def _owns_weights(self, convolution: onnx.NodeProto) -> bool:
+        return all(self._uses[constant] == 1 for constant in convolution.input[1:])
+
+    def _reads(self, tensor: str, channels: slice) -> list[_Read]:
+        """All layers that a tensor reaches, as these of their channels; none: also others."""
+        found: list[_Read] = []
+        for node in (node for node in self._nodes if tensor in node.input):
+            if node.op_type in CONVOLUTIONS and self._owns_weights(node):
+                reads = [_Read(_Layer(node), channels)]
+            elif node.op_type in _PASS_FACTORS_ON:
+                reads = self._reads(node.output[0], channels)
+            elif node.op_type == "Concat" and node.attribute[0].i == 1:
+                before = list(node.input)[: list(node.input).index(tensor)]
+                counts = [self._channels(name) for name in before]
+                start = sum(counts) + channels.start
+                moved = slice(start, start + channels.stop - channels.start)
+                reads = self._reads(node.output[0], moved) if all(counts) else []
+            else:
+                reads = []
+            if not reads:
+                return []
+            found += reads
+        return [] if tensor in self._outputs else found
 
     def _channels(self, tensor: str) -> int:
         """How many a tensor has; 0: not known."""
@@ -178,25 +194,6 @@ class _Graph:
         # Nothing is inferred behind an operator of our own, which TensorRT's graphs may have.
         shape = self._inferred.get(tensor, ())
         return int(shape[1].dim_value) if len(shape) == 4 else 0
-
-    def _parts(self, joint: onnx.NodeProto, counts: Sequence[int]) -> Iterator[_Part]:
-        start = 0
-        for name, count in zip(joint.input, counts, strict=True):
-            layer = self._layer_of_its_own(name)
-            if layer is not None:
-                yield _Part(layer, slice(start, start + count))
-            start += count
-
-    def _layer_of_its_own(self, tensor: str) -> _Layer | None:
-        """The layer in front of a tensor, where its output and weights are nobody else's."""
-        if self._uses[tensor] > 1 or tensor not in self._producers:
-            return None
-        node = self._producers[tensor]
-        if node.op_type in _PASS_FACTORS_ON:
-            return self._layer_of_its_own(node.input[0])
-        if node.op_type not in CONVOLUTIONS or any(self._uses[x] > 1 for x in node.input[1:]):
-            return None
-        return _Layer(node)
 
     def _multiply(self, constant: str, axis: int, channels: slice, factor: Channels) -> None:
         tensor = self._constants[constant]

@@ -121,7 +121,7 @@ def test_a_layer_that_does_too_much_harm_stays_in_float(
 ) -> None:
     def spoilt(*arguments: object) -> dict[str, Observed]:
         found = calibrate(*arguments)  # type: ignore[arg-type]
-        return found | {"conv4": replace(found["conv4"], sample=np.float32([1e-3]))}
+        return found | {"conv4": replace(found["conv4"], sample=np.float32([[1e-3]]))}
 
     monkeypatch.setattr(bundle, "calibrate", spoilt)
     assert run(tmp_path / "bundle", "--max-epe-increase", "20%") == 0
