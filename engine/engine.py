@@ -136,8 +136,8 @@ class FlowEngine:
         """
         if not isinstance(self.backend, DeviceBackend):
             raise BackendError(
-                f"backend {self.backend.name} takes no arrays on a GPU; only tensorrt does. Use "
-                'infer, or load a bundle with a plan with backend="tensorrt".'
+                f"backend {self.backend.name} takes no arrays on a GPU; only tensorrt does, "
+                'without align. Use infer, or load a bundle with a plan with backend="tensorrt".'
             )
         order = caller_stream(stream)
         first, second = image_view(image1, "image1", order), image_view(image2, "image2", order)
