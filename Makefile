@@ -1,7 +1,7 @@
 # Everything a fresh machine needs: `make demo` runs the main job, `make test` passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO := build/flownets_slim-fp16-384x512
+DEMO := build/flownets_refined_slim-fp16-384x512
 PACKAGES := engine training export kernels bench
 
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ setup: .venv/ready  ## create .venv with everything pinned
 	touch $@
 
 demo: setup  ## build a bundle, compare the backends on a real pair, write the report
-	$(BIN)/python -m export.build_engine --network flownets_slim --precision fp16 --size 384x512 -o $(DEMO)
+	$(BIN)/python -m export.build_engine --network flownets_refined_slim --precision fp16 --size 384x512 -o $(DEMO)
 	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --json build/demo.json --report build/demo.html
 
 test: setup lint kernels  ## lint, compile the kernels, run the tests
@@ -67,6 +67,8 @@ TRAIN = $(BIN)/python -m training.train --device cuda --minutes $(MINUTES) \
 
 train-gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: train the networks, MINUTES=15 each, into runs/gpu
 	$(TRAIN) --network flownets_slim --out runs/gpu/flownets_slim
+	$(TRAIN) --network flownets_refined_slim --init runs/gpu/flownets_slim/flownets_slim.safetensors \
+		--added-only --lr 2e-3 --out runs/gpu/flownets_refined_slim
 	$(TRAIN) --network flownetc_slim --lr 1.5e-4 --out runs/gpu/flownetc_slim
 	$(TRAIN) --network flownets --lr 3e-4 --out runs/gpu/flownets
 

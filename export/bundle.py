@@ -82,7 +82,7 @@ def _write_int8(
     with step("calibrate") as current:
         observed = calibrate(graphs.models, quantisation.calibration)
         joined = request.network.joined_layers
-        equal = {*joined, *request.spec.int8_equalised}
+        equal = {*joined, *request.network.equalised_layers}
         chosen = equalisation(graphs.models, observed, layers=equal, joined=joined)
         graphs = graphs.map(partial(equalised, factors=chosen.factors))
         ranges = chosen.ranges

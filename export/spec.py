@@ -30,15 +30,12 @@ class ExportSpec:
             `export.precision.HalfNetwork`.
         int8_exceptions: layers that an int8 graph leaves in float, in which it would save nothing;
             see `export.calibration.layer_of`.
-        int8_equalised: layers whose input's channels are brought to like magnitudes for int8, see
-            `export.equalise`, beside those that read a join.
         correlates: whether the network has a correlation, for which TensorRT can have a plugin.
     """
 
     tolerances: Mapping[str, Tolerance]
     fp32_islands: tuple[str, ...] = ()
     int8_exceptions: tuple[str, ...] = ()
-    int8_equalised: tuple[str, ...] = ()
     correlates: bool = False
 
 
@@ -63,15 +60,17 @@ _FLOWNETS = ExportSpec(
         "upsampled_flow4_to_3",
         "upsampled_flow3_to_2",
     ),
-    # What sees the images. Of the layers between these and the decoder it raised the error.
-    int8_equalised=("conv2", "conv3", "conv3_1"),
 )
 
-_FLOWNETC = replace(_FLOWNETS, int8_equalised=(), correlates=True)
+_REFINED = replace(_FLOWNETS, fp32_islands=("predict_flow2", "predict_residual"))
+
+_FLOWNETC = replace(_FLOWNETS, correlates=True)
 
 SPECS: dict[str, ExportSpec] = {
     "flownets": _FLOWNETS,
     "flownets_slim": _FLOWNETS,
+    "flownets_refined": _REFINED,
+    "flownets_refined_slim": _REFINED,
     "flownetc": _FLOWNETC,
     "flownetc_slim": _FLOWNETC,
 }

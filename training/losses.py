@@ -3,10 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-# From the finest level (1/4) to the coarsest (1/64), of the mean end-point error per level. The
-# papers' weights (.005 to .32) belong to errors *summed* over pixels; brought to means, they too
-# put most of the weight on the finest level.
-LEVEL_WEIGHTS = (0.44, 0.22, 0.11, 0.11, 0.11)
+# By stride, of the mean end-point error of each flow. The papers' weights (.005 to .32) belong to
+# errors *summed* over pixels; brought to means, they too put most of the weight on the finest.
+LEVEL_WEIGHTS = {4: 0.44, 8: 0.22, 16: 0.11, 32: 0.11, 64: 0.11}
 
 
 def end_point_error(flow: Tensor, target: Tensor) -> Tensor:
@@ -28,10 +27,10 @@ def multiscale_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -
     """
     loss = target.new_zeros(())
     weighted = target * weight
-    for flow, level_weight in zip(flows, LEVEL_WEIGHTS, strict=True):
+    for flow in flows:
         stride = target.shape[-1] // flow.shape[-1]
         level = F.avg_pool2d(weight, stride)
         level_target = F.avg_pool2d(weighted, stride) / level.clamp(min=1e-6)
         error = end_point_error(flow.float(), level_target) * level
-        loss = loss + level_weight * error.sum() / level.sum().clamp(min=1)
+        loss = loss + LEVEL_WEIGHTS[stride] * error.sum() / level.sum().clamp(min=1)
     return loss

@@ -31,7 +31,7 @@ class Optimizer:
     def __init__(
         self, network: nn.Module, *, lr: float, weight_decay: float, dtype: torch.dtype
     ) -> None:
-        parameters = list(network.parameters())
+        parameters = [p for p in network.parameters() if p.requires_grad]
         kernels = [p for p in parameters if p.dim() > 1]
         matrices = [p for p in kernels if min(p.shape[:2]) >= _FEWEST_ROWS]
         few = [p for p in kernels if min(p.shape[:2]) < _FEWEST_ROWS]

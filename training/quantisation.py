@@ -52,21 +52,24 @@ class Int8Rounding:
 
     def __init__(self, network: FlowNetwork) -> None:
         self._scales: dict[str, Tensor] = {}
-        self._joined = network.joined_layers
         self._layers = [
             name
             for name, module in network.named_modules()
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.in_channels > 2
         ]
+        # By channel where `export.equalise` deploys them so.
+        kinds = dict.fromkeys(network.equalised_layers, _scales_of_equalised)
+        kinds |= dict.fromkeys(network.joined_layers, _scales_of_joined)
+        self._observed = {
+            name: kinds.get(name.partition(".")[0], _scale_of) for name in self._layers
+        }
 
     def observe(self, network: nn.Module, image1: Tensor, image2: Tensor) -> None:
         """Let the ranges follow what a batch of normalised images needs."""
         with ExitStack() as stack, torch.no_grad():
             for name in self._layers:
                 module = network.get_submodule(name)
-                joined = name.partition(".")[0] in self._joined
-                observed = _scales_of_joined if joined else _scale_of
-                observer = _Observer(self._scales, name, observed)
+                observer = _Observer(self._scales, name, self._observed[name])
                 # In front of the rounding, where that is attached.
                 hook = module.register_forward_pre_hook(observer, prepend=True)
                 stack.callback(hook.remove)
@@ -89,8 +92,12 @@ def _scale_of(values: Tensor) -> Tensor:
     return values.new_tensor(least_error_range(flat.cpu().numpy()) / 127)
 
 
+def _scales_of_equalised(values: Tensor) -> Tensor:
+    roots = values.abs().amax((0, 2, 3), keepdim=True).clamp(min=1e-3).sqrt()
+    return _scale_of(values / roots) * roots
+
+
 def _scales_of_joined(values: Tensor) -> Tensor:
-    """By channel, as `export.equalise` deploys them."""
     largest = values.abs().amax((0, 2, 3), keepdim=True).clamp(min=1e-3)
     return (largest * largest.amax()).sqrt() * (JOINED_SHARE / 127)
 

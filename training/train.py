@@ -34,7 +34,7 @@ from training.quantisation import Int8Rounding
 from training.streams import DatasetStream, SyntheticStream
 from training.synthetic import SyntheticPairs
 from training.validation import Validation, errors_of, open_validation
-from training.weights import network_from_weights, save_weights
+from training.weights import network_to_train, save_weights
 
 OBSERVED_EVERY = 20  # steps between looks at what int8's ranges have to hold
 MARGIN = 32  # source pixels around a crop, for the geometric augmentation to move in
@@ -65,11 +65,14 @@ class Trainer:
         self.folder: Path = options.out
         self.folder.mkdir(parents=True, exist_ok=True)
         if options.initial:
-            network = network_from_weights(options.network, options.initial).train()
+            network = network_to_train(options.network, options.initial, seed=options.seed)
             self.normalisation = options.initial.metadata["normalisation"]
         else:
             network = build_network(options.network, seed=options.seed)
             self.normalisation = "fixed_mean"
+        if options.added_only:
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(name.partition(".")[0] in network.added_layers)
         self.network: FlowNetwork = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # On a GPU fused kernels pay; on a CPU compiling this network gains nothing.

@@ -149,3 +149,23 @@ def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
         )
     network.load_state_dict({key: value.to(torch.float32) for key, value in found.items()})
     return network.eval()
+
+
+def network_to_train(name: str, weights: Weights, *, seed: int) -> FlowNetwork:
+    """Build a network that training goes on with: from its own weights, or from another's.
+
+    What a network adds to the one that the weights are of begins as noise.
+
+    Raises:
+        ValueError: as `network_from_weights`.
+    """
+    network = build_network(name, seed=seed)
+    added = {
+        key: value
+        for key, value in network.state_dict().items()
+        if key.partition(".")[0] in network.added_layers
+    }
+    state = weights.state_dict
+    if not added.keys() & state.keys():
+        weights = Weights(state | added, weights.metadata)
+    return network_from_weights(name, weights).train()

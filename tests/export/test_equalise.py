@@ -12,7 +12,6 @@ from export.calibration import Observed, calibrate
 from export.equalise import Equalisation, equalisation, equalised
 from export.int8 import int8_from_fp32
 from export.pair import noise
-from export.spec import SPECS
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.quantisation import least_error_range
@@ -45,7 +44,7 @@ def test_a_network_computes_the_same(network: FlowNetS, exported: onnx.ModelProt
     before = exported.SerializeToString()
     observed = calibrate({WHOLE: exported}, PAIRS)
     joined = network.joined_layers
-    equal = {*joined, *SPECS["flownets"].int8_equalised}
+    equal = {*joined, *network.equalised_layers}
     chosen = equalisation({WHOLE: exported}, observed, layers=equal, joined=joined)
     result = equalised(exported, chosen.factors)
     assert exported.SerializeToString() == before

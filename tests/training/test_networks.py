@@ -16,6 +16,8 @@ from training.networks.flownetc import FlowNetC
         ("flownets", 38_676_506),
         ("flownetc", 39_175_298),
         ("flownets_slim", 5_462_666),
+        # That, 4 filters of 6x4x4, layers of 32 (from 4 + 2 + 24), 32 and 2 channels, and biases.
+        ("flownets_refined_slim", 5_462_666 + 4 * 97 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289),
     ],
 )
 def test_parameter_count(name: str, parameters: int) -> None:
@@ -29,8 +31,9 @@ def test_flow_shapes_finest_first(name: str) -> None:
     image = torch.zeros(2, 3, 64, 128)
     with torch.no_grad():
         flows = network(image, image)
+    strides = (4, 4, 8, 16, 32, 64) if "refined" in name else (4, 8, 16, 32, 64)
     assert [tuple(flow.shape) for flow in flows] == [
-        (2, 2, 64 // stride, 128 // stride) for stride in (4, 8, 16, 32, 64)
+        (2, 2, 64 // stride, 128 // stride) for stride in strides
     ]
     assert (network.divisor, network.output_stride, network.flow_scale) == (64, 4, 20.0)
 

@@ -161,6 +161,11 @@ def test_a_run_that_began_with_other_weights_is_refused(tmp_path: Path) -> None:
         (("--data", "sintel:x"), "expected `synthetic` or `chairs:FOLDER`"),
         (("--validate", "x"), "--validate x: expected `chairs:FOLDER`"),
         (("--data", "chairs:none"), "none: no such folder"),
+        (("--added-only",), "--added-only: flownets_slim adds nothing to another network"),
+        (
+            ("--added-only", "--network", "flownets_refined_slim"),
+            "--added-only: give the other network's weights with --init",
+        ),
     ],
 )
 def test_bad_options(
@@ -229,3 +234,18 @@ def test_starts_from_given_weights_and_says_so(tmp_path: Path) -> None:
     assert isinstance(trainer.normalise, PairMean)
     for name, value in state.items():
         assert torch.equal(trainer.network.state_dict()[name], value)
+
+
+def test_what_is_added_can_be_trained_alone(tmp_path: Path) -> None:
+    """Also what is written: the averaged weights, in half precision."""
+    plain = shipped_weights("flownets_slim")
+    added = ("--network", "flownets_refined_slim", "--init", str(plain), "--added-only")
+    main(options(tmp_path / "run", *added))
+    weights = load_weights(tmp_path / "run" / "flownets_refined_slim.safetensors").state_dict
+    before = load_weights(plain).state_dict
+    for name, value in before.items():
+        assert torch.equal(value, weights[name]), name
+    begun = Trainer(parse(options(tmp_path / "other", *added))).network.state_dict()
+    assert before.keys() < weights.keys() == begun.keys()
+    for name in weights.keys() - before.keys():
+        assert not torch.equal(begun[name].half(), weights[name]), name

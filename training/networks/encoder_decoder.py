@@ -64,6 +64,11 @@ class EncoderDecoder(FlowNetwork):
             Flows (N, 2, H/s, W/s) for s = 4, 8, 16, 32, 64, in pixels of the full-size image
             divided by ``flow_scale``.
         """
+        flows, _ = self.decode(conv2, joined)
+        return flows
+
+    def decode(self, conv2: Tensor, joined: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return what `refine` does, and the finest deconvolution's maps, at 1/4."""
         conv3 = self.conv3_1(joined)
         conv4 = self.conv4_1(self.conv4(conv3))
         conv5 = self.conv5_1(self.conv5(conv4))
@@ -76,6 +81,7 @@ class EncoderDecoder(FlowNetwork):
         flow4 = self.predict_flow4(concat4)
         concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)
         flow3 = self.predict_flow3(concat3)
-        concat2 = torch.cat((conv2, self.deconv2(concat3), self.upsampled_flow3_to_2(flow3)), dim=1)
+        deconv2 = self.deconv2(concat3)
+        concat2 = torch.cat((conv2, deconv2, self.upsampled_flow3_to_2(flow3)), dim=1)
         flow2 = self.predict_flow2(concat2)
-        return flow2, flow3, flow4, flow5, flow6
+        return (flow2, flow3, flow4, flow5, flow6), deconv2

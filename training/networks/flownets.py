@@ -15,6 +15,9 @@ class FlowNetS(EncoderDecoder):
             3/8 the thin one (5.5 M).
     """
 
+    # What sees the images. Of the layers between these and the decoder it raised int8's error.
+    equalised_layers: tuple[str, ...] = ("conv2", "conv3", "conv3_1")
+
     def __init__(self, *, width: float = 1.0) -> None:
         c64, c128, c256 = (round(c * width) for c in (64, 128, 256))
         super().__init__(width=width, joined=c256, upsampling_bias=False)

@@ -1,6 +1,7 @@
 """What the networks of the FlowNet family are made of, and what they have in common."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Negative slope of every LeakyReLU in the FlowNet family.
@@ -32,6 +33,28 @@ def upsample_flow(*, bias: bool) -> nn.Module:
     return nn.ConvTranspose2d(2, 2, 4, 2, 1, bias=bias)
 
 
+def warp(maps: Tensor, flow: Tensor) -> Tensor:
+    """Move what the flow found back to where it came from; beyond the border, the border's values.
+
+    Args:
+        maps: (N, C, H, W), of the second image.
+        flow: (N, 2, H, W), in pixels of the maps.
+
+    Returns:
+        (N, C, H, W) in the maps' type: at each x, maps at x + flow(x), bilinear. Computed in
+        float32: half of a coordinate's bits would say where, none how far between two pixels.
+    """
+    height, width = maps.shape[-2:]
+    # The centres of the first and last pixel lie half a pixel inside -1 and 1.
+    x = (2 * torch.arange(width, dtype=torch.float32, device=maps.device) + 1) / width - 1
+    y = (2 * torch.arange(height, dtype=torch.float32, device=maps.device) + 1) / height - 1
+    pixels = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
+    unit = torch.tensor((2 / width, 2 / height), device=maps.device)
+    grid = pixels + flow.float().permute(0, 2, 3, 1) * unit
+    moved = F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
+    return moved.to(maps.dtype)
+
+
 def initialise(network: nn.Module) -> None:
     """He initialisation for LeakyReLU, zero biases, and flow upsampling that starts bilinear."""
     for module in network.modules():
@@ -51,7 +74,7 @@ def initialise(network: nn.Module) -> None:
                 module.weight.zero_()
                 for channel in range(2):
                     module.weight[channel, channel] = taps[:, None] * taps[None, :]
-        elif name.startswith("predict_flow"):
+        elif name.startswith("predict_"):
             # Start near zero flow; the loss then pulls from the mean instead of from noise.
             nn.init.normal_(module.weight, std=1e-2 / module.in_channels**0.5)
 
@@ -67,12 +90,18 @@ class FlowNetwork(nn.Module):
         output_stride: the finest flow has 1 / output_stride of the input's resolution.
         flow_scale: what the flow is divided by (the papers' "div_flow").
         joined_layers: those that read maps of the encoder joined with what comes from below.
+        equalised_layers: those besides whose input's channels are brought to like magnitudes for
+            int8, see `export.equalise`.
+        added_layers: those that weights to train from may lack: what is new in a network that goes
+            on where another ends.
     """
 
     divisor = 64
     output_stride = 4
     flow_scale = 20.0
     joined_layers: tuple[str, ...] = ()
+    equalised_layers: tuple[str, ...] = ()
+    added_layers: tuple[str, ...] = ()
 
 
 class SiameseNetwork(FlowNetwork):

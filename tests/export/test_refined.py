@@ -1,0 +1,89 @@
+"""The refined network is exported like the others: its warp and its closed form are operators."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from engine.backends.graphs import WHOLE
+from export.calibration import calibrate
+from export.deployable import Deployable
+from export.equalise import equalisation, equalised
+from export.int8 import int8_from_fp32
+from export.onnx_from_torch import onnx_from_torch
+from export.pair import noise
+from export.precision import HalfNetwork
+from export.spec import SPECS
+from export.upsampling import multiplied
+from tests.export.runtimes import RUNTIMES, Runner
+from tests.export.tiny import seeded
+from training.networks.flownets_refined import RefinedFlowNetS
+from training.normalise import FixedMean
+
+SPEC = SPECS["flownets_refined"]
+PAIR = noise(1, 128, 192, seed=3)
+
+
+@pytest.fixture(scope="module")
+def network() -> RefinedFlowNetS:
+    network = seeded(lambda: RefinedFlowNetS(width=1 / 16))
+    with torch.no_grad():
+        network.predict_residual.weight.mul_(100)  # a pixel or so
+    return network
+
+
+@pytest.fixture(scope="module")
+def exported(network: RefinedFlowNetS) -> onnx.ModelProto:
+    return onnx_from_torch(Deployable(network, FixedMean(), multiplied), metadata={})
+
+
+@pytest.fixture(scope="module")
+def expected(network: RefinedFlowNetS) -> np.ndarray:
+    images = (torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2))
+    with torch.inference_mode():
+        refined = Deployable(network, FixedMean())(*images).numpy()
+        plain = network(*(torch.from_numpy(x).permute(0, 3, 1, 2) / 255 for x in
+                          (PAIR.image1, PAIR.image2)))  # fmt: skip
+    assert (plain[0] - plain[1]).abs().mean() * 20 > 0.1
+    return np.asarray(refined)
+
+
+def distance(flow: np.ndarray, expected: np.ndarray) -> float:
+    """Relative to how long the vectors are."""
+    lengths = np.linalg.norm(expected, axis=-1).mean()
+    return float(np.linalg.norm(flow - expected, axis=-1).mean() / lengths)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_fp32_is_what_pytorch_computes(
+    runtime: Runner, exported: onnx.ModelProto, expected: np.ndarray
+) -> None:
+    flow = runtime(exported)(PAIR.image1, PAIR.image2)
+    np.testing.assert_allclose(flow, expected, atol=5e-3)
+    assert np.abs(flow - expected).mean() < 1e-4
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_fp16_is_close(runtime: Runner, network: RefinedFlowNetS, expected: np.ndarray) -> None:
+    half = HalfNetwork(network, fp32_islands=SPEC.fp32_islands)
+    model = onnx_from_torch(Deployable(half, FixedMean(), multiplied), metadata={})
+    assert distance(runtime(model)(PAIR.image1, PAIR.image2), expected) < 0.01
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_int8_is_near(
+    runtime: Runner, network: RefinedFlowNetS, exported: onnx.ModelProto, expected: np.ndarray
+) -> None:
+    observed = calibrate({WHOLE: exported}, [PAIR])
+    joined = network.joined_layers
+    equal = {*joined, *network.equalised_layers}
+    chosen = equalisation({WHOLE: exported}, observed, layers=equal, joined=joined)
+    # What the decoder hands to both is divided, what is measured here is not.
+    assert "deconv2" in chosen.factors
+    assert chosen.factors.keys().isdisjoint({"appearance", "predict_flow2"})
+    model = equalised(exported, chosen.factors)
+    # Of noise, rounding makes more than of pictures; a graph computed wrongly is off by its flow.
+    flow = runtime(int8_from_fp32(model, chosen.ranges, SPEC.int8_exceptions))(
+        PAIR.image1, PAIR.image2
+    )
+    assert distance(flow, expected) < 0.25

@@ -1,0 +1,166 @@
+"""The refined network and its parts, against FlowNetS, NumPy's solver and SciPy's interpolation."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import map_coordinates
+
+from training.networks import build_network
+from training.networks.flownets import FlowNetS
+from training.networks.flownets_refined import RefinedFlowNetS, local_motion
+from training.networks.layers import warp
+from training.weights import METADATA_KEYS, Weights, network_to_train
+
+METADATA = dict.fromkeys(METADATA_KEYS, "some")
+
+
+def test_warp_against_scipy() -> None:
+    """Some of it lies outside, where the nearest pixel of the border counts."""
+    draw = np.random.default_rng(0)
+    maps, flow = draw.normal(size=(2, 3, 7, 11)), 3 * draw.normal(size=(2, 2, 7, 11))
+    y, x = np.mgrid[:7, :11]
+    expected = [
+        [
+            map_coordinates(plane, (y + v, x + u), order=1, mode="nearest", prefilter=False)
+            for plane in image
+        ]
+        for image, (u, v) in zip(maps, flow, strict=True)
+    ]
+    found = warp(torch.tensor(maps, dtype=torch.float32), torch.tensor(flow, dtype=torch.float32))
+    np.testing.assert_allclose(found, np.array(expected), atol=1e-5)
+
+
+def test_warp_keeps_the_fraction_of_a_pixel_in_half_precision() -> None:
+    """A ramp moved by a quarter of a pixel, where float16 has steps of half a pixel."""
+    ramp = (torch.arange(1024.0) - 1000).expand(1, 1, 2, 1024).half()
+    flow = torch.full((1, 2, 2, 1024), 0.25).half()
+    moved = warp(ramp, flow)
+    assert moved.dtype == torch.float16
+    assert moved[0, 0, :, 1000].tolist() == [0.25, 0.25]
+
+
+def local_motion_twin(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(C, H, W) float64 twice -> (4, H/2, W/2), window by window as a least-squares problem."""
+    channels, height, width = first.shape
+    middle = np.pad((first + second) / 2, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    gx = (middle[:, 1:-1, 2:] - middle[:, 1:-1, :-2]) / 2
+    gy = (middle[:, 2:, 1:-1] - middle[:, :-2, 1:-1]) / 2
+    gt = second - first
+    result = np.zeros((4, height // 2, width // 2))
+    for row in range(height // 2):
+        for column in range(width // 2):
+            normal, right = np.zeros((2, 2)), np.zeros(2)
+            for y in range(max(0, 2 * row - 2), min(height, 2 * row + 4)):
+                for x in range(max(0, 2 * column - 2), min(width, 2 * column + 4)):
+                    weight = 1 / (np.abs(gt[:, y, x]).mean() + 0.1) / 36
+                    for channel in range(channels):
+                        gradient = np.array((gx[channel, y, x], gy[channel, y, x]))
+                        normal += weight * np.outer(gradient, gradient)
+                        right -= weight * gradient * gt[channel, y, x]
+            normal += 0.005 * np.eye(2)
+            motion = np.linalg.solve(normal, right).clip(-2, 2)
+            smaller, larger = np.linalg.eigvalsh(normal)
+            roundness = 1 - ((larger - smaller) / (larger + smaller)) ** 2
+            result[:, row, column] = *motion, roundness, np.log(np.trace(normal))
+    return result
+
+
+def test_local_motion_against_a_solver() -> None:
+    noise1, noise2 = np.random.default_rng(1).normal(size=(2, 3, 8, 12))
+    # Darker by what three pixels of the slope are: more than the two that it says.
+    first = 0.3 * np.arange(12) + 0.2 * noise1
+    second = first - 0.9 + 0.2 * noise2
+    planes = (torch.tensor(x, dtype=torch.float32)[None] for x in (first, second))
+    found = local_motion(*planes)[0]
+    np.testing.assert_allclose(found, local_motion_twin(first, second), rtol=1e-3, atol=1e-4)
+    assert found[:2].abs().max() == 2
+    assert found[:2].abs().min() < 0.5
+
+
+def test_local_motion_of_a_moved_pattern() -> None:
+    """Waves of 12 and 16 pixels, 0.4 pixels to the right and 0.3 up; along x alone; nothing."""
+    y, x = np.mgrid[:32, :48].astype(np.float64)
+
+    def pattern(u: float, v: float, rows: float = 1) -> torch.Tensor:
+        waves = np.sin((x - u) / 12 * 2 * np.pi) + rows * np.cos((y - v) / 16 * 2 * np.pi)
+        return torch.tensor(waves, dtype=torch.float32)[None, None]
+
+    found = local_motion(pattern(0, 0), pattern(0.4, -0.3))[0, :, 3:-3, 3:-3]
+    np.testing.assert_allclose(found[0], 0.4, atol=0.05)
+    np.testing.assert_allclose(found[1], -0.3, atol=0.05)
+    assert found[2].min() > 0.15
+    found = local_motion(pattern(0, 0, rows=0), pattern(0.4, -0.3, rows=0))[0, :, 3:-3, 3:-3]
+    np.testing.assert_allclose(found[0], 0.4, atol=0.05)
+    np.testing.assert_array_equal(found[1], 0)
+    assert found[2].max() < 0.1
+    flat = torch.zeros(1, 1, 8, 8)
+    motion, varies = local_motion(flat, flat)[0].split([2, 2])
+    assert torch.equal(motion, torch.zeros(2, 4, 4))
+    assert varies[1].max() < -4  # less than anywhere else
+
+
+@pytest.fixture
+def network() -> RefinedFlowNetS:
+    torch.manual_seed(0)
+    return RefinedFlowNetS(width=1 / 16).eval()
+
+
+def test_what_it_refines_is_flownets(network: RefinedFlowNetS) -> None:
+    plain = FlowNetS(width=1 / 16)
+    state = network.state_dict()
+    plain.load_state_dict({name: state[name] for name in plain.state_dict()})
+    images = torch.randn(2, 1, 3, 64, 128)
+    with torch.no_grad():
+        refined, *flows = network(*images)
+        for flow, expected in zip(flows, plain.eval()(*images), strict=True):
+            torch.testing.assert_close(flow, expected)
+    assert not torch.equal(refined, flows[0])
+
+
+@pytest.mark.parametrize(("found", "left"), [(8.0, 0.0), (7.0, 1.0)])
+def test_what_the_flow_leaves_is_seen(network: RefinedFlowNetS, found: float, left: float) -> None:
+    """The second image is the first, 8 pixels further to the right, and smooth.
+
+    Maps have half the resolution, so that a pixel left is half a pixel there.
+    """
+    y, x = np.mgrid[:64, :128] * 2 * np.pi
+    image = torch.tensor(np.sin(x / 32) + np.cos(y / 32), dtype=torch.float32).expand(1, 3, 64, 128)
+    with torch.no_grad():
+        network.predict_flow2.weight.zero_()
+        network.predict_flow2.bias.copy_(torch.tensor([found, 0.0]) / network.flow_scale)
+        # Of the maps' LeakyReLU one side alone is linear.
+        network.appearance[0].bias.fill_(10)
+        seen: list[torch.Tensor] = []
+        network.refinement1.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+        network(image, image.roll(8, dims=3))
+    inside = seen[0][0, :, 2:-2, 6:-6]
+    np.testing.assert_allclose(inside[0], left / 2, atol=0.1)
+    np.testing.assert_allclose(inside[1], 0, atol=0.1)
+    np.testing.assert_allclose(inside[4], found / 20, rtol=1e-5)
+
+
+def test_its_loss_does_not_reach_the_flow_through_the_warp(network: RefinedFlowNetS) -> None:
+    refined, *_ = network(*torch.randn(2, 1, 3, 64, 64))
+    refined.sum().backward()
+    assert network.predict_flow2.weight.grad is None
+    assert network.appearance[0].weight.grad.abs().sum() > 0  # type: ignore[union-attr]
+
+
+def test_training_begins_with_the_weights_of_what_it_refines() -> None:
+    plain = build_network("flownets_slim", seed=1).state_dict()
+    network = network_to_train("flownets_refined_slim", Weights(plain, METADATA), seed=2)
+    assert network.training
+    fresh = build_network("flownets_refined_slim", seed=2).state_dict()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, plain.get(name, fresh[name])), name
+
+
+def test_training_goes_on_with_weights_of_its_own() -> None:
+    state = build_network("flownets_refined_slim", seed=1).state_dict()
+    network = network_to_train("flownets_refined_slim", Weights(state, METADATA), seed=2)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    del state["refinement1.0.bias"]
+    with pytest.raises(ValueError, match=r"1 tensors differ, such as refinement1\.0\.bias"):
+        network_to_train("flownets_refined_slim", Weights(state, METADATA), seed=2)
+    with pytest.raises(ValueError, match="not of 'flownets_slim'"):
+        network_to_train("flownets_slim", Weights(network.state_dict(), METADATA), seed=2)
