@@ -45,7 +45,8 @@ def module_commands() -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """A folder with two pictures and trained weights, as the README supposes."""
+    """A folder with two pictures, trained weights and those that ship, as the README supposes."""
+    (tmp_path / "training").symlink_to(ROOT / "training")
     rng = np.random.default_rng(0)
     for name in ("frame1.png", "frame2.png"):
         write_image(tmp_path / name, rng.integers(0, 256, (64, 96, 3), np.uint8))

@@ -46,8 +46,8 @@ class Int8Rounding:
     """Rounds what enters a network's convolutions, but for the flow's own upsamplings.
 
     Args:
-        network: says which convolutions there are, and which read what it joins; nothing is
-            attached to it yet.
+        network: says which convolutions there are, and of which the channels are equalised; nothing
+            is attached to it yet.
     """
 
     def __init__(self, network: FlowNetwork) -> None:
