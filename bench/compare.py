@@ -145,7 +145,7 @@ def _write(
     result: dict[str, Any], outcomes: Sequence[Outcome], pairs: PairSet, options: Options
 ) -> None:
     # Elsewhere than on a terminal rich assumes 80 columns; the table needs 100.
-    console = Console() if sys.stdout.isatty() else Console(width=100)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
     console.print(terminal_table(result))
     for line in result["summary"]:
         print(line)
