@@ -121,6 +121,11 @@ class Trainer:
                 f"{self.checkpoint} is a run that began with other weights (--init); give the same "
                 "ones to go on with it, or choose another --out to begin anew"
             )
+        if state.get("added_only", False) != self.options.added_only:
+            raise SystemExit(
+                f"{self.checkpoint} is a run with{'out' if self.options.added_only else ''} "
+                "--added-only; go on as it began, or choose another --out to begin anew"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -133,6 +138,7 @@ class Trainer:
         state = {
             "network_name": self.options.network,
             "began": self.began,
+            "added_only": self.options.added_only,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -38,12 +38,19 @@ def flownets_operations(height, width, *, unit):
     return 2 * per_pixel * height * width
 
 
-def test_flownets_by_hand():
+def refined_operations(height, width, *, unit):
+    """What the refined network has besides: 4 maps of both images at 1/2, then layers at 1/4."""
+    maps = 4**2 * 6 * 4 / 2**2
+    layers = 3**2 * ((4 + 2 + unit) * 32 + 32 * 32 + 32 * 2) / 4**2
+    return flownets_operations(height, width, unit=unit) + 2 * (maps + layers) * height * width
+
+
+def test_the_default_bundle_by_hand():
     assert flownets_operations(384, 512, unit=64) == pytest.approx(31.6e9, rel=1e-3)
-    expected = flownets_operations(384, 512, unit=24)
+    expected = refined_operations(384, 512, unit=24)
     assert operations_of(DEFAULT_BUNDLE, height=384, width=512, batch=1) == expected
     # Padded to 128x192, and two pairs.
-    expected = 2 * flownets_operations(128, 192, unit=24)
+    expected = 2 * refined_operations(128, 192, unit=24)
     assert operations_of(DEFAULT_BUNDLE, height=65, width=130, batch=2) == expected
 
 
@@ -51,7 +58,7 @@ def test_the_layers_of_pytorch_agree():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from training.networks import build_network
 
-    network, found = build_network("flownets_slim", seed=0), []
+    network, found = build_network(read_manifest(DEFAULT_BUNDLE).network, seed=0), []
 
     def note(layer, inputs, output):
         kernels = inputs[0] if isinstance(layer, torch.nn.ConvTranspose2d) else output

@@ -249,3 +249,5 @@ def test_what_is_added_can_be_trained_alone(tmp_path: Path) -> None:
     assert before.keys() < weights.keys() == begun.keys()
     for name in weights.keys() - before.keys():
         assert not torch.equal(begun[name].half(), weights[name]), name
+    with pytest.raises(SystemExit, match="is a run with --added-only; go on as it began"):
+        Trainer(parse(options(tmp_path / "run", *added[:-1])))
