@@ -22,7 +22,7 @@ class Optimizer:
     """Both optimizers as one, with the part of `torch.optim.Optimizer` that training needs.
 
     Args:
-        network: what to train.
+        network: what to train: its parameters that require a gradient.
         lr: learning rate.
         weight_decay: of kernels; biases are not decayed, as in the papers.
         dtype: what Muon computes directions in; bfloat16 is enough where it is fast.

@@ -35,8 +35,7 @@ class RefinedFlowNetS(FlowNetS):
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__(width=width)
-        # First one image's maps, then the other's. One convolution of both, because runtimes
-        # compute two, or one in groups, slower.
+        # First one image's maps, then the other's. In two groups OpenVINO computes them slower.
         maps = nn.Conv2d(6, 2 * _MAPS, 4, stride=2, padding=1)
         self.appearance = nn.Sequential(maps, nn.LeakyReLU(LEAK))
         # What is left, in four numbers; the flow; what the finest deconvolution hands on.
