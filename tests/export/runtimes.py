@@ -1,6 +1,11 @@
 """The two CPU runtimes, used directly: the graph alone, without the engine around it."""
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +34,24 @@ def with_openvino(model: onnx.ModelProto) -> Runner:
 
 
 RUNTIMES = [with_onnxruntime, with_openvino]
+
+
+def in_openvino_up_to(
+    isa: str, model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]], folder: Path
+) -> Float32Array:
+    """With the kernels of CPUs that have no more; oneDNN asks for the limit once in a process."""
+    onnx.save(model, folder / "model.onnx")
+    np.savez(folder / "inputs.npz", **inputs)
+    script = """
+import numpy as np, openvino
+settings = {"INFERENCE_PRECISION_HINT": "f32"}
+compiled = openvino.Core().compile_model("model.onnx", "CPU", settings)
+np.save("outputs.npy", compiled(dict(np.load("inputs.npz")))[0])
+"""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": isa}
+    subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, check=True)
+    outputs: Float32Array = np.load(folder / "outputs.npy")
+    return outputs
 
 
 def random_images(batch: int, height: int, width: int) -> tuple[UInt8Array, UInt8Array]:

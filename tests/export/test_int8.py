@@ -1,8 +1,5 @@
 """Quantised graphs: their structure, and what they compute against PyTorch's own rounding."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from export.calibration import CONVOLUTIONS, calibrate
 from export.int8 import int8_from_fp32
 from export.pair import noise
 from export.spec import SPECS
+from tests.export.runtimes import in_openvino_up_to
 from training.quantisation import least_error_range
 
 EXCEPTIONS = SPECS["flownets"].int8_exceptions
@@ -160,24 +158,6 @@ def in_openvino(model: onnx.ModelProto, inputs: Arrays) -> NDArray[np.float32]:
     return compiled(inputs)[0].copy()
 
 
-def in_openvino_without_amx(
-    model: onnx.ModelProto, inputs: Arrays, folder: Path
-) -> NDArray[np.float32]:
-    """With the kernels of CPUs that have no AMX; oneDNN asks for the limit once in a process."""
-    onnx.save(model, folder / "model.onnx")
-    np.savez(folder / "inputs.npz", **inputs)
-    script = """
-import numpy as np, openvino
-settings = {"INFERENCE_PRECISION_HINT": "f32"}
-compiled = openvino.Core().compile_model("model.onnx", "CPU", settings)
-np.save("outputs.npy", compiled(dict(np.load("inputs.npz")))[0])
-"""
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}
-    subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, check=True)
-    outputs: NDArray[np.float32] = np.load(folder / "outputs.npy")
-    return outputs
-
-
 RUNTIMES = [as_it_is_written, in_onnxruntime, in_openvino]
 
 
@@ -289,7 +269,8 @@ def test_openvino_still_needs_the_guard(monkeypatch: pytest.MonkeyPatch, tmp_pat
     inputs = random_input()
     quantised = int8_from_fp32(with_concatenation("Conv"), JOINED_RANGES, ())
     expected = as_it_is_written(quantised, inputs)
-    distance = np.abs(in_openvino_without_amx(quantised, inputs, tmp_path) - expected).mean()
+    found = in_openvino_up_to("AVX512_CORE_VNNI", quantised, inputs, tmp_path)
+    distance = np.abs(found - expected).mean()
     assert distance > 0.01 * np.abs(expected).mean(), (
         f"OpenVINO {openvino.__version__} computes a Conv behind a quantised Concat rightly: "
         "remove export.int8._guard_concatenations, and this test with it"

@@ -1,11 +1,16 @@
 """The refined network is exported like the others: its warp and its closed form are operators."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
+import openvino
 import pytest
 import torch
 
 from engine.backends.graphs import WHOLE
+from engine.machine import cpu_flags
+from export import int8
 from export.calibration import calibrate
 from export.deployable import Deployable
 from export.equalise import equalisation, equalised
@@ -15,13 +20,14 @@ from export.pair import noise
 from export.precision import HalfNetwork
 from export.spec import SPECS
 from export.upsampling import multiplied
-from tests.export.runtimes import RUNTIMES, Runner
+from tests.export.runtimes import RUNTIMES, Runner, in_openvino_up_to
 from tests.export.tiny import seeded
 from training.networks.flownets_refined import RefinedFlowNetS
 from training.normalise import FixedMean
 
 SPEC = SPECS["flownets_refined"]
 PAIR = noise(1, 128, 192, seed=3)
+Equal = tuple[onnx.ModelProto, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
@@ -70,20 +76,35 @@ def test_fp16_is_close(runtime: Runner, network: RefinedFlowNetS, expected: np.n
     assert distance(runtime(model)(PAIR.image1, PAIR.image2), expected) < 0.01
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_int8_is_near(
-    runtime: Runner, network: RefinedFlowNetS, exported: onnx.ModelProto, expected: np.ndarray
-) -> None:
+@pytest.fixture(scope="module")
+def equal(network: RefinedFlowNetS, exported: onnx.ModelProto) -> Equal:
+    """The graph with like magnitudes in what int8 reads, and its ranges."""
     observed = calibrate({WHOLE: exported}, [PAIR])
     joined = network.joined_layers
-    equal = {*joined, *network.equalised_layers}
-    chosen = equalisation({WHOLE: exported}, observed, layers=equal, joined=joined)
+    layers = {*joined, *network.equalised_layers}
+    chosen = equalisation({WHOLE: exported}, observed, layers=layers, joined=joined)
     # What the decoder hands to both is divided, what is measured here is not.
     assert "deconv2" in chosen.factors
     assert chosen.factors.keys().isdisjoint({"appearance", "predict_flow2"})
-    model = equalised(exported, chosen.factors)
+    return equalised(exported, chosen.factors), chosen.ranges
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_int8_is_near(runtime: Runner, equal: Equal, expected: np.ndarray) -> None:
     # Of noise, rounding makes more than of pictures; a graph computed wrongly is off by its flow.
-    flow = runtime(int8_from_fp32(model, chosen.ranges, SPEC.int8_exceptions))(
-        PAIR.image1, PAIR.image2
-    )
+    flow = runtime(int8_from_fp32(*equal, SPEC.int8_exceptions))(PAIR.image1, PAIR.image2)
     assert distance(flow, expected) < 0.25
+
+
+@pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="the CPU lacks AVX512-BF16")
+def test_openvino_still_needs_the_biases(
+    equal: Equal, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(int8, "_give_biases", lambda *_: None)
+    model = int8_from_fp32(*equal, SPEC.int8_exceptions)
+    inputs = {"image1": PAIR.image1, "image2": PAIR.image2}
+    flow = in_openvino_up_to("AVX512_CORE_BF16", model, inputs, tmp_path)
+    assert distance(flow, expected) > 0.25, (
+        f"OpenVINO {openvino.__version__} computes transposed convolutions without a bias rightly: "
+        "remove export.int8._give_biases, and this test with it"
+    )

@@ -131,7 +131,7 @@ def test_what_the_flow_leaves_is_seen(network: RefinedFlowNetS, found: float, le
         # Of the maps' LeakyReLU one side alone is linear.
         network.appearance[0].bias.fill_(10)
         seen: list[torch.Tensor] = []
-        network.refinement1.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+        network.refinement1_left.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
         network(image, image.roll(8, dims=3))
     inside = seen[0][0, :, 2:-2, 6:-6]
     np.testing.assert_allclose(inside[0], left / 2, atol=0.1)
@@ -159,8 +159,8 @@ def test_training_goes_on_with_weights_of_its_own() -> None:
     state = build_network("flownets_refined_slim", seed=1).state_dict()
     network = network_to_train("flownets_refined_slim", Weights(state, METADATA), seed=2)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
-    del state["refinement1.0.bias"]
-    with pytest.raises(ValueError, match=r"1 tensors differ, such as refinement1\.0\.bias"):
+    del state["refinement1_context.bias"]
+    with pytest.raises(ValueError, match=r"1 tensors differ, such as refinement1_context\.bias"):
         network_to_train("flownets_refined_slim", Weights(state, METADATA), seed=2)
     with pytest.raises(ValueError, match="not of 'flownets_slim'"):
         network_to_train("flownets_slim", Weights(network.state_dict(), METADATA), seed=2)

@@ -30,16 +30,22 @@ class RefinedFlowNetS(FlowNetS):
         width: as `FlowNetS`.
     """
 
-    equalised_layers = (*FlowNetS.equalised_layers, "refinement1")
-    added_layers = ("appearance", "refinement1", "refinement2", "predict_residual")
+    equalised_layers = (*FlowNetS.equalised_layers, "refinement1_context")
+    added_layers = (
+        *("appearance", "refinement1_context", "refinement1_left", "refinement2"),
+        "predict_residual",
+    )
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__(width=width)
         # First one image's maps, then the other's. In two groups OpenVINO computes them slower.
         maps = nn.Conv2d(6, 2 * _MAPS, 4, stride=2, padding=1)
         self.appearance = nn.Sequential(maps, nn.LeakyReLU(LEAK))
-        # What is left, in four numbers; the flow; what the finest deconvolution hands on.
-        self.refinement1 = conv(4 + 2 + round(64 * width), _HIDDEN)
+        # One layer, of what the finest deconvolution hands on, and of what is left, in four
+        # numbers, and the flow. In two parts, because OpenVINO lays out anew what layers and other
+        # operators join, and int8 has a step for each.
+        self.refinement1_context = nn.Conv2d(round(64 * width), _HIDDEN, 3, padding=1)
+        self.refinement1_left = nn.Conv2d(4 + 2, _HIDDEN, 3, padding=1, bias=False)
         self.refinement2 = conv(_HIDDEN, _HIDDEN)
         self.predict_residual = predict_flow(_HIDDEN)
         initialise(self)
@@ -64,12 +70,14 @@ class RefinedFlowNetS(FlowNetS):
         flows, context = self.decode(conv2, self.conv3(conv2))
         # Constant for the refinement, as in RAFT (arXiv 2003.12039): it has a loss of its own.
         flow = flows[0].detach()
-        first, second = self.appearance(images).chunk(2, dim=1)
+        first, second = self.appearance(images).float().chunk(2, dim=1)
         finer = F.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
         moved = warp(second, finer * (self.flow_scale / 2))
-        left = local_motion(first.float(), moved.float())
-        seen = torch.cat((left.to(context.dtype), flow.to(context.dtype), context), dim=1)
-        return flow + self.predict_residual(self.refinement2(self.refinement1(seen))), *flows
+        left = local_motion(first, moved)
+        seen = torch.cat((left.to(context.dtype), flow.to(context.dtype)), dim=1)
+        joined = self.refinement1_context(context) + self.refinement1_left(seen)
+        residual = self.predict_residual(self.refinement2(F.leaky_relu(joined, LEAK)))
+        return flow + residual, *flows
 
 
 def local_motion(first: Tensor, second: Tensor) -> Tensor:
