@@ -109,5 +109,7 @@ def test_openvino_needs_the_biases(
     # A sum that falls between two codes may be rounded to either one.
     right = distance(flow, with_onnxruntime(model)(**inputs)) < 0.03
     assert right == biases, f"OpenVINO {openvino.__version__} computes transposed convolutions " + (
-        "wrongly" if biases else "rightly without: remove export.int8._give_biases, and this"
+        "with a bias wrongly"
+        if biases
+        else "without a bias rightly: remove export.int8._give_biases, and this test with it"
     )

@@ -32,7 +32,10 @@ class RefinedFlowNetS(FlowNetS):
 
     equalised_layers = (*FlowNetS.equalised_layers, "refinement1_context")
     added_layers = (
-        *("appearance", "refinement1_context", "refinement1_left", "refinement2"),
+        "appearance",
+        "refinement1_context",
+        "refinement1_left",
+        "refinement2",
         "predict_residual",
     )
 
@@ -70,6 +73,7 @@ class RefinedFlowNetS(FlowNetS):
         flows, context = self.decode(conv2, self.conv3(conv2))
         # Constant for the refinement, as in RAFT (arXiv 2003.12039): it has a loss of its own.
         flow = flows[0].detach()
+        # In float32 before one is moved: what is looked for is a small difference between them.
         first, second = self.appearance(images).float().chunk(2, dim=1)
         finer = F.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
         moved = warp(second, finer * (self.flow_scale / 2))
