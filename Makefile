@@ -1,7 +1,7 @@
 # Everything a fresh machine needs: `make demo` runs the main job, `make test` passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO := build/flownets_refined_slim-fp16-384x512
+DEMO := build/flownets_pyramid_slim-fp16-384x512
 PACKAGES := engine training export kernels bench
 
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ setup: .venv/ready  ## create .venv with everything pinned
 	touch $@
 
 demo: setup  ## build a bundle, compare the backends on a real pair, write the report
-	$(BIN)/python -m export.build_engine --network flownets_refined_slim --precision fp16 --size 384x512 -o $(DEMO)
+	$(BIN)/python -m export.build_engine --network flownets_pyramid_slim --precision fp16 --size 384x512 -o $(DEMO)
 	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --json build/demo.json --report build/demo.html
 
 test: setup lint kernels  ## lint, compile the kernels, run the tests
@@ -66,6 +66,7 @@ TRAIN = $(BIN)/python -m training.train --device cuda --minutes $(MINUTES) \
 	--batch-size $(BATCH) --fresh $(BATCH) --pool 2048 --report-every 1000
 
 train-gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: train the networks, MINUTES=15 each, into runs/gpu
+	$(TRAIN) --network flownets_pyramid_slim --out runs/gpu/flownets_pyramid_slim
 	$(TRAIN) --network flownets_slim --out runs/gpu/flownets_slim
 	$(TRAIN) --network flownets_refined_slim --init runs/gpu/flownets_slim/flownets_slim.safetensors \
 		--added-only --lr 2e-3 --out runs/gpu/flownets_refined_slim

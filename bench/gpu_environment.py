@@ -139,7 +139,7 @@ def portable_plan(folder: Path) -> Json:
         that of fp32 PyTorch, in pixels, None where there is none; ``output``: every line of the
         build, TensorRT's warnings among them.
     """
-    network = "--network flownets_refined_slim --precision fp16 --size 384x512"
+    network = "--network flownets_pyramid_slim --precision fp16 --size 384x512"
     arguments = f"{network} --targets tensorrt -o"
     done = subprocess.run(
         [sys.executable, "-c", BUILD, *arguments.split(), str(folder)],

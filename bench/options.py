@@ -11,9 +11,12 @@ from engine.backends import available_threads
 from engine.manifest import read_manifest
 
 PRECISIONS = ("fp32", "fp16", "int8")
-QUICK = {"network": ["flownets_refined_slim"], "sizes": [(384, 512)], "batch": [1]}
+QUICK = {"network": ["flownets_pyramid_slim"], "sizes": [(384, 512)], "batch": [1]}
 FULL = {
-    "network": ["flownets_refined_slim", "flownets_slim", "flownets", "flownetc_slim", "flownetc"],
+    "network": [
+        *("flownets_pyramid_slim", "flownets_refined_slim", "flownets_slim", "flownets"),
+        *("flownetc_slim", "flownetc"),
+    ],
     "sizes": [(384, 512), (448, 1024)],
     "batch": [1, 4],
 }
@@ -101,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         "Sizes are HEIGHTxWIDTH; lists are separated by commas.",
     )
     add = parser.add_argument
-    add("--network", type=names, metavar="A,B", help="default: flownets_refined_slim, or "
+    add("--network", type=names, metavar="A,B", help="default: flownets_pyramid_slim, or "
         "those of the bundles")  # fmt: skip
     add("--backends", default="all", metavar="A,B", help=f"all, or of: {', '.join(BY_NAME)}")
     add("--precisions", type=names_among(PRECISIONS, "precision"), metavar="A,B",

@@ -55,7 +55,7 @@ def load(
     if bundle is None and not (DEFAULT_BUNDLE / MANIFEST_FILE).is_file():
         raise BundleError(
             f"no default bundle is inside this installation ({DEFAULT_BUNDLE}). Build one with "
-            "`python -m export.build_engine --network flownets_refined_slim -o DIR` and load DIR."
+            "`python -m export.build_engine --network flownets_pyramid_slim -o DIR` and load DIR."
         )
     try:
         folder = DEFAULT_BUNDLE if bundle is None else Path(bundle)

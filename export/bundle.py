@@ -10,7 +10,7 @@ import onnxruntime
 from engine.manifest import Gate, Manifest, Parity, write_manifest
 from export.calibration import calibrate
 from export.deployable import Deployable, reference_flow
-from export.equalise import equalisation, equalised
+from export.equalise import equalised, readers_in
 from export.gate import admit
 from export.graphs import Graphs, export_graphs, write_graphs
 from export.int8 import int8_from_fp32
@@ -19,6 +19,7 @@ from export.progress import step
 from export.request import Quantisation, Request
 from export.staging import move_into_place, staging
 from export.verify import VerificationError, verify_backend
+from training.equalisation import equalisation
 
 
 def build_bundle(request: Request, output: Path) -> Manifest:
@@ -83,7 +84,8 @@ def _write_int8(
         observed = calibrate(graphs.models, quantisation.calibration)
         joined = request.network.joined_layers
         equal = {*joined, *request.network.equalised_layers}
-        chosen = equalisation(graphs.models, observed, layers=equal, joined=joined)
+        readers = readers_in(graphs.models)
+        chosen = equalisation(readers, observed, layers=equal, joined=joined)
         graphs = graphs.map(partial(equalised, factors=chosen.factors))
         ranges = chosen.ranges
         current.result = f"{len(ranges)} layers on {quantisation.calibration_name}"

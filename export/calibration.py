@@ -3,35 +3,18 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
 from engine.backends.graphs import FEATURES, MATCH, WHOLE, Arrays, Graphs, OneGraph, TwoGraphs
 from export.pairs import Pair
+from training.equalisation import Observed
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 # Of a tensor and a pair, this many values are looked at: enough to see the tail of a distribution.
 _SAMPLES = 1 << 15
-
-Channels = npt.NDArray[np.float32]  # (C,), a number for each
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What was seen of a layer's input.
-
-    Attributes:
-        sample: (C, n) values of each channel, of all pairs one after the other.
-        largest: the largest magnitude in each channel.
-    """
-
-    sample: npt.NDArray[np.float32]
-    largest: Channels
-
 
 # Of each layer, what was seen pair by pair.
 _Seen = dict[str, list[Observed]]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.pair import Float32Array, Pair, UInt8Array
-from export.upsampling import Upsampling, resized
+from training.networks.upsampling import Upsampling, resized
 
 
 class _Around(nn.Module):

@@ -1,84 +1,30 @@
-"""Channels brought to like magnitudes, because int8 has one scale for all that enter a layer.
+"""A graph whose channels are brought to like magnitudes for int8, see `training.equalisation`."""
 
-A decoder joins what the encoder saw, of magnitude 3, with what came from below, of 15 and growing
-with the motion. A scale that holds the latter leaves few steps for the former, and one that does
-not makes large motion small. So the weights of a layer are divided by a factor per output channel,
-and those of the layers that read it multiplied by it, which changes no result: a LeakyReLU passes a
-positive factor on (Nagel et al., arXiv 1906.04721).
-"""
-
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.calibration import CONVOLUTIONS, Channels, Observed, layer_of
-from training.quantisation import JOINED_SHARE, least_error_range
+from export.calibration import CONVOLUTIONS, layer_of
+from training.equalisation import Channels, Read
 
 _PASS_FACTORS_ON = ("LeakyRelu", "Relu")
 
 
-@dataclass(frozen=True)
-class Equalisation:
-    """What to change, and the ranges that then hold.
+def readers_in(models: Mapping[str, onnx.ModelProto]) -> dict[str, list[Read]]:
+    """Find the layers of a bundle's graphs, whole or in two, whose output may be divided.
 
-    Attributes:
-        factors: by layer, what to divide the channels of its output by.
-        ranges: by layer, the magnitude of its input that int8's 127 is to stand for.
+    Returns:
+        By name, all that read it.
     """
-
-    factors: dict[str, Channels]
-    ranges: dict[str, float]
-
-
-def equalisation(
-    models: Mapping[str, onnx.ModelProto],
-    observed: Mapping[str, Observed],
-    *,
-    layers: Collection[str],
-    joined: Collection[str],
-) -> Equalisation:
-    """Choose factors and ranges.
-
-    A factor is the square root of a channel's largest magnitude: half-way between sparing small
-    values from coarse steps and large ones from being clipped, as in SmoothQuant (arXiv
-    2211.10438). It is relative to what is joined with the channel and stays as it is, if anything.
-
-    Args:
-        models: a bundle's graphs, whole or in two.
-        observed: what `export.calibration.calibrate` saw in them.
-        layers: whose input is to be equalised; the outputs that these alone read are.
-        joined: those whose input grows with the motion: little of it is clipped.
-    """
-    changed: dict[str, dict[str, slice]] = defaultdict(dict)  # by reader, channels of each source
-    for divisible, reads in (x for model in models.values() for x in _Graph(model).sources()):
-        if all(read.reader.name in layers for read in reads):
-            for read in reads:
-                changed[read.reader.name][divisible.name] = read.channels
-    factors: dict[str, Channels] = {}
-    for reader, sources in changed.items():
-        largest = observed[reader].largest
-        stays = np.ones(len(largest), bool)
-        for channels in sources.values():
-            stays[channels] = False
-        usual = float(np.median(largest[stays])) if stays.any() else 0.0
-        for source, channels in sources.items():
-            relative = largest[channels] / (usual or 1.0)
-            # A channel that never was anything gets no factor.
-            factors[source] = np.sqrt(np.where(relative > 0, relative, 1), dtype=np.float32)
-    ranges = {}
-    for layer, seen in observed.items():
-        divisor = np.ones(len(seen.largest), np.float32)
-        for source, channels in changed[layer].items():
-            divisor[channels] = factors[source]
-        if layer in joined:
-            ranges[layer] = JOINED_SHARE * float((seen.largest / divisor).max()) or 1.0
-        else:
-            ranges[layer] = least_error_range(seen.sample / divisor[:, np.newaxis])
-    return Equalisation(factors, ranges)
+    return {
+        source.name: [Read(read.reader.name, read.channels) for read in reads]
+        for model in models.values()
+        for source, reads in _Graph(model).sources()
+    }
 
 
 def equalised(model: onnx.ModelProto, factors: Mapping[str, Channels]) -> onnx.ModelProto:
@@ -86,7 +32,7 @@ def equalised(model: onnx.ModelProto, factors: Mapping[str, Channels]) -> onnx.M
 
     Args:
         model: an fp32 graph of `export.onnx_from_torch`; left as it is.
-        factors: of `equalisation`; the graph need not have all of the layers.
+        factors: of an `Equalisation`; the graph need not have all of the layers.
 
     Raises:
         ValueError: it has one, but not where its output can be multiplied again.

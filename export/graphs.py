@@ -19,8 +19,8 @@ from export.precision import HalfNetwork
 from export.progress import step
 from export.request import Request
 from export.storage import store_in_half
-from export.upsampling import multiplied
 from kernels import onnx_ops
+from training.networks.upsampling import multiplied
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch.export import Dim
 
 from export.deployable import Deployable, DeployableFeatures, DeployableMatch
 from export.heads import transpose_heads
-from export.upsampling import multiplied
 from kernels import onnx_ops
+from training.networks.upsampling import multiplied
 
 # The oldest opset of torch's exporter that all our runtimes read, TensorRT 10 of Jetson included.
 OPSET = 18

@@ -62,7 +62,26 @@ _FLOWNETS = ExportSpec(
     ),
 )
 
-_REFINED = replace(_FLOWNETS, fp32_islands=("predict_flow2", "predict_residual"))
+_REFINED = replace(
+    _FLOWNETS,
+    fp32_islands=("predict_flow2", "refinement.predict_residual"),
+    # What is left of the motion is measured in fractions of a pixel: in int8 it was most of the
+    # error that int8 adds to the pyramid, and took longer.
+    int8_exceptions=(*_FLOWNETS.int8_exceptions, "refinement.left"),
+)
+
+_PYRAMID = replace(
+    _FLOWNETS,
+    fp32_islands=(
+        *("predict_flow2", "refinement8.predict_residual", "refinement4.predict_residual"),
+    ),
+    # As the refined network's; refinement8.predict_residual would cost deconv1.
+    int8_exceptions=(
+        *("predict_flow5", "refinement8.predict_residual"),
+        *("refinement8.left", "refinement4.left"),
+        *("upsampled_flow5_to_4", "upsampled_flow4_to_3", "upsampled_flow3_to_2"),
+    ),
+)
 
 _FLOWNETC = replace(_FLOWNETS, correlates=True)
 
@@ -71,6 +90,8 @@ SPECS: dict[str, ExportSpec] = {
     "flownets_slim": _FLOWNETS,
     "flownets_refined": _REFINED,
     "flownets_refined_slim": _REFINED,
+    "flownets_pyramid": _PYRAMID,
+    "flownets_pyramid_slim": _PYRAMID,
     "flownetc": _FLOWNETC,
     "flownetc_slim": _FLOWNETC,
 }

@@ -22,6 +22,14 @@ class FixedMean(nn.Module):
         return image / 255 - self.mean
 
 
+class Centred(FixedMean):
+    """x / 255 - 1/2, in which int8, being symmetric, takes but two of the 256 values for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean.fill_(0.5)
+
+
 class PairMean(nn.Module):
     """(x minus the pair's own mean colour) / 255 (NVIDIA/flownet2-pytorch, models.py)."""
 
@@ -32,4 +40,8 @@ class PairMean(nn.Module):
         return (image1 - mean) / 255, (image2 - mean) / 255
 
 
-NORMALISATIONS: dict[str, type[nn.Module]] = {"fixed_mean": FixedMean, "pair_mean": PairMean}
+NORMALISATIONS: dict[str, type[nn.Module]] = {
+    "fixed_mean": FixedMean,
+    "centred": Centred,
+    "pair_mean": PairMean,
+}

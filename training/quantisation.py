@@ -4,46 +4,26 @@ Quantisation-aware training (Jacob et al., arXiv 1712.05877), of the activations
 per channel the weights are to blame for a fiftieth of the disturbance.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from training.equalisation import Observed, Read, equalisation
 from training.networks.layers import FlowNetwork
 
+# Of a layer's input, this many values are looked at.
 _SAMPLES = 1 << 14
 # Of the ranges, what one observation replaces.
 _MOMENTUM = 0.2
-# Of the largest magnitude seen in what a decoder joins, what int8 has room for. It grows with the
-# motion: 0.6 made that of larger motion small, 1.3 all steps coarser.
-JOINED_SHARE = 0.8
-
-
-def least_error_range(values: npt.NDArray[np.float32]) -> float:
-    """Choose the magnitude for int8's 127 so that codes lie nearest to values, in the mean square.
-
-    A wide range rounds all values more coarsely, a narrow one clips the large ones. (The mean of
-    the pairs' maxima, which needs no search, clips what coarse levels say about large motion: 4 %
-    of the end-point error on a pair with motion of 60 px.)
-    """
-    values = np.abs(values.ravel())
-    top = float(values.max())
-    if top == 0:
-        return 1.0  # nothing ever passes here; any scale will do
-    counts, edges = np.histogram(values, 2048, (0, top))
-    centres = (edges[1:] + edges[:-1]) / 2
-    ranges = top * np.linspace(0.1, 1, 181)
-    steps = ranges[:, None] / 127
-    codes = np.minimum(np.rint(centres / steps), 127)
-    return float(ranges[np.argmin(((centres - codes * steps) ** 2) @ counts)])
 
 
 class Int8Rounding:
-    """Rounds what enters a network's convolutions, but for the flow's own upsamplings.
+    """Rounds what enters convolutions as a deployed network does, but for the flow's upsamplings.
 
     Args:
         network: says which convolutions there are, and of which the channels are equalised; nothing
@@ -52,66 +32,95 @@ class Int8Rounding:
 
     def __init__(self, network: FlowNetwork) -> None:
         self._scales: dict[str, Tensor] = {}
-        self._layers = [
+        self._rounded = [
             name
-            for name, module in network.named_modules()
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.in_channels > 2
+            for name, layer in _convolutions(network).items()
+            if layer.in_channels > 2  # type: ignore[operator]
         ]
-        # By channel where `export.equalise` deploys them so.
-        kinds = dict.fromkeys(network.equalised_layers, _scales_of_equalised)
-        kinds |= dict.fromkeys(network.joined_layers, _scales_of_joined)
-        self._observed = {
-            name: kinds.get(name.partition(".")[0], _scale_of) for name in self._layers
-        }
+        self._joined = network.joined_layers
+        self._equal = {*network.joined_layers, *network.equalised_layers}
+        self._readers = readers_in(network)
 
     def observe(self, network: nn.Module, image1: Tensor, image2: Tensor) -> None:
         """Let the ranges follow what a batch of normalised images needs."""
-        with ExitStack() as stack, torch.no_grad():
-            for name in self._layers:
-                module = network.get_submodule(name)
-                observer = _Observer(self._scales, name, self._observed[name])
-                # In front of the rounding, where that is attached.
-                hook = module.register_forward_pre_hook(observer, prepend=True)
-                stack.callback(hook.remove)
+        observed: dict[str, Observed] = {}
+
+        def look(name: str, values: Tensor) -> None:
+            flat = values.detach().float().transpose(0, 1).flatten(1)
+            # An odd step does not walk down a column of a map.
+            sample = flat[:, :: max(1, flat.numel() // _SAMPLES) | 1]
+            observed[name] = Observed(sample.cpu().numpy(), flat.abs().amax(1).cpu().numpy())
+
+        with torch.no_grad(), _watched(network, look):
             network(image1, image2)
+        chosen = equalisation(self._readers, observed, layers=self._equal, joined=self._joined)
+        for name in self._rounded:
+            divisor = torch.from_numpy(chosen.divisors[name]).to(image1.device)
+            scale = divisor.reshape(1, -1, 1, 1) * (chosen.ranges[name] / 127)
+            # In place: the rounding keeps hold of the tensor.
+            self._scales.setdefault(name, scale.clone()).lerp_(scale, _MOMENTUM)
 
     def attach(self, network: nn.Module) -> ExitStack:
         """Round in this network from now on, until what is returned is closed."""
+        layers = _convolutions(network)
         hooks = ExitStack()
-        for name in self._layers:
-            rounding = _Rounding(self._scales[name])
-            hook = network.get_submodule(name).register_forward_pre_hook(rounding)
+        for name in self._rounded:
+            hook = layers[name].register_forward_pre_hook(_Rounding(self._scales[name]))
             hooks.callback(hook.remove)
         return hooks
 
 
-def _scale_of(values: Tensor) -> Tensor:
-    flat = values.flatten()
-    # An odd step does not walk down a column of a map.
-    flat = flat[:: max(1, flat.numel() // _SAMPLES) | 1]
-    return values.new_tensor(least_error_range(flat.cpu().numpy()) / 127)
+def _convolutions(network: nn.Module) -> dict[str, nn.Module]:
+    """All of a network's, by the name of the layer that each is alone or first in."""
+    return {
+        name.removesuffix(".0"): module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    }
 
 
-def _scales_of_equalised(values: Tensor) -> Tensor:
-    roots = values.abs().amax((0, 2, 3), keepdim=True).clamp(min=1e-3).sqrt()
-    return _scale_of(values / roots) * roots
+@contextmanager
+def _watched(network: nn.Module, look: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Show ``look`` what enters each convolution, before it is rounded where it is."""
+    with ExitStack() as hooks:
+        for name, layer in _convolutions(network).items():
+
+            def show(_: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
+                look(name, inputs[0])
+
+            hooks.callback(layer.register_forward_pre_hook(show, prepend=True).remove)
+        yield
 
 
-def _scales_of_joined(values: Tensor) -> Tensor:
-    largest = values.abs().amax((0, 2, 3), keepdim=True).clamp(min=1e-3)
-    return (largest * largest.amax()).sqrt() * (JOINED_SHARE / 127)
+def readers_in(network: FlowNetwork) -> dict[str, list[Read]]:
+    """Find out which convolutions read which others' outputs, by layer that is read.
 
+    Every channel of their outputs is given a number of its own, everywhere, with a half, which
+    LeakyReLU and joining pass on, and a sum of two has not.
+    """
+    numbers: dict[float, tuple[str, int]] = {}
+    readers: dict[str, list[Read]] = defaultdict(list)
 
-class _Observer:
-    def __init__(
-        self, scales: dict[str, Tensor], name: str, observed: Callable[[Tensor], Tensor]
-    ) -> None:
-        self.scales, self.name, self.observed = scales, name, observed
+    def find(reader: str, values: Tensor) -> None:
+        found = (numbers.get(number, ("", 0)) for number in values[0, :, 0, 0].tolist())
+        # A source's channels come one after the other.
+        for source, channels in groupby(enumerate(found), key=lambda item: item[1][0]):
+            indices = [index for index, _ in channels]
+            if source:
+                readers[source].append(Read(reader, slice(indices[0], indices[-1] + 1)))
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        scale = self.observed(inputs[0].detach().float())
-        # In place: the rounding keeps hold of the tensor.
-        self.scales.setdefault(self.name, scale.clone()).lerp_(scale, _MOMENTUM)
+    with torch.no_grad(), ExitStack() as hooks, _watched(network, find):
+        for name, layer in _convolutions(network).items():
+            own = len(numbers) + 0.5 + torch.arange(layer.out_channels)  # type: ignore[call-overload]
+            numbers |= {number: (name, index) for index, number in enumerate(own.tolist())}
+
+            def replace(_: nn.Module, __: Any, output: Tensor, own: Tensor = own) -> Tensor:
+                return own.to(output)[:, None, None].expand_as(output)
+
+            hooks.callback(layer.register_forward_hook(replace).remove)
+        image = next(network.parameters()).new_zeros(1, 3, network.divisor, network.divisor)
+        network(image, image)
+    return dict(readers)
 
 
 class _Rounding:

@@ -69,7 +69,7 @@ class Trainer:
             self.normalisation = options.initial.metadata["normalisation"]
         else:
             network = build_network(options.network, seed=options.seed)
-            self.normalisation = "fixed_mean"
+            self.normalisation = "centred"
         if options.added_only:
             for name, parameter in network.named_parameters():
                 parameter.requires_grad_(name.partition(".")[0] in network.added_layers)

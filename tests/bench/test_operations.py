@@ -25,12 +25,16 @@ CONVOLUTIONS = [
 LEVELS = [(16, 0, 64, 8), (16, 2, 32, 4), (12, 2, 16, 2), (6, 2, 8, 1), (3, 2, 4, None)]
 
 
-def flownets_operations(height, width, *, unit):
+# Those of the pyramid, which has no sixth level.
+FIVE_LEVELS = [(8, 0, 32, 4), *LEVELS[2:]]
+
+
+def flownets_operations(height, width, *, unit, convolutions=CONVOLUTIONS, levels=LEVELS):
     """By hand; ``unit`` is 64 channels times the network's width."""
     per_pixel = 7**2 * 6 * unit / 2**2  # conv1
-    for side, inputs, outputs, stride in CONVOLUTIONS:
+    for side, inputs, outputs, stride in convolutions:
         per_pixel += side**2 * inputs * unit * outputs * unit / stride**2
-    for inputs, flow, stride, outputs in LEVELS:
+    for inputs, flow, stride, outputs in levels:
         channels = inputs * unit + flow
         per_pixel += 3**2 * channels * 2 / stride**2  # predict_flow
         if outputs is not None:
@@ -38,19 +42,24 @@ def flownets_operations(height, width, *, unit):
     return 2 * per_pixel * height * width
 
 
-def refined_operations(height, width, *, unit):
-    """What the refined network has besides: 4 maps of both images at 1/2, then layers at 1/4."""
-    maps = 4**2 * 6 * 4 / 2**2
-    layers = 3**2 * ((4 + 2 + unit) * 32 + 32 * 32 + 32 * 2) / 4**2
-    return flownets_operations(height, width, unit=unit) + 2 * (maps + layers) * height * width
+def pyramid_operations(height, width, *, unit):
+    """On images of half the size; 4 maps of both at 1/2, layers at 1/8, a deconvolution, at 1/4."""
+    small = flownets_operations(
+        height / 2, width / 2, unit=unit, convolutions=CONVOLUTIONS[:-2], levels=FIVE_LEVELS
+    )
+    images = (2**2 * 6 * 6 + 4**2 * 6 * 4) / 2**2
+    layers = 3**2 * ((4 + 2 + unit) * 32 + 32 * 32 + 32 * 2) / 8**2
+    layers += 4**2 * 32 * unit / 8**2
+    layers += 3**2 * ((4 + 2 + 2 * unit) * 32 + 32 * 32 + 32 * 2) / 4**2
+    return small + 2 * (images + layers) * height * width
 
 
 def test_the_default_bundle_by_hand():
     assert flownets_operations(384, 512, unit=64) == pytest.approx(31.6e9, rel=1e-3)
-    expected = refined_operations(384, 512, unit=24)
+    expected = pyramid_operations(384, 512, unit=24)
     assert operations_of(DEFAULT_BUNDLE, height=384, width=512, batch=1) == expected
     # Padded to 128x192, and two pairs.
-    expected = 2 * refined_operations(128, 192, unit=24)
+    expected = 2 * pyramid_operations(128, 192, unit=24)
     assert operations_of(DEFAULT_BUNDLE, height=65, width=130, batch=2) == expected
 
 

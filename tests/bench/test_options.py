@@ -15,7 +15,7 @@ def test_default_rows():
     assert [row.network for row in group if row.backend == "opencv"] == list(PEERS)
     assert all(row.precision in row.contestant.precisions for row in group)
     # The two whose difference is what the engine costs follow each other in every round.
-    plain = Row("flownets_refined_slim", "openvino", "fp32", 384, 512, 1)
+    plain = Row("flownets_pyramid_slim", "openvino", "fp32", 384, 512, 1)
     assert group[group.index(plain) + 1].backend == "openvino (bare)"
 
 
@@ -41,8 +41,8 @@ def test_chosen_rows():
     arguments = "--backends pytorch-compiled,opencv --sizes 64x96,32x32 --precisions fp16,fp32"
     groups = parse_options([*arguments.split(), "--batch", "2"]).groups
     assert [str(group[0]) for group in groups] == [
-        "flownets_refined_slim pytorch-compiled fp32 64x96 batch 2",
-        "flownets_refined_slim pytorch-compiled fp32 32x32 batch 2",
+        "flownets_pyramid_slim pytorch-compiled fp32 64x96 batch 2",
+        "flownets_pyramid_slim pytorch-compiled fp32 32x32 batch 2",
     ]
     assert {row.batch for row in groups[0][1:]} == {1}
 

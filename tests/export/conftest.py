@@ -22,12 +22,12 @@ from export.engine_from_onnx import build_plan
 from export.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
 from export.precision import HalfNetwork
 from export.spec import SPECS
-from export.upsampling import multiplied
 from tests.export.rebuilding import Builder, no_gpu, run_plans_as, written
 from tests.export.tiny import save_tiny, seeded, tiny_flownetc, tiny_flownets
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
+from training.networks.upsampling import multiplied
 from training.normalise import FixedMean
 
 

@@ -14,10 +14,10 @@ from engine.backends.graphs import SPLIT, WHOLE
 from export.calibration import calibrate, layer_of
 from export.deployable import Deployable
 from export.pair import Pair, noise
+from training.equalisation import least_error_range
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.normalise import FixedMean
-from training.quantisation import least_error_range
 
 PAIRS = [noise(1, 64, 64, seed=1), noise(1, 128, 64, seed=2)]
 

@@ -1,20 +1,33 @@
 """Equalised graphs: the same flow, less lost to int8, and what must stay as it is."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.backends.graphs import SPLIT, WHOLE
-from export.calibration import Observed, calibrate
-from export.equalise import Equalisation, equalisation, equalised
+from export.calibration import calibrate
+from export.deployable import Deployable
+from export.equalise import equalised, readers_in
 from export.int8 import int8_from_fp32
+from export.onnx_from_torch import onnx_from_torch
 from export.pair import noise
+from tests.export.tiny import seeded
+from training.equalisation import Equalisation, Observed, equalisation, least_error_range
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
-from training.quantisation import least_error_range
+from training.networks.flownets_pyramid import PyramidFlowNetS
+from training.networks.flownets_refined import RefinedFlowNetS
+from training.networks.layers import FlowNetwork
+from training.networks.upsampling import multiplied
+from training.normalise import FixedMean
+from training.quantisation import readers_in as readers_in_network
 
 PAIRS = [noise(1, 64, 64, seed=1), noise(1, 128, 64, seed=2)]
 
@@ -45,7 +58,7 @@ def test_a_network_computes_the_same(network: FlowNetS, exported: onnx.ModelProt
     observed = calibrate({WHOLE: exported}, PAIRS)
     joined = network.joined_layers
     equal = {*joined, *network.equalised_layers}
-    chosen = equalisation({WHOLE: exported}, observed, layers=equal, joined=joined)
+    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=equal, joined=joined)
     result = equalised(exported, chosen.factors)
     assert exported.SerializeToString() == before
     # Not conv3_1, which conv4 reads too, nor the flows' upsamplings, which start alike and are
@@ -65,6 +78,31 @@ def test_a_network_computes_the_same(network: FlowNetS, exported: onnx.ModelProt
         largest = 0.8 * seen[layer].largest.max()
         expected = largest if layer in joined else least_error_range(seen[layer].sample)
         assert top == pytest.approx(expected, rel=1e-2), layer
+
+
+@pytest.mark.parametrize("kind", [FlowNetS, RefinedFlowNetS, PyramidFlowNetS, FlowNetC])
+def test_training_rounds_as_what_is_deployed(kind: Callable[..., FlowNetwork]) -> None:
+    """Seen in PyTorch and in the graph, the same layers read each other."""
+    network = seeded(lambda: kind(width=1 / 16))
+    # All alike at first, and then exported as one.
+    for name, module in network.named_modules():
+        if name.startswith("upsampled"):
+            torch.nn.init.normal_(module.weight)  # type: ignore[arg-type]
+    model = onnx_from_torch(Deployable(network, FixedMean(), multiplied), metadata={})
+    seen = calibrate({WHOLE: model}, PAIRS[:1])
+    choose = partial(
+        equalisation,
+        observed=seen,
+        layers={*network.joined_layers, *network.equalised_layers},
+        joined=network.joined_layers,
+    )
+    chosen = choose(readers_in({WHOLE: model}))
+    assert chosen.factors
+    for part in ("factors", "divisors", "ranges"):
+        expected, found = (getattr(x, part) for x in (chosen, choose(readers_in_network(network))))
+        assert found.keys() == expected.keys()
+        for layer in found:
+            np.testing.assert_array_equal(found[layer], expected[layer], err_msg=layer)
 
 
 def test_of_two_graphs_the_one_that_joins(
@@ -87,7 +125,7 @@ def test_of_two_graphs_the_one_that_joins(
 
 def of_joined(network: FlowNetC, models: dict[str, onnx.ModelProto]) -> Equalisation:
     joined = network.joined_layers
-    return equalisation(models, calibrate(models, PAIRS), layers=joined, joined=joined)
+    return equalisation(readers_in(models), calibrate(models, PAIRS), layers=joined, joined=joined)
 
 
 def test_the_correlation_is_left_alone(
@@ -159,7 +197,7 @@ def observed(*largest: float) -> dict[str, Observed]:
 def of_reader(model: onnx.ModelProto, *largest: float) -> Equalisation:
     """With that seen in what the reader joins."""
     seen = observed(*largest)
-    return equalisation({WHOLE: model}, seen, layers=["reader"], joined=["reader"])
+    return equalisation(readers_in({WHOLE: model}), seen, layers=["reader"], joined=["reader"])
 
 
 def test_factors_and_ranges_by_hand() -> None:
@@ -211,7 +249,7 @@ def test_a_layer_without_a_join_by_hand() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     sample = np.float32([[-4, 1, 2], [16, 0, 8]])
     seen = {"second": Observed(sample, np.abs(sample).max(1))}
-    chosen = equalisation({WHOLE: model}, seen, layers=["second"], joined=[])
+    chosen = equalisation(readers_in({WHOLE: model}), seen, layers=["second"], joined=[])
     assert chosen.factors.keys() == {"first"}
     np.testing.assert_array_equal(chosen.factors["first"], [2, 4])
     assert chosen.ranges == {"second": least_error_range(np.float32([-2, 0.5, 1, 4, 0, 2]))}
@@ -268,7 +306,9 @@ def test_behind_an_operator_of_our_own() -> None:
 
 def test_only_layers_that_are_named() -> None:
     seen = observed(3, 1, 16, 64)
-    assert not equalisation({WHOLE: joined()}, seen, layers=["another"], joined=["another"]).factors
+    assert not equalisation(
+        readers_in({WHOLE: joined()}), seen, layers=["another"], joined=["another"]
+    ).factors
 
 
 def with_outputs(model: onnx.ModelProto, *names: str) -> onnx.ModelProto:

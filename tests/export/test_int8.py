@@ -21,7 +21,7 @@ from export.int8 import int8_from_fp32
 from export.pair import noise
 from export.spec import SPECS
 from tests.export.runtimes import in_openvino_up_to
-from training.quantisation import least_error_range
+from training.equalisation import least_error_range
 
 EXCEPTIONS = SPECS["flownets"].int8_exceptions
 UPSAMPLING = "upsampled_flow6_to_5"  # the four start alike, and equal weights are exported once

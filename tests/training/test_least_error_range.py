@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from training.quantisation import least_error_range
+from training.equalisation import least_error_range
 
 SIZE = 4000
 Draw = Callable[[np.random.Generator], np.ndarray]

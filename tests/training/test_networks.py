@@ -18,11 +18,25 @@ from training.networks.flownetc import FlowNetC
         ("flownets_slim", 5_462_666),
         # That, 4 filters of 6x4x4, layers of 32 (from 4 + 2 + 24), 32 and 2 channels, and biases.
         ("flownets_refined_slim", 5_462_666 + 4 * 97 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289),
+        (
+            "flownets_pyramid_slim",
+            5_462_666
+            # Less conv6, conv6_1, what they hand on and what reads it.
+            - (384 * (192 + 384) * 9 + 2 * 384 + 2 * (384 * 9 + 1) + 384 * 192 * 16 + 192 + 64)
+            - 194 * (96 * 16 + 2 * 9)
+            # Maps, halving, a deconvolution and two refinements, of 24 and 48 channels besides.
+            + (4 * 97 + 6 * 6 * 4 + 32 * 24 * 16 + 24)
+            + (32 * (30 * 9 + 1) + 32 * (54 * 9 + 1) + 2 * (32 * 289 + 2 * 289)),
+        ),
     ],
 )
 def test_parameter_count(name: str, parameters: int) -> None:
     network = build_network(name, seed=0)
     assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+# Strides of the flows that a network has besides FlowNet's.
+EXTRA = {"refined": (4,), "pyramid": (8,)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -31,11 +45,13 @@ def test_flow_shapes_finest_first(name: str) -> None:
     image = torch.zeros(2, 3, 64, 128)
     with torch.no_grad():
         flows = network(image, image)
-    strides = (4, 4, 8, 16, 32, 64) if "refined" in name else (4, 8, 16, 32, 64)
+    extra = next((own for kind, own in EXTRA.items() if kind in name), ())
+    strides = sorted((*extra, 4, 8, 16, 32, 64))
     assert [tuple(flow.shape) for flow in flows] == [
         (2, 2, 64 // stride, 128 // stride) for stride in strides
     ]
-    assert (network.divisor, network.output_stride, network.flow_scale) == (64, 4, 20.0)
+    assert (network.divisor, network.output_stride) == (64, 4)
+    assert network.flow_scale == (40 if "pyramid" in name else 20)
 
 
 HEADS = {f"predict_flow{n}.{p}" for n in "65432" for p in ("weight", "bias")}

@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from training.equalisation import least_error_range
 from training.networks.flownets import FlowNetS
 from training.networks.layers import FlowNetwork
-from training.quantisation import Int8Rounding, least_error_range
+from training.quantisation import Int8Rounding
 
 
 class TwoLayers(FlowNetwork):

@@ -1,4 +1,4 @@
-"""The refined network and its parts, against FlowNetS, NumPy's solver and SciPy's interpolation."""
+"""Refined networks and their parts: against FlowNetS, NumPy's solver, SciPy's interpolation."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,10 @@ from scipy.ndimage import map_coordinates
 
 from training.networks import build_network
 from training.networks.flownets import FlowNetS
-from training.networks.flownets_refined import RefinedFlowNetS, local_motion
+from training.networks.flownets_pyramid import PyramidFlowNetS
+from training.networks.flownets_refined import RefinedFlowNetS
 from training.networks.layers import warp
+from training.networks.refinement import local_motion
 from training.weights import METADATA_KEYS, Weights, network_to_train
 
 METADATA = dict.fromkeys(METADATA_KEYS, "some")
@@ -17,14 +19,14 @@ METADATA = dict.fromkeys(METADATA_KEYS, "some")
 def test_warp_against_scipy() -> None:
     """Some of it lies outside, where the nearest pixel of the border counts."""
     draw = np.random.default_rng(0)
-    maps, flow = draw.normal(size=(2, 3, 7, 11)), 3 * draw.normal(size=(2, 2, 7, 11))
+    maps, flow = draw.normal(size=(2, 3, 7, 11)), 3 * draw.normal(size=(2, 7, 11, 2))
     y, x = np.mgrid[:7, :11]
     expected = [
         [
             map_coordinates(plane, (y + v, x + u), order=1, mode="nearest", prefilter=False)
             for plane in image
         ]
-        for image, (u, v) in zip(maps, flow, strict=True)
+        for image, (u, v) in zip(maps, np.moveaxis(flow, 3, 1), strict=True)
     ]
     found = warp(torch.tensor(maps, dtype=torch.float32), torch.tensor(flow, dtype=torch.float32))
     np.testing.assert_allclose(found, np.array(expected), atol=1e-5)
@@ -33,7 +35,7 @@ def test_warp_against_scipy() -> None:
 def test_warp_keeps_the_fraction_of_a_pixel_in_half_precision() -> None:
     """A ramp moved by a quarter of a pixel, where float16 has steps of half a pixel."""
     ramp = (torch.arange(1024.0) - 1000).expand(1, 1, 2, 1024).half()
-    flow = torch.full((1, 2, 2, 1024), 0.25).half()
+    flow = torch.full((1, 2, 1024, 2), 0.25).half()
     moved = warp(ramp, flow)
     assert moved.dtype == torch.float16
     assert moved[0, 0, :, 1000].tolist() == [0.25, 0.25]
@@ -131,7 +133,7 @@ def test_what_the_flow_leaves_is_seen(network: RefinedFlowNetS, found: float, le
         # Of the maps' LeakyReLU one side alone is linear.
         network.appearance[0].bias.fill_(10)
         seen: list[torch.Tensor] = []
-        network.refinement1_left.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+        network.refinement.left.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
         network(image, image.roll(8, dims=3))
     inside = seen[0][0, :, 2:-2, 6:-6]
     np.testing.assert_allclose(inside[0], left / 2, atol=0.1)
@@ -159,8 +161,62 @@ def test_training_goes_on_with_weights_of_its_own() -> None:
     state = build_network("flownets_refined_slim", seed=1).state_dict()
     network = network_to_train("flownets_refined_slim", Weights(state, METADATA), seed=2)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
-    del state["refinement1_context.bias"]
-    with pytest.raises(ValueError, match=r"1 tensors differ, such as refinement1_context\.bias"):
+    del state["refinement.context.bias"]
+    with pytest.raises(ValueError, match=r"1 tensors differ, such as refinement\.context\.bias"):
         network_to_train("flownets_refined_slim", Weights(state, METADATA), seed=2)
     with pytest.raises(ValueError, match="not of 'flownets_slim'"):
         network_to_train("flownets_slim", Weights(network.state_dict(), METADATA), seed=2)
+
+
+@pytest.fixture
+def pyramid() -> PyramidFlowNetS:
+    torch.manual_seed(0)
+    return PyramidFlowNetS(width=1 / 16).eval()
+
+
+def test_the_pyramid_begins_with_the_mean_of_two_by_two_pixels(pyramid: PyramidFlowNetS) -> None:
+    images = torch.randn(1, 6, 64, 128)
+    torch.testing.assert_close(pyramid.halve(images), torch.nn.functional.avg_pool2d(images, 2))
+
+
+def test_the_pyramid_sees_what_each_flow_leaves(pyramid: PyramidFlowNetS) -> None:
+    """Of 8 pixels 5 are found, and 2 more by the first refinement.
+
+    A pixel is a quarter of one in the maps of the first, half of one in those of the second.
+    """
+    y, x = np.mgrid[:128, :256] * 2 * np.pi
+    image = torch.tensor(np.sin(x / 64) + np.cos(y / 64), dtype=torch.float32)
+    image = image.expand(1, 3, 128, 256)
+    seen: dict[str, torch.Tensor] = {}
+
+    def find(layer: torch.nn.Conv2d, pixels: float) -> None:
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([pixels, 0.0]) / pyramid.flow_scale)
+
+    with torch.no_grad():
+        find(pyramid.predict_flow2, 5)
+        find(pyramid.refinement8.predict_residual, 2)
+        find(pyramid.refinement4.predict_residual, 0)
+        # Of the maps' LeakyReLU one side alone is linear.
+        pyramid.appearance[0].bias.fill_(10)
+        for name in ("refinement8", "refinement4"):
+            left = pyramid.get_submodule(name).left
+            left.register_forward_pre_hook(lambda _, x, name=name: seen.update({name: x[0]}))
+        fine, coarse, flow, *_ = pyramid(image, image.roll(8, dims=3))
+    for name, expected in (("refinement8", 3 / 4), ("refinement4", 1 / 2)):
+        inside = seen[name][0, :, 4:-4, 8:-8]
+        # Where the waves are flat the damping makes it less.
+        np.testing.assert_allclose(np.median(inside[0]), expected, atol=0.1, err_msg=name)
+        np.testing.assert_allclose(np.median(inside[1]), 0, atol=0.1, err_msg=name)
+    for found, pixels in ((flow, 5), (coarse, 7), (fine, 7)):
+        np.testing.assert_allclose(found[0, 0] * pyramid.flow_scale, pixels, rtol=1e-5)
+
+
+def test_each_loss_of_the_pyramid_reaches_its_own_level(pyramid: PyramidFlowNetS) -> None:
+    fine, *_ = pyramid(*torch.randn(2, 1, 3, 64, 64))
+    fine.sum().backward()
+    assert pyramid.predict_flow2.weight.grad is None
+    assert pyramid.refinement8.predict_residual.weight.grad is None
+    # But what the coarser level knows is asked for.
+    assert pyramid.refinement8.hidden[0].weight.grad.abs().sum() > 0  # type: ignore[index]
+    assert pyramid.appearance[0].weight.grad.abs().sum() > 0  # type: ignore[union-attr]

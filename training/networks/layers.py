@@ -38,7 +38,7 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
 
     Args:
         maps: (N, C, H, W), of the second image.
-        flow: (N, 2, H, W), in pixels of the maps.
+        flow: (N, H, W, 2), in pixels of the maps.
 
     Returns:
         (N, C, H, W) in the maps' type: at each x, maps at x + flow(x), bilinear. Computed in
@@ -50,7 +50,7 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
     y = (2 * torch.arange(height, dtype=torch.float32, device=maps.device) + 1) / height - 1
     pixels = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
     unit = torch.tensor((2 / width, 2 / height), device=maps.device)
-    grid = pixels + flow.float().permute(0, 2, 3, 1) * unit
+    grid = pixels + flow.float() * unit
     moved = F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
     return moved.to(maps.dtype)
 
@@ -67,7 +67,8 @@ def initialise(network: nn.Module) -> None:
                 nn.init.normal_(module.weight, std=(2 / ((1 + LEAK**2) * fan_in)) ** 0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    for name, module in network.named_modules():
+    for path, module in network.named_modules():
+        name = path.rpartition(".")[2]
         if name.startswith("upsampled_flow"):
             taps = torch.tensor([0.25, 0.75, 0.75, 0.25])
             with torch.no_grad():
@@ -91,7 +92,7 @@ class FlowNetwork(nn.Module):
         flow_scale: what the flow is divided by (the papers' "div_flow").
         joined_layers: those that read maps of the encoder joined with what comes from below.
         equalised_layers: those besides whose input's channels are brought to like magnitudes for
-            int8, see `export.equalise`.
+            int8, see `training.equalisation`.
         added_layers: those that weights to train from may lack: what is new in a network that goes
             on where another ends.
     """

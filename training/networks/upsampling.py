@@ -22,7 +22,7 @@ def resized(flow: Tensor, factor: int) -> Tensor:
 
 
 def multiplied(flow: Tensor, factor: int) -> Tensor:
-    """Upsample by matrix products: what is exported.
+    """Upsample by matrix products: what is deployed.
 
     Each row of the result comes from the 3x3 neighbourhoods of one row of the flow by one product,
     and leaves it as the caller wants it, channels last. As ONNX Resize and Transpose the same took

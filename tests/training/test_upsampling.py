@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.upsampling import multiplied, resized
+from training.networks.upsampling import multiplied, resized
 
 
 @settings(max_examples=30, deadline=None)

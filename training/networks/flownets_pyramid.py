@@ -1,0 +1,116 @@
+"""FlowNetS on small images, then a second look at each finer resolution."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.networks.layers import (
+    FlowNetwork,
+    conv,
+    deconv,
+    initialise,
+    predict_flow,
+    upsample_flow,
+)
+from training.networks.refinement import HIDDEN, Appearance, Refinement, by_image
+
+
+class PyramidFlowNetS(FlowNetwork):
+    """FlowNetS without its coarsest level, on images of half the size, refined at 1/8 and at 1/4.
+
+    Most of FlowNetS's time goes to its finest levels, and a `Refinement` finds what these would
+    have told for less: at half the size everything costs a quarter, and the coarsest level is at
+    1/64 of the images' resolution as in FlowNetS. (Coarse to fine, as in SPyNet, arXiv 1611.00850.)
+
+    Args:
+        width: as `FlowNetS`.
+    """
+
+    flow_scale = 40.0  # as FlowNetS's 20 on images of half the size
+    joined_layers = (
+        *("deconv3", "deconv2"),
+        *("predict_flow4", "predict_flow3", "predict_flow2"),
+    )
+    equalised_layers = (
+        *("conv2", "conv3", "conv3_1"),
+        *("refinement8.context", "refinement4.context"),
+    )
+
+    def __init__(self, *, width: float = 1.0) -> None:
+        super().__init__()
+        c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
+        self.appearance = Appearance()
+        # Begins as the mean of two by two pixels.
+        self.halve = nn.Conv2d(6, 6, 2, stride=2, bias=False)
+        self.conv1 = conv(6, c64, kernel_size=7, stride=2)
+        self.conv2 = conv(c64, c128, kernel_size=5, stride=2)
+        self.conv3 = conv(c128, c256, kernel_size=5, stride=2)
+        self.conv3_1 = conv(c256, c256)
+        self.conv4 = conv(c256, c512, stride=2)
+        self.conv4_1 = conv(c512, c512)
+        self.conv5 = conv(c512, c512, stride=2)
+        self.conv5_1 = conv(c512, c512)
+
+        self.deconv4 = deconv(c512, c256)
+        self.deconv3 = deconv(c512 + c256 + 2, c128)
+        self.deconv2 = deconv(c256 + c128 + 2, c64)
+        self.deconv1 = deconv(HIDDEN, c64)
+
+        self.predict_flow5 = predict_flow(c512)
+        self.predict_flow4 = predict_flow(c512 + c256 + 2)
+        self.predict_flow3 = predict_flow(c256 + c128 + 2)
+        self.predict_flow2 = predict_flow(c128 + c64 + 2)
+
+        self.upsampled_flow5_to_4 = upsample_flow(bias=False)
+        self.upsampled_flow4_to_3 = upsample_flow(bias=False)
+        self.upsampled_flow3_to_2 = upsample_flow(bias=False)
+
+        self.refinement8 = Refinement(c64)
+        self.refinement4 = Refinement(c64 + c64)
+        initialise(self)
+        self.appearance.begin_alike()
+        self.halve.weight.data.copy_(torch.eye(6)[..., None, None] / 4)
+
+    def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
+        """Predict flow from coarse to fine.
+
+        Args:
+            image1: first image, (N, 3, H, W), normalised; H and W multiples of 64.
+            image2: second image, likewise.
+
+        Returns:
+            Flows (N, 2, H/s, W/s): refined, s = 4, 8, and as FlowNetS's, s = 8, 16, 32, 64; in
+            pixels of the full-size image divided by ``flow_scale``.
+        """
+        images = torch.cat((image1, image2), dim=1)
+        conv1 = self.conv1(self.halve(images))
+        flows, context = self._decode(conv1)
+        # In float32 before one is moved: what is looked for is a small difference between them.
+        maps = self.appearance(images).float()
+        coarse, hidden = self.refinement8(
+            flows[0], context, by_image(F.avg_pool2d(maps, 2)), scale=self.flow_scale / 4
+        )
+        fine, _ = self.refinement4(
+            F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),
+            torch.cat((conv1, self.deconv1(hidden)), dim=1),
+            by_image(maps),
+            scale=self.flow_scale / 2,
+        )
+        return fine, coarse, *flows
+
+    def _decode(self, conv1: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the flows before refinement, and the finest deconvolution's maps, at 1/8."""
+        conv2 = self.conv2(conv1)
+        conv3 = self.conv3_1(self.conv3(conv2))
+        conv4 = self.conv4_1(self.conv4(conv3))
+        conv5 = self.conv5_1(self.conv5(conv4))
+
+        flow5 = self.predict_flow5(conv5)
+        concat4 = torch.cat((conv4, self.deconv4(conv5), self.upsampled_flow5_to_4(flow5)), dim=1)
+        flow4 = self.predict_flow4(concat4)
+        concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)
+        flow3 = self.predict_flow3(concat3)
+        deconv2 = self.deconv2(concat3)
+        concat2 = torch.cat((conv2, deconv2, self.upsampled_flow3_to_2(flow3)), dim=1)
+        flow2 = self.predict_flow2(concat2)
+        return (flow2, flow3, flow4, flow5), deconv2
