@@ -23,7 +23,6 @@ from training.equalisation import Equalisation, Observed, equalisation, least_er
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.networks.flownets_pyramid import PyramidFlowNetS
-from training.networks.flownets_refined import RefinedFlowNetS
 from training.networks.layers import FlowNetwork
 from training.networks.upsampling import multiplied
 from training.normalise import FixedMean
@@ -80,7 +79,7 @@ def test_a_network_computes_the_same(network: FlowNetS, exported: onnx.ModelProt
         assert top == pytest.approx(expected, rel=1e-2), layer
 
 
-@pytest.mark.parametrize("kind", [FlowNetS, RefinedFlowNetS, PyramidFlowNetS, FlowNetC])
+@pytest.mark.parametrize("kind", [PyramidFlowNetS, FlowNetC])
 def test_training_rounds_as_what_is_deployed(kind: Callable[..., FlowNetwork]) -> None:
     """Seen in PyTorch and in the graph, the same layers read each other."""
     network = seeded(lambda: kind(width=1 / 16))
