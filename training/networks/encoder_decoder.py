@@ -6,12 +6,46 @@ that their weights load without a key map.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.networks.layers import FlowNetwork, conv, deconv, predict_flow, upsample_flow
 
 
-class EncoderDecoder(FlowNetwork):
+class Decoder(FlowNetwork):
+    """The refinement from the fifth level on; a subclass makes the layers."""
+
+    deconv4: nn.Module
+    deconv3: nn.Module
+    deconv2: nn.Module
+    predict_flow4: nn.Module
+    predict_flow3: nn.Module
+    predict_flow2: nn.Module
+    upsampled_flow5_to_4: nn.Module
+    upsampled_flow4_to_3: nn.Module
+    upsampled_flow3_to_2: nn.Module
+
+    def decode_finer(
+        self, skips: tuple[Tensor, Tensor, Tensor], deepest: Tensor, flow5: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the flows of levels 2 to 5, and the finest deconvolution's maps.
+
+        Args:
+            skips: what the encoder hands to levels 2, 3 and 4.
+            deepest: what the fifth level's flow was predicted from.
+            flow5: that flow.
+        """
+        conv2, conv3, conv4 = skips
+        concat4 = torch.cat((conv4, self.deconv4(deepest), self.upsampled_flow5_to_4(flow5)), dim=1)
+        flow4 = self.predict_flow4(concat4)
+        concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)
+        flow3 = self.predict_flow3(concat3)
+        deconv2 = self.deconv2(concat3)
+        concat2 = torch.cat((conv2, deconv2, self.upsampled_flow3_to_2(flow3)), dim=1)
+        flow2 = self.predict_flow2(concat2)
+        return (flow2, flow3, flow4, flow5), deconv2
+
+
+class EncoderDecoder(Decoder):
     """The contracting part's end and the whole refinement.
 
     Args:
@@ -77,11 +111,5 @@ class EncoderDecoder(FlowNetwork):
         flow6 = self.predict_flow6(conv6)
         concat5 = torch.cat((conv5, self.deconv5(conv6), self.upsampled_flow6_to_5(flow6)), dim=1)
         flow5 = self.predict_flow5(concat5)
-        concat4 = torch.cat((conv4, self.deconv4(concat5), self.upsampled_flow5_to_4(flow5)), dim=1)
-        flow4 = self.predict_flow4(concat4)
-        concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)
-        flow3 = self.predict_flow3(concat3)
-        deconv2 = self.deconv2(concat3)
-        concat2 = torch.cat((conv2, deconv2, self.upsampled_flow3_to_2(flow3)), dim=1)
-        flow2 = self.predict_flow2(concat2)
-        return (flow2, flow3, flow4, flow5, flow6), deconv2
+        flows, deconv2 = self.decode_finer((conv2, conv3, conv4), concat5, flow5)
+        return (*flows, flow6), deconv2

@@ -4,18 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.networks.layers import (
-    FlowNetwork,
-    conv,
-    deconv,
-    initialise,
-    predict_flow,
-    upsample_flow,
-)
+from training.networks.encoder_decoder import Decoder
+from training.networks.layers import conv, deconv, initialise, predict_flow, upsample_flow
 from training.networks.refinement import HIDDEN, Appearance, Refinement, by_image
 
 
-class PyramidFlowNetS(FlowNetwork):
+class PyramidFlowNetS(Decoder):
     """FlowNetS without its coarsest level, on images of half the size, refined at 1/8 and at 1/4.
 
     Most of FlowNetS's time goes to its finest levels, and a `Refinement` finds what these would
@@ -105,12 +99,4 @@ class PyramidFlowNetS(FlowNetwork):
         conv4 = self.conv4_1(self.conv4(conv3))
         conv5 = self.conv5_1(self.conv5(conv4))
 
-        flow5 = self.predict_flow5(conv5)
-        concat4 = torch.cat((conv4, self.deconv4(conv5), self.upsampled_flow5_to_4(flow5)), dim=1)
-        flow4 = self.predict_flow4(concat4)
-        concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)
-        flow3 = self.predict_flow3(concat3)
-        deconv2 = self.deconv2(concat3)
-        concat2 = torch.cat((conv2, deconv2, self.upsampled_flow3_to_2(flow3)), dim=1)
-        flow2 = self.predict_flow2(concat2)
-        return (flow2, flow3, flow4, flow5), deconv2
+        return self.decode_finer((conv2, conv3, conv4), conv5, self.predict_flow5(conv5))
