@@ -23,7 +23,9 @@ _MOMENTUM = 0.2
 
 
 class Int8Rounding:
-    """Rounds what enters convolutions as a deployed network does, but for the flow's upsamplings.
+    """Rounds what enters convolutions, at the scales of a deployed network, but for upsampled flow.
+
+    Layers that a deployment leaves in float (`export.spec`) are rounded too.
 
     Args:
         network: says which convolutions there are, and of which the channels are equalised; nothing

@@ -25,15 +25,11 @@ _FURTHEST = 2.0  # pixels of the maps; a linear model is good for no more
 
 
 class Appearance(nn.Sequential):
-    """Maps of the images at half their resolution, in which the rest is measured.
+    """Maps of the images at half their resolution, two of each, in which the rest is measured."""
 
-    Args:
-        maps: of each image.
-    """
-
-    def __init__(self, maps: int = 2) -> None:
+    def __init__(self) -> None:
         # One image's maps, then the other's. In two groups OpenVINO computes them slower.
-        super().__init__(nn.Conv2d(6, 2 * maps, 4, stride=2, padding=1), nn.LeakyReLU(LEAK))
+        super().__init__(nn.Conv2d(6, 2 * 2, 4, stride=2, padding=1), nn.LeakyReLU(LEAK))
 
     def begin_alike(self) -> None:
         """Let them begin as the same maps, each of its image alone."""
