@@ -68,8 +68,6 @@ TRAIN = $(BIN)/python -m training.train --device cuda --minutes $(MINUTES) \
 train-gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: train the networks, MINUTES=15 each, into runs/gpu
 	$(TRAIN) --network flownets_pyramid_slim --out runs/gpu/flownets_pyramid_slim
 	$(TRAIN) --network flownets_slim --out runs/gpu/flownets_slim
-	$(TRAIN) --network flownets_refined_slim --init runs/gpu/flownets_slim/flownets_slim.safetensors \
-		--added-only --lr 2e-3 --out runs/gpu/flownets_refined_slim
 	$(TRAIN) --network flownetc_slim --lr 1.5e-4 --out runs/gpu/flownetc_slim
 	$(TRAIN) --network flownets --lr 3e-4 --out runs/gpu/flownets
 

@@ -19,7 +19,8 @@ from export.progress import step
 from export.request import Quantisation, Request
 from export.staging import move_into_place, staging
 from export.verify import VerificationError, verify_backend
-from training.equalisation import equalisation
+from training.equalisation import Equalisation, equalisation
+from training.quantisation import layers_for_int8
 
 
 def build_bundle(request: Request, output: Path) -> Manifest:
@@ -80,15 +81,11 @@ def _write_int8(
     folder: Path,
 ) -> Manifest:
     """Write the bundle with as many layers in int8 as its gate admits."""
+    layers = layers_for_int8(request.network)
     with step("calibrate") as current:
-        observed = calibrate(graphs.models, quantisation.calibration)
-        joined = request.network.joined_layers
-        equal = {*joined, *request.network.equalised_layers}
-        readers = readers_in(graphs.models)
-        chosen = equalisation(readers, observed, layers=equal, joined=joined)
+        chosen = _equalisation(request, quantisation, graphs)
         graphs = graphs.map(partial(equalised, factors=chosen.factors))
-        ranges = chosen.ranges
-        current.result = f"{len(ranges)} layers on {quantisation.calibration_name}"
+        current.result = f"{len(layers)} layers, ranges from {quantisation.calibration_name}"
     with step("reference") as current:
         sets = {
             name: [(pair, reference_flow(reference, pair)) for pair in pairs]
@@ -100,12 +97,11 @@ def _write_int8(
 
     def build(in_float: Sequence[str]) -> Path:
         nonlocal manifest
-        kept = {*in_float, *request.spec.int8_exceptions}
-        quantise = partial(int8_from_fp32, ranges=ranges, in_float=kept)
+        kept = {*in_float, *request.network.float_layers}
+        quantise = partial(int8_from_fp32, ranges=chosen.ranges, in_float=kept)
         manifest = _write(request, graphs.map(quantise), folder)
         return folder
 
-    layers = [layer for layer in ranges if layer not in request.spec.int8_exceptions]
     in_float, results = admit(
         build, layers, sets, limit=quantisation.max_epe_increase, backends=_backends_of(request)
     )
@@ -116,6 +112,20 @@ def _write_int8(
         results=tuple(results),
     )
     return replace(manifest, gate=gate)
+
+
+def _equalisation(request: Request, quantisation: Quantisation, graphs: Graphs) -> Equalisation:
+    """Return what training found, or find it on pairs."""
+    if quantisation.calibration is None:
+        assert request.equalisation is not None  # `export.options` makes sure
+        return request.equalisation
+    joined = request.network.joined_layers
+    return equalisation(
+        readers_in(graphs.models),
+        calibrate(graphs.models, quantisation.calibration),
+        layers={*joined, *request.network.equalised_layers},
+        joined=joined,
+    )
 
 
 def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Parity, ...]:

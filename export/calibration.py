@@ -37,13 +37,7 @@ def calibrate(models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]) -> d
     )
     for pair in pairs:
         graphs.run(graphs.prepare(pair.image1), graphs.prepare(pair.image2))
-    return {
-        layer: Observed(
-            np.concatenate([one.sample for one in found], axis=1),
-            np.max([one.largest for one in found], axis=0),
-        )
-        for layer, found in seen.items()
-    }
+    return {layer: Observed.together(found) for layer, found in seen.items()}
 
 
 def layer_of(convolution: onnx.NodeProto) -> str:

@@ -20,7 +20,7 @@ def int8_from_fp32(
 
     Args:
         model: an fp32 graph of `export.onnx_from_torch`; left as it is.
-        ranges: by layer, what `export.calibration.calibrate` found.
+        ranges: by layer, of an `Equalisation`; of all but those in float.
         in_float: layers that stay in fp32.
     """
     result = onnx.ModelProto()
@@ -29,7 +29,11 @@ def int8_from_fp32(
     _give_biases(result, in_float)
     convolutions = [node for node in result.graph.node if node.op_type in CONVOLUTIONS]
     chosen = {node.name for node in convolutions if layer_of(node) not in in_float}
-    tops = {node.input[0]: np.float32(ranges[layer_of(node)]) for node in convolutions}
+    tops = {
+        node.input[0]: np.float32(ranges[layer_of(node)])
+        for node in convolutions
+        if node.name in chosen
+    }
     quantizer = QDQQuantizer(
         result,
         per_channel=True,

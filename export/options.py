@@ -21,6 +21,7 @@ from export.progress import step
 from export.request import Quantisation, Request
 from export.spec import SPECS
 from export.staging import check_output
+from training.equalisation import Equalisation
 from training.networks import NETWORKS
 from training.networks.layers import FlowNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
@@ -62,7 +63,7 @@ def _request(options: argparse.Namespace) -> Request:
     targets = _targets(options.targets)
     check_output(options.output)
     with step("weights") as current:
-        network, normalisation, origin = _load(name, options.weights)
+        network, normalisation, origin, equalisation = _load(name, options.weights)
         _check_split(options, network, normalisation)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         current.result = f"{name}, {parameters / 1e6:.1f} M parameters, {origin.source}"
@@ -78,29 +79,39 @@ def _request(options: argparse.Namespace) -> Request:
         targets=targets,
         split=options.split,
         correlation=_correlation(options, targets, profile),
+        equalisation=equalisation,
     )
 
 
 def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation:
     divisor, limit = request.network.divisor, options.max_epe_increase
-    source = "synthetic" if options.calibration is None else options.calibration
+    source = options.calibration or ("training" if request.equalisation else "synthetic")
+    if source == "training" and request.equalisation is None:
+        raise UsageError(
+            "--calibration training: these weights were not trained with int8's rounding "
+            "(`python -m training.train --int8`); leave it out, or give a folder of pairs"
+        )
     sources = GATE_SOURCES if options.gate is None else options.gate.split(",")
     with step("pairs") as current:
         try:
             calibration = None
-            if source != "synthetic":  # a folder, which may be refused, before all that takes time
+            # A folder, which may be refused, before all that takes time.
+            if source not in ("training", "synthetic"):
                 calibration = calibration_pairs(source, options.size, divisor)
             gate = gate_pairs(sources, request.profile, divisor)
-            calibration = calibration or calibration_pairs(source, options.size, divisor)
+            if source == "synthetic":
+                calibration = calibration_pairs(source, options.size, divisor)
         except PairsError as error:
             raise UsageError(str(error)) from error
-        name = described(name_of(source), calibration)
+        name = source if calibration is None else described(name_of(source), calibration)
         sets = "; ".join(described(set_, pairs) for set_, pairs in gate.items())
         current.result = f"calibration: {name}; gate: {sets}"
     return Quantisation(calibration, name, gate, 0.01 if limit is None else limit)
 
 
-def _load(name: str, path: Path | None) -> tuple[FlowNetwork, nn.Module, WeightsOrigin]:
+def _load(
+    name: str, path: Path | None
+) -> tuple[FlowNetwork, nn.Module, WeightsOrigin, Equalisation | None]:
     try:
         path = path or shipped_weights(name)
         weights = load_weights(path)
@@ -120,7 +131,7 @@ def _load(name: str, path: Path | None) -> tuple[FlowNetwork, nn.Module, Weights
         licence=weights.metadata["licence"],
         epe=epe,
     )
-    return network, NORMALISATIONS[normalisation](), origin
+    return network, NORMALISATIONS[normalisation](), origin, weights.int8
 
 
 def _check_split(options: argparse.Namespace, network: nn.Module, normalisation: nn.Module) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from engine.manifest import SizeProfile, WeightsOrigin
 from export.pairs import Pair
 from export.spec import ExportSpec
+from training.equalisation import Equalisation
 from training.networks.layers import FlowNetwork
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -19,13 +20,14 @@ class Quantisation:
     """What decides an int8 build.
 
     Attributes:
-        calibration: pairs that the activations' ranges are taken from.
+        calibration: pairs that the activations' ranges are taken from; None where training found
+            them, in `Request.equalisation`.
         calibration_name: what the manifest calls them.
         gate: sets of pairs with known flow, by name, on which the error may not rise too much.
         max_epe_increase: by how much it may, relative to fp32: 0.01 is 1 %.
     """
 
-    calibration: Sequence[Pair]
+    calibration: Sequence[Pair] | None
     calibration_name: str
     gate: Mapping[str, Sequence[Pair]]
     max_epe_increase: float
@@ -47,6 +49,8 @@ class Request:
         split: whether ONNX Runtime and OpenVINO get two graphs, so that `engine.stream` computes
             the features of each frame once. The network has to be a `SiameseNetwork`.
         correlation: one of `export.correlation.FORMS`, how the TensorRT plan computes it.
+        equalisation: what the weights were trained to be rounded by in int8, None where they were
+            not.
         quantisation: what int8 needs, None in other precisions.
     """
 
@@ -60,4 +64,5 @@ class Request:
     targets: tuple[str, ...]
     split: bool = False
     correlation: str = "onnx"
+    equalisation: Equalisation | None = None
     quantisation: Quantisation | None = None

@@ -28,14 +28,11 @@ class ExportSpec:
         tolerances: limits of the verification, by precision.
         fp32_islands: modules that an fp16 graph computes in float32; see
             `export.precision.HalfNetwork`.
-        int8_exceptions: layers that an int8 graph leaves in float, in which it would save nothing;
-            see `export.calibration.layer_of`.
         correlates: whether the network has a correlation, for which TensorRT can have a plugin.
     """
 
     tolerances: Mapping[str, Tolerance]
     fp32_islands: tuple[str, ...] = ()
-    int8_exceptions: tuple[str, ...] = ()
     correlates: bool = False
 
 
@@ -51,35 +48,12 @@ _FLOWNETS = ExportSpec(
     # The finest head predicts pixels / 20: half precision there would put steps of 0.04 px
     # between neighbouring values of a flow of 60 px.
     fp32_islands=("predict_flow2",),
-    # Two channels at 1/64 to 1/8 of the resolution. Of two convolutions that read one tensor in
-    # int8 OpenVINO computes a transposed one in float: predict_flow6 would cost deconv5.
-    int8_exceptions=(
-        "predict_flow6",
-        "upsampled_flow6_to_5",
-        "upsampled_flow5_to_4",
-        "upsampled_flow4_to_3",
-        "upsampled_flow3_to_2",
-    ),
-)
-
-_REFINED = replace(
-    _FLOWNETS,
-    fp32_islands=("predict_flow2", "refinement.predict_residual"),
-    # What is left of the motion is measured in fractions of a pixel: in int8 it was most of the
-    # error that int8 adds to the pyramid, and took longer.
-    int8_exceptions=(*_FLOWNETS.int8_exceptions, "refinement.left"),
 )
 
 _PYRAMID = replace(
     _FLOWNETS,
     fp32_islands=(
         *("predict_flow2", "refinement8.predict_residual", "refinement4.predict_residual"),
-    ),
-    # As the refined network's; refinement8.predict_residual would cost deconv1.
-    int8_exceptions=(
-        *("predict_flow5", "refinement8.predict_residual"),
-        *("refinement8.left", "refinement4.left"),
-        *("upsampled_flow5_to_4", "upsampled_flow4_to_3", "upsampled_flow3_to_2"),
     ),
 )
 
@@ -88,8 +62,6 @@ _FLOWNETC = replace(_FLOWNETS, correlates=True)
 SPECS: dict[str, ExportSpec] = {
     "flownets": _FLOWNETS,
     "flownets_slim": _FLOWNETS,
-    "flownets_refined": _REFINED,
-    "flownets_refined_slim": _REFINED,
     "flownets_pyramid": _PYRAMID,
     "flownets_pyramid_slim": _PYRAMID,
     "flownetc": _FLOWNETC,

@@ -35,6 +35,14 @@ class Observed:
     sample: npt.NDArray[np.float32]
     largest: Channels
 
+    @staticmethod
+    def together(observed: "Sequence[Observed]") -> "Observed":
+        """Return what was seen in all."""
+        return Observed(
+            np.concatenate([one.sample for one in observed], axis=1),
+            np.max([one.largest for one in observed], axis=0),
+        )
+
 
 @dataclass(frozen=True)
 class Read:
@@ -55,13 +63,21 @@ class Equalisation:
 
     Attributes:
         factors: by layer, what to divide the channels of its output by.
-        divisors: by layer, what the channels of its input are divided by in consequence.
         ranges: by layer, the magnitude of its input that int8's 127 is to stand for.
     """
 
     factors: dict[str, Channels]
-    divisors: dict[str, Channels]
     ranges: dict[str, float]
+
+    def towards(self, other: "Equalisation", share: float) -> "Equalisation":
+        """Return what lies ``share``, 0 to 1, of the way to another of the same layers."""
+        return Equalisation(
+            {
+                name: old + np.float32(share) * (other.factors[name] - old)
+                for name, old in self.factors.items()
+            },
+            {name: old + share * (other.ranges[name] - old) for name, old in self.ranges.items()},
+        )
 
 
 def equalisation(
@@ -99,16 +115,29 @@ def equalisation(
             relative = largest[channels] / (usual or 1.0)
             # A channel that never was anything gets no factor.
             factors[source] = np.sqrt(np.where(relative > 0, relative, 1), dtype=np.float32)
-    divisors, ranges = {}, {}
+    ranges = {}
     for layer, seen in observed.items():
-        divisor = divisors[layer] = np.ones(len(seen.largest), np.float32)
-        for source, channels in changed[layer].items():
-            divisor[channels] = factors[source]
+        divisor = divisor_of(layer, len(seen.largest), readers, factors)
         if layer in joined:
             ranges[layer] = JOINED_SHARE * float((seen.largest / divisor).max()) or 1.0
         else:
             ranges[layer] = least_error_range(seen.sample / divisor[:, np.newaxis])
-    return Equalisation(factors, divisors, ranges)
+    return Equalisation(factors, ranges)
+
+
+def divisor_of(
+    layer: str,
+    channels: int,
+    readers: Mapping[str, Sequence[Read]],
+    factors: Mapping[str, Channels],
+) -> Channels:
+    """Return what the channels of a layer's input are divided by in consequence of the factors."""
+    divisor = np.ones(channels, np.float32)
+    for source, factor in factors.items():
+        for read in readers[source]:
+            if read.reader == layer:
+                divisor[read.channels] = factor
+    return divisor
 
 
 def least_error_range(values: npt.NDArray[np.float32]) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from training.datasets import SPLIT_FILES, FlyingChairs
 from training.networks import NETWORKS, build_network
-from training.weights import Weights, load_weights, network_to_train
+from training.weights import Weights, load_weights, network_from_weights
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -25,12 +25,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--validate", metavar="chairs:FOLDER", help="report the error on these pairs too")
     add("--out", required=True, metavar="RUN", type=Path, help="the run's folder")
     add("--init", metavar="FILE", help="weights to start from instead of noise")
-    add(
-        "--added-only",
-        action="store_true",
-        help="leave alone what the network has in common with "
-        "the one that --init is of, such as flownets_slim in flownets_refined_slim",
-    )
     length = parser.add_mutually_exclusive_group().add_argument
     length("--steps", type=_count, default=12_000)
     length("--minutes", type=_positive, metavar="M", help="train for so long instead, the learning "
@@ -71,8 +65,6 @@ def _check(options: argparse.Namespace) -> None:
     _check_device(options.device)
     build_network(options.network, seed=0)  # an unknown name is refused here
     options.initial = _initial(options)
-    if options.added_only:
-        _check_added(options)
     options.training = options.validation = None
     if options.data != "synthetic":
         options.training = FlyingChairs(_folder("--data", options.data), split="train")
@@ -100,18 +92,11 @@ def _check_device(name: str) -> None:
         ) from error
 
 
-def _check_added(options: argparse.Namespace) -> None:
-    if not build_network(options.network, seed=0).added_layers:
-        raise ValueError(f"--added-only: {options.network} adds nothing to another network")
-    if not options.initial:
-        raise ValueError("--added-only: give the other network's weights with --init")
-
-
 def _initial(options: argparse.Namespace) -> Weights | None:
     if not options.init:
         return None
     weights = load_weights(options.init)
-    network_to_train(options.network, weights, seed=options.seed)
+    network_from_weights(options.network, weights)
     return weights
 
 

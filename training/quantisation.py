@@ -4,47 +4,59 @@ Quantisation-aware training (Jacob et al., arXiv 1712.05877), of the activations
 per channel the weights are to blame for a fiftieth of the disturbance.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.equalisation import Observed, Read, equalisation
+from training.equalisation import Equalisation, Observed, Read, divisor_of, equalisation
 from training.networks.layers import FlowNetwork
 
 # Of a layer's input, this many values are looked at.
 _SAMPLES = 1 << 14
-# Of the ranges, what one observation replaces.
-_MOMENTUM = 0.2
+# Ranges are found on so many batches at once: what the largest motion needs is in few pairs.
+_BATCHES = 4
+# And they are means over so many observations, of which the last is deployed: else they would hang
+# on which pairs came last.
+_OBSERVATIONS = 25
 
 
 class Int8Rounding:
-    """Rounds what enters convolutions, at the scales of a deployed network, but for upsampled flow.
-
-    Layers that a deployment leaves in float (`export.spec`) are rounded too.
+    """Rounds what enters convolutions as in a deployed network, which then has the same scales.
 
     Args:
-        network: says which convolutions there are, and of which the channels are equalised; nothing
-            is attached to it yet.
+        network: says which convolutions there are, which of them stay in float, and of which the
+            channels are equalised; nothing is attached to it yet.
+        equalisation: what to go on from.
+
+    Attributes:
+        equalisation: what it rounds by, None before anything was observed.
     """
 
-    def __init__(self, network: FlowNetwork) -> None:
+    def __init__(self, network: FlowNetwork, equalisation: Equalisation | None = None) -> None:
+        self.equalisation = equalisation
+        self._observations = 0 if equalisation is None else _OBSERVATIONS
+        self._seen: deque[dict[str, Observed]] = deque(maxlen=_BATCHES)
         self._scales: dict[str, Tensor] = {}
-        self._rounded = [
-            name
-            for name, layer in _convolutions(network).items()
-            if layer.in_channels > 2  # type: ignore[operator]
-        ]
+        convolutions = _convolutions(network)
+        self._channels: dict[str, int] = {
+            name: convolutions[name].in_channels  # type: ignore[misc]
+            for name in layers_for_int8(network)
+        }
         self._joined = network.joined_layers
         self._equal = {*network.joined_layers, *network.equalised_layers}
         self._readers = readers_in(network)
+        self._device = next(network.parameters()).device
+        if equalisation is not None:
+            self._scale(equalisation)
 
     def observe(self, network: nn.Module, image1: Tensor, image2: Tensor) -> None:
-        """Let the ranges follow what a batch of normalised images needs."""
+        """Let the ranges follow what a batch of normalised images (N, 3, H, W) needs."""
         observed: dict[str, Observed] = {}
 
         def look(name: str, values: Tensor) -> None:
@@ -55,21 +67,63 @@ class Int8Rounding:
 
         with torch.no_grad(), _watched(network, look):
             network(image1, image2)
-        chosen = equalisation(self._readers, observed, layers=self._equal, joined=self._joined)
-        for name in self._rounded:
-            divisor = torch.from_numpy(chosen.divisors[name]).to(image1.device)
-            scale = divisor.reshape(1, -1, 1, 1) * (chosen.ranges[name] / 127)
+        self._seen.append(observed)
+        together = {name: Observed.together([it[name] for it in self._seen]) for name in observed}
+        chosen = equalisation(self._readers, together, layers=self._equal, joined=self._joined)
+        ranges = {name: chosen.ranges[name] for name in self._channels}
+        chosen = Equalisation(chosen.factors, ranges)
+        self._observations += 1
+        share = 1 / min(self._observations, _OBSERVATIONS)
+        self.equalisation = (self.equalisation or chosen).towards(chosen, share)
+        self._scale(self.equalisation)
+
+    def _scale(self, equalisation: Equalisation) -> None:
+        for name, channels in self._channels.items():
+            divisor = divisor_of(name, channels, self._readers, equalisation.factors)
+            scale = torch.from_numpy(divisor * np.float32(equalisation.ranges[name] / 127))
             # In place: the rounding keeps hold of the tensor.
-            self._scales.setdefault(name, scale.clone()).lerp_(scale, _MOMENTUM)
+            kept = self._scales.setdefault(name, scale.reshape(1, -1, 1, 1).to(self._device))
+            kept.copy_(scale.reshape(kept.shape))
 
     def attach(self, network: nn.Module) -> ExitStack:
-        """Round in this network from now on, until what is returned is closed."""
+        """Round in this network from now on, until what is returned is closed.
+
+        Raises:
+            ValueError: nothing was observed yet.
+        """
+        if self.equalisation is None:
+            raise ValueError("there are no ranges to round by; observe a batch first")
         layers = _convolutions(network)
         hooks = ExitStack()
-        for name in self._rounded:
+        for name in self._channels:
             hook = layers[name].register_forward_pre_hook(_Rounding(self._scales[name]))
             hooks.callback(hook.remove)
         return hooks
+
+
+def check_equalisation(network: FlowNetwork, equalisation: Equalisation) -> None:
+    """Make sure that it is this network's.
+
+    Raises:
+        ValueError: it is of other layers.
+    """
+    layers = _convolutions(network)
+    wrong = list(equalisation.ranges.keys() ^ {*layers_for_int8(network)})
+    wrong += [
+        name
+        for name, factors in equalisation.factors.items()
+        if name not in layers or len(factors) != layers[name].out_channels
+    ]
+    if wrong:
+        raise ValueError(
+            f"these ranges for int8 are of other layers than the network's: {len(wrong)} differ, "
+            f"such as {', '.join(sorted(wrong)[:3])}; train it with --int8 again"
+        )
+
+
+def layers_for_int8(network: FlowNetwork) -> list[str]:
+    """Return the names of all convolutions but those that stay in float."""
+    return [name for name in _convolutions(network) if name not in network.float_layers]
 
 
 def _convolutions(network: nn.Module) -> dict[str, nn.Module]:

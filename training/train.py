@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.augment import augment
+from training.equalisation import Equalisation
 from training.losses import end_point_error, multiscale_loss
 from training.networks import build_network
 from training.networks.layers import FlowNetwork
@@ -34,7 +35,7 @@ from training.quantisation import Int8Rounding
 from training.streams import DatasetStream, SyntheticStream
 from training.synthetic import SyntheticPairs
 from training.validation import Validation, errors_of, open_validation
-from training.weights import network_to_train, save_weights
+from training.weights import equalisation_from, network_from_weights, save_weights, tensors_from
 
 OBSERVED_EVERY = 20  # steps between looks at what int8's ranges have to hold
 MARGIN = 32  # source pixels around a crop, for the geometric augmentation to move in
@@ -65,14 +66,11 @@ class Trainer:
         self.folder: Path = options.out
         self.folder.mkdir(parents=True, exist_ok=True)
         if options.initial:
-            network = network_to_train(options.network, options.initial, seed=options.seed)
+            network = network_from_weights(options.network, options.initial).train()
             self.normalisation = options.initial.metadata["normalisation"]
         else:
             network = build_network(options.network, seed=options.seed)
             self.normalisation = "centred"
-        if options.added_only:
-            for name, parameter in network.named_parameters():
-                parameter.requires_grad_(name.partition(".")[0] in network.added_layers)
         self.network: FlowNetwork = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # On a GPU fused kernels pay; on a CPU compiling this network gains nothing.
@@ -87,13 +85,19 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0  # spent in `run`
         self.began = _sha256(options.init) if options.init else "noise"
-        self._resume()
-        self.rounding = Int8Rounding(self.network) if options.int8 else None
-        self._rounds = False
+        equalisation = self._resume() or (options.initial and options.initial.int8)
+        self.rounding = Int8Rounding(self.network, equalisation) if options.int8 else None
+        if equalisation and self.rounding:
+            self.rounding.attach(self.network)
 
     @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.pt"
+
+    @property
+    def equalisation(self) -> Equalisation | None:
+        """What int8's rounding rounds by."""
+        return self.rounding.equalisation if self.rounding else None
 
     @property
     def share(self) -> float:
@@ -102,9 +106,10 @@ class Trainer:
             return min(1.0, self.step / self.options.steps)
         return min(1.0, self.seconds / (60 * self.options.minutes))
 
-    def _resume(self) -> None:
+    def _resume(self) -> Equalisation | None:
+        """Go on from the checkpoint, if there is one; returns what int8's rounding goes on from."""
         if not self.checkpoint.exists():
-            return
+            return None
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         if "Muon" not in state["optimizer"]:
             raise SystemExit(
@@ -121,29 +126,25 @@ class Trainer:
                 f"{self.checkpoint} is a run that began with other weights (--init); give the same "
                 "ones to go on with it, or choose another --out to begin anew"
             )
-        if state.get("added_only", False) != self.options.added_only:
-            raise SystemExit(
-                f"{self.checkpoint} is a run with{'out' if self.options.added_only else ''} "
-                "--added-only; go on as it began, or choose another --out to begin anew"
-            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         self.seconds = state["seconds"]
         print(f"resuming {self.folder} at step {self.step}")
+        return equalisation_from(state.get("int8", {}))
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         state = {
             "network_name": self.options.network,
             "began": self.began,
-            "added_only": self.options.added_only,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "int8": tensors_from(self.equalisation),
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
@@ -184,11 +185,11 @@ class Trainer:
     def _follow_ranges(self, images: list[Tensor]) -> None:
         if self.rounding is None:
             return
-        if not self._rounds or self.step % OBSERVED_EVERY == 0:
+        begins = self.rounding.equalisation is None
+        if begins or self.step % OBSERVED_EVERY == 0:
             self.rounding.observe(self.network, *images)
-        if not self._rounds:
+        if begins:
             self.rounding.attach(self.network)
-            self._rounds = True
 
     def run(self, stream: Iterator[Pairs], validation: Validation) -> None:
         """Train to the end, in steps or in time, reporting and saving as it goes."""
@@ -250,7 +251,7 @@ class Trainer:
         }
         path = self.folder / f"{options.network}.safetensors"
         state = {name: value.half() for name, value in average.state_dict().items()}
-        save_weights(path, state, metadata)
+        save_weights(path, state, metadata, self.equalisation)
         return path
 
 

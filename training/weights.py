@@ -5,6 +5,7 @@ Checkpoints of ClementPinard/FlowNetPytorch and NVIDIA/flownet2-pytorch are read
 
 import os
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from training.equalisation import Channels, Equalisation
 from training.networks import NETWORKS, build_network
 from training.networks.layers import FlowNetwork
+from training.quantisation import check_equalisation
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar")
 SHIPPED = Path(__file__).parent / "weights"
 METADATA_KEYS = (
     "network", "normalisation", "licence", "source", "data", "steps", "epe", "commit"
 )  # fmt: skip
+# What the names of the tensors of an `Equalisation` begin with.
+_INT8 = "int8."
+_FACTORS, _RANGE = "int8.factors.", "int8.range."
 
 
 @dataclass(frozen=True)
@@ -31,10 +37,12 @@ class Weights:
         state_dict: parameter name -> tensor, float16 or float32.
         metadata: network, normalisation, licence, source, data, steps, epe (JSON object: data set
             -> pixels) and commit, all strings.
+        int8: what they were trained to be rounded by, None where they were not.
     """
 
     state_dict: dict[str, Tensor]
     metadata: dict[str, str]
+    int8: Equalisation | None = None
 
 
 def load_weights(path: str | Path) -> Weights:
@@ -42,7 +50,7 @@ def load_weights(path: str | Path) -> Weights:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is neither, or its header lacks a key.
+        ValueError: it is neither, its header lacks a key, or its ranges for int8 are none.
     """
     path = Path(path)
     if not path.is_file():
@@ -61,7 +69,44 @@ def load_weights(path: str | Path) -> Weights:
             f"{path}: its header lacks {', '.join(missing)}; expected a file written by "
             "`python -m training.train`"
         )
-    return Weights(state_dict, metadata)
+    try:
+        int8 = equalisation_from(state_dict)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; expected a file that training wrote") from error
+    state_dict = {name: it for name, it in state_dict.items() if not name.startswith(_INT8)}
+    return Weights(state_dict, metadata, int8)
+
+
+def tensors_from(equalisation: Equalisation | None) -> dict[str, Tensor]:
+    """Return what `equalisation_from` takes, by name."""
+    if equalisation is None:
+        return {}
+    factors = {_FACTORS + name: torch.tensor(it) for name, it in equalisation.factors.items()}
+    return factors | {_RANGE + name: torch.tensor(it) for name, it in equalisation.ranges.items()}
+
+
+def equalisation_from(tensors: Mapping[str, Tensor]) -> Equalisation | None:
+    """Return the `Equalisation` that is among a file's tensors, if there is one.
+
+    Raises:
+        ValueError: a tensor of it is not what it is named for.
+    """
+    factors: dict[str, Channels] = {}
+    ranges: dict[str, float] = {}
+    for name, values in tensors.items():
+        if not name.startswith(_INT8):
+            continue
+        positive = bool((values.isfinite() & (values > 0)).all())
+        if positive and name.startswith(_FACTORS) and values.dim() == 1:
+            factors[name.removeprefix(_FACTORS)] = values.float().cpu().numpy()
+        elif positive and name.startswith(_RANGE) and values.dim() == 0:
+            ranges[name.removeprefix(_RANGE)] = values.item()
+        else:
+            raise ValueError(
+                f"{name}, {tuple(values.shape)}, is no range of a layer and no factors of its "
+                "channels, which are greater than zero"
+            )
+    return Equalisation(factors, ranges) if ranges else None
 
 
 def _weights_from_checkpoint(path: Path) -> Weights:
@@ -96,8 +141,13 @@ def _weights_from_checkpoint(path: Path) -> Weights:
     return Weights(state, metadata)
 
 
-def save_weights(path: str | Path, state_dict: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a weights file, whole or not at all.
+def save_weights(
+    path: str | Path,
+    state_dict: dict[str, Tensor],
+    metadata: dict[str, str],
+    int8: Equalisation | None = None,
+) -> None:
+    """Write a weights file, whole or not at all; arguments as the attributes of `Weights`.
 
     Raises:
         ValueError: the metadata lacks a key or has an unknown one.
@@ -108,6 +158,7 @@ def save_weights(path: str | Path, state_dict: dict[str, Tensor], metadata: dict
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    tensors |= tensors_from(int8)
     save_file(tensors, str(partial), metadata=metadata)
     partial.chmod(0o644)  # safetensors writes for the owner alone
     os.replace(partial, path)
@@ -147,25 +198,7 @@ def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
             f"{len(wrong)} tensors differ, such as {', '.join(wrong[:3])}. "
             f"Known networks: {', '.join(NETWORKS)}."
         )
+    if weights.int8 is not None:
+        check_equalisation(network, weights.int8)
     network.load_state_dict({key: value.to(torch.float32) for key, value in found.items()})
     return network.eval()
-
-
-def network_to_train(name: str, weights: Weights, *, seed: int) -> FlowNetwork:
-    """Build a network that training goes on with: from its own weights, or from another's.
-
-    What a network adds to the one that the weights are of begins as noise.
-
-    Raises:
-        ValueError: as `network_from_weights`.
-    """
-    network = build_network(name, seed=seed)
-    added = {
-        key: value
-        for key, value in network.state_dict().items()
-        if key.partition(".")[0] in network.added_layers
-    }
-    state = weights.state_dict
-    if not added.keys() & state.keys():
-        weights = Weights(state | added, weights.metadata)
-    return network_from_weights(name, weights).train()

@@ -19,11 +19,13 @@ from export import bundle, graphs
 from export.calibration import Observed, calibrate
 from export.deployable import Deployable
 from export.pair import noise
-from export.spec import SPECS
-from tests.export.tiny import build, save_tiny, tiny_flownetc
+from tests.export.tiny import METADATA, build, save_tiny, tiny_flownetc
+from training.equalisation import Equalisation
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
+from training.networks.flownets import FlowNetS
 from training.normalise import FixedMean
+from training.weights import save_weights
 
 # These alone may be int8: a narrow network does not survive more of it, and a gate that looks for
 # layers builds once for each.
@@ -68,7 +70,8 @@ def _allow_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     convolutions = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
     names = [name for name, x in network.named_modules() if isinstance(x, convolutions)]
     in_float = {name.removesuffix(".0") for name in names} - {*IN_INT8}
-    monkeypatch.setitem(SPECS, "tiny", replace(SPECS["tiny"], int8_exceptions=tuple(in_float)))
+    monkeypatch.setattr(FlowNetS, "float_layers", tuple(in_float))
+    monkeypatch.setattr(FlowNetC, "float_layers", tuple(in_float))
 
 
 def layers_in_int8(model: Path) -> set[str]:
@@ -113,6 +116,28 @@ def test_a_bundle_in_int8_is_admitted_verified_and_loads(run: Runner, tmp_path: 
     assert [parity.status for parity in manifest.parity] == ["ok", "ok"]
     assert_gate_is_what_the_bundle_does(tmp_path / "bundle", manifest)
     assert layers_in_int8(tmp_path / "bundle" / "model.onnx") == {*IN_INT8}
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_the_ranges_of_training_are_what_is_built(
+    run: Runner, tmp_path: Path, weights: Path, network: FlowNetS
+) -> None:
+    ranges = dict(zip(IN_INT8, (2.0, 3.0, 5.0), strict=True))
+    save_weights(weights, network.state_dict(), METADATA, Equalisation({}, ranges))
+    options = ("--calibration", "training", "--max-epe-increase", "1000%")
+    assert run(tmp_path / "bundle", *options) == 0
+
+    manifest = read_manifest(tmp_path / "bundle")
+    assert manifest.gate is not None
+    assert manifest.gate.calibration == "training"
+    model = onnx.load(tmp_path / "bundle" / "model.onnx")
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    scales = [
+        float(onnx.numpy_helper.to_array(constants[node.input[1]]))
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    ]
+    assert {round(127 * scale, 3) for scale in scales} == {2.0, 3.0, 5.0}
 
 
 @pytest.mark.usefixtures("quick_export")
@@ -218,5 +243,5 @@ def test_two_graphs_in_int8(
     assert set(manifest.files) == {"features.onnx", "match.onnx"}
     assert_gate_is_what_the_bundle_does(tmp_path / "bundle", manifest)
     assert layers_in_int8(tmp_path / "bundle" / "features.onnx") == {"conv3"}
-    in_match = {"conv4", "deconv2", "conv_redir"}  # FlowNetS has no conv_redir to except
+    in_match = {"conv4", "deconv2", "conv_redir"}  # FlowNetS has no conv_redir to leave in float
     assert layers_in_int8(tmp_path / "bundle" / "match.onnx") == in_match

@@ -97,7 +97,7 @@ def test_training_rounds_as_what_is_deployed(kind: Callable[..., FlowNetwork]) -
     )
     chosen = choose(readers_in({WHOLE: model}))
     assert chosen.factors
-    for part in ("factors", "divisors", "ranges"):
+    for part in ("factors", "ranges"):
         expected, found = (getattr(x, part) for x in (chosen, choose(readers_in_network(network))))
         assert found.keys() == expected.keys()
         for layer in found:

@@ -19,11 +19,11 @@ from export import int8
 from export.calibration import CONVOLUTIONS, calibrate
 from export.int8 import int8_from_fp32
 from export.pair import noise
-from export.spec import SPECS
 from tests.export.runtimes import in_openvino_up_to
 from training.equalisation import least_error_range
+from training.networks.flownets import FlowNetS
 
-EXCEPTIONS = SPECS["flownets"].int8_exceptions
+EXCEPTIONS = FlowNetS.float_layers
 UPSAMPLING = "upsampled_flow6_to_5"  # the four start alike, and equal weights are exported once
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -13,8 +13,11 @@ from export.options import parse_requests
 from export.pair import Pair, noise
 from export.pairs import CALIBRATION_SEED, GATE_SEED
 from tests.export.pictures import write_pair
-from tests.export.tiny import assert_one_line, build, save_tiny
+from tests.export.tiny import METADATA, assert_one_line, build, save_tiny
+from training.equalisation import Equalisation
 from training.networks.flownets import FlowNetS
+from training.quantisation import layers_for_int8
+from training.weights import save_weights
 
 
 @pytest.mark.parametrize(
@@ -170,6 +173,33 @@ def test_requests_for_int8(weights: Path, tmp_path: Path, pictures: Path) -> Non
     assert [request.quantisation is None for request in requests] == [True, True, False]
     assert requests[2].quantisation is not None
     assert requests[2].quantisation.max_epe_increase == 0.005
+
+
+def test_weights_trained_for_int8_bring_their_ranges(
+    weights: Path, tmp_path: Path, pictures: Path, network: FlowNetS
+) -> None:
+    int8 = Equalisation({}, dict.fromkeys(layers_for_int8(network), 2.0))
+    save_weights(weights, network.state_dict(), METADATA, int8)
+    common = ["--network", "tiny", "--weights", str(weights), "-o", str(tmp_path / "bundle")]
+    common += ["--precision", "int8", "--gate", str(pictures)]
+    for options in ([], ["--calibration", "training"]):
+        (request,), _ = parse_requests([*common, *options])
+        assert request.equalisation == int8
+        assert request.quantisation is not None
+        assert request.quantisation.calibration is None
+        assert request.quantisation.calibration_name == "training"
+    (request,), _ = parse_requests([*common, "--calibration", str(pictures)])
+    assert request.quantisation is not None
+    assert request.quantisation.calibration is not None
+    assert request.quantisation.calibration_name == "pictures, 1 pair"
+
+
+def test_ranges_of_training_that_are_not_there(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--precision", "int8", "--calibration", "training")
+    assert build(weights, tmp_path / "bundle", *options) == 2
+    assert_one_line(capsys, "--calibration training: these weights were not trained with int8's")
 
 
 def test_pairs_are_synthetic_unless_told_otherwise(

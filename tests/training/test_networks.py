@@ -16,17 +16,15 @@ from training.networks.flownetc import FlowNetC
         ("flownets", 38_676_506),
         ("flownetc", 39_175_298),
         ("flownets_slim", 5_462_666),
-        # That, 4 filters of 6x4x4, layers of 32 (from 4 + 2 + 24), 32 and 2 channels, and biases.
-        ("flownets_refined_slim", 5_462_666 + 4 * 97 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289),
         (
             "flownets_pyramid_slim",
             5_462_666
             # Less conv6, conv6_1, what they hand on and what reads it.
             - (384 * (192 + 384) * 9 + 2 * 384 + 2 * (384 * 9 + 1) + 384 * 192 * 16 + 192 + 64)
             - 194 * (96 * 16 + 2 * 9)
-            # Maps, halving, a deconvolution and two refinements, of 24 and 48 channels besides.
-            + (4 * 97 + 6 * 6 * 4 + 32 * 24 * 16 + 24)
-            + (32 * (30 * 9 + 1) + 32 * (54 * 9 + 1) + 2 * (32 * 289 + 2 * 289)),
+            # Maps, halving, and two refinements, of 32 and of 16 channels.
+            + (4 * 97 + 6 * 6 * 4 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289)
+            + (16 * (30 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145),
         ),
     ],
 )
@@ -36,7 +34,7 @@ def test_parameter_count(name: str, parameters: int) -> None:
 
 
 # Strides of the flows that a network has besides FlowNet's.
-EXTRA = {"refined": (4,), "pyramid": (8,)}
+EXTRA = {"pyramid": (8,)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

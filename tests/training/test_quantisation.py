@@ -1,13 +1,14 @@
 """int8's rounding in training against numbers worked out by hand and against NumPy."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from training.equalisation import least_error_range
+from training.equalisation import Equalisation, least_error_range
 from training.networks.flownets import FlowNetS
 from training.networks.layers import FlowNetwork
-from training.quantisation import Int8Rounding
+from training.quantisation import Int8Rounding, check_equalisation
 
 
 class TwoLayers(FlowNetwork):
@@ -106,20 +107,26 @@ def test_what_is_equalised_has_the_roots_of_its_magnitudes_as_scales():
 def test_ranges_follow_and_see_what_is_not_yet_rounded():
     network = TwoLayers()
     rounding = Int8Rounding(network)
-    small, none = torch.full((1, 3, 8, 8), 1.27), torch.zeros(1, 3, 8, 8)
-    rounding.observe(network, small, none)
+    large, none = torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8)
+    rounding.observe(network, large / 10, none)
     image = torch.full((1, 3, 1, 1), 50.0)
     with rounding.attach(network):
         assert network(image, 0 * image).max() < 1.28
-        for _ in range(60):  # 0.8 to this power of the old range is left
-            rounding.observe(network, 10 * small, none)
+        for _ in range(24):  # with the first one, the mean of 25
+            rounding.observe(network, large, none)
+        assert rounding.equalisation is not None
+        mean = (1.27 + 24 * 12.7) / 25
+        # Where both were seen together, either might be rounded to one another's steps.
+        np.testing.assert_allclose(rounding.equalisation.ranges["first"], mean, rtol=0.01)
+        for _ in range(200):  # from here on 0.96 to this power of the old range is left
+            rounding.observe(network, large, none)
         np.testing.assert_allclose(network(image, 0 * image).max().item(), 12.7, rtol=1e-3)
 
 
-def test_every_convolution_of_a_network_but_the_flows_upsamplings():
+def test_every_convolution_of_a_network_but_those_that_stay_in_float():
     network = FlowNetS(width=1 / 16).eval()
     rounding = Int8Rounding(network)
-    images = torch.rand(2, 1, 3, 64, 64) - 0.5
+    images = torch.rand(2, 1, 3, 128, 192) - 0.5
     rounding.observe(network, *images)
     seen = []
     for name, module in network.named_modules():
@@ -133,5 +140,59 @@ def test_every_convolution_of_a_network_but_the_flows_upsamplings():
         network(*images)
     assert len({name for name, _ in seen}) == 23
     for name, levels in seen:
-        if not name.startswith("upsampled"):
+        if name not in network.float_layers:
             assert levels <= 255, name
+    # Something in float was to be seen that int8 could not hold: rounded it would not be there.
+    assert max(levels for name, levels in seen if name.startswith("upsampled_flow3")) > 255
+
+
+def test_rounding_goes_on_from_what_it_was():
+    network = TwoLayers()
+    before = Int8Rounding(network)
+    before.observe(network, torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8))
+    image = torch.tensor([0.04, 0.06, 20.0]).reshape(1, 3, 1, 1)
+    after = Int8Rounding(network, before.equalisation)
+    with after.attach(network):
+        rounded = network(image, image).flatten().tolist()
+        np.testing.assert_allclose(rounded, [0.0, 0.1, 12.7], rtol=1e-6, atol=1e-6)
+        # One observation is one of 25, not the first.
+        after.observe(network, torch.full((1, 3, 8, 8), 1.27), torch.zeros(1, 3, 8, 8))
+        assert after.equalisation is not None
+        mean = (24 * 12.7 + 1.27) / 25
+        np.testing.assert_allclose(after.equalisation.ranges["first"], mean, rtol=1e-3)
+
+
+def test_what_few_batches_need_is_kept():
+    """One large batch in four counts whole, and for as long as it is among them."""
+    network = TwoLayers()
+    rounding = Int8Rounding(network)
+    none = torch.zeros(1, 3, 8, 8)
+    found = []
+    for size in (1.27, 12.7, 1.27, 1.27, 1.27, 1.27, 1.27):
+        rounding.observe(network, torch.full((1, 3, 8, 8), size), none)
+        assert rounding.equalisation is not None
+        found.append(rounding.equalisation.ranges["first"])
+    sums = np.array(found) * np.arange(1, 8)  # of means
+    np.testing.assert_allclose(np.diff(sums), [12.7] * 4 + [1.27] * 2, rtol=0.05)
+
+
+def test_without_ranges_there_is_nothing_to_round_by():
+    network = TwoLayers()
+    with pytest.raises(ValueError, match="observe a batch first"):
+        Int8Rounding(network).attach(network)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Equalisation({}, {"first": 1.0}),
+        Equalisation({}, {"first": 1.0, "second": 1.0, "third": 1.0}),
+        Equalisation({"third": np.ones(3, np.float32)}, {"first": 1.0, "second": 1.0}),
+        Equalisation({"first": np.ones(4, np.float32)}, {"first": 1.0, "second": 1.0}),
+    ],
+)
+def test_ranges_of_another_network_are_refused(wrong: Equalisation):
+    with pytest.raises(ValueError, match=r"1 differ, such as (first|second|third); train it"):
+        check_equalisation(TwoLayers(), wrong)
+    right = Equalisation({"first": np.ones(3, np.float32)}, {"first": 1.0, "second": 1.0})
+    check_equalisation(TwoLayers(), right)

@@ -12,6 +12,7 @@ from training.networks import build_network
 from training.normalise import PairMean
 from training.options import parse
 from training.pairs import Pairs
+from training.quantisation import check_equalisation, layers_for_int8
 from training.streams import SyntheticStream
 from training.synthetic import SyntheticPairs
 from training.synthetic import main as render
@@ -64,6 +65,28 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         torch.testing.assert_close(one, two)
     for one, two in zip(whole.average.parameters(), parts.average.parameters(), strict=True):
         torch.testing.assert_close(one, two)
+
+
+def test_a_run_with_int8_writes_what_it_rounds_by(tmp_path: Path) -> None:
+    """And a run that goes on, killed or with its weights, begins with it."""
+    main(options(tmp_path / "run", "--int8"))
+    path = tmp_path / "run" / "flownets_slim.safetensors"
+    int8 = load_weights(path).int8
+    assert int8 is not None
+    network = build_network("flownets_slim", seed=0)
+    assert int8.ranges.keys() == {*layers_for_int8(network)}
+    check_equalisation(network, int8)
+
+    again = [
+        Trainer(parse(options(tmp_path / "run", "--int8"))),
+        Trainer(parse(options(tmp_path / "new", "--int8", "--init", str(path)))),
+    ]
+    for trainer in again:
+        assert trainer.equalisation is not None
+        assert trainer.equalisation.ranges == int8.ranges
+    # What trains without it does not keep what is no longer true.
+    main(options(tmp_path / "without", "--init", str(path)))
+    assert load_weights(tmp_path / "without" / "flownets_slim.safetensors").int8 is None
 
 
 def test_a_run_with_another_optimizer_is_refused(tmp_path: Path) -> None:
@@ -161,11 +184,6 @@ def test_a_run_that_began_with_other_weights_is_refused(tmp_path: Path) -> None:
         (("--data", "sintel:x"), "expected `synthetic` or `chairs:FOLDER`"),
         (("--validate", "x"), "--validate x: expected `chairs:FOLDER`"),
         (("--data", "chairs:none"), "none: no such folder"),
-        (("--added-only",), "--added-only: flownets_slim adds nothing to another network"),
-        (
-            ("--added-only", "--network", "flownets_refined_slim"),
-            "--added-only: give the other network's weights with --init",
-        ),
     ],
 )
 def test_bad_options(
@@ -234,20 +252,3 @@ def test_starts_from_given_weights_and_says_so(tmp_path: Path) -> None:
     assert isinstance(trainer.normalise, PairMean)
     for name, value in state.items():
         assert torch.equal(trainer.network.state_dict()[name], value)
-
-
-def test_what_is_added_can_be_trained_alone(tmp_path: Path) -> None:
-    """Also what is written: the averaged weights, in half precision."""
-    plain = shipped_weights("flownets_slim")
-    added = ("--network", "flownets_refined_slim", "--init", str(plain), "--added-only")
-    main(options(tmp_path / "run", *added))
-    weights = load_weights(tmp_path / "run" / "flownets_refined_slim.safetensors").state_dict
-    before = load_weights(plain).state_dict
-    for name, value in before.items():
-        assert torch.equal(value, weights[name]), name
-    begun = Trainer(parse(options(tmp_path / "other", *added))).network.state_dict()
-    assert before.keys() < weights.keys() == begun.keys()
-    for name in weights.keys() - before.keys():
-        assert not torch.equal(begun[name].half(), weights[name]), name
-    with pytest.raises(SystemExit, match="is a run with --added-only; go on as it began"):
-        Trainer(parse(options(tmp_path / "run", *added[:-1])))

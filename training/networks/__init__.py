@@ -9,17 +9,14 @@ import torch
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.networks.flownets_pyramid import PyramidFlowNetS
-from training.networks.flownets_refined import RefinedFlowNetS
 from training.networks.layers import FlowNetwork
 
 NETWORKS: dict[str, Callable[[], FlowNetwork]] = {
     "flownets": FlowNetS,
-    "flownets_refined": RefinedFlowNetS,
     "flownets_pyramid": PyramidFlowNetS,
     "flownetc": FlowNetC,
     # The thin variants of FlowNet 2.0 (arXiv 1612.01925, section 5): 3/8 of the channels.
     "flownets_slim": partial(FlowNetS, width=3 / 8),
-    "flownets_refined_slim": partial(RefinedFlowNetS, width=3 / 8),
     "flownets_pyramid_slim": partial(PyramidFlowNetS, width=3 / 8),
     "flownetc_slim": partial(FlowNetC, width=3 / 8),
 }

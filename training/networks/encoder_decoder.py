@@ -58,6 +58,13 @@ class EncoderDecoder(Decoder):
         *("deconv4", "deconv3", "deconv2"),
         *("predict_flow5", "predict_flow4", "predict_flow3", "predict_flow2"),
     )
+    # Two channels at 1/64 to 1/8 of the resolution. Of two convolutions that read one tensor in
+    # int8 OpenVINO computes a transposed one in float: predict_flow6 would cost deconv5.
+    float_layers: tuple[str, ...] = (
+        "predict_flow6",
+        *("upsampled_flow6_to_5", "upsampled_flow5_to_4"),
+        *("upsampled_flow4_to_3", "upsampled_flow3_to_2"),
+    )
 
     def __init__(self, *, width: float, joined: int, upsampling_bias: bool) -> None:
         super().__init__()

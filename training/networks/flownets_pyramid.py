@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import conv, deconv, initialise, predict_flow, upsample_flow
-from training.networks.refinement import HIDDEN, Appearance, Refinement, by_image
+from training.networks.refinement import Appearance, Refinement, by_image
 
 
 class PyramidFlowNetS(Decoder):
@@ -29,6 +29,16 @@ class PyramidFlowNetS(Decoder):
         *("conv2", "conv3", "conv3_1"),
         *("refinement8.context", "refinement4.context"),
     )
+    float_layers = (
+        # As in FlowNetS; refinement8.predict_residual would cost refinement4.coarser.
+        *("predict_flow5", "refinement8.predict_residual"),
+        *("upsampled_flow5_to_4", "upsampled_flow4_to_3", "upsampled_flow3_to_2"),
+        # What is left of the motion is measured in fractions of a pixel: in int8 it was most of the
+        # error that int8 adds, and took longer.
+        *("refinement8.left", "refinement4.left"),
+        # A quarter of what int8 then still added, for 2 % of the time.
+        "refinement4.predict_residual",
+    )
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()
@@ -48,7 +58,6 @@ class PyramidFlowNetS(Decoder):
         self.deconv4 = deconv(c512, c256)
         self.deconv3 = deconv(c512 + c256 + 2, c128)
         self.deconv2 = deconv(c256 + c128 + 2, c64)
-        self.deconv1 = deconv(HIDDEN, c64)
 
         self.predict_flow5 = predict_flow(c512)
         self.predict_flow4 = predict_flow(c512 + c256 + 2)
@@ -59,8 +68,8 @@ class PyramidFlowNetS(Decoder):
         self.upsampled_flow4_to_3 = upsample_flow(bias=False)
         self.upsampled_flow3_to_2 = upsample_flow(bias=False)
 
-        self.refinement8 = Refinement(c64)
-        self.refinement4 = Refinement(c64 + c64)
+        self.refinement8 = Refinement(c64, hidden=32)
+        self.refinement4 = Refinement(c64, hidden=16, coarser=32)
         initialise(self)
         self.appearance.begin_alike()
         self.halve.weight.data.copy_(torch.eye(6)[..., None, None] / 4)
@@ -86,9 +95,10 @@ class PyramidFlowNetS(Decoder):
         )
         fine, _ = self.refinement4(
             F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),
-            torch.cat((conv1, self.deconv1(hidden)), dim=1),
+            conv1,
             by_image(maps),
             scale=self.flow_scale / 2,
+            coarser=hidden,
         )
         return fine, coarse, *flows
 

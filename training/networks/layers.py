@@ -93,8 +93,7 @@ class FlowNetwork(nn.Module):
         joined_layers: those that read maps of the encoder joined with what comes from below.
         equalised_layers: those besides whose input's channels are brought to like magnitudes for
             int8, see `training.equalisation`.
-        added_layers: those that weights to train from may lack: what is new in a network that goes
-            on where another ends.
+        float_layers: those that int8 leaves in float, where it would save nothing.
     """
 
     divisor = 64
@@ -102,7 +101,7 @@ class FlowNetwork(nn.Module):
     flow_scale = 20.0
     joined_layers: tuple[str, ...] = ()
     equalised_layers: tuple[str, ...] = ()
-    added_layers: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
 
 
 class SiameseNetwork(FlowNetwork):

@@ -1,6 +1,5 @@
-"""Refined networks are exported like the others: warps and the closed form are operators."""
+"""The pyramid is exported like the others: warps and the closed form are operators."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,56 +18,51 @@ from export.int8 import int8_from_fp32
 from export.onnx_from_torch import onnx_from_torch
 from export.pair import noise
 from export.precision import HalfNetwork
-from export.spec import SPECS, ExportSpec
+from export.spec import SPECS
 from tests.export.runtimes import RUNTIMES, Runner, in_openvino_up_to, with_onnxruntime
 from tests.export.tiny import seeded
 from training.equalisation import equalisation
 from training.networks.flownets_pyramid import PyramidFlowNetS
-from training.networks.flownets_refined import RefinedFlowNetS
-from training.networks.refinement import Refinement
 from training.networks.upsampling import multiplied
 from training.normalise import FixedMean
+from training.quantisation import Int8Rounding
 
-NAMES = {RefinedFlowNetS: "flownets_refined", PyramidFlowNetS: "flownets_pyramid"}
+SPEC = SPECS["flownets_pyramid"]
 PAIR = noise(1, 128, 192, seed=3)
-Network = RefinedFlowNetS | PyramidFlowNetS
 Equal = tuple[onnx.ModelProto, dict[str, float]]
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def network(request: pytest.FixtureRequest) -> Network:
-    network: Network = seeded(lambda: request.param(width=1 / 16))
-    for module in network.modules():
-        if isinstance(module, Refinement):
-            module.predict_residual.weight.data.mul_(100)  # a pixel or so
+@pytest.fixture(scope="module")
+def network() -> PyramidFlowNetS:
+    network = seeded(lambda: PyramidFlowNetS(width=1 / 16))
+    for refinement in (network.refinement8, network.refinement4):
+        refinement.predict_residual.weight.data.mul_(100)  # a pixel or so
+    # All alike at first, and then exported as one.
+    network.upsampled_flow4_to_3.weight.data.mul_(1.01)
+    network.upsampled_flow3_to_2.weight.data.mul_(1.02)
     return network
 
 
 @pytest.fixture(scope="module")
-def spec(network: Network) -> ExportSpec:
-    return SPECS[NAMES[type(network)]]
-
-
-@pytest.fixture(scope="module")
-def exported(network: Network) -> onnx.ModelProto:
+def exported(network: PyramidFlowNetS) -> onnx.ModelProto:
     return onnx_from_torch(Deployable(network, FixedMean(), multiplied), metadata={})
 
 
 @pytest.fixture(scope="module")
-def exported_half(network: Network, spec: ExportSpec) -> onnx.ModelProto:
-    half = HalfNetwork(network, fp32_islands=spec.fp32_islands)
+def exported_half(network: PyramidFlowNetS) -> onnx.ModelProto:
+    half = HalfNetwork(network, fp32_islands=SPEC.fp32_islands)
     return onnx_from_torch(Deployable(half, FixedMean(), multiplied), metadata={})
 
 
 @pytest.fixture(scope="module")
-def expected(network: Network) -> np.ndarray:
+def expected(network: PyramidFlowNetS) -> np.ndarray:
     images = [torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2)]
     with torch.inference_mode():
         flow = Deployable(network, FixedMean())(*images)
         flows = network(*FixedMean()(*(x.float().permute(0, 3, 1, 2) for x in images)))
     # Otherwise the comparisons would say nothing of what is added.
-    refined, plain = next(pair for pair in pairwise(flows) if pair[0].shape == pair[1].shape)
-    assert (refined - plain).abs().mean() * network.flow_scale > 0.1
+    _, coarse, plain, *_ = flows
+    assert (coarse - plain).abs().mean() * network.flow_scale > 0.1
     return np.asarray(flow)
 
 
@@ -95,7 +89,7 @@ def test_fp16_is_close(
 
 
 @pytest.fixture(scope="module")
-def equal(network: Network, exported: onnx.ModelProto) -> Equal:
+def equal(network: PyramidFlowNetS, exported: onnx.ModelProto) -> Equal:
     """The graph with like magnitudes in what int8 reads, and its ranges."""
     observed = calibrate({WHOLE: exported}, [PAIR])
     joined = network.joined_layers
@@ -109,26 +103,44 @@ def equal(network: Network, exported: onnx.ModelProto) -> Equal:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_int8_is_near(
-    runtime: Runner, equal: Equal, spec: ExportSpec, expected: np.ndarray
+    runtime: Runner, equal: Equal, network: PyramidFlowNetS, expected: np.ndarray
 ) -> None:
     # Of noise, rounding makes more than of pictures; a graph computed wrongly is off by its flow.
-    flow = runtime(int8_from_fp32(*equal, spec.int8_exceptions))(PAIR.image1, PAIR.image2)
+    flow = runtime(int8_from_fp32(*equal, network.float_layers))(PAIR.image1, PAIR.image2)
     assert distance(flow, expected) < 0.25
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_int8_is_what_training_rounds_by(
+    runtime: Runner, network: PyramidFlowNetS, exported: onnx.ModelProto, expected: np.ndarray
+) -> None:
+    """With the ranges of training, the graph computes what training's rounding does."""
+    images = [torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2)]
+    planes = [image.float().permute(0, 3, 1, 2) for image in images]
+    rounding = Int8Rounding(network)
+    rounding.observe(network, *FixedMean()(*planes))
+    assert rounding.equalisation is not None
+    graph = equalised(exported, rounding.equalisation.factors)
+    in_int8 = int8_from_fp32(graph, rounding.equalisation.ranges, network.float_layers)
+    with torch.inference_mode(), rounding.attach(network):
+        rounded = Deployable(network, FixedMean())(*images).numpy()
+    flow = runtime(in_int8)(PAIR.image1, PAIR.image2)
+    # What is left is the rounding of weights, of which a narrow network has few.
+    assert distance(flow, rounded) < min(0.07, distance(flow, expected))
+
+
 @pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="the CPU lacks AVX512-BF16")
-@pytest.mark.parametrize("network", [RefinedFlowNetS], indirect=True)
 @pytest.mark.parametrize("biases", [True, False], ids=["with", "without"])
 def test_openvino_needs_the_biases(
     biases: bool,
     equal: Equal,
-    spec: ExportSpec,
+    network: PyramidFlowNetS,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     if not biases:
         monkeypatch.setattr(int8, "_give_biases", lambda *_: None)
-    model = int8_from_fp32(*equal, spec.int8_exceptions)
+    model = int8_from_fp32(*equal, network.float_layers)
     inputs = {"image1": PAIR.image1, "image2": PAIR.image2}
     flow = in_openvino_up_to("AVX512_CORE_BF16", model, inputs, tmp_path)
     # A sum that falls between two codes may be rounded to either one.
