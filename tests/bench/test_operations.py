@@ -43,14 +43,14 @@ def flownets_operations(height, width, *, unit, convolutions=CONVOLUTIONS, level
 
 
 def pyramid_operations(height, width, *, unit):
-    """On images of half the size; 4 maps of both at 1/2, layers at 1/8, a deconvolution, at 1/4."""
+    """On images of half the size; 4 maps of both at 1/2, layers at 1/8, from there to 1/4, there."""
     small = flownets_operations(
         height / 2, width / 2, unit=unit, convolutions=CONVOLUTIONS[:-2], levels=FIVE_LEVELS
     )
     images = (2**2 * 6 * 6 + 4**2 * 6 * 4) / 2**2
     layers = 3**2 * ((4 + 2 + unit) * 32 + 32 * 32 + 32 * 2) / 8**2
-    layers += 4**2 * 32 * unit / 8**2
-    layers += 3**2 * ((4 + 2 + 2 * unit) * 32 + 32 * 32 + 32 * 2) / 4**2
+    layers += 4**2 * 32 * 16 / 8**2
+    layers += 3**2 * ((4 + 2 + unit) * 16 + 16 * 16 + 16 * 2) / 4**2
     return small + 2 * (images + layers) * height * width
 
 

@@ -89,9 +89,9 @@ def test_local_motion_of_a_moved_pattern() -> None:
     np.testing.assert_allclose(found[0], 0.4, atol=0.05)
     np.testing.assert_array_equal(found[1], 0)
     assert found[2].max() < 0.1
-    flat = torch.zeros(1, 1, 8, 8)
+    flat = torch.zeros(1, 1, 8, 16)
     motion, varies = local_motion(flat, flat)[0].split([2, 2])
-    assert torch.equal(motion, torch.zeros(2, 4, 4))
+    assert torch.equal(motion, torch.zeros(2, 4, 8))
     assert varies[1].max() < -4  # less than anywhere else
 
 
