@@ -107,12 +107,12 @@ def check_equalisation(network: FlowNetwork, equalisation: Equalisation) -> None
     Raises:
         ValueError: it is of other layers.
     """
-    layers = _convolutions(network)
+    layers, read = _convolutions(network), readers_in(network)
     wrong = list(equalisation.ranges.keys() ^ {*layers_for_int8(network)})
     wrong += [
         name
         for name, factors in equalisation.factors.items()
-        if name not in layers or len(factors) != layers[name].out_channels
+        if name not in read or len(factors) != layers[name].out_channels
     ]
     if wrong:
         raise ValueError(

@@ -43,7 +43,7 @@ def flownets_operations(height, width, *, unit, convolutions=CONVOLUTIONS, level
 
 
 def pyramid_operations(height, width, *, unit):
-    """On images of half the size; 4 maps of both at 1/2, layers at 1/8, from there to 1/4, there."""
+    """On images of half the size; 4 maps of both at 1/2, layers at 1/8 and at 1/4."""
     small = flownets_operations(
         height / 2, width / 2, unit=unit, convolutions=CONVOLUTIONS[:-2], levels=FIVE_LEVELS
     )

@@ -189,6 +189,8 @@ def test_without_ranges_there_is_nothing_to_round_by():
         Equalisation({}, {"first": 1.0, "second": 1.0, "third": 1.0}),
         Equalisation({"third": np.ones(3, np.float32)}, {"first": 1.0, "second": 1.0}),
         Equalisation({"first": np.ones(4, np.float32)}, {"first": 1.0, "second": 1.0}),
+        # Nobody reads it who could multiply it again.
+        Equalisation({"second": np.ones(3, np.float32)}, {"first": 1.0, "second": 1.0}),
     ],
 )
 def test_ranges_of_another_network_are_refused(wrong: Equalisation):
