@@ -13,10 +13,7 @@ from engine.manifest import read_manifest
 PRECISIONS = ("fp32", "fp16", "int8")
 QUICK = {"network": ["flownets_pyramid_slim"], "sizes": [(384, 512)], "batch": [1]}
 FULL = {
-    "network": [
-        *("flownets_pyramid_slim", "flownets_slim", "flownets"),
-        *("flownetc_slim", "flownetc"),
-    ],
+    "network": ["flownets_pyramid_slim", "flownets_slim", "flownets", "flownetc_slim", "flownetc"],
     "sizes": [(384, 512), (448, 1024)],
     "batch": [1, 4],
 }

@@ -25,6 +25,7 @@ from training.equalisation import Equalisation
 from training.networks import NETWORKS
 from training.networks.layers import FlowNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
+from training.quantisation import check_equalisation
 from training.weights import load_weights, network_from_weights, shipped_weights
 
 
@@ -85,12 +86,11 @@ def _request(options: argparse.Namespace) -> Request:
 
 def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation:
     divisor, limit = request.network.divisor, options.max_epe_increase
-    source = options.calibration or ("training" if request.equalisation else "synthetic")
-    if source == "training" and request.equalisation is None:
-        raise UsageError(
-            "--calibration training: these weights were not trained with int8's rounding "
-            "(`python -m training.train --int8`); leave it out, or give a folder of pairs"
-        )
+    source = options.calibration
+    if source is None:
+        source = "training" if request.equalisation else "synthetic"
+    if source == "training":
+        _check_trained(request)
     sources = GATE_SOURCES if options.gate is None else options.gate.split(",")
     with step("pairs") as current:
         try:
@@ -107,6 +107,18 @@ def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation
         sets = "; ".join(described(set_, pairs) for set_, pairs in gate.items())
         current.result = f"calibration: {name}; gate: {sets}"
     return Quantisation(calibration, name, gate, 0.01 if limit is None else limit)
+
+
+def _check_trained(request: Request) -> None:
+    if request.equalisation is None:
+        raise UsageError(
+            "--calibration training: these weights were not trained with int8's rounding "
+            "(`python -m training.train --int8`); leave it out, or give a folder of pairs"
+        )
+    try:
+        check_equalisation(request.network, request.equalisation)
+    except ValueError as error:
+        raise UsageError(f"{error}, or give --calibration synthetic") from error
 
 
 def _load(

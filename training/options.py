@@ -8,6 +8,7 @@ import torch
 
 from training.datasets import SPLIT_FILES, FlyingChairs
 from training.networks import NETWORKS, build_network
+from training.quantisation import check_equalisation
 from training.weights import Weights, load_weights, network_from_weights
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -96,7 +97,9 @@ def _initial(options: argparse.Namespace) -> Weights | None:
     if not options.init:
         return None
     weights = load_weights(options.init)
-    network_from_weights(options.network, weights)
+    network = network_from_weights(options.network, weights)
+    if options.int8 and weights.int8:
+        check_equalisation(network, weights.int8)
     return weights
 
 

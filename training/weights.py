@@ -17,7 +17,6 @@ from torch import Tensor
 from training.equalisation import Channels, Equalisation
 from training.networks import NETWORKS, build_network
 from training.networks.layers import FlowNetwork
-from training.quantisation import check_equalisation
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar")
 SHIPPED = Path(__file__).parent / "weights"
@@ -198,7 +197,5 @@ def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
             f"{len(wrong)} tensors differ, such as {', '.join(wrong[:3])}. "
             f"Known networks: {', '.join(NETWORKS)}."
         )
-    if weights.int8 is not None:
-        check_equalisation(network, weights.int8)
     network.load_state_dict({key: value.to(torch.float32) for key, value in found.items()})
     return network.eval()

@@ -194,6 +194,18 @@ def test_weights_trained_for_int8_bring_their_ranges(
     assert request.quantisation.calibration_name == "pictures, 1 pair"
 
 
+def test_ranges_of_other_layers_are_refused_where_they_are_needed(
+    weights: Path, tmp_path: Path, network: FlowNetS, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranges = {name: 2.0 for name in layers_for_int8(network) if name != "conv4"}
+    save_weights(weights, network.state_dict(), METADATA, Equalisation({}, ranges))
+    assert build(weights, tmp_path / "bundle", "--precision", "int8") == 2
+    assert_one_line(capsys, "1 differ, such as conv4; .*, or give --calibration synthetic")
+    common = ["--network", "tiny", "--weights", str(weights), "-o", str(tmp_path / "bundle")]
+    (request,), _ = parse_requests([*common, "--precision", "fp16"])
+    assert request.precision == "fp16"
+
+
 def test_ranges_of_training_that_are_not_there(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

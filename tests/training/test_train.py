@@ -17,7 +17,7 @@ from training.streams import SyntheticStream
 from training.synthetic import SyntheticPairs
 from training.synthetic import main as render
 from training.train import Trainer, learning_rate, main
-from training.weights import load_weights, network_from_weights, shipped_weights
+from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
 
 
 def options(folder: Path, *extra: str, length: tuple[str, str] = ("--steps", "4")) -> list[str]:
@@ -67,7 +67,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         torch.testing.assert_close(one, two)
 
 
-def test_a_run_with_int8_writes_what_it_rounds_by(tmp_path: Path) -> None:
+def test_a_run_with_int8_writes_what_it_rounds_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And a run that goes on, killed or with its weights, begins with it."""
     main(options(tmp_path / "run", "--int8"))
     path = tmp_path / "run" / "flownets_slim.safetensors"
@@ -84,6 +86,13 @@ def test_a_run_with_int8_writes_what_it_rounds_by(tmp_path: Path) -> None:
     for trainer in again:
         assert trainer.equalisation is not None
         assert trainer.equalisation.ranges == int8.ranges
+    # Of other layers they cannot be gone on from.
+    del int8.ranges["conv4"]
+    wrong = tmp_path / "wrong.safetensors"
+    save_weights(wrong, network.state_dict(), load_weights(path).metadata, int8)
+    with pytest.raises(SystemExit):
+        parse(options(tmp_path / "other", "--int8", "--init", str(wrong)))
+    assert "1 differ, such as conv4; train it with --int8 again" in capsys.readouterr().err
     # What trains without it does not keep what is no longer true.
     main(options(tmp_path / "without", "--init", str(path)))
     assert load_weights(tmp_path / "without" / "flownets_slim.safetensors").int8 is None

@@ -105,11 +105,6 @@ class EncoderDecoder(Decoder):
             Flows (N, 2, H/s, W/s) for s = 4, 8, 16, 32, 64, in pixels of the full-size image
             divided by ``flow_scale``.
         """
-        flows, _ = self.decode(conv2, joined)
-        return flows
-
-    def decode(self, conv2: Tensor, joined: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return what `refine` does, and the finest deconvolution's maps, at 1/4."""
         conv3 = self.conv3_1(joined)
         conv4 = self.conv4_1(self.conv4(conv3))
         conv5 = self.conv5_1(self.conv5(conv4))
@@ -118,5 +113,5 @@ class EncoderDecoder(Decoder):
         flow6 = self.predict_flow6(conv6)
         concat5 = torch.cat((conv5, self.deconv5(conv6), self.upsampled_flow6_to_5(flow6)), dim=1)
         flow5 = self.predict_flow5(concat5)
-        flows, deconv2 = self.decode_finer((conv2, conv3, conv4), concat5, flow5)
-        return (*flows, flow6), deconv2
+        flows, _ = self.decode_finer((conv2, conv3, conv4), concat5, flow5)
+        return (*flows, flow6)
