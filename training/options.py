@@ -37,7 +37,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--weight-decay", type=_not_negative, default=4e-4)
     add("--ema", type=_share, default=0.998, help="decay of the weight average")
     add("--pool", type=_count, default=1024, help="synthetic pairs kept")
-    add("--fresh", type=_count, default=1, help="synthetic pairs rendered per step")
+    add("--fresh", type=_count, default=1, help="synthetic pairs rendered at a time")
+    add("--fresh-every", type=_count, default=1, metavar="STEPS", help="how often; default: 1")
     add("--report-every", type=_count, default=500, metavar="STEPS")
     add("--precision", choices=PRECISIONS, default="bf16" if cuda else "fp32",
         help="of the convolutions; bf16 pays on GPUs, and on CPUs that have it")  # fmt: skip

@@ -16,14 +16,15 @@ from training.synthetic import SyntheticPairs
 class SyntheticStream:
     """Synthetic batches over a pool of rendered pairs.
 
-    Every step renders ``fresh`` pairs in place of the oldest, so rendering costs what the machine
-    can afford: on a GPU ``fresh`` and ``pool`` are the batch and nothing is seen twice; on a CPU
-    pairs are reused, under new augmentation each time.
+    Every so many steps ``fresh`` pairs are rendered in place of the oldest, so that rendering costs
+    what the machine can afford: pairs are reused, under new augmentation each time. A GPU renders
+    many in the time of one.
 
     Args:
         renderer: renders the pairs.
         pool: how many pairs to keep, at least; rounded up to a multiple of ``fresh``.
-        fresh: how many to render per step.
+        fresh: how many to render at a time.
+        every: steps from one time to the next.
         batch: pairs per step.
         seed: of everything drawn here.
         step: how many steps a resumed run has behind it.
@@ -38,6 +39,7 @@ class SyntheticStream:
         *,
         pool: int,
         fresh: int,
+        every: int = 1,
         batch: int,
         seed: int,
         step: int = 0,
@@ -45,7 +47,7 @@ class SyntheticStream:
         if pool < batch:
             raise ValueError(f"a pool of {pool} pairs does not fill a batch of {batch}")
         self.renderer, self.fresh, self.batch, self.seed = renderer, fresh, batch, seed
-        self.step = step
+        self.every, self.step = every, step
         self.chunks = -(-pool // fresh)
         pool = self.chunks * fresh
         shape = (pool, 3, renderer.height, renderer.width)
@@ -56,7 +58,8 @@ class SyntheticStream:
             torch.empty((pool, 2, *shape[2:]), device=device),
             torch.empty((pool, 1, *shape[2:]), dtype=torch.bool, device=device),
         )
-        chunks = range(step, step + self.chunks)
+        first = -(-step // every)
+        chunks = range(first, first + self.chunks)
         for chunk in tqdm(chunks, desc="rendering the pool", unit="chunk", disable=None):
             self._render(chunk)
 
@@ -69,7 +72,8 @@ class SyntheticStream:
 
     def __iter__(self) -> Iterator[Pairs]:
         while True:
-            self._render(self.step + self.chunks)
+            if self.step % self.every == 0:
+                self._render(self.step // self.every + self.chunks)
             choice = torch.Generator().manual_seed(self.seed + self.step)
             slots = torch.randperm(len(self.pool.flow), generator=choice)[: self.batch]
             slots = slots.to(self.renderer.device)

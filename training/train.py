@@ -75,6 +75,7 @@ class Trainer:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # On a GPU fused kernels pay; on a CPU compiling this network gains nothing.
         cuda = self.device.type == "cuda"
+        torch.backends.cudnn.benchmark = True
         self.forward = torch.compile(self.network) if cuda else self.network
         self.normalise = NORMALISATIONS[self.normalisation]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
@@ -196,20 +197,21 @@ class Trainer:
         options = self.options
         total = options.steps if options.minutes is None else None
         bar = tqdm(total=total, initial=self.step, unit="step", mininterval=2)
-        running, since = 0.0, time.perf_counter()
-        start = since - self.seconds
+        # Read seldom: reading waits for the GPU.
+        running, since = torch.zeros((), device=self.device), time.perf_counter()
+        start, first = since - self.seconds, self.step
         while self.share < 1:
             _, error = self.train_step(next(stream))
             self.step += 1
             self.seconds = time.perf_counter() - start
             bar.update()
-            running = running + (float(error) - running) * (0.02 if running else 1)
+            running.lerp_(error, max(0.02, 1 / (self.step - first)))
             if self.step % 10 == 0:
                 speed = 10 * options.batch_size / (time.perf_counter() - since)
                 since = time.perf_counter()
-                bar.set_postfix(epe=f"{running:.2f}", samples=f"{speed:.1f}/s")
+                bar.set_postfix(epe=f"{float(running):.2f}", samples=f"{speed:.1f}/s")
             if self.step % options.report_every == 0 or self.share == 1:
-                self.report(running, validation)
+                self.report(float(running), validation)
                 self.save()
                 since = time.perf_counter()
         bar.close()
@@ -273,6 +275,7 @@ def open_stream(options: argparse.Namespace, step: int) -> Iterator[Pairs]:
             renderer,
             pool=options.pool,
             fresh=options.fresh,
+            every=options.fresh_every,
             batch=options.batch_size,
             seed=options.seed,
             step=step,

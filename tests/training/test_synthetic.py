@@ -1,6 +1,7 @@
 """Synthetic pairs: the flow is exact, the seed decides, the statistics are as published."""
 
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -130,9 +131,23 @@ def test_stream_replaces_the_oldest(renderer: SyntheticPairs) -> None:
     assert changed == [True, False, False, False]
 
 
-def test_stream_resumes_where_it_was(renderer: SyntheticPairs) -> None:
+def test_stream_renders_every_so_many_steps(renderer: SyntheticPairs) -> None:
+    stream = SyntheticStream(renderer, pool=4, fresh=2, every=2, batch=1, seed=9)
+    batches, pools = iter(stream), [stream.pool.flow.clone()]
+    for _ in range(4):
+        next(batches)
+        pools.append(stream.pool.flow.clone())
+    changed = [
+        [not torch.equal(a, b) for a, b in zip(*pair, strict=True)] for pair in pairwise(pools)
+    ]
+    first, none, second = [True, True, False, False], [False] * 4, [False, False, True, True]
+    assert changed == [first, none, second, none]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_stream_resumes_where_it_was(renderer: SyntheticPairs, every: int) -> None:
     def flows(step: int, count: int) -> list[torch.Tensor]:
-        stream = SyntheticStream(renderer, pool=5, fresh=2, batch=3, seed=9, step=step)
+        stream = SyntheticStream(renderer, pool=5, fresh=2, every=every, batch=3, seed=9, step=step)
         batches = iter(stream)
         return [next(batches).flow for _ in range(count)]
 
