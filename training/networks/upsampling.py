@@ -34,7 +34,7 @@ def multiplied(flow: Tensor, factor: int) -> Tensor:
         [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)], dim=-1
     )
     rows = [
-        (neighbours @ weights.to(flow.dtype)).reshape(batch, height, 1, width * factor, 2)
+        (neighbours @ weights.to(flow)).reshape(batch, height, 1, width * factor, 2)
         for weights in _weights(factor)
     ]
     return torch.cat(rows, dim=2).reshape(batch, height * factor, width * factor, 2)
