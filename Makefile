@@ -4,6 +4,9 @@ BIN := .venv/bin
 DEMO := build/flownets_pyramid_slim-fp16-384x512
 PACKAGES := engine training export kernels bench
 
+# Else CMake's own make tells of every folder that it enters.
+MAKEFLAGS += --no-print-directory
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format kernels gpu train-gpu clean
 
@@ -57,13 +60,13 @@ GPU_SETUP := $(if $(WHEELS),.venv/offline,setup)
 gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: its tests and the whole bench (STAGES=a,b WHEELS=DIR)
 	$(BIN)/python -m bench.gpu $(if $(WHEELS),--wheels $(WHEELS)) $(if $(STAGES),--stages $(STAGES))
 
-# There the trainer compiles the network and computes in bf16 unless told otherwise. As many pairs are
-# rendered as are trained on. The full network's rate is the papers' 1e-4 for a batch of 8, times the
+# There the trainer compiles the network and computes in bf16 unless told otherwise. Each pair is
+# trained on four times. The full network's rate is the papers' 1e-4 for a batch of 8, times the
 # root of the batch's growth.
 MINUTES ?= 15
 BATCH ?= 64
-TRAIN = $(BIN)/python -m training.train --device cuda --minutes $(MINUTES) \
-	--batch-size $(BATCH) --fresh $(BATCH) --pool 2048 --report-every 1000
+TRAIN = $(BIN)/python -m training.train --device cuda --minutes $(MINUTES) --height 320 --width 448 \
+	--batch-size $(BATCH) --fresh 128 --fresh-every 8 --pool 4096 --report-every 1000
 
 train-gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: train the networks, MINUTES=15 each, into runs/gpu
 	$(TRAIN) --network flownets_pyramid_slim --out runs/gpu/flownets_pyramid_slim

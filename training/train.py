@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -170,11 +171,13 @@ class Trainer:
                 for image in self.normalise(samples.image1, samples.image2)
             ]
             self._follow_ranges(images)
-            flows = self.forward(*images)
         target = samples.flow / self.network.flow_scale
-        loss = multiscale_loss(flows, target, weight)
         self.optimizer.zero_grad()
-        loss.backward()
+        with self.rounding.rounded_weights(self.network) if self.rounding else nullcontext():
+            with torch.autocast(self.device.type, self.dtype, enabled=lower):
+                flows = self.forward(*images)
+            loss = multiscale_loss(flows, target, weight)
+            loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.average.update_parameters(self.network)
@@ -225,7 +228,8 @@ class Trainer:
         """Validate, print, and append to the log."""
         scores = self.validate(validation)
         if self.rounding is not None:
-            with self.rounding.attach(self.average.module):
+            average = self.average.module
+            with self.rounding.attach(average), self.rounding.rounded_weights(average):
                 rounded = self.validate(validation)
             scores |= {f"{name}, int8": error for name, error in rounded.items()}
         line = {"step": self.step, "training_epe": round(training_epe, 4), "epe": scores}

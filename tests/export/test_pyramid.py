@@ -122,11 +122,11 @@ def test_int8_is_what_training_rounds_by(
     assert rounding.equalisation is not None
     graph = equalised(exported, rounding.equalisation.factors)
     in_int8 = int8_from_fp32(graph, rounding.equalisation.ranges, network.float_layers)
-    with torch.inference_mode(), rounding.attach(network):
+    with torch.inference_mode(), rounding.attach(network), rounding.rounded_weights(network):
         rounded = Deployable(network, FixedMean())(*images).numpy()
     flow = runtime(in_int8)(PAIR.image1, PAIR.image2)
-    # What is left is the rounding of weights, of which a narrow network has few.
-    assert distance(flow, rounded) < min(0.07, distance(flow, expected))
+    # What is left is that a sum between two codes may be rounded to either one.
+    assert distance(flow, rounded) < min(0.03, distance(flow, expected) / 3)
 
 
 @pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="the CPU lacks AVX512-BF16")

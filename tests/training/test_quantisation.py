@@ -56,6 +56,42 @@ def test_gradients_pass_where_nothing_is_clipped():
     assert image.grad.flatten().tolist() == [1.0, 1.0, 0.0]
 
 
+def test_weights_are_rounded_by_output_channel_for_as_long_as_asked():
+    network = TwoLayers()
+    rows = torch.tensor([[1.27, 0.304, 0.006], [-2.54, 0.051, 0.0], [0.0, 0.0, 0.0]])
+    network.first.weight.data = rows[..., None, None].clone()
+    rounding = Int8Rounding(network)
+    rounding.observe(network, torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+    with rounding.rounded_weights(network):
+        found = network.first.weight.data[..., 0, 0].clone()
+        network(torch.ones(1, 3, 1, 1), torch.zeros(1)).sum().backward()
+    expected = [[1.27, 0.3, 0.01], [-2.54, 0.06, 0.0], [0.0, 0.0, 0.0]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    # The gradient is there, and belongs to the weights as they are again.
+    assert torch.equal(network.first.weight.data[..., 0, 0], rows)
+    assert network.first.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_weights_are_rounded_as_they_are_with_equalised_inputs(transposed: bool):
+    """Of a channel whose input is divided by 4, a step is a quarter of another one's."""
+    network = Equalised()
+    if transposed:
+        network.second = nn.ConvTranspose2d(3, 3, 1, bias=False)
+    columns = torch.tensor([0.127, 0.0341, 0.02])  # of each input channel, for one output channel
+    weight = torch.zeros(3, 3)
+    weight[0] = columns
+    network.second.weight.data = (weight.T if transposed else weight)[..., None, None].clone()
+    rounding = Int8Rounding(network)
+    image = torch.tensor([1.0, 4.0, 16.0]).reshape(1, 3, 1, 1).expand(1, 3, 64, 64)
+    rounding.observe(network, image, 0 * image)  # their roots are the divisors: 1, 2 and 4
+    with rounding.rounded_weights(network):
+        found = network.second.weight.data[..., 0, 0].clone()
+    # 0.127, 0.068 and 0.08 in steps of 0.001, divided again.
+    expected = [0.127, 0.034, 0.02]
+    np.testing.assert_allclose((found.T if transposed else found)[0], expected, rtol=1e-5)
+
+
 class Joined(TwoLayers):
     """Its second layer reads what is joined."""
 
@@ -180,6 +216,11 @@ def test_without_ranges_there_is_nothing_to_round_by():
     network = TwoLayers()
     with pytest.raises(ValueError, match="observe a batch first"):
         Int8Rounding(network).attach(network)
+    with (
+        pytest.raises(ValueError, match="observe a batch first"),
+        Int8Rounding(network).rounded_weights(network),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

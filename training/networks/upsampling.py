@@ -48,4 +48,4 @@ def _weights(factor: int) -> Tensor:
         left = int(np.floor(source))
         taps[place, left + 1 : left + 3] = left + 1 - source, source - left
     weights = np.einsum("ay,bx,cd->ayxcbd", taps, taps, np.eye(2))
-    return torch.tensor(weights.reshape(factor, 18, factor * 2), dtype=torch.float32)
+    return torch.from_numpy(weights.reshape(factor, 18, factor * 2)).float()
