@@ -283,6 +283,7 @@ class _GraphTimer:
     """
 
     def __init__(self, call: Call) -> None:
+        self._call = call  # the graph does not hold the arrays that it reads and writes
         call()  # libraries set themselves up now, which no capture allows
         torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()

@@ -127,7 +127,7 @@ def deployable(network: str, weights: Path) -> Deployable:
 
 
 def weights_for(network: str, *, given: Path | None, cache: Path) -> Path:
-    """Return the given weights, else the shipped ones, else seeded random ones, written anew.
+    """Return the given weights, else the shipped ones, else seeded random ones in the cache.
 
     Raises:
         ValueError: there is no such network.
@@ -139,8 +139,20 @@ def weights_for(network: str, *, given: Path | None, cache: Path) -> Path:
     except FileNotFoundError:
         path = cache / f"{network}-random.safetensors"
         state_dict = build_network(network, seed=0).state_dict()
-        save_weights(path, state_dict, _random_metadata(network))
+        # Bundles are known by the file's hash, and safetensors writes the metadata in any order.
+        if not _holds(path, state_dict):
+            save_weights(path, state_dict, _random_metadata(network))
         return path
+
+
+def _holds(path: Path, state_dict: dict[str, torch.Tensor]) -> bool:
+    """Whether the file has exactly these tensors."""
+    if not path.is_file():
+        return False
+    found = load_weights(path).state_dict
+    return found.keys() == state_dict.keys() and all(
+        torch.equal(found[name], value) for name, value in state_dict.items()
+    )
 
 
 def _random_metadata(network: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The homes of the correlation's bench: which there are, how they open, how they are timed."""
 
 import sys
+import weakref
 from contextlib import nullcontext
 
 import numpy as np
@@ -62,7 +63,14 @@ def test_time_on_a_gpu_is_that_of_a_graph_of_calls(monkeypatch):
         "CUDAGraph": Graph, "Event": Event, "graph": nullcontext, "synchronize": lambda: None
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, double)
-    measure = correlation_homes._timer(lambda: calls.append(0), "cuda")
+
+    def call():
+        calls.append(0)
+
+    held = weakref.ref(call)
+    measure = correlation_homes._timer(call, "cuda")
+    del call
+    assert held() is not None  # with the arrays that every replay reads and writes
     assert len(calls) == 1 + 20  # one before the capture
     samples = measure(0.0)
     assert samples == [2.0] == [40.0 / correlation_homes.GRAPH_CALLS]

@@ -9,19 +9,35 @@ from engine.errors import BackendError
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from bench.torch_backend import deployable, weights_for  # noqa: E402
+from training.networks import build_network  # noqa: E402
 from training.weights import load_weights  # noqa: E402
 
 NETWORK = "flownets_slim"
 
 
+def refuse(network):
+    raise FileNotFoundError(network)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    def refuse(network):
-        raise FileNotFoundError(network)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bench.torch_backend.shipped_weights", refuse)
         return weights_for(NETWORK, given=None, cache=tmp_path_factory.mktemp("weights"))
+
+
+def test_random_weights_stay_the_same_file_until_the_network_changes(weights, monkeypatch):
+    monkeypatch.setattr("bench.torch_backend.shipped_weights", refuse)
+    before = weights.read_bytes()
+    assert weights_for(NETWORK, given=None, cache=weights.parent) == weights
+    assert weights.read_bytes() == before
+    random = build_network(NETWORK, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.torch_backend.build_network", lambda name, seed: random)
+        weights_for(NETWORK, given=None, cache=weights.parent)
+    found = load_weights(weights).state_dict
+    assert all(torch.equal(found[name], value) for name, value in random.state_dict().items())
+    weights.write_bytes(before)
 
 
 def test_random_weights_say_that_they_are(weights):

@@ -129,6 +129,28 @@ def test_int8_is_what_training_rounds_by(
     assert distance(flow, rounded) < min(0.03, distance(flow, expected) / 3)
 
 
+# Where ONNX Runtime's CUDA kernels take an input in the host's memory.
+ON_HOST = {"Reshape": [1], "Expand": [1], "Slice": [1, 2, 3, 4], "Range": [0, 1, 2], "Pad": [1],
+           "Resize": [1, 2, 3], "Split": [1], "Squeeze": [1], "Unsqueeze": [1]}  # fmt: skip
+
+
+def test_a_gpu_is_told_of_sizes_in_shapes_and_ranges_alone(exported: onnx.ModelProto) -> None:
+    """What else is computed of them would be copied there, which rules out a CUDA graph."""
+    host = {name for node in exported.graph.node if node.op_type == "Shape" for name in node.output}
+    constants = {tensor.name for tensor in exported.graph.initializer}
+    copied = []
+    for node in exported.graph.node:
+        read = {index for index, name in enumerate(node.input) if name in host}
+        if not read or node.op_type == "Shape" or read <= {*ON_HOST.get(node.op_type, [])}:
+            continue
+        if all(name in host | constants for name in node.input):
+            host.update(node.output)
+        else:
+            copied.append(node.name)
+    assert len(host) > 10
+    assert not copied
+
+
 @pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="the CPU lacks AVX512-BF16")
 @pytest.mark.parametrize("biases", [True, False], ids=["with", "without"])
 def test_openvino_needs_the_biases(

@@ -45,12 +45,15 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
         float32: half of a coordinate's bits would say where, none how far between two pixels.
     """
     height, width = maps.shape[-2:]
+    x = torch.arange(width, dtype=torch.float32, device=maps.device)
+    y = torch.arange(height, dtype=torch.float32, device=maps.device)
+    # Not height and width: ONNX Runtime would copy these to a GPU in each run, and then records no
+    # CUDA graph.
+    rows, columns = y[-1:] + 1, x[-1:] + 1
     # The centres of the first and last pixel lie half a pixel inside -1 and 1.
-    x = (2 * torch.arange(width, dtype=torch.float32, device=maps.device) + 1) / width - 1
-    y = (2 * torch.arange(height, dtype=torch.float32, device=maps.device) + 1) / height - 1
+    x, y = (2 * x + 1) / columns - 1, (2 * y + 1) / rows - 1
     pixels = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
-    unit = torch.tensor((2 / width, 2 / height), device=maps.device)
-    grid = pixels + flow.float() * unit
+    grid = pixels + flow.float() * torch.cat((2 / columns, 2 / rows))
     moved = F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
     return moved.to(maps.dtype)
 
