@@ -69,9 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--weights", type=Path, metavar="FILE", help="safetensors; default: the shipped ones")
     add("--precision", choices=("fp32", "fp16", "int8", "auto"), default="fp32",
         help="auto: build all and keep the fastest here that passes; default: fp32")  # fmt: skip
-    # Training sees crops, changed in light and colour: whole pairs gave less error, by up to 1 %.
-    add("--calibration", metavar="synthetic|training|DIR", help="what int8 takes its ranges from: "
-        "pairs, or those that the weights were trained with; default: synthetic")  # fmt: skip
+    add("--calibration", metavar="training|synthetic|DIR", help="what int8 takes its ranges from: "
+        "those that the weights were trained with, or pairs; default: training, or synthetic for "
+        "weights that were trained without")  # fmt: skip
     add("--gate", metavar="A,B", help="sets of pairs on which int8 must not raise the error: "
         f"folders with true flow, {', '.join(GATE_SOURCES)}; default: the last two")  # fmt: skip
     add("--max-epe-increase", type=_percentage, metavar="P%",

@@ -86,7 +86,9 @@ def _request(options: argparse.Namespace) -> Request:
 
 def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation:
     divisor, limit = request.network.divisor, options.max_epe_increase
-    source = options.calibration or "synthetic"
+    source = options.calibration
+    if source is None:
+        source = "training" if request.equalisation else "synthetic"
     if source == "training":
         _check_trained(request)
     sources = GATE_SOURCES if options.gate is None else options.gate.split(",")

@@ -39,6 +39,8 @@ from training.validation import Validation, errors_of, open_validation
 from training.weights import equalisation_from, network_from_weights, save_weights, tensors_from
 
 OBSERVED_EVERY = 20  # steps between looks at what int8's ranges have to hold
+# Of a batch, so that a range that holds the largest value does not grow with the batch.
+OBSERVED_PAIRS = 8
 MARGIN = 32  # source pixels around a crop, for the geometric augmentation to move in
 
 
@@ -191,7 +193,7 @@ class Trainer:
             return
         begins = self.rounding.equalisation is None
         if begins or self.step % OBSERVED_EVERY == 0:
-            self.rounding.observe(self.network, *images)
+            self.rounding.observe(self.network, *(image[:OBSERVED_PAIRS] for image in images))
         if begins:
             self.rounding.attach(self.network)
 
