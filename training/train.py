@@ -175,6 +175,7 @@ class Trainer:
             self._follow_ranges(images)
         target = samples.flow / self.network.flow_scale
         self.optimizer.zero_grad()
+        # Autocast once more: within one context it keeps the weights that it has cast, unrounded.
         with self.rounding.rounded_weights(self.network) if self.rounding else nullcontext():
             with torch.autocast(self.device.type, self.dtype, enabled=lower):
                 flows = self.forward(*images)
