@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from engine.backends import available_threads, import_runtime, one_line
 from engine.backends.graphs import Arrays, GraphsBackend, open_graphs
 from engine.cache import cache_folder, cache_key, read_cached, write_cached
@@ -231,7 +233,9 @@ class CompiledModel:
                 _keep(self.compiled, key)
         except RuntimeError as error:
             raise _cannot_load(openvino, path, error) from error
-        self._names = [output.any_name for output in self.compiled.outputs]
+        self._tensor = openvino.Tensor
+        self._outputs = {output.any_name: output for output in self.compiled.outputs}
+        self._are_sized = all(output.partial_shape.is_static for output in self.compiled.outputs)
         # Idle requests. A request is one thread's at a time, so there are as many as threads that
         # ever ran at once. append and pop of a list are atomic.
         self._requests: list[Any] = []
@@ -243,11 +247,24 @@ class CompiledModel:
         except IndexError:
             request = self.compiled.create_infer_request()
         try:
-            # The inputs are read in place; the outputs are the request's, so they are copied, once.
-            results = request.infer(inputs, share_inputs=True)
-            return {name: results[name] for name in self._names}
+            return self._run(request, inputs)
         finally:
             self._requests.append(request)
+
+    def _run(self, request: Any, inputs: Arrays) -> Arrays:
+        """Read the inputs in place, and write outputs whose size is known where they belong."""
+        if not self._are_sized:
+            results = request.infer(inputs, share_inputs=True)  # copies them from the request's own
+            return {name: results[name] for name in self._outputs}
+        arrays = {
+            name: np.empty(output.shape, output.element_type.to_dtype())
+            for name, output in self._outputs.items()
+        }
+        # For each call anew: what was returned is the caller's, and is not written to again.
+        for name, array in arrays.items():
+            request.set_tensor(name, self._tensor(array, shared_memory=True))
+        request.infer(inputs, share_inputs=True, share_outputs=True)
+        return arrays
 
 
 def _read(path: Path, file: BundleFile | None) -> bytes:

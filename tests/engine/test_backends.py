@@ -217,6 +217,18 @@ def test_openvino_is_compiled_for_each_of_two_sizes_and_then_for_all(
     backend.close()
 
 
+def test_openvino_writes_to_nothing_that_it_has_returned(openvino, tiny_bundle, tiny_flow, rng):
+    """Not where the size is compiled for, and results are written in place, nor where any is."""
+    backend = opened("openvino", tiny_bundle)
+    heights = (128, 64, 192) * 3
+    pairs = [rng.integers(0, 256, (2, 1, height, 64, 3), dtype=np.uint8) for height in heights]
+    flows = [backend.run(*images) for images in pairs]
+    for images, flow in zip(pairs, flows, strict=True):
+        assert flow.flags.writeable
+        np.testing.assert_allclose(flow, tiny_flow(*images), atol=1e-5)
+    backend.close()
+
+
 @pytest.mark.parametrize(
     ("flags", "lacks"),
     [
