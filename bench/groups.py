@@ -188,7 +188,8 @@ def _outcome(
     work: Work,
 ) -> Outcome:
     entry, flows = measurement.to_json(), measurement.flows
-    entry |= {"gflop": None, "epe": None, "fl_all": None, "epe_vs_reference": None}
+    unknown = ("gflop", "epe", "epe_by_pair", "fl_all", "epe_vs_reference")
+    entry |= dict.fromkeys(unknown)
     if flows is None:
         return Outcome(measurement.row, entry, None)
     kind, notes = measurement.row.contestant.kind, []
@@ -203,7 +204,11 @@ def _outcome(
     if bundles.is_trained(measurement.row):
         truth = np.stack([pair.flow for pair in pairs])
         valid = np.stack([pair.valid for pair in pairs])
-        entry |= {"epe": mean_epe(flows, truth, valid), "fl_all": fl_all(flows, truth, valid)}
+        entry |= {
+            "epe": mean_epe(flows, truth, valid),
+            "epe_by_pair": list(map(mean_epe, flows, truth, valid)),
+            "fl_all": fl_all(flows, truth, valid),
+        }
     else:
         notes.append("seeded random weights: timed, no EPE")
     if kind not in ("peer", "aligned") and reference is not None:

@@ -5,7 +5,7 @@ only the error against known flow tells. Where it rises too much, the layers tha
 most stay in float.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +51,11 @@ def admit(
         GateError: nothing would be left in int8, or nothing can be measured here.
     """
     gate = _Gate(build, sets, limit, backends)
-    results = gate.measure(())
-    if gate.passes(results):
-        return [], results
-    effects = gate.effects(layers, results)
-    kept, found = list[str](), results
+    first = gate.measure(())
+    if gate.passes(first):
+        return [], _results(first)
+    effects = gate.effects(layers, first)
+    kept, found = list[str](), first
     for layer in effects:
         kept.append(layer)
         found = gate.measure(kept)
@@ -63,14 +63,40 @@ def admit(
             kept, found = gate.without_superfluous(kept, found)
             break
     if len(kept) < len(layers):
-        return kept, found
+        return kept, _results(found)
     listed = ", ".join(f"{layer} {effect:+.3f} px" for layer, effect in effects.items())
     raise GateError(
         f"int8 raises the error by more than --max-epe-increase {100 * limit:.3g}% allows: "
-        f"{_worst(results)}, and nothing helps but all {len(layers)} layers in float. Mean "
+        f"{_worst(first)}, and nothing helps but all {len(layers)} layers in float. Mean "
         f"distance from the fp32 flow that each is to blame for: {listed}. Allow more, calibrate "
         "on pairs like those it fails on (--calibration DIR), or use --precision fp16"
     )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A result, and the standard error in pixels of its change, None of one pair alone.
+
+    Rounding changes the error of single pairs by far more than that of all of them.
+    """
+
+    result: GateResult
+    standard_error: float | None
+
+    @property
+    def increase(self) -> float:
+        """Relative; infinite where the flow is no number, or there was no error to increase."""
+        before, after = self.result.epe_before, self.result.epe
+        return after / before - 1 if before > 0 and np.isfinite(after) else np.inf
+
+    def __str__(self) -> str:
+        result, doubt = self.result, ""
+        if self.standard_error is not None and np.isfinite(self.increase):
+            doubt = f" ± {self.standard_error / result.epe_before:.2%}"
+        return (
+            f"{result.epe_before:.3f} -> {result.epe:.3f} px ({self.increase:+.2%}{doubt}) on "
+            f"{result.pairs}, {result.backend}"
+        )
 
 
 @dataclass(frozen=True)
@@ -82,39 +108,39 @@ class _Gate:
     limit: float
     backends: Sequence[str]
 
-    def measure(self, in_float: Sequence[str]) -> list[GateResult]:
+    def measure(self, in_float: Sequence[str]) -> list[_Measured]:
         folder = self.build(in_float)
         with step("gate") as current:
-            results = [
-                result
+            found = [
+                measured
                 for backend in self.backends
-                for result in _measured(folder, backend, self.sets)
+                for measured in _measured(folder, backend, self.sets)
             ]
-            if not results:
+            if not found:
                 raise GateError(
                     f"none of {', '.join(self.backends)} can run here, so nothing is known of the "
                     "error of int8; install one of them"
                 )
             words = f"in float {', '.join(in_float)}: " if in_float else ""
-            verdict = "ok" if self.passes(results) else "too much"
-            current.result = f"{words}{_worst(results)}: {verdict}"
-        return results
+            verdict = "ok" if self.passes(found) else "too much"
+            current.result = f"{words}{_worst(found)}: {verdict}"
+        return found
 
-    def passes(self, results: Sequence[GateResult]) -> bool:
-        return all(_increase(result) <= self.limit for result in results)
+    def passes(self, found: Sequence[_Measured]) -> bool:
+        return all(measured.increase <= self.limit for measured in found)
 
-    def effects(self, layers: Sequence[str], results: Sequence[GateResult]) -> dict[str, float]:
+    def effects(self, layers: Sequence[str], found: Sequence[_Measured]) -> dict[str, float]:
         """By how much each layer alone, back in float, lets the flow return; largest first.
 
         In pixels of the mean distance, which is far less noisy than the error itself.
         """
-        before = _distance(results)
+        before = _distance(found)
         effects = {layer: before - _distance(self.measure((layer,))) for layer in layers}
         return dict(sorted(effects.items(), key=lambda item: -item[1]))
 
     def without_superfluous(
-        self, kept: list[str], results: list[GateResult]
-    ) -> tuple[list[str], list[GateResult]]:
+        self, kept: list[str], results: list[_Measured]
+    ) -> tuple[list[str], list[_Measured]]:
         """Give back to int8 what the layers after it made superfluous."""
         built = kept
         for layer in kept[:-1]:
@@ -127,7 +153,7 @@ class _Gate:
         return kept, results
 
 
-def _measured(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> list[GateResult]:
+def _measured(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> list[_Measured]:
     try:
         flow_engine = engine.load(folder, backend=backend)
     except EXCUSES:
@@ -135,45 +161,41 @@ def _measured(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) ->
     results = []
     with flow_engine:
         for name, cases in sets.items():
-            flows = [flow_engine.infer(pair.image1, pair.image2) for pair, _ in cases]
+            flows = (flow_engine.infer(pair.image1, pair.image2) for pair, _ in cases)
             results.append(_compared(backend, name, cases, flows))
     return results
 
 
 def _compared(
-    backend: str, name: str, cases: Sequence[Case], flows: Sequence[Float32Array]
-) -> GateResult:
+    backend: str, name: str, cases: Sequence[Case], flows: Iterable[Float32Array]
+) -> _Measured:
     before, after, distances = [], [], []
     for (pair, reference), flow in zip(cases, flows, strict=True):
         assert pair.flow is not None  # `export.pairs.gate_pairs` makes sure
         before.append(end_point_error(reference, pair.flow))
         after.append(end_point_error(flow, pair.flow))
-        distances.append(np.linalg.norm(flow.astype(np.float64) - reference, axis=-1).ravel())
+        distances.append(np.linalg.norm(flow - reference, axis=-1).ravel())
     distance = np.concatenate(distances)
-    return GateResult(
+    changes = np.subtract(after, before)
+    result = GateResult(
         backend=backend,
         pairs=described(name, cases),
         epe_before=float(np.mean(before)),
         epe=float(np.mean(after)),
-        mean_px=float(distance.mean()),
+        mean_px=float(distance.mean(dtype=np.float64)),
         p99_px=float(np.percentile(distance, 99)),
     )
+    several = len(changes) > 1
+    return _Measured(result, float(changes.std(ddof=1) / len(changes) ** 0.5) if several else None)
 
 
-def _increase(result: GateResult) -> float:
-    """Relative; infinite where the flow is no number, or where there was no error to increase."""
-    if result.epe_before > 0 and np.isfinite(result.epe):
-        return result.epe / result.epe_before - 1
-    return np.inf
+def _results(found: Sequence[_Measured]) -> list[GateResult]:
+    return [measured.result for measured in found]
 
 
-def _distance(results: Sequence[GateResult]) -> float:
-    return float(np.mean([result.mean_px for result in results]))
+def _distance(found: Sequence[_Measured]) -> float:
+    return float(np.mean([measured.result.mean_px for measured in found]))
 
 
-def _worst(results: Sequence[GateResult]) -> str:
-    worst = max(results, key=_increase)
-    return (
-        f"EPE at worst {worst.epe_before:.3f} -> {worst.epe:.3f} px ({_increase(worst):+.2%}) on "
-        f"{worst.pairs}, {worst.backend}"
-    )
+def _worst(found: Sequence[_Measured]) -> str:
+    return f"EPE at worst {max(found, key=lambda measured: measured.increase)}"

@@ -43,6 +43,7 @@ ROW = {
     "raw_latency_ms": list,
     "gflop": float | None,
     "epe": float | None,
+    "epe_by_pair": list | None,
     "fl_all": float | None,
     "epe_vs_reference": float | None,
 }
@@ -82,6 +83,7 @@ def test_peers_only(capsys, tmp_path):
         assert row["latency_ms"]["n"] == len(row["raw_latency_ms"])
         # At 64x64 the pair moves by 3 px on average; each method finds most of it.
         assert 0 < row["epe"] < 1.5
+        assert row["epe_by_pair"] == [row["epe"]]
         assert 0 <= row["fl_all"] < 20
         assert row["epe_vs_reference"] is None
         assert row["gflop"] is None

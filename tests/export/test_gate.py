@@ -37,13 +37,16 @@ def admitted(
     """`admit` where each layer in int8 adds its own error, and its own distance to fp32."""
     build = Build()
 
-    def measured(folder: Path, backend: str, _sets: object) -> list[GateResult]:
+    def measured(folder: Path, backend: str, _sets: object) -> list[gate._Measured]:
         assert folder == Path("bundle")
         in_int8 = harms.keys() - set(build.calls[-1])
         harm, distance = (sum(map(each.__getitem__, in_int8)) for each in (harms, distances))
         # The second backend is the worse one.
         return [
-            GateResult(backend, "chairs", BEFORE, BEFORE + share * harm, distance, distance)
+            gate._Measured(
+                GateResult(backend, "chairs", BEFORE, BEFORE + share * harm, distance, distance),
+                standard_error=None,
+            )
             for share in ((0.5,) if backend == "a" else (0.25, 1))
         ]
 
@@ -193,6 +196,25 @@ def test_results_by_hand(load: Callable[..., None]) -> None:
     ]
     with pytest.raises(GateError, match=r"3\.000 -> 5\.000 px \(\+66\.67%\) on one, 1 pair, onnx"):
         admit_fakes(0.6, "onnxruntime")
+
+
+def test_the_change_is_known_to_its_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of 3 px become 3 + 2 and 3 + 0: by 1 px on average, each 1 px away from that."""
+
+    class Careful(FakeEngine):
+        """Exact on what it has seen before."""
+
+        seen = False
+
+        def infer(self, image1: np.ndarray, image2: np.ndarray) -> np.ndarray:
+            flow = super().infer(image1, image2)
+            flow[..., 1] -= 4 * self.seen
+            self.seen = True
+            return flow
+
+    monkeypatch.setattr(engine, "load", lambda *_, **__: Careful(0.0))
+    with pytest.raises(GateError, match=r"3\.000 -> 4\.000 px \(\+33\.33% ± 33\.33%\) on two"):
+        admit(Build(), ["a"], {"two": [case(), case()]}, limit=0.3, backends=["onnxruntime"])
 
 
 def test_the_99th_percentile_is_that_of_all_pixels(load: Callable[..., None]) -> None:

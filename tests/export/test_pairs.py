@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,7 +159,7 @@ def test_synthetic_pairs_are_the_same_in_every_build_and_differ_from_each_other(
     synthetic: tuple[list[Pair], list[Pair]],
 ) -> None:
     calibration, gate = synthetic
-    assert (len(calibration), len(gate)) == (32, 16)
+    assert (len(calibration), len(gate)) == (32, 128)
     for one, two in (
         *zip(calibration, calibration_pairs("synthetic", (64, 64), 64), strict=True),
         *zip(gate, gate_pairs(["synthetic"], SMALL, 64)["synthetic"], strict=True),
@@ -169,7 +170,7 @@ def test_synthetic_pairs_are_the_same_in_every_build_and_differ_from_each_other(
         assert one.flow.shape == (1, 64, 64, 2)
         for values in ("image1", "image2", "flow"):
             np.testing.assert_array_equal(getattr(one, values), getattr(two, values))
-    assert len({pair.image1.tobytes() for pair in (*calibration, *gate)}) == 48
+    assert len({pair.image1.tobytes() for pair in (*calibration, *gate)}) == 160
 
 
 def test_synthetic_flow_leads_from_the_first_image_to_the_second(
@@ -186,6 +187,29 @@ def test_synthetic_flow_leads_from_the_first_image_to_the_second(
         moved.append(np.abs(here - pair.image2[0][to_y[inside], to_x[inside]]))
         stayed.append(np.abs(here - pair.image2[0][inside]))
     assert np.median(np.concatenate(moved)) < 0.3 * np.median(np.concatenate(stayed))
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    # 128 * 384 * 512 pixels are 54.9 pairs of 448x1024 and 12.0 of 1088x1920.
+    [((64, 64), 128), ((384, 512), 128), ((448, 1024), 54), ((1088, 1920), 16)],
+)
+def test_the_gate_measures_as_many_pixels_of_larger_pairs(
+    size: tuple[int, int], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = []
+
+    class Renderer:
+        def render(self, batch: int, _seed: int) -> Pairs:
+            rendered.append(batch)
+            small = torch.zeros(batch, 3, 64, 64, dtype=torch.uint8)
+            return Pairs(small, small, torch.zeros(batch, 2, 64, 64), small[:, :1].bool())
+
+    monkeypatch.setattr(pairs, "_renderer", lambda _size: Renderer())
+    profile = SizeProfile((1, 64, 64), (1, *size), (1, 1088, 1920))
+    found = gate_pairs(["synthetic"], profile, 64)["synthetic"]
+    assert sum(rendered) == len(found) == count
+    assert len({pair.name for pair in found}) == count
 
 
 def test_no_seed_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,11 +235,37 @@ def test_no_seed_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_gates_motorcycle_is_the_verified_one() -> None:
-    (pair,) = gate_pairs(["motorcycle"], PROFILE, 64)["motorcycle"]
+    pair, *_ = gate_pairs(["motorcycle"], PROFILE, 64)["motorcycle"]
     verified = pairs_within(PROFILE)[0]
     assert pair.name == verified.name == "motorcycle 500x741"
     np.testing.assert_array_equal(pair.image2, verified.image2)
     np.testing.assert_array_equal(pair.flow, verified.flow)
+
+
+def test_the_gates_motorcycle_is_seen_in_four_ways() -> None:
+    """Flow leads from a pixel to the same place however the picture is turned."""
+    found = gate_pairs(["motorcycle"], PROFILE, 64)["motorcycle"]
+    names = [pair.name.removesuffix(" 500x741") for pair in found]
+    ways = ("", " mirrored", " upside down", " turned")
+    assert names == [f"motorcycle{way}" for way in ways]
+    (_, height, width, _), pair = found[0].image1.shape, found[0]
+    y, x = 123, 456
+    for other, (top, left) in zip(
+        found,
+        ((y, x), (y, width - 1 - x), (height - 1 - y, x), (height - 1 - y, width - 1 - x)),
+        strict=True,
+    ):
+        assert pair.flow is not None
+        assert other.flow is not None
+        np.testing.assert_array_equal(other.image1[0, top, left], pair.image1[0, y, x])
+        np.testing.assert_array_equal(other.image2[0, top, left], pair.image2[0, y, x])
+        there = np.array((x, y)) + pair.flow[0, y, x]
+        turned = np.array((left, top)) + other.flow[0, top, left]
+        expected = [
+            there[0] if left == x else width - 1 - there[0],
+            there[1] if top == y else height - 1 - there[1],
+        ]
+        np.testing.assert_allclose(turned, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,13 @@ def options(folder: Path, *extra: str, length: tuple[str, str] = ("--steps", "4"
     ]
 
 
+@pytest.fixture
+def one_small_validation_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of 32 large ones, which take most of the time of a short run."""
+    pairs = SyntheticPairs(64, 64).render(1, 0)
+    monkeypatch.setattr("training.train.open_validation", lambda options: {"synthetic": [pairs]})
+
+
 @pytest.mark.parametrize(
     ("step", "expected"), [(0, 0.005), (99, 0.5), (300, 1.0), (600, 0.6), (1000, 0.0)]
 )
@@ -67,6 +74,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         torch.testing.assert_close(one, two)
 
 
+@pytest.mark.usefixtures("one_small_validation_pair")
 def test_a_run_with_int8_writes_what_it_rounds_by(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +106,7 @@ def test_a_run_with_int8_writes_what_it_rounds_by(
     assert load_weights(tmp_path / "without" / "flownets_slim.safetensors").int8 is None
 
 
+@pytest.mark.usefixtures("one_small_validation_pair")
 def test_a_run_with_another_optimizer_is_refused(tmp_path: Path) -> None:
     """As older versions wrote it; nothing of it is lost."""
     folder = tmp_path / "run"
@@ -248,6 +257,7 @@ def test_validation_on_training_pairs_is_refused(
     assert len(parse(options(tmp_path / "run", *both)).validation) == 1
 
 
+@pytest.mark.usefixtures("one_small_validation_pair")
 def test_starts_from_given_weights_and_says_so(tmp_path: Path) -> None:
     """Their normalisation, licence and steps go along."""
     state = build_network("flownets_slim", seed=1).state_dict()
