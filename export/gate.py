@@ -6,7 +6,7 @@ most stay in float.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from export.pairs import described
 from export.progress import step
 from export.verify import EXCUSES, Case, end_point_error
 
+_FEW = 8  # pairs of each set
 # Writes a bundle with these layers in float, all others in int8, and returns its folder.
 Build = Callable[[Sequence[str]], Path]
 
@@ -54,7 +55,7 @@ def admit(
     first = gate.measure(())
     if gate.passes(first):
         return [], _results(first)
-    effects = gate.effects(layers, first)
+    effects = gate.effects(layers)
     kept, found = list[str](), first
     for layer in effects:
         kept.append(layer)
@@ -129,13 +130,15 @@ class _Gate:
     def passes(self, found: Sequence[_Measured]) -> bool:
         return all(measured.increase <= self.limit for measured in found)
 
-    def effects(self, layers: Sequence[str], found: Sequence[_Measured]) -> dict[str, float]:
+    def effects(self, layers: Sequence[str]) -> dict[str, float]:
         """By how much each layer alone, back in float, lets the flow return; largest first.
 
-        In pixels of the mean distance, which is far less noisy than the error itself.
+        In pixels of the mean distance, which is far less noisy than the error itself: a few pairs
+        tell it.
         """
-        before = _distance(found)
-        effects = {layer: before - _distance(self.measure((layer,))) for layer in layers}
+        few = replace(self, sets={name: cases[:_FEW] for name, cases in self.sets.items()})
+        before = _distance(few.measure(()))
+        effects = {layer: before - _distance(few.measure((layer,))) for layer in layers}
         return dict(sorted(effects.items(), key=lambda item: -item[1]))
 
     def without_superfluous(
