@@ -230,4 +230,4 @@ def test_pairs_are_synthetic_unless_told_otherwise(
     assert request.quantisation is not None
     assert request.quantisation.calibration_name == "synthetic, 32 pairs"
     assert request.quantisation.gate.keys() == {"motorcycle", "synthetic"}
-    assert rendered == [((64, 128), 16, GATE_SEED), ((64, 128), 32, CALIBRATION_SEED)]
+    assert rendered == [((64, 128), 128, GATE_SEED), ((64, 128), 32, CALIBRATION_SEED)]
