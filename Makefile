@@ -61,8 +61,8 @@ gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: its tests and the whole bench (STAGES=
 	$(BIN)/python -m bench.gpu $(if $(WHEELS),--wheels $(WHEELS)) $(if $(STAGES),--stages $(STAGES))
 
 # There the trainer compiles the network and computes in bf16 unless told otherwise. Each pair is
-# trained on about four times (BATCH * 8 / 128). The full network's rate is the papers' 1e-4 for a batch of 8, times the
-# root of the batch's growth.
+# trained on about four times (BATCH * 8 / 128). The full network's rate is the papers' 1e-4 for a
+# batch of 8, times the root of the batch's growth.
 MINUTES ?= 15
 BATCH ?= 64
 TRAIN = $(BIN)/python -m training.train --device cuda --minutes $(MINUTES) --height 320 --width 448 \

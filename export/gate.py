@@ -19,7 +19,8 @@ from export.pairs import described
 from export.progress import step
 from export.verify import EXCUSES, Case, end_point_error
 
-_FEW = 8  # pairs of each set
+# Pairs of each set that the search for layers looks at.
+_FEW = 8
 # Writes a bundle with these layers in float, all others in int8, and returns its folder.
 Build = Callable[[Sequence[str]], Path]
 

@@ -234,8 +234,14 @@ class CompiledModel:
         except RuntimeError as error:
             raise _cannot_load(openvino, path, error) from error
         self._tensor = openvino.Tensor
-        self._outputs = {output.any_name: output for output in self.compiled.outputs}
-        self._are_sized = all(output.partial_shape.is_static for output in self.compiled.outputs)
+        outputs = self.compiled.outputs
+        self._names = [output.any_name for output in outputs]
+        # Shape and type of each output; empty where they depend on the inputs' shapes.
+        self._sized = {
+            output.any_name: (tuple(output.shape), output.element_type.to_dtype())
+            for output in outputs
+            if all(other.partial_shape.is_static for other in outputs)
+        }
         # Idle requests. A request is one thread's at a time, so there are as many as threads that
         # ever ran at once. append and pop of a list are atomic.
         self._requests: list[Any] = []
@@ -253,13 +259,10 @@ class CompiledModel:
 
     def _run(self, request: Any, inputs: Arrays) -> Arrays:
         """Read the inputs in place, and write outputs whose size is known where they belong."""
-        if not self._are_sized:
+        if not self._sized:
             results = request.infer(inputs, share_inputs=True)  # copies them from the request's own
-            return {name: results[name] for name in self._outputs}
-        arrays = {
-            name: np.empty(output.shape, output.element_type.to_dtype())
-            for name, output in self._outputs.items()
-        }
+            return {name: results[name] for name in self._names}
+        arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in self._sized.items()}
         # For each call anew: what was returned is the caller's, and is not written to again.
         for name, array in arrays.items():
             request.set_tensor(name, self._tensor(array, shared_memory=True))
