@@ -1,5 +1,6 @@
 """The README's code runs, and its commands are the ones there are."""
 
+import json
 import os
 import re
 import shlex
@@ -13,10 +14,13 @@ import pytest
 
 from engine.images import write_image
 from training.networks import build_network
-from training.weights import METADATA_KEYS, save_weights
+from training.options import parse
+from training.weights import METADATA_KEYS, load_weights, save_weights
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+WEIGHTS = ROOT / "training" / "weights"
+WEIGHTS_README = (WEIGHTS / "README.md").read_text()
 
 # Appended to a command that would take minutes: the same command, less of it.
 SHORTER = {
@@ -29,12 +33,14 @@ SHORTER = {
 SHORTER_INT8 = {"export.build_engine": " --size 192x256 --max-epe-increase 100%"}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def commands() -> list[str]:
-    lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
+def commands(text: str = README) -> list[str]:
+    lines = [
+        line for block in blocks("sh", text) for line in block.replace("\\\n", " ").splitlines()
+    ]
     stripped = [re.sub(r"\s+#.*", "", line).strip() for line in lines]
     return [line for line in stripped if line]
 
@@ -110,6 +116,31 @@ def test_extras_exist() -> None:
     assert named <= set(project["optional-dependencies"])
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize(
+    ("text", "folder"), [(README, ROOT), (WEIGHTS_README, WEIGHTS)], ids=["project", "weights"]
+)
+def test_links_lead_somewhere(text: str, folder: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        assert (folder / target).exists(), target
+    for heading in re.findall(r"README\.md#([a-z-]+)\)", text):
+        assert f"# {heading.replace('-', ' ')}\n" in README.lower()
+
+
+def test_weights_are_the_ones_described() -> None:
+    described = re.findall(r"^\| `(\w+)` \| .* \| ([\d,]+) \| ([\d.]+) \|", WEIGHTS_README, re.M)
+    for name, steps, epe in described:
+        metadata = load_weights(WEIGHTS / f"{name}.safetensors").metadata
+        assert metadata["steps"] == steps.replace(",", "")
+        assert f"{json.loads(metadata['epe'])['synthetic']:.2f}" == epe
+    assert {name for name, *_ in described} == {file.stem for file in WEIGHTS.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize("command", commands(WEIGHTS_README))
+def test_training_command_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not run: that is what the README's own commands of this kind are for."""
+    monkeypatch.chdir(ROOT)
+    module, *arguments = shlex.split(command.removeprefix("python -m "))
+    assert module == "training.train"
+    options = parse(arguments)
+    assert options.int8
+    assert options.initial is not None
