@@ -74,5 +74,5 @@ train-gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: train the networks, MINUTES=15 e
 	$(TRAIN) --network flownetc_slim --lr 1.5e-4 --out runs/gpu/flownetc_slim
 	$(TRAIN) --network flownets --lr 3e-4 --out runs/gpu/flownets
 
-clean:  ## remove what the other targets made, except .venv
+clean:  ## remove what the other targets made, except .venv and runs/
 	rm -rf build dist

@@ -2,12 +2,13 @@
 
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.environment import fingerprint, run_module, versions
 from bench.rows import Row
+from bench.usage import UsageError
 from engine.backends.graphs import FEATURES
 from engine.errors import BackendError
 from engine.loading import DEFAULT_BUNDLE
@@ -18,9 +19,7 @@ UNTRAINED = "seeded random"
 # A plan's size is a multiple of the network's divisor; this is one of every network's.
 PADDING = 64
 # What a built bundle depends on, besides what is asked for.
-BUILD_SOURCES = (
-    "export/*.py", "kernels/*.py", "training/networks/*.py", "training/normalise.py"
-)  # fmt: skip
+BUILD_SOURCES = ("export/*.py", "kernels/**/*.py", "training/**/*.py")
 BUILD_PACKAGES = (
     "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
     "tensorrt-rtx",
@@ -69,6 +68,7 @@ class Bundles:
     ) -> None:
         paths = [*given, *([DEFAULT_BUNDLE] if DEFAULT_BUNDLE.is_dir() else [])]
         self._bundles = [Bundle(path, read_manifest(path)) for path in paths]
+        self._built: list[Bundle] = []
         self._given = len(given)
         self._given_weights = weights
         self._given_sha256 = sha256_of(weights) if weights else None
@@ -85,6 +85,22 @@ class Bundles:
         """
         if not any(bundle.manifest.network == network for bundle in self._bundles):
             self.weights_for(network)
+
+    def check_given(self, rows: Iterable[Row]) -> None:
+        """Find out early that a bundle was given for nothing.
+
+        Raises:
+            UsageError: none of the rows runs it.
+        """
+        chosen = [found.path for row in rows if (found := self._found(row)) is not None]
+        for bundle in self._bundles[: self._given]:
+            if bundle.path not in chosen:
+                manifest = bundle.manifest
+                raise UsageError(
+                    f"--bundle {bundle.path}: no row runs it. It is {manifest.network} in "
+                    f"{manifest.precision}, which this run has no row of, or has another bundle "
+                    "for; expected one bundle for each network and precision."
+                )
 
     def weights_for(self, network: str) -> Weights | None:
         """Weights of a network; ``None`` without PyTorch, which alone reads them.
@@ -106,13 +122,9 @@ class Bundles:
             BackendError: there is none, and it cannot be built here.
             RuntimeError: building it failed.
         """
-        for index, bundle in enumerate(self._bundles):
-            manifest = bundle.manifest
-            wanted = (manifest.network, manifest.precision) == (row.network, row.precision)
-            # A bundle that was asked for is run even beside other weights; the report says so.
-            allowed = index < self._given or self._has_given_weights(manifest)
-            if wanted and allowed and _serves(manifest, row):
-                return bundle
+        found = self._found(row)
+        if found is not None:
+            return found
         weights = self.weights_for(row.network)
         if weights is None:
             raise BackendError(
@@ -139,6 +151,18 @@ class Bundles:
             return weights is not None
         return self.bundle_for(row).manifest.weights.sha256 == weights.sha256
 
+    def _found(self, row: Row) -> Bundle | None:
+        for index, bundle in enumerate(self._bundles):
+            # A bundle that was asked for is run even beside other weights; the report says so.
+            allowed = index < self._given or self._has_given_weights(bundle.manifest)
+            if allowed and _is_of(bundle.manifest, row):
+                return bundle
+        for bundle in self._built:
+            # Of those that are built, two graphs are for the rows that are about them alone.
+            if _is_split(bundle.manifest) == _wants_split(row) and _is_of(bundle.manifest, row):
+                return bundle
+        return None
+
     def _has_given_weights(self, manifest: Manifest) -> bool:
         return self._given_sha256 in (None, manifest.weights.sha256)
 
@@ -147,7 +171,7 @@ class Bundles:
         command = [
             "--network", row.network, "--weights", str(weights.path), "--precision", row.precision,
             "--size", f"{height}x{width}", "--max-batch", str(self._batch),
-            *(["--split"] if row.contestant.files == (FEATURES,) else []),
+            *(["--split"] if _wants_split(row) else []),
         ]  # fmt: skip
         tools = json.dumps(versions(BUILD_PACKAGES))
         key = fingerprint(weights.sha256, tools, *command, sources=BUILD_SOURCES)
@@ -157,7 +181,7 @@ class Bundles:
         bundle = Bundle(path, read_manifest(path))
         if not _serves(bundle.manifest, row):
             raise BackendError(f"export.build_engine made no file for {row.backend} here.")
-        self._bundles.append(bundle)
+        self._built.append(bundle)
         return bundle
 
     def _run_once(self, module: str, *arguments: str) -> str:
@@ -172,6 +196,19 @@ class Bundles:
         if isinstance(outcome, RuntimeError):
             raise outcome
         return outcome
+
+
+def _is_of(manifest: Manifest, row: Row) -> bool:
+    wanted = (manifest.network, manifest.precision) == (row.network, row.precision)
+    return wanted and _serves(manifest, row)
+
+
+def _is_split(manifest: Manifest) -> bool:
+    return FEATURES in manifest.files
+
+
+def _wants_split(row: Row) -> bool:
+    return row.contestant.files == (FEATURES,)
 
 
 def _serves(manifest: Manifest, row: Row) -> bool:

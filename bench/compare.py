@@ -67,6 +67,7 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
     Raises:
         BundleError: a given bundle cannot be read.
         RuntimeError: there is no such network.
+        UsageError: a given bundle is for no row.
     """
     environment = describe(threads=options.threads)
     bundles = Bundles(
@@ -79,6 +80,7 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
     measured = [row for rows in options.groups for row in rows if row.contestant.kind != "peer"]
     for network in dict.fromkeys(row.network for row in measured):
         bundles.check_network(network)
+    bundles.check_given(row for row in measured if row.contestant.kind != "pytorch")
     outcomes: list[Outcome] = []
     steps = sum(map(len, options.groups)) * (ROUNDS + 1)
     with tempfile.TemporaryDirectory() as folder, _progress(steps) as progress:

@@ -40,7 +40,7 @@ from bench.correlation_problem import DTYPES, Problem, Setting
 from bench.correlation_table import lines, tables
 from bench.environment import describe
 from bench.rows import TORCH
-from bench.usage import Parser, UsageError, count, names_among, seconds, size
+from bench.usage import Parser, UsageError, count, names_among, output_file, seconds, size
 from engine.backends import available_threads
 from engine.files import write_atomically
 
@@ -100,7 +100,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         help=f"of {','.join(DTYPES)}; default: both, where a home takes them")  # fmt: skip
     add("--threads", type=count, metavar="N", help="default: every CPU this process may use")
     add("--seconds", type=seconds, default=3.0, metavar="S", help="per pass and home; default: 3")
-    add("--json", type=Path, metavar="FILE", help="write everything measured")
+    add("--json", type=output_file, metavar="FILE", help="write everything measured")
     given = parser.parse_args(arguments)
     if importlib.util.find_spec("torch") is None:
         raise UsageError(f"PyTorch is not installed; it runs this bench: pip install {TORCH[1]}")

@@ -243,25 +243,40 @@ def _tests(setup: Setup) -> str:
 
 def _correlation(setup: Setup) -> str:
     file = setup.results.with_name(f"{setup.results.stem}-correlation.json")
-    code = call_module("bench.correlation", "--json", str(file))
-    return _judged(code, file, lambda row: row["device"] == "cuda", "home")
+    rows = _measured(file, "bench.correlation", "--json", str(file))
+    return _judged(rows, lambda row: row["device"] == "cuda", "home")
 
 
 def _compare(setup: Setup) -> str:
     report_file = ROOT / "build" / "gpu.html"
-    code = call_module(
-        "bench.compare", "--full", "--json", str(setup.results), "--report", str(report_file)
+    file = setup.results
+    rows = _measured(
+        file, "bench.compare", "--full", "--json", str(file), "--report", str(report_file)
     )
-    return _judged(code, setup.results, lambda row: BY_NAME[row["backend"]].gpu, "backend")
+    return _judged(rows, lambda row: BY_NAME[row["backend"]].gpu, "backend")
 
 
-def _judged(code: int, file: Path, is_ours: Callable[[Any], bool], name: str) -> str:
-    """What a bench's JSON says of its rows on the GPU, and why some are missing."""
+def _measured(file: Path, *command: str) -> list[Any]:
+    """The rows that a bench writes, some of which may have failed.
+
+    What an earlier run wrote is kept until then, and not taken for this one's: the exit code of a
+    row that failed is that of a crash as well.
+    """
+    before = file.stat().st_mtime_ns if file.is_file() else None
+    code = call_module(*command)
+    if not file.is_file() or file.stat().st_mtime_ns == before:
+        raise FailedError(f"exit code {code} and no results, see above")
+    rows: list[Any] = json.loads(file.read_bytes())["rows"]
     if code not in (0, 1):
         raise FailedError(f"exit code {code}, see above")
-    rows = json.loads(file.read_bytes())["rows"]
-    if code:
-        raise FailedError(_reasons(rows, "failed", name) or "exit code 1, see above")
+    return rows
+
+
+def _judged(rows: Sequence[Any], is_ours: Callable[[Any], bool], name: str) -> str:
+    """What a bench says of its rows on the GPU, and why some are missing."""
+    failed = _reasons(rows, "failed", name)
+    if failed:
+        raise FailedError(failed)
     ours = [row for row in rows if is_ours(row)]
     measured = sum(row["status"] == "ok" for row in ours)
     skipped = _reasons(ours, "skipped", name)

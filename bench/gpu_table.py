@@ -132,12 +132,13 @@ def _shown(value: float | None) -> str:
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
     """What did not run, and what it said; the same words of several rows once."""
-    found = dict.fromkeys(
-        f"{row['backend']} {row['precision']}: {_one_line(row['reason'])}"
-        for row in rows
-        if row["status"] != "ok"
-    )
-    return ["", "Not run:", "", *(f"- {reason}" for reason in found)] if found else []
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        if row["status"] != "ok":
+            said = (row["backend"], _one_line(row["reason"]))
+            found.setdefault(said, {})[label(row)] = None
+    lines = [f"- {name} ({', '.join(whose)}): {reason}" for (name, reason), whose in found.items()]
+    return ["", "Not run:", "", *lines] if lines else []
 
 
 def _trial(trial: Mapping[str, Any] | None) -> list[str]:
@@ -146,7 +147,8 @@ def _trial(trial: Mapping[str, Any] | None) -> list[str]:
     if trial["status"] == "ok":
         said = f"runs there, {trial['mean_px']:.2g} px from fp32 PyTorch."
     else:
-        said = f"does not run there: {_one_line(trial['said'])}"
+        how = "fails" if trial["status"] == "failed" else "does not run"
+        said = f"{how} there: {_one_line(trial['said'])}"
     return ["", f"A portable plan of TensorRT for RTX {said}"]
 
 

@@ -78,7 +78,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
 def _groups(given: argparse.Namespace) -> tuple[tuple[Row, ...], ...]:
     try:
         backends = backend_names(given.backends, full=given.full)
-    except ValueError as error:
+    except argparse.ArgumentTypeError as error:
         raise UsageError(str(error)) from None
     groups = row_groups(
         given.network,

@@ -26,6 +26,7 @@ from bench.report_rows import (
     backends,
     flattened,
     grouped,
+    is_latency,
     label,
     latency,
     number,
@@ -108,7 +109,8 @@ def _machine(environment: Mapping[str, Any]) -> str:
 def _group_section(group: RowGroup, names: Sequence[str]) -> str:
     measured = [row for row in group.measured if latency(row) is not None]
     parts = [f"<h2>{escape(group.title)}</h2>", f"<p>{escape(_summary(group))}</p>", _table(group)]
-    points = [_point(row, names) for row in measured if number(row.get("epe")) is not None]
+    single = [row for row in measured if is_latency(row)]
+    points = [_point(row, names) for row in single if number(row.get("epe")) is not None]
     if points:
         parts.append(_scatter_section(points, names))
     if measured:

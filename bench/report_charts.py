@@ -24,6 +24,7 @@ _TICK_STEPS = (
     (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
     (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0),
 )
+_LOOKS = ("mark", "mark hollow", "mark hollow dashed")
 _STRIP_GAP = 0.09  # of a strip's width, which the browser decides: 40 px on a telephone
 _MARKERS = (
     "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0z",
@@ -109,9 +110,9 @@ def linear_ticks(low: float, high: float) -> list[float]:
 
 
 def marker(series: int, x: float, y: float) -> str:
-    """Return a series' marker; those after the eighth repeat the first ones hollow."""
-    look = "mark" if series < SERIES_COUNT else "mark hollow"
-    index = series % SERIES_COUNT
+    """Return a series' marker; those after the eighth repeat the first ones hollow, then dashed."""
+    turn, index = divmod(series, SERIES_COUNT)
+    look = _LOOKS[turn % len(_LOOKS)]
     return (
         f'<path class="{look}" style="--c:var(--s{index})" '
         f'transform="translate({x:.1f},{y:.1f})" d="{_MARKERS[index]}"/>'

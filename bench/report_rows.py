@@ -46,6 +46,11 @@ def latency(row: Row, key: str = "p50") -> float | None:
     return number((row.get("latency_ms") or {}).get(key))
 
 
+def is_latency(row: Row) -> bool:
+    """Whether the row's times are those of single pairs, and not of pairs side by side."""
+    return not str(row["backend"]).endswith(" (many)")
+
+
 def _device_ms(row: Row) -> float | None:
     return number((row.get("device_ms") or {}).get("p50"))
 
@@ -80,8 +85,10 @@ class RowGroup:
 
     def is_best(self, row: Row, column: Column) -> bool:
         """Tell whether no other row shows a lower number; equal as shown is equal."""
-        values = [value for other in self.measured if (value := column.value(other)) is not None]
-        if not column.lower_is_better or not values or row["status"] != "ok":
+        # From result to result, where several are under way, is not what one pair takes.
+        rivals = [other for other in self.measured if column.title != "p50" or is_latency(other)]
+        values = [value for other in rivals if (value := column.value(other)) is not None]
+        if row not in rivals or not column.lower_is_better or not values or row["status"] != "ok":
             return False
         return column.show(row) == column.text(min(values))
 

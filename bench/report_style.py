@@ -45,6 +45,7 @@ svg .same { stroke: var(--soft); stroke-opacity: .55; fill: none; }
 svg .label { text-anchor: middle; paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 svg .mark { fill: var(--c); stroke: var(--card); stroke-width: 1.2; }
 svg .hollow { fill: var(--card); stroke: var(--c); stroke-width: 2; }
+svg .dashed { stroke-dasharray: 2 1.5; }
 .plot { padding: 14px 12px 6px; } .narrow { display: none; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 8px; padding: 0;
   list-style: none; font-size: 13px; }

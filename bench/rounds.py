@@ -113,8 +113,11 @@ def _ending(measurement: Measurement) -> Iterator[None]:
 def _take_flows(measurement: Measurement, worker: WorkerProcess, file: Path) -> None:
     measurement.device, measurement.runtime_version = worker.device, worker.runtime_version
     worker.ask({"flows": str(file)})
-    measurement.flows = np.load(file)
+    flows = np.load(file)
     file.unlink()
+    if not np.isfinite(flows).all():
+        raise WorkerError("failed", "its flow has values that are no finite numbers")
+    measurement.flows = flows
 
 
 def _take_turn(measurement: Measurement, worker: WorkerProcess, *, seconds: float) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.usage import names_among
 from engine.backends.graphs import FEATURES, WHOLE
-from engine.errors import nearest
 
 ENGINE_PRECISIONS = ("fp32", "fp16", "int8")
 PEERS = ("dis_ultrafast", "dis_fast", "dis_medium", "farneback")
@@ -180,16 +180,11 @@ def backend_names(text: str, *, full: bool) -> list[str]:
     """Expand ``all``, or check a comma-separated list of names.
 
     Raises:
-        ValueError: an unknown name; the message gives the nearest one.
+        ArgumentTypeError: an unknown name; the message gives the nearest one.
     """
     if text == "all":
         return [contestant.name for contestant in CONTESTANTS if full or not contestant.slow]
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in BY_NAME:
-            hint = nearest(name, BY_NAME)
-            raise ValueError(f"unknown backend {name!r}; expected {', '.join(BY_NAME)}.{hint}")
-    return names
+    return names_among(BY_NAME, "backend")(text)
 
 
 def unavailable(contestant: Contestant, *, has_gpu: bool) -> str | None:

@@ -4,7 +4,7 @@ import importlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import engine
 from bench.worker import Flows, Images, Job
@@ -64,6 +64,8 @@ class StreamRunner(EngineRunner):
     Pairs that continue each other, each starting with the very array that the last one ended with,
     are one video; any other pair starts a new one.
     """
+
+    of_video: Literal[True] = True
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)

@@ -106,9 +106,12 @@ def _agreement(rows: list[Json]) -> str:
         return "no PyTorch reference in this run"
     parts = ", ".join(f"{name} {distance:.2g} px" for name, distance in found.items())
     limits = {name: EXACT_PX[name] for name in found if name in EXACT_PX}
+    said = f"mean distance to fp32 PyTorch, worst row: {parts}"
+    if not limits:
+        return said
     kept = all(found[name] <= limit for name, limit in limits.items())
-    allowed = ", ".join(f"{limit:g} px" for limit in limits.values())
-    return f"mean distance to fp32 PyTorch, worst row: {parts} {_verdict(kept)} allowed {allowed}"
+    allowed = ", ".join(f"{name} {limit:g} px" for name, limit in limits.items())
+    return f"{said} {_verdict(kept)} allowed {allowed}"
 
 
 def _int8(rows: list[Json]) -> Iterator[str]:

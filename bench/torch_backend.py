@@ -1,4 +1,4 @@
-"""PyTorch as a contestant; the only file of this package that reaches torch.
+"""PyTorch as a contestant; with the correlation's homes all of this package that reaches torch.
 
 ``python -m bench.torch_backend NETWORK`` prints which weights a run uses, as JSON, for the parent
 process, which stays free of torch.
@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from bench.bundles import UNTRAINED
 from bench.worker import Job
 from engine.errors import BackendError
 from export.deployable import Deployable
+from export.precision import HalfNetwork
+from export.spec import SPECS
 from training.networks import build_network
 from training.normalise import NORMALISATIONS
 from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
@@ -43,8 +46,7 @@ class TorchRunner:
         torch.backends.cudnn.benchmark = True
         self.device = device
         self.runtime_version = torch.__version__
-        self._half = job.precision == "fp16"
-        model = deployable(job.network, Path(job.weights)).to(device)
+        model = deployable(job.network, Path(job.weights), job.precision).to(device)
         # The layout that convolutions are fastest in, on a CPU (by 5 to 10 %) as on tensor cores.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._divisor = model.divisor
@@ -78,10 +80,9 @@ class TorchRunner:
         del self._forward, self._resident
 
     def _flow(self) -> torch.Tensor:
-        device_type = torch.device(self.device).type
-        with torch.inference_mode(), torch.autocast(device_type, torch.float16, self._half):
+        with torch.inference_mode():
             flow: torch.Tensor = self._forward(*self._resident)
-        return flow.float()
+        return flow
 
 
 def open_eager(job: Job) -> TorchRunner:
@@ -119,11 +120,18 @@ def _check_compiler() -> None:
         raise BackendError("torch.compile needs a C++ compiler; install g++ or clang.")
 
 
-def deployable(network: str, weights: Path) -> Deployable:
-    """Build the deployable network of a weights file, ready for inference."""
+def deployable(network: str, weights: Path, precision: str) -> Deployable:
+    """Build the deployable network of a weights file, ready for inference.
+
+    In fp16 it is the very network that is exported: autocast, in inference mode, would convert the
+    weights anew for each pair.
+    """
     loaded = load_weights(weights)
     normalisation = NORMALISATIONS[loaded.metadata["normalisation"]]()
-    return Deployable(network_from_weights(network, loaded), normalisation).eval()
+    built: nn.Module = network_from_weights(network, loaded)
+    if precision == "fp16":
+        built = HalfNetwork(built, fp32_islands=SPECS[network].fp32_islands)
+    return Deployable(built, normalisation).eval()
 
 
 def weights_for(network: str, *, given: Path | None, cache: Path) -> Path:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO, runtime_checkable
+from typing import Any, Literal, Protocol, TextIO, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,13 @@ class Overlapping(Protocol):
 
     def run_many(self, pairs: Iterable[tuple[Images, Images]]) -> Iterator[Flows]:
         """Flow of each batch, in order; batches are taken ahead of it. Ends when it is closed."""
+
+
+@runtime_checkable
+class OfVideo(Protocol):
+    """A runner that is given each image with the next, of all pairs in a row and round again."""
+
+    of_video: Literal[True]
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,14 @@ class Turns:
             for start in range(0, self.count, job.batch)
         ]
         self.inputs = [(image1[chosen], image2[chosen]) for chosen in batches]
+        self.timed = itertools.cycle(self._timed())
+
+    def _timed(self) -> list[tuple[Images, Images]]:
+        if isinstance(self.runner, OfVideo):
+            images = [image for pair in self.inputs for image in pair]
+            return list(zip(images, [*images[1:], images[0]], strict=True))
         # Forwards, then backwards: like a video, where an image is second once, then first.
-        timed = [pair for one, two in self.inputs for pair in ((one, two), (two, one))]
-        self.timed = itertools.cycle(timed)
+        return [pair for one, two in self.inputs for pair in ((one, two), (two, one))]
 
     def flows(self, file: str) -> dict[str, Any]:
         flows = np.concatenate(list(self._results(self.inputs)))

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 import engine
-from engine.backends import AUTO, AUTO_ORDER, BACKENDS, available_threads, one_line, open_backend
+from engine.backends import AUTO, AUTO_ORDER, BACKENDS, available_threads, open_backend
 from engine.cache import VARIABLE as CACHE_VARIABLE
 from engine.cache import cache_folder
 from engine.colour import flow_to_color
 from engine.engine import Flow, FlowEngine
-from engine.errors import EngineError
+from engine.errors import EngineError, sentence
 from engine.flowio import check_flow_format, write_flow
 from engine.images import check_picture_format, read_image, write_image
-from engine.loading import DEFAULT_BUNDLE, check_threads
+from engine.loading import DEFAULT_BUNDLE, check_device, check_threads
 from engine.machine import cpu_model, gpus
 from engine.manifest import Manifest, read_manifest, verify_files
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except (EngineError, OSError) as error:
-        print(f"flow: {one_line(error)}.", file=sys.stderr)
+        print(f"flow: {sentence(str(error) or type(error).__name__)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -98,8 +98,7 @@ def _infer(options: argparse.Namespace) -> int:
         write_image(options.picture, flow_to_color(flow))
     print(summary)
     for path in filter(None, (options.output, options.picture)):
-        # A name that is not UTF-8 is printed as stderr would print it.
-        print("wrote", str(path).encode(errors="backslashreplace").decode())
+        print("wrote", _printable(path))
     return 0
 
 
@@ -134,14 +133,16 @@ def _summary(flow: Flow, flow_engine: FlowEngine) -> str:
 
 def _doctor(options: argparse.Namespace) -> int:
     """Print the report; the exit code is 0 when at least one backend opens."""
+    check_device(options.device)
     check_threads(options.threads)
+    cache = cache_folder() or f"none ({CACHE_VARIABLE} says so, or there is no home)"
     for subject, fact in (
         ("engine", engine.__version__),
         ("python", f"{platform.python_version()}, {platform.platform()}"),
         ("packages", ", ".join(_installed())),
         ("cpu", f"{cpu_model()}, {available_threads()} threads for this process"),
         ("gpu", _gpus()),
-        ("cache", str(cache_folder() or f"none ({CACHE_VARIABLE} says so, or there is no home)")),
+        ("cache", _printable(cache)),
     ):
         print(f"{subject:<9} {fact}")
     bundle = options.bundle or DEFAULT_BUNDLE
@@ -149,11 +150,11 @@ def _doctor(options: argparse.Namespace) -> int:
         manifest = read_manifest(bundle)
         verify_files(bundle, manifest)
     except EngineError as error:
-        print(f"bundle    {error}")
+        print(f"bundle    {_printable(error)}")
         print("backends  not tried: they need a bundle; pass one with --bundle DIR")
         return 1
     files = ", ".join(f"{name} {file.bytes / 1e6:.1f} MB" for name, file in manifest.files.items())
-    print(f"bundle    {manifest.network} {manifest.precision} ({files}), {bundle}")
+    print(f"bundle    {manifest.network} {manifest.precision} ({files}), {_printable(bundle)}")
     opened = [name for name in AUTO_ORDER if _try_backend(name, bundle, manifest, options)]
     print(f"auto      {opened[0] if opened else 'nothing runs here'}")
     return 0 if opened else 1
@@ -165,11 +166,16 @@ def _try_backend(name: str, bundle: Path, manifest: Manifest, options: argparse.
             name, bundle, manifest, device=options.device, threads=options.threads
         )
     except EngineError as error:
-        print(f"  {name:<17} no   {error}")
+        print(f"  {name:<17} no   {_printable(error)}")
         return False
     print(f"  {name:<17} yes  {backend.runtime_version} on {backend.device}")
     backend.close()
     return True
+
+
+def _printable(what: object) -> str:
+    """As text; a file name in it that is not UTF-8 as stderr would print it."""
+    return str(what).encode(errors="backslashreplace").decode()
 
 
 def _installed() -> Iterator[str]:

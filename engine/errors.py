@@ -42,6 +42,12 @@ class FlowFileError(EngineError, ValueError):
     """A flow file is truncated, malformed or of an unknown format."""
 
 
+def sentence(text: str) -> str:
+    """Return the text on one line that ends as a sentence does."""
+    line = " ".join(text.split())
+    return line if line.endswith((".", "?", "!")) else f"{line}."
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the known name closest to ``name``, or an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1)

@@ -117,29 +117,38 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
 
     Raises:
         BackendNotInstalledError: OpenCV is not installed.
-        InputError: OpenCV does not write this format.
+        InputError: The image is something else, or cannot be written in this format.
     """
     path = Path(path)
-    write_atomically(path, _encoded(path, image))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(
+            f"{path}: the image is {image.shape} {image.dtype}; expected (H, W, 3) uint8, RGB."
+        )
+    check_picture_format(path)
+    encoded = _encoded(path, image)
+    if encoded is None:
+        raise InputError(
+            f"{path}: a picture of {image.shape[0]}x{image.shape[1]} cannot be written as "
+            f"{path.suffix!r}; expected a smaller one, or another format, e.g. .png."
+        )
+    write_atomically(path, encoded)
 
 
 def check_picture_format(path: Path) -> None:
     """Raise what ``write_image`` would for this suffix, before there is anything to write."""
-    _encoded(path, np.zeros((1, 1, 3), np.uint8))
+    if _encoded(path, np.zeros((1, 1, 3), np.uint8)) is None:
+        raise InputError(
+            f"{path}: {path.suffix!r} is not a format for colour pictures; expected e.g. .png."
+        )
 
 
-def _encoded(path: Path, image: Image) -> bytes:
+def _encoded(path: Path, image: Image) -> bytes | None:
     cv2 = _opencv()
     try:
         written, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:
-        written = False
-    if not written:
-        raise InputError(
-            f"{path}: {path.suffix!r} is not a format for colour pictures; expected e.g. .png."
-        )
-    encoded: bytes = data.tobytes()
-    return encoded
+        return None
+    return data.tobytes() if written else None
 
 
 def _array(image: object, name: str) -> NDArray[Any]:

@@ -46,8 +46,7 @@ def load(
         BundleError: The bundle is missing, incomplete, changed or malformed.
         BackendError: The backend (for ``"auto"``, every backend) cannot run the bundle here.
     """
-    if type(device) is not int or device < 0:
-        raise InputError(f"device is {device!r}; expected the index of a GPU, 0 or more.")
+    check_device(device)
     check_threads(threads)
     if type(align) is not bool:
         raise InputError(f"align is {align!r}; expected True or False.")
@@ -71,6 +70,12 @@ def load(
     )
     aligned = AlignedBackend(opened, manifest.divisor) if align else opened
     return FlowEngine(manifest, aligned, streams=streams)
+
+
+def check_device(device: int) -> None:
+    """Raise ``InputError`` for what is no index of a GPU."""
+    if type(device) is not int or device < 0:
+        raise InputError(f"device is {device!r}; expected the index of a GPU, 0 or more.")
 
 
 def check_threads(threads: int | None) -> None:

@@ -61,9 +61,12 @@ def runs_amx() -> bool:
         return False
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _TRY_AMX], capture_output=True, check=False
+            [sys.executable, "-I", "-S", "-c", _TRY_AMX],
+            capture_output=True,
+            check=False,
+            timeout=10,  # where it is another program, which has Python inside and goes on
         )
-    except OSError:
+    except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0
 

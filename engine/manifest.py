@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -195,18 +196,28 @@ def rebuild_command(
 
     Only the file for TensorRT where there is one and all that it takes, unless the ``whole``
     bundle is meant. In two graphs if it is now, unless the ``whole`` graph is what is missing.
+    Its weights, of which a bundle outside of the package knows no more than the hash, are left
+    for the reader to name.
     """
     in_package = _is_in_package(bundle)
     if target == "tensorrt" and not whole and not in_package and _has_all_of_its_plan(manifest):
-        return f"python -m export.build_engine --rebuild {bundle}"
-    chosen = f"--targets {target} " if target else ""
-    chosen += "--split " if "features.onnx" in manifest.files and not whole else ""
-    chosen += "--correlation library " if any(map(_is_library, manifest.files)) else ""
-    output = "DIR" if in_package else str(bundle)
-    return (
-        f"python -m export.build_engine --network {manifest.network} "
-        f"--precision {manifest.precision} {chosen}-o {output}"
-    )
+        return f"python -m export.build_engine --rebuild {shlex.quote(str(bundle))}"
+    command = f"python -m export.build_engine --network {manifest.network}"
+    command += "" if in_package else " --weights FILE"
+    command += f" --precision {manifest.precision}"
+    if manifest.gate is not None:
+        command += f" --max-epe-increase {100 * manifest.gate.max_epe_increase:g}%"
+    command += f" --targets {target}" if target else ""
+    command += " --split" if "features.onnx" in manifest.files and not whole else ""
+    command += " --correlation library" if any(map(_is_library, manifest.files)) else ""
+    return f"{command}{_sizes(manifest)} -o {'DIR' if in_package else shlex.quote(str(bundle))}"
+
+
+def _sizes(manifest: Manifest) -> str:
+    profile = manifest.profile
+    options = {"--min-size": profile.min, "--size": profile.opt, "--max-size": profile.max}
+    sizes = "".join(f" {name} {height}x{width}" for name, (_, height, width) in options.items())
+    return f"{sizes} --max-batch {profile.max[0]}"
 
 
 def _has_all_of_its_plan(manifest: Manifest) -> bool:

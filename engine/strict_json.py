@@ -9,7 +9,7 @@ import typing
 from collections.abc import Collection
 from typing import Any, Literal
 
-from engine.errors import nearest
+from engine.errors import nearest, sentence
 
 
 class SchemaError(Exception):
@@ -17,8 +17,7 @@ class SchemaError(Exception):
 
     def __str__(self) -> str:
         """Return the sentence."""
-        text = super().__str__()
-        return text if text.endswith("?") else f"{text}."
+        return sentence(super().__str__())
 
 
 def strict_json(text: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnxruntime
 
+from engine.errors import EngineError
 from engine.manifest import Gate, Manifest, Parity, write_manifest
 from export.calibration import calibrate
 from export.deployable import Deployable, reference_flow
@@ -120,12 +121,15 @@ def _equalisation(request: Request, quantisation: Quantisation, graphs: Graphs) 
         assert request.equalisation is not None  # `export.options` makes sure
         return request.equalisation
     joined = request.network.joined_layers
-    return equalisation(
-        readers_in(graphs.models),
-        calibrate(graphs.models, quantisation.calibration),
-        layers={*joined, *request.network.equalised_layers},
-        joined=joined,
-    )
+    try:
+        return equalisation(
+            readers_in(graphs.models),
+            calibrate(graphs.models, quantisation.calibration),
+            layers={*joined, *request.network.equalised_layers},
+            joined=joined,
+        )
+    except ValueError as error:
+        raise EngineError(f"int8 cannot be calibrated: {error}") from error
 
 
 def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Parity, ...]:

@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from engine.backends.graphs import FEATURES, MATCH, WHOLE, Arrays, Graphs, OneGraph, TwoGraphs
 from export.pairs import Pair
-from training.equalisation import Observed
+from training.equalisation import Observed, sampling_step
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 # Of a tensor and a pair, this many values are looked at: enough to see the tail of a distribution.
@@ -79,9 +79,9 @@ class _Probe:
         names = [*self._outputs, *self._sources]
         found = dict(zip(names, self._session.run(names, inputs), strict=True))
         for name, layers in self._sources.items():
-            values = np.moveaxis(found[name], 1, 0).reshape(found[name].shape[1], -1)
-            # An odd step does not walk down a column of a map.
-            sample = values[:, :: max(1, values.size // _SAMPLES) | 1].copy()
+            maps = found[name]
+            values = np.moveaxis(maps, 1, 0).reshape(maps.shape[1], -1)
+            sample = values[:, :: sampling_step(values.size, _SAMPLES, maps.shape[-1])].copy()
             observed = Observed(sample, np.abs(values).max(axis=1))
             for layer in layers:
                 self._seen[layer].append(observed)

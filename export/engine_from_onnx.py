@@ -8,7 +8,6 @@ straight into a Cast and nowhere else.
 """
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,14 +44,12 @@ class BuiltPlan:
         file: its name, ``model.plan`` or ``model.rtx``.
         tool: package and version that built it.
         compute_capability: the GPU it is for, for instance ``"9.0"``; None: portable.
-        seconds: how long the build took.
         bytes: its size.
     """
 
     file: str
     tool: str
     compute_capability: str | None
-    seconds: float
     bytes: int
 
 
@@ -85,7 +82,6 @@ def build_plan(
     """
     _check(profile, precision)
     tensorrt = load_tensorrt(packages)
-    start = time.perf_counter()
     gpu = Device(0) if tensorrt.name == "tensorrt" else None
     with gpu.current() if gpu else contextlib.nullcontext():
         _prepare_plugins(tensorrt, correlation, profile)
@@ -96,7 +92,6 @@ def build_plan(
         file=path.name,
         tool=tensorrt.tool,
         compute_capability=gpu.compute_capability if gpu else None,
-        seconds=time.perf_counter() - start,
         bytes=path.stat().st_size,
     )
 

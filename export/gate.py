@@ -53,10 +53,11 @@ def admit(
         GateError: nothing would be left in int8, or nothing can be measured here.
     """
     gate = _Gate(build, sets, limit, backends)
-    first = gate.measure(())
+    folder = build(())
+    first = gate.look_at(folder, ())
     if gate.passes(first):
         return [], _results(first)
-    effects = gate.effects(layers)
+    effects = gate.effects(folder, layers)
     kept, found = list[str](), first
     for layer in effects:
         kept.append(layer)
@@ -111,7 +112,9 @@ class _Gate:
     backends: Sequence[str]
 
     def measure(self, in_float: Sequence[str]) -> list[_Measured]:
-        folder = self.build(in_float)
+        return self.look_at(self.build(in_float), in_float)
+
+    def look_at(self, folder: Path, in_float: Sequence[str]) -> list[_Measured]:
         with step("gate") as current:
             found = [
                 measured
@@ -131,14 +134,14 @@ class _Gate:
     def passes(self, found: Sequence[_Measured]) -> bool:
         return all(measured.increase <= self.limit for measured in found)
 
-    def effects(self, layers: Sequence[str]) -> dict[str, float]:
+    def effects(self, folder: Path, layers: Sequence[str]) -> dict[str, float]:
         """By how much each layer alone, back in float, lets the flow return; largest first.
 
         In pixels of the mean distance, which is far less noisy than the error itself: a few pairs
-        tell it.
+        tell it. ``folder`` has the bundle without any of them in float.
         """
         few = replace(self, sets={name: cases[:_FEW] for name, cases in self.sets.items()})
-        before = _distance(few.measure(()))
+        before = _distance(few.look_at(folder, ()))
         effects = {layer: before - _distance(few.measure((layer,))) for layer in layers}
         return dict(sorted(effects.items(), key=lambda item: -item[1]))
 

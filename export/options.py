@@ -92,6 +92,8 @@ def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation
     if source == "training":
         _check_trained(request)
     sources = GATE_SOURCES if options.gate is None else options.gate.split(",")
+    if not all(sources):
+        raise UsageError(f"--gate {options.gate}: has an empty name; expected a list like a,b")
     with step("pairs") as current:
         try:
             calibration = None

@@ -45,16 +45,30 @@ def check_output(output: Path) -> None:
 def staging(output: Path) -> Iterator[Path]:
     """A folder beside the output, on the same file system, so that it can be renamed."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    folder = output.parent / f".{output.name}.{os.getpid()}.building"
-    for left in output.parent.glob(f".{glob.escape(output.name)}.*.building"):
-        # A process that was killed left its folder; in a container the same number comes again.
-        if left == folder or not _is_running(left.suffixes[-2][1:]):
-            shutil.rmtree(left, ignore_errors=True)
+    folder = _beside(output, "building")
+    for left in _left_by_the_dead(output, "old"):
+        if not output.exists():
+            left.rename(output)  # killed between the two renames of `move_into_place`
+    for left in (*_left_by_the_dead(output, "old"), *_left_by_the_dead(output, "building")):
+        shutil.rmtree(left, ignore_errors=True)
     folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(output: Path, what: str) -> Path:
+    return output.parent / f".{output.name}.{os.getpid()}.{what}"
+
+
+def _left_by_the_dead(output: Path, what: str) -> list[Path]:
+    """Folders of processes that were killed; in a container the same number comes again."""
+    return [
+        left
+        for left in output.parent.glob(f".{glob.escape(output.name)}.*.{what}")
+        if left == _beside(output, what) or not _is_running(left.suffixes[-2][1:])
+    ]
 
 
 def _is_running(process: str) -> bool:
@@ -75,11 +89,11 @@ def move_into_place(folder: Path, output: Path) -> None:
     if not output.exists():
         folder.rename(output)
         return
-    old = folder.with_suffix(".old")
+    old = _beside(output, "old")
     output.rename(old)
     try:
         folder.rename(output)
     except OSError:
         old.rename(output)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)

@@ -38,7 +38,7 @@ enum FlowStatus {
   FLOW_BAD_DISPLACEMENT = 2,  // max_displacement < 0, or not a multiple of stride_2 >= 1
   FLOW_BAD_DTYPE = 3,         // not one of FlowDtype; the CPU library takes FLOW_FLOAT32 only
   FLOW_BAD_VARIANT = 4,       // this machine or these arguments do not allow the named variant
-  FLOW_TOO_LARGE = 5,         // a displacement range too wide for the kernels
+  FLOW_TOO_LARGE = 5,         // batch, image or displacement range too large for the kernels
   FLOW_NO_MEMORY = 6,
   FLOW_CUDA_ERROR = 1000,  // plus the cudaError_t
 };
@@ -77,9 +77,6 @@ FLOW_API int32_t flow_correlation_cpu_forward(const FlowCorrelation* args, const
 FLOW_API int32_t flow_correlation_cpu_backward(const FlowCorrelation* args, const void* grad_out,
                                                const void* f1, const void* f2, void* grad_f1,
                                                void* grad_f2);
-
-// The variant that FLOW_AUTO takes on this machine.
-FLOW_API int32_t flow_correlation_cpu_variant(void);
 
 FLOW_API const char* flow_correlation_cpu_message(int32_t status);
 

@@ -18,7 +18,7 @@ inline int32_t check(const FlowCorrelation& args) {
       args.max_displacement % args.stride_2 != 0) {
     return FLOW_BAD_DISPLACEMENT;
   }
-  if (args.max_displacement > 4096) return FLOW_TOO_LARGE;
+  if (args.max_displacement > 4096 || args.stride_2 > 4096) return FLOW_TOO_LARGE;
   const int64_t count = 2 * (args.max_displacement / args.stride_2) + 1;
   const int64_t planes = args.channels > count * count ? args.channels : count * count;
   const int64_t plane = int64_t{args.height} * args.width;
@@ -41,7 +41,7 @@ inline const char* message(int32_t status) {
     case FLOW_BAD_VARIANT:
       return "this machine or these arguments do not allow the variant that was asked for";
     case FLOW_TOO_LARGE:
-      return "the displacement range is too wide";
+      return "the batch, the image or the displacement range is too large for the kernels";
     case FLOW_NO_MEMORY:
       return "out of memory";
     default:

@@ -253,6 +253,4 @@ int32_t flow_correlation_cpu_backward(const FlowCorrelation* args, const void* g
                         static_cast<float*>(grad_f1), static_cast<float*>(grad_f2));
 }
 
-int32_t flow_correlation_cpu_variant(void) { return flow::best_variant(); }
-
 const char* flow_correlation_cpu_message(int32_t status) { return flow::message(status); }

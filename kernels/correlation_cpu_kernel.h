@@ -37,7 +37,7 @@ struct ForwardRows {
 };
 
 // A block of channels of one row of a gradient: sum over k of weight[k] * feature[channel], both
-// read at the shifts that `forward_shift` tells (see gradient_row in correlation_cpu_kernel.cpp).
+// read at shifts (see gradient_vector in correlation_cpu_kernel.cpp).
 struct GradientRow {
   int row, height;
   bool second;            // gradient of f2 instead of f1

@@ -1,5 +1,5 @@
-// The kernels without tensor cores: forward and both gradients for every type and every argument,
-// and the classic forward kernel that the bench compares with.
+// The kernels without tensor cores: forward and both gradients for every type and every argument
+// that fits into shared memory, and the classic forward kernel that the bench compares with.
 
 #ifndef FLOW_KERNELS_CORRELATION_PLAIN_CUH_
 #define FLOW_KERNELS_CORRELATION_PLAIN_CUH_

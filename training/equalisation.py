@@ -9,6 +9,7 @@ a positive factor on (Nagel et al., arXiv 1906.04721).
 Chosen here for both who train with int8's rounding and who deploy it, so that it is the same.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,17 @@ class Observed:
             np.concatenate([one.sample for one in observed], axis=1),
             np.max([one.largest for one in observed], axis=0),
         )
+
+
+def sampling_step(count: int, wanted: int, width: int) -> int:
+    """Return a step through maps one after the other that takes about ``wanted`` of all values.
+
+    It has no factor in common with their width, or it would see some of their columns alone.
+    """
+    step = max(1, count // wanted)
+    while math.gcd(step, width) > 1:
+        step += 1
+    return step
 
 
 @dataclass(frozen=True)
@@ -98,12 +110,14 @@ def equalisation(
         observed: by layer, what enters it.
         layers: whose input is to be equalised; the outputs that these alone read are.
         joined: those whose input grows with the motion: little of it is clipped.
+
+    Raises:
+        ValueError: a value that was observed is no finite number.
     """
     changed: dict[str, dict[str, slice]] = defaultdict(dict)  # by reader, channels of each source
-    for source, reads in readers.items():
-        if all(read.reader in layers for read in reads):
-            for read in reads:
-                changed[read.reader][source] = read.channels
+    for source in divided(readers, layers):
+        for read in readers[source]:
+            changed[read.reader][source] = read.channels
     factors: dict[str, Channels] = {}
     for reader, sources in changed.items():
         largest = observed[reader].largest
@@ -121,8 +135,18 @@ def equalisation(
         if layer in joined:
             ranges[layer] = JOINED_SHARE * float((seen.largest / divisor).max()) or 1.0
         else:
-            ranges[layer] = least_error_range(seen.sample / divisor[:, np.newaxis])
+            try:
+                ranges[layer] = least_error_range(seen.sample / divisor[:, np.newaxis])
+            except ValueError as error:
+                raise ValueError(f"what enters {layer}: {error}; train it anew") from error
     return Equalisation(factors, ranges)
+
+
+def divided(readers: Mapping[str, Sequence[Read]], layers: Collection[str]) -> list[str]:
+    """Return the layers whose outputs are divided: those that equalised layers alone read."""
+    return [
+        source for source, reads in readers.items() if all(read.reader in layers for read in reads)
+    ]
 
 
 def divisor_of(
@@ -146,9 +170,14 @@ def least_error_range(values: npt.NDArray[np.float32]) -> float:
     A wide range rounds all values more coarsely, a narrow one clips the large ones. (The mean of
     the pairs' maxima, which needs no search, clips what coarse levels say about large motion: 4 %
     of the end-point error on a pair with motion of 60 px.)
+
+    Raises:
+        ValueError: a value is no finite number.
     """
     values = np.abs(values.ravel())
     top = float(values.max())
+    if not math.isfinite(top):
+        raise ValueError("activations that are no finite numbers have no range for int8")
     if top == 0:
         return 1.0  # nothing ever passes here; any scale will do
     counts, edges = np.histogram(values, 2048, (0, top))

@@ -42,8 +42,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--report-every", type=_count, default=500, metavar="STEPS")
     add("--precision", choices=PRECISIONS, default="bf16" if cuda else "fp32",
         help="of the convolutions; bf16 pays on GPUs, and on CPUs that have it")  # fmt: skip
-    add("--int8", action="store_true", help="round activations as int8 does: for a short last run "
-        "at a low rate, from trained weights")  # fmt: skip
+    add("--int8", action="store_true", help="round activations and weights as int8 does: for a "
+        "last run at a low rate, from trained weights")  # fmt: skip
     add("--device", default="cuda" if cuda else "cpu")
     add("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -70,12 +70,17 @@ def _check(options: argparse.Namespace) -> None:
     options.training = options.validation = None
     if options.data != "synthetic":
         options.training = FlyingChairs(_folder("--data", options.data), split="train")
+        if len(options.training) < options.batch_size:
+            raise ValueError(
+                f"--data {options.data}: {len(options.training)} pairs do not fill a batch of "
+                f"{options.batch_size}; lower --batch-size"
+            )
     if options.validate:
         folder = _folder("--validate", options.validate)
         options.validation = FlyingChairs(folder, split="validation")
         if not len(options.validation):
             raise ValueError(f"--validate {options.validate}: its validation split is empty")
-        if options.data == options.validate and not _is_split(folder):
+        if options.training and _shared(options.training, options.validation):
             raise ValueError(
                 f"--validate {options.validate}: these are the training pairs; expected another "
                 f"folder, or one with a split file ({SPLIT_FILES[0]})"
@@ -104,9 +109,9 @@ def _initial(options: argparse.Namespace) -> Weights | None:
     return weights
 
 
-def _is_split(folder: Path) -> bool:
-    places = (folder, folder.parent)
-    return any((place / name).is_file() for place in places for name in SPLIT_FILES)
+def _shared(one: FlyingChairs, other: FlyingChairs) -> set[Path]:
+    first = ({image1.resolve() for image1, *_ in data.pairs} for data in (one, other))
+    return set.intersection(*first)
 
 
 def _folder(option: str, argument: str) -> Path:

@@ -14,7 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.equalisation import Equalisation, Observed, Read, divisor_of, equalisation
+from training.equalisation import (
+    Equalisation,
+    Observed,
+    Read,
+    divided,
+    divisor_of,
+    equalisation,
+    sampling_step,
+)
 from training.networks.layers import FlowNetwork
 
 # Of a layer's input, this many values are looked at.
@@ -32,15 +40,15 @@ class Int8Rounding:
     Args:
         network: says which convolutions there are, which of them stay in float, and of which the
             channels are equalised; nothing is attached to it yet.
-        equalisation: what to go on from.
 
     Attributes:
         equalisation: what it rounds by, None before anything was observed.
+        observations: how many times it has observed.
     """
 
-    def __init__(self, network: FlowNetwork, equalisation: Equalisation | None = None) -> None:
-        self.equalisation = equalisation
-        self._observations = 0 if equalisation is None else _OBSERVATIONS
+    def __init__(self, network: FlowNetwork) -> None:
+        self.equalisation: Equalisation | None = None
+        self.observations = 0
         self._seen: deque[dict[str, Observed]] = deque(maxlen=_BATCHES)
         self._divisors: dict[str, Tensor] = {}
         self._scales: dict[str, Tensor] = {}
@@ -50,31 +58,37 @@ class Int8Rounding:
             for name in layers_for_int8(network)
         }
         self._joined = network.joined_layers
-        self._equal = {*network.joined_layers, *network.equalised_layers}
+        self._equal = _equalised(network)
         self._readers = readers_in(network)
         self._device = next(network.parameters()).device
-        if equalisation is not None:
-            self._scale(equalisation)
+
+    def go_on_from(self, equalisation: Equalisation, observations: int | None = None) -> None:
+        """Round by what was found before, a mean over so many observations; None: over enough."""
+        self.equalisation = equalisation
+        self.observations = _OBSERVATIONS if observations is None else observations
+        self._scale(equalisation)
 
     def observe(self, network: nn.Module, image1: Tensor, image2: Tensor) -> None:
         """Let the ranges follow what a batch of normalised images (N, 3, H, W) needs."""
-        observed: dict[str, Observed] = {}
+        seen: dict[str, list[Observed]] = defaultdict(list)
 
         def look(name: str, values: Tensor) -> None:
             flat = values.detach().float().transpose(0, 1).flatten(1)
-            # An odd step does not walk down a column of a map.
-            sample = flat[:, :: max(1, flat.numel() // _SAMPLES) | 1]
-            observed[name] = Observed(sample.cpu().numpy(), flat.abs().amax(1).cpu().numpy())
+            sample = flat[:, :: sampling_step(flat.numel(), _SAMPLES, values.shape[-1])]
+            largest = flat.abs().amax(1)
+            seen[name].append(Observed(sample.cpu().numpy(), largest.cpu().numpy()))
 
         with torch.no_grad(), _watched(network, look):
             network(image1, image2)
+        # A layer that sees each image by itself is called once for each.
+        observed = {name: Observed.together(parts) for name, parts in seen.items()}
         self._seen.append(observed)
         together = {name: Observed.together([it[name] for it in self._seen]) for name in observed}
         chosen = equalisation(self._readers, together, layers=self._equal, joined=self._joined)
         ranges = {name: chosen.ranges[name] for name in self._channels}
         chosen = Equalisation(chosen.factors, ranges)
-        self._observations += 1
-        share = 1 / min(self._observations, _OBSERVATIONS)
+        self.observations += 1
+        share = 1 / min(self.observations, _OBSERVATIONS)
         self.equalisation = (self.equalisation or chosen).towards(chosen, share)
         self._scale(self.equalisation)
 
@@ -148,18 +162,22 @@ def check_equalisation(network: FlowNetwork, equalisation: Equalisation) -> None
     Raises:
         ValueError: it is of other layers.
     """
-    layers, read = _convolutions(network), readers_in(network)
+    layers, found = _convolutions(network), equalisation.factors
+    expected = divided(readers_in(network), _equalised(network))
     wrong = list(equalisation.ranges.keys() ^ {*layers_for_int8(network)})
+    wrong += found.keys() ^ {*expected}
     wrong += [
-        name
-        for name, factors in equalisation.factors.items()
-        if name not in read or len(factors) != layers[name].out_channels
+        name for name in found.keys() & {*expected} if len(found[name]) != layers[name].out_channels
     ]
     if wrong:
         raise ValueError(
             f"these ranges for int8 are of other layers than the network's: {len(wrong)} differ, "
             f"such as {', '.join(sorted(wrong)[:3])}; train it with --int8 again"
         )
+
+
+def _equalised(network: FlowNetwork) -> set[str]:
+    return {*network.joined_layers, *network.equalised_layers}
 
 
 def layers_for_int8(network: FlowNetwork) -> list[str]:

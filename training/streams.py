@@ -100,17 +100,9 @@ class _Batches:
 
 
 class DatasetStream:
-    """Shuffled batches of a data set of equally sized pairs.
-
-    Raises:
-        ValueError: the data set does not fill one batch.
-    """
+    """Shuffled batches of a data set of equally sized pairs, which has to fill at least one."""
 
     def __init__(self, dataset: FlyingChairs, *, batch: int, seed: int, step: int = 0) -> None:
-        if len(dataset) < batch:
-            raise ValueError(
-                f"{len(dataset)} pairs do not fill a batch of {batch}; lower --batch-size"
-            )
         batches = _Batches(len(dataset), batch=batch, seed=seed, step=step)
         self.loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
             dataset, batch_sampler=batches, num_workers=2

@@ -89,9 +89,11 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0  # spent in `run`
         self.began = _sha256(options.init) if options.init else "noise"
-        equalisation = self._resume() or (options.initial and options.initial.int8)
-        self.rounding = Int8Rounding(self.network, equalisation) if options.int8 else None
-        if equalisation and self.rounding:
+        self.rounding = Int8Rounding(self.network) if options.int8 else None
+        if self.rounding and options.initial and options.initial.int8:
+            self.rounding.go_on_from(options.initial.int8)
+        self._resume()
+        if self.equalisation and self.rounding:
             self.rounding.attach(self.network)
 
     @property
@@ -110,10 +112,10 @@ class Trainer:
             return min(1.0, self.step / self.options.steps)
         return min(1.0, self.seconds / (60 * self.options.minutes))
 
-    def _resume(self) -> Equalisation | None:
-        """Go on from the checkpoint, if there is one; returns what int8's rounding goes on from."""
+    def _resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
         if not self.checkpoint.exists():
-            return None
+            return
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         if "Muon" not in state["optimizer"]:
             raise SystemExit(
@@ -130,25 +132,35 @@ class Trainer:
                 f"{self.checkpoint} is a run that began with other weights (--init); give the same "
                 "ones to go on with it, or choose another --out to begin anew"
             )
+        # What the weights may be used for depends on all that they have seen.
+        if state.get("data", self.options.data) != self.options.data:
+            raise SystemExit(
+                f"{self.checkpoint} is a run on --data {state['data']}; give the same to go on "
+                "with it, or choose another --out to begin anew"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         self.seconds = state["seconds"]
+        ranges = equalisation_from(state.get("int8", {}))
+        if self.rounding and ranges:
+            self.rounding.go_on_from(ranges, state.get("observations"))
         print(f"resuming {self.folder} at step {self.step}")
-        return equalisation_from(state.get("int8", {}))
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         state = {
             "network_name": self.options.network,
             "began": self.began,
+            "data": self.options.data,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "int8": tensors_from(self.equalisation),
+            "observations": self.rounding.observations if self.rounding else 0,
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)

@@ -4,7 +4,6 @@ Checkpoints of ClementPinard/FlowNetPytorch and NVIDIA/flownet2-pytorch are read
 """
 
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,9 +116,16 @@ def _weights_from_checkpoint(path: Path) -> Weights:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a checkpoint of plain tensors ({reason})") from error
+    except OSError:
+        raise
+    # Damaged, it raises whatever its bytes lead to; and what it says of code in a file is to allow
+    # that.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not a checkpoint of plain tensors; it is damaged, no checkpoint at all, or "
+            "holds more than tensors, which may be code. Download it again, or save its state_dict "
+            "alone"
+        ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: holds no state_dict; expected parameter names and tensors")

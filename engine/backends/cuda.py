@@ -10,6 +10,7 @@ leaks it with a warning. Drop a `Buffer`, a `Graph` or a stream inside `Device.c
 import functools
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
@@ -78,6 +79,11 @@ class Device:
         self.index = index
         self.name: str = gpu.name()
         self.compute_capability = "{}.{}".format(*gpu.compute_capability())
+        # While any stream of a context is recorded, nobody may wait for the context: the wait fails
+        # and so does the recording. (CUDA C++ Programming Guide, CUDA Graphs, "Prohibited and
+        # Unhandled Operations")
+        self._undisturbed = threading.Lock()
+        self._to_free: deque[list[Any]] = deque()
         self._context = _primary_context(self.driver, index)
 
     def __str__(self) -> str:
@@ -111,6 +117,18 @@ class Device:
         stop.synchronize()
         return float(stop.time_since(start))
 
+    def record(self, stream: Any, work: Callable[[], None]) -> libcuda.Graph:
+        """Return the graph of what ``work`` puts on ``stream``; inside `Device.current`.
+
+        Raises:
+            BackendError: it cannot be recorded; the stream is usable all the same.
+        """
+        try:
+            with self._undisturbed:
+                return libcuda.Graph(stream, work)
+        finally:
+            self._free_all()
+
     def join(self, earlier: int, later: int) -> None:
         """Let what comes on the stream ``later`` (a handle) wait for what is on ``earlier``."""
         with self.current():
@@ -119,21 +137,36 @@ class Device:
     def download(self, address: int, nbytes: int) -> NDArray[np.uint8]:
         """Return a copy of device memory, once everything queued on the GPU is done."""
         host = np.empty(nbytes, np.uint8)
-        with self.current():
-            self.driver.Context.synchronize()
-            self.driver.memcpy_dtoh(host, address)
+        try:
+            with self.current(), self._undisturbed:
+                self.driver.Context.synchronize()
+                self.driver.memcpy_dtoh(host, address)
+        finally:
+            self._free_all()
         return host
 
     def free(self, allocations: list[Any]) -> None:
         """Empty a list of device memory, once everything queued on the GPU is done.
 
         ``cuMemFree`` alone only "may" wait, and would do so with Python's interpreter lock held.
+        Never waits for another thread: this is called wherever garbage is collected, perhaps by the
+        very thread that is recording. Whoever is busy then empties the list afterwards.
         """
-        with self.current():
+        self._to_free.append(allocations)
+        self._free_all()
+
+    def _free_all(self) -> None:
+        while self._to_free and self._undisturbed.acquire(blocking=False):
+            unused = [self._to_free.popleft() for _ in range(len(self._to_free))]
             try:
-                self.driver.Context.synchronize()
+                with self.current():
+                    try:
+                        self.driver.Context.synchronize()
+                    finally:
+                        for allocations in unused:
+                            allocations.clear()
             finally:
-                allocations.clear()
+                self._undisturbed.release()
 
     def copy_2d(
         self,

@@ -58,8 +58,11 @@ class Graph:
         try:
             try:
                 record()
-            finally:
-                _call("cuStreamEndCapture", self._stream, ctypes.byref(graph))
+            except BaseException:
+                # It fails as well then, and would only say that something did before.
+                _libcuda().cuStreamEndCapture(self._stream, ctypes.byref(graph))
+                raise
+            _call("cuStreamEndCapture", self._stream, ctypes.byref(graph))
             _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, 0)
         finally:
             if graph:

@@ -77,9 +77,9 @@ class OpenVINOBackend(GraphsBackend):
         threads: int | None,
         streams: int,
     ) -> None:
-        """Compile for ``threads`` CPU threads, which ``streams`` flows at once share equally.
+        """Read the bundle for ``threads`` CPU threads, which ``streams`` flows share equally.
 
-        ``device`` has no meaning here.
+        It is compiled with the first images. ``device`` has no meaning here.
 
         Raises:
             HardwareMissingError: the bundle is int8 and the CPU would compute it inexactly.

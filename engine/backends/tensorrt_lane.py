@@ -207,7 +207,7 @@ class Lane:
 
     def _recorded(self) -> Graph | None:
         try:
-            return Graph(self._stream, self._enqueue)
+            return self._gpu.record(self._stream, self._enqueue)
         except BackendError as error:
             self._records_graphs = False
             _log.warning("no CUDA graph, kernels are launched one by one: %s", str(error))

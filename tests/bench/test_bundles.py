@@ -1,16 +1,21 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.bundles import Bundles
+from bench.bundles import BUILD_SOURCES, Bundles
 from bench.rows import Row
+from bench.usage import UsageError
 from engine.errors import BackendError, BundleError
 from engine.manifest import read_manifest, write_manifest
 
+ROOT = Path(__file__).parents[2]
+OFFLINE = ("export", "training", "kernels")
 ROW = Row("tiny", "onnxruntime", "fp32", 64, 70, 1)
 
 
@@ -72,6 +77,47 @@ def test_streams_get_the_graphs_that_they_are_about(tmp_path, commands):
     # Two graphs give any flow that one does.
     given = bundles_of(split.path, cache=tmp_path)
     assert given.bundle_for(ROW).path == split.path
+
+
+def test_the_order_of_the_rows_does_not_choose_the_graph(tmp_path, commands):
+    bundles = bundles_of(cache=tmp_path)
+    split = bundles.bundle_for(replace(ROW, backend="onnxruntime (stream+reuse)"))
+    whole = bundles.bundle_for(ROW)
+    assert set(whole.manifest.files) == {"model.onnx"}
+    assert split.path != whole.path
+
+
+def test_a_bundle_that_no_row_runs_is_refused(tiny_bundle, tiny_split_bundle, tmp_path, commands):
+    same = Path(shutil.copytree(tiny_bundle, tmp_path / "same"))
+    half = Path(shutil.copytree(tiny_bundle, tmp_path / "half"))
+    write_manifest(half, replace(read_manifest(half), precision="fp16"))
+    reuse = replace(ROW, backend="onnxruntime (stream+reuse)")
+    rows = [ROW, reuse, replace(ROW, precision="fp16")]
+    bundles_of(tiny_bundle, tiny_split_bundle, half, cache=tmp_path).check_given(rows)
+    with pytest.raises(UsageError, match=rf"--bundle {same}: no row runs it\. It is tiny in fp32"):
+        bundles_of(tiny_bundle, same, cache=tmp_path).check_given(rows)
+    with pytest.raises(
+        UsageError, match=rf"--bundle {half}: .* tiny in fp16, which this run has no"
+    ):
+        bundles_of(tiny_bundle, half, cache=tmp_path).check_given([ROW])
+    assert not commands
+
+
+def test_what_builds_a_bundle_is_known(tmp_path):
+    """Every module of ours that a build imports is among the sources that a bundle hangs on."""
+    code = (
+        "import sys, export.bundle, export.auto, export.options, pathlib; "
+        "print(*(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)), "
+        "sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    imported = {Path(line) for line in done.stdout.splitlines() if Path(line).is_relative_to(ROOT)}
+    ours = {path for path in imported if path.relative_to(ROOT).parts[0] in OFFLINE}
+    known = {path for pattern in BUILD_SOURCES for path in ROOT.glob(pattern)}
+    assert ROOT / "training" / "equalisation.py" in ours
+    assert ours <= known
 
 
 def test_a_plan_that_cannot_be_built_here(tmp_path, commands):

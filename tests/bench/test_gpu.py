@@ -296,7 +296,6 @@ GPU_ROW = next(name for name, contestant in BY_NAME.items() if contestant.gpu)
             1,
             ("failed", "openvino: it broke"),
         ),
-        ([result(GPU_ROW, "ok")], 1, ("failed", "exit code 1, see above")),
         ([result(GPU_ROW, "ok")], 2, ("failed", "exit code 2, see above")),
     ],
 )
@@ -307,6 +306,16 @@ def test_compare(commands, tmp_path, rows, code, expected):
         f"bench.compare --full --json {tmp_path / 'nvidia-x1.json'} "
         f"--report {gpu.ROOT / 'build' / 'gpu.html'}"
     ]
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_results_of_an_earlier_run_are_not_this_ones(commands, tmp_path, code):
+    """A crash ends with the exit code of a row that failed."""
+    file = tmp_path / "nvidia-x1.json"
+    file.write_text(json.dumps({"rows": [result(GPU_ROW, "ok")]}))
+    commands.answer = lambda command: code
+    assert verdict("compare") == ("failed", f"exit code {code} and no results, see above")
+    assert json.loads(file.read_text())["rows"]
 
 
 def test_correlation(commands, tmp_path):

@@ -59,7 +59,7 @@ def test_the_table_by_hand():
         "| flownets fp32 | pytorch-cuda 1.2 | 2.50 | 1.50 | 0.60 | 7.50 | 0 |",
         "| flownets_slim fp16 | tensorrt 1.2 | 0.200 | 0.100 | – | – | 0.012 |",  # noqa: RUF001
     ]
-    assert lines[start + 5 :] == ["", "Not run:", "", "- tensorrt int8: no plan &lt;!--"]
+    assert lines[start + 5 :] == ["", "Not run:", "", "- tensorrt (flownets int8): no plan &lt;!--"]
     caption = " ".join(lines[: start - 2])
     assert caption.startswith("NVIDIA X, 580.1, 9.0 (name, driver, compute capability), 384x512, ")
     assert "`abc1234`; all numbers are in [bench/results/x.json](bench/results/x.json)." in caption
@@ -75,6 +75,10 @@ def test_the_table_by_hand():
         (
             {"status": "not run", "said": "no\nsm_90", "mean_px": None},
             "A portable plan of TensorRT for RTX does not run there: no sm_90",
+        ),
+        (
+            {"status": "failed", "said": "9 px off", "mean_px": None},
+            "A portable plan of TensorRT for RTX fails there: 9 px off",
         ),
     ],
 )

@@ -165,6 +165,17 @@ def test_the_best_of_each_size_is_emphasised_and_equal_as_shown_is_equal(tmp_pat
     assert "Fastest: b fp32 on onnxruntime, 5.00 ms. Most accurate: a fp32" in page.text
 
 
+def test_pairs_side_by_side_are_not_the_fastest_pair(tmp_path):
+    rows = [row("a", p50=6.0), row("a", "onnxruntime (many)", p50=5.0, epe=1.0)]
+    page = page_of(tmp_path, result_of(*rows))
+    best = [text for kind, text in page.cells if kind == "best"]
+    assert sorted(best) == ["1.000", "6.00"]
+    assert "Fastest: a fp32 on onnxruntime, 6.00 ms. Most accurate: a fp32 on onnxr" in page.text
+    # Nor have they a place on an axis of latencies.
+    assert "a fp32 on onnxruntime: 6.00 ms" in page.text
+    assert "a fp32 on onnxruntime (many): 5.00 ms" not in page.text
+
+
 def test_groups_keep_their_order_and_rows_go_by_latency():
     rows = [row("slow", p50=9, batch=4), row("other"), idle("skipped", "x", batch=4),
             idle("failed", "x", batch=4), row("fast", p50=3, batch=4)]  # fmt: skip

@@ -101,10 +101,17 @@ def test_lines():
     assert "openvino fp32 takes 25.0 ms, PyTorch eager 50.0 ms" in speed
     assert "2.00 times as fast [ok]" in speed
     assert "onnxruntime +3.4%, openvino -2.0% [ok]" in overhead
-    assert "fp32 3e-06 px, fp16 0.01 px [ok]" in agrees
+    assert "fp32 3e-06 px, fp16 0.01 px [ok] allowed fp32 0.001 px, fp16 0.04 px" in agrees
     assert "import engine 101 ms [ok] allowed 300 ms, without torch [ok]" in start
     assert "after 702 ms [ok] allowed 2000 ms" in start
     assert note == "note       flownets_slim: a note"
+
+
+def test_what_has_no_limit_gets_no_verdict():
+    """How far int8 may be from PyTorch is its gate's to say, by the error."""
+    rows = [entry("openvino", 5.0, distance=50.0, precision="int8")]
+    _, _, agrees, *_ = summary_lines(result_of(rows, status="skipped", reason="no row"))
+    assert agrees.endswith("worst row: int8 50 px")
 
 
 def test_missed_promises():

@@ -64,12 +64,25 @@ def test_eager_pads_and_crops(weights, tmp_path, rng):
         for image in (image1, image2)
     )
     with torch.no_grad():
-        expected = deployable(NETWORK, weights)(*padded)[:, :50, :70].numpy()
+        expected = deployable(NETWORK, weights, "fp32")(*padded)[:, :50, :70].numpy()
     assert flow.dtype == np.float32
     np.testing.assert_allclose(flow, expected, atol=1e-5)
     assert (runner.device, runner.device_ms()) == ("cpu", None)
     assert torch.get_num_threads() == 1
     runner.close()
+
+
+def test_half_precision_is_in_the_weights(weights, rng):
+    """Else they would be converted for every pair."""
+    images = (torch.from_numpy(rng.integers(0, 256, (1, 64, 128, 3), np.uint8)) for _ in range(2))
+    one, two = images
+    whole, half = (deployable(NETWORK, weights, precision) for precision in ("fp32", "fp16"))
+    assert half.network.network.conv1[0].weight.dtype == torch.float16
+    with torch.inference_mode():
+        flow, expected = half(one, two), whole(one, two)
+    assert flow.dtype == torch.float32
+    difference = torch.linalg.vector_norm(flow - expected, dim=-1).mean()
+    assert 0 < difference < 0.02
 
 
 @pytest.mark.parametrize("name", ["open_cuda", "open_cuda_compiled"])

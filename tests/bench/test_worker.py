@@ -1,5 +1,6 @@
 """Workers and rounds, with runners that a test writes itself."""
 
+import itertools
 import signal
 import subprocess
 import threading
@@ -74,6 +75,15 @@ class Many(Runner):
         finally:
             with self.log.open("a") as log:
                 log.write(".")
+
+
+class NotANumber(Runner):
+    def run(self, image1, image2):
+        return super().run(image1, image2) + np.float32("nan")
+
+
+class OfVideo(Runner):
+    of_video = True
 
 
 class Dies(Runner):
@@ -168,16 +178,34 @@ def test_an_overlapping_runner_is_timed_from_result_to_result(job, tmp_path, mon
     np.testing.assert_array_equal(np.load(tmp_path / "flows.npy"), np.stack([red, red], axis=-1))
 
 
+def test_a_video_goes_on_from_image_to_image(job, tmp_path, monkeypatch):
+    """So that each one of several pairs costs as much as the others."""
+    monkeypatch.syspath_prepend(tmp_path)
+    image1 = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 4, 4, 3), np.uint8)
+    np.savez(job.pairs, image1=image1, image2=image1 + 10)
+    turns = Turns(replace(job, factory="fakes:OfVideo", batch=1))
+    shown = [(one[0, 0, 0, 0], two[0, 0, 0, 0]) for one, two in itertools.islice(turns.timed, 8)]
+    chain = [0, 10, 1, 11, 2, 12, 0, 10, 1]
+    assert shown == list(itertools.pairwise(chain))
+    # What a runner knows a video by.
+    firsts, seconds = zip(*itertools.islice(turns.timed, 6), strict=True)
+    assert all(one is two for one, two in zip(firsts[1:], seconds, strict=False))
+    alone = Turns(replace(job, batch=1))
+    shown = [(one[0, 0, 0, 0], two[0, 0, 0, 0]) for one, two in itertools.islice(alone.timed, 4)]
+    assert shown == [(0, 10), (10, 0), (1, 11), (11, 1)]
+
+
 def test_a_row_that_breaks_does_not_stop_the_others(job, tmp_path):
     factories = [
         "fakes:BreaksLater",
         "fakes:Dies",
         "fakes:refuses",
         "fakes:missing",
+        "fakes:NotANumber",
         "fakes:Runner",
     ]
     jobs = [replace(job, network=name, factory=name) for name in factories]
-    breaks, dies, refuses, missing, good = measure(jobs, tmp_path)
+    breaks, dies, refuses, missing, wrong, good = measure(jobs, tmp_path)
     assert (breaks.status, breaks.reason) == ("failed", "ValueError: no more")
     assert breaks.to_json()["latency_ms"] is None
     assert breaks.flows is None
@@ -187,6 +215,8 @@ def test_a_row_that_breaks_does_not_stop_the_others(job, tmp_path):
     assert refuses.reason == "fakeruntime is not installed: pip install fakeruntime"
     assert missing.status == "failed"
     assert "AttributeError" in missing.reason
+    assert (wrong.status, wrong.flows) == ("failed", None)
+    assert wrong.reason == "its flow has values that are no finite numbers"
     assert good.status == "ok"
 
 

@@ -5,6 +5,7 @@
 
 import gc
 import itertools
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -68,6 +69,38 @@ def test_images_are_read_and_the_flow_is_written_in_place(flow_engine, cu, conte
         assert list(cu.blocks) == [flow.__cuda_array_interface__["data"][0]]
     assert cu.copies == 0
     assert len(contexts.made) == 1
+
+
+@pytest.mark.skipif(not RECORDS_GRAPHS, reason="TensorRT for RTX records graphs itself")
+def test_nothing_waits_for_the_gpu_while_a_graph_is_recorded(
+    flow_engine, backend, cu, libcuda, contexts, caplog
+):
+    images = images_of((64, 64))
+    read, dropped = (flow_engine.infer_device(*on_device(cu, images)) for _ in range(2))
+    others = []
+
+    def meanwhile():
+        """Called at each launch; the second of this shape on the host is a recording."""
+        nonlocal dropped
+        if any(queue.capturing is not None for queue in cu.queues.values()):
+            others.append(threading.Thread(target=lambda: arrays.append(read.numpy())))
+            others[-1].start()
+            del dropped  # as the collection of garbage may on this very thread
+            dropped = None
+            others[-1].join(0.1)
+            assert others[-1].is_alive()
+
+    arrays = []
+    contexts.on_enqueue = meanwhile
+    for seed in range(3):
+        check_run(backend, (1, 64, 64), seed=seed)
+    (other,) = others
+    other.join(20)
+    np.testing.assert_array_equal(arrays[0], expected_flow(images))
+    assert libcuda.launches == 2
+    assert caplog.text == ""
+    assert read.__cuda_array_interface__["data"][0] in cu.blocks
+    contexts.on_enqueue = lambda: None
 
 
 @pytest.mark.parametrize("layout", [{}, {"gap": 7}, {"offset": 3}])

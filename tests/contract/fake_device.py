@@ -51,6 +51,7 @@ class Queue:
     def __init__(self) -> None:
         self.pending: list[Callable[[], None]] = []
         self.capturing: list[Callable[[], None]] | None = None
+        self.spoilt = False
 
     def submit(self, work: Callable[[], None]) -> None:
         (self.pending if self.capturing is None else self.capturing).append(work)

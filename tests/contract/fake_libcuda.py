@@ -49,7 +49,8 @@ class FakeLibcuda:
     def _cuStreamEndCapture(self, stream: int, graph: Any) -> int:  # noqa: N802
         queue = self.cu.queues[stream]
         work, queue.capturing = queue.capturing, None
-        if self.refuses_capture:
+        spoilt, queue.spoilt = queue.spoilt, False
+        if self.refuses_capture or spoilt:
             return STREAM_CAPTURE_INVALIDATED
         graph[0] = next(self.cu.handles)
         self.graphs[graph[0]] = work

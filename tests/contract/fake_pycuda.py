@@ -164,7 +164,12 @@ class Context:
     @classmethod
     def synchronize(cls) -> None:
         cls.cu.current()
-        for queue in list(cls.cu.queues.values()):
+        queues = list(cls.cu.queues.values())
+        if any(queue.capturing is not None for queue in queues):
+            for queue in queues:
+                queue.spoilt = queue.capturing is not None
+            raise cls.cu.Error("cuCtxSynchronize failed: a stream is capturing")
+        for queue in queues:
             queue.drain()
 
     def push(self) -> None:

@@ -317,5 +317,5 @@ def test_refuses_other_types(asked, bindings):
 
 
 def test_a_shape_that_the_kernels_refuse(asked):
-    with pytest.raises(library.KernelError, match="too wide"):
+    with pytest.raises(library.KernelError, match="too large"):
         asked("FLOAT", **FLOWNETC[1]).launch((4000, 1, 4, 4))

@@ -80,6 +80,18 @@ def test_a_refused_recording_is_told_and_runs_go_on(backend, libcuda, caplog):
     assert "cuStreamEndCapture: operation failed due to a previous error" in caplog.text
 
 
+@pytest.mark.skipif(not RECORDS_GRAPHS, reason="TensorRT for RTX records graphs itself")
+def test_a_recording_that_fails_says_why(backend, libcuda, contexts, caplog):
+    """And not that the end of the recording failed, too."""
+    check_run(backend, (1, 64, 64))
+    libcuda.refuses_capture = True
+    contexts.refused = {"execute_async_v3"}
+    with pytest.raises(BackendError, match="refused to run"):
+        backend.run(*pair(1, 64, 64))
+    assert "TensorRT refused to run" in caplog.text
+    assert "cuStreamEndCapture" not in caplog.text
+
+
 def test_device_ms_times_the_network_alone(backend, libcuda):
     assert backend.device_ms() is None
     check_run(backend, (1, 64, 64))

@@ -90,7 +90,7 @@ def test_bundle_without_the_file(name, tiny_bundle):
     pytest.importorskip(name, reason=f"{name} is not installed")
     manifest = read_manifest(tiny_bundle)
     manifest = replace(manifest, files={"model.plan": manifest.files["model.onnx"]})
-    message = rf"backend {name} needs model\.onnx; .* --precision fp32 --targets {name} -o "
+    message = rf"backend {name} needs model\.onnx; .* --precision fp32 --targets {name} .* -o "
     with pytest.raises(BackendError, match=message):
         opened(name, tiny_bundle, manifest=manifest)
 
@@ -293,6 +293,16 @@ def test_amx_is_not_relied_on_where_no_python_can_try(monkeypatch, executable, f
     """``true`` stands for a frozen program: it succeeds, whatever it is asked."""
     monkeypatch.setattr(sys, "executable", executable)
     monkeypatch.setattr(sys, "frozen", frozen, raising=False)
+    assert not machine.runs_amx()
+
+
+def test_a_program_that_does_not_come_back_is_not_waited_for(monkeypatch):
+    """As one with Python inside may not, which starts anew instead."""
+
+    def run(command, *, timeout, **_):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", run)
     assert not machine.runs_amx()
 
 

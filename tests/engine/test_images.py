@@ -221,6 +221,23 @@ def test_a_failed_write_names_the_target(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.png"}
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((4, 5, 3), float), ((4, 5), np.uint8), ((4, 5, 4), np.uint8)]
+)
+def test_what_is_no_picture_is_not_written(tmp_path, shape, dtype):
+    with pytest.raises(InputError, match=r"the image is \(4, 5.*; expected \(H, W, 3\) uint8"):
+        write_image(tmp_path / "a.png", np.zeros(shape, dtype))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_too_large_for_its_format(tmp_path):
+    # JPEG's sides have 16 bits.
+    with pytest.raises(
+        InputError, match=r"2x70000 cannot be written as '\.jpg'; expected a smaller"
+    ):
+        write_image(tmp_path / "a.jpg", np.zeros((2, 70_000, 3), np.uint8))
+
+
 def test_unknown_picture_format(tmp_path):
     with pytest.raises(
         InputError, match=r"'\.xyz' is not a format for colour pictures; expected e\.g\. \.png"

@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,9 +167,30 @@ def test_doctor_says_where_the_cache_is(tiny_bundle, capsys, monkeypatch, tmp_pa
         assert line.split(maxsplit=1)[1].startswith(expected)
 
 
-def test_doctor_refuses_what_load_refuses(tiny_bundle, capsys):
-    assert main(["doctor", "--bundle", str(tiny_bundle), "--threads", "0"]) == 1
-    assert "threads is 0; expected a number from 1 up" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--threads", "0", "threads is 0; expected a number from 1 up"),
+        ("--device", "-1", "device is -1; expected the index of a GPU"),
+    ],
+)
+def test_doctor_refuses_what_load_refuses(tiny_bundle, capsys, option, value, message):
+    assert main(["doctor", "--bundle", str(tiny_bundle), option, value]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_doctor_prints_names_that_are_not_utf8(tiny_bundle, tmp_path, capsys):
+    bundle = tmp_path / os.fsdecode(b"b\xff")
+    assert main(["doctor", "--bundle", str(bundle)]) == 1
+    shutil.copytree(tiny_bundle, bundle)
+    assert main(["doctor", "--bundle", str(bundle), "--threads", "1"]) == 0
+    assert r"b\udcff" in capsys.readouterr().out.encode().decode()
+
+
+def test_an_error_ends_as_a_sentence_does(pictures, tiny_bundle, tmp_path, capsys):
+    assert infer(pictures[0], tiny_bundle, "-o", tmp_path / "flow.fl") == 1
+    assert capsys.readouterr().err.endswith("Did you mean '.flo'?\n")
 
 
 def test_doctor_without_a_bundle(tmp_path, capsys):

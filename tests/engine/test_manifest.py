@@ -1,5 +1,6 @@
 import copy
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -279,12 +280,17 @@ def test_a_damaged_bundle_inside_the_package_is_not_rebuilt_there(bundle, monkey
 def test_a_bundle_of_two_graphs_is_rebuilt_as_one(tiny_split_bundle):
     manifest = read_manifest(tiny_split_bundle)
     command = rebuild_command(tiny_split_bundle, manifest, target="tensorrt")
-    assert command.endswith(f" --targets tensorrt --split -o {tiny_split_bundle}")
+    assert " --targets tensorrt --split " in command
+    assert command.endswith(f" -o {tiny_split_bundle}")
     assert "--split" not in rebuild_command(tiny_split_bundle, manifest, whole=True)
 
 
 PLAN = BundleFile(5, "b" * 64, "a tool", None)
-FULL = "python -m export.build_engine --network flownets_slim --precision int8 --targets tensorrt "
+FULL = (
+    "python -m export.build_engine --network flownets_slim --weights FILE --precision int8 "
+    "--max-epe-increase 1% --targets tensorrt "
+)
+SIZES = "--min-size 64x64 --size 384x512 --max-size 1088x1920 --max-batch 4 "
 
 
 @pytest.mark.parametrize(
@@ -292,10 +298,10 @@ FULL = "python -m export.build_engine --network flownets_slim --precision int8 -
     [
         (["model.onnx", "model.plan"], "python -m export.build_engine --rebuild b"),
         (["model.onnx", "model.rtx"], "python -m export.build_engine --rebuild b"),
-        (["model.onnx"], FULL + "-o b"),
-        (["model.plan"], FULL + "-o b"),
-        (["features.onnx", "match.onnx", "model.plan"], FULL + "--split -o b"),
-        (["model.onnx", "model.plan", "libx.so"], FULL + "--correlation library -o b"),
+        (["model.onnx"], FULL + SIZES + "-o b"),
+        (["model.plan"], FULL + SIZES + "-o b"),
+        (["features.onnx", "match.onnx", "model.plan"], FULL + "--split " + SIZES + "-o b"),
+        (["model.onnx", "model.plan", "libx.so"], FULL + "--correlation library " + SIZES + "-o b"),
     ],
 )
 def test_a_plan_alone_is_rebuilt_where_its_graph_is_there(names, command):
@@ -304,11 +310,21 @@ def test_a_plan_alone_is_rebuilt_where_its_graph_is_there(names, command):
 
 
 def test_a_plan_alone_is_rebuilt_only_where_it_alone_is_wanted(monkeypatch, tmp_path):
-    assert rebuild_command(Path("b"), MANIFEST, target="tensorrt", whole=True) == FULL + "-o b"
+    assert (
+        rebuild_command(Path("b"), MANIFEST, target="tensorrt", whole=True) == FULL + SIZES + "-o b"
+    )
     assert "--rebuild" not in rebuild_command(Path("b"), MANIFEST, target="openvino")
     assert "--rebuild" not in rebuild_command(Path("b"), MANIFEST)
     monkeypatch.setattr("engine.manifest._PACKAGE", tmp_path)
-    assert rebuild_command(tmp_path / "b", MANIFEST, target="tensorrt") == FULL + "-o DIR"
+    # What ships inside the package has the weights that ship.
+    command = (FULL + SIZES).replace("--weights FILE ", "") + "-o DIR"
+    assert rebuild_command(tmp_path / "b", MANIFEST, target="tensorrt") == command
+
+
+def test_a_folder_with_a_space_is_one_argument():
+    bundle = Path("my bundles/b")
+    assert shlex.split(rebuild_command(bundle, MANIFEST))[-1] == str(bundle)
+    assert shlex.split(rebuild_command(bundle, MANIFEST, target="tensorrt"))[-1] == str(bundle)
 
 
 def test_the_advice_is_of_the_damaged_file(bundle):

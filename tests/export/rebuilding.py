@@ -82,7 +82,7 @@ class Builder:
         plan_path.with_name(tensorrt.plan_file).write_bytes(self.content)
         capability = "8.7" if self.package == "tensorrt" else None
         size = len(self.content)
-        return BuiltPlan(tensorrt.plan_file, tensorrt.tool, capability, 1.0, size)
+        return BuiltPlan(tensorrt.plan_file, tensorrt.tool, capability, size)
 
 
 def no_gpu(bundle: Path, manifest: Manifest, **settings: Any) -> Any:

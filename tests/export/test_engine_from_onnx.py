@@ -32,7 +32,6 @@ def test_builds_a_portable_plan(tmp_path, precision):
     assert (built.file, built.compute_capability) == ("model.rtx", None)
     assert built.tool == f"tensorrt_rtx {tensorrt_rtx.__version__}"
     assert built.bytes == len(plan) > 0
-    assert built.seconds > 0
     assert not faults_of(plan)
     assert "MALFORMED_ENGINE" in faults_of(plan[::-1])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.rtx"]

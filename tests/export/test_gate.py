@@ -102,7 +102,7 @@ def test_layers_follow_in_the_order_of_their_effect() -> None:
     assert kept == ["large", "medium"]
     assert build.calls == [
         (),
-        *((), ("small",), ("large",), ("medium",)),  # none and each by itself, for its effect
+        *(("small",), ("large",), ("medium",)),  # each by itself, for its effect
         *(("large",), ("large", "medium")),
         ("medium",),  # is the first one still needed?
         ("large", "medium"),

@@ -1,6 +1,7 @@
 """Requests that cannot be met are refused in one line, before any work."""
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,12 @@ import numpy as np
 import pytest
 
 from engine.images import write_image
+from engine.manifest import read_manifest, rebuild_command
 from export.options import parse_requests
 from export.pair import Pair, noise
 from export.pairs import CALIBRATION_SEED, GATE_SEED
 from tests.export.pictures import write_pair
-from tests.export.tiny import METADATA, assert_one_line, build, save_tiny
-from training.equalisation import Equalisation
+from tests.export.tiny import METADATA, assert_one_line, build, save_tiny, with_ranges
 from training.networks.flownets import FlowNetS
 from training.quantisation import layers_for_int8
 from training.weights import save_weights
@@ -43,6 +44,7 @@ from training.weights import save_weights
             "choose int8 or auto$",
         ),
         (["--precision", "fp16", "--gate", "motorcycle"], "--gate: .* --precision is fp16"),
+        (["--precision", "int8", "--gate", "motorcycle,"], "--gate motorcycle,: has an empty name"),
         (["--max-epe-increase", "0%"], "--max-epe-increase: .* --precision is fp32"),
         *(
             (
@@ -178,13 +180,14 @@ def test_requests_for_int8(weights: Path, tmp_path: Path, pictures: Path) -> Non
 def test_weights_trained_for_int8_bring_their_ranges(
     weights: Path, tmp_path: Path, pictures: Path, network: FlowNetS
 ) -> None:
-    int8 = Equalisation({}, dict.fromkeys(layers_for_int8(network), 2.0))
+    int8 = with_ranges(network, dict.fromkeys(layers_for_int8(network), 2.0))
     save_weights(weights, network.state_dict(), METADATA, int8)
     common = ["--network", "tiny", "--weights", str(weights), "-o", str(tmp_path / "bundle")]
     common += ["--precision", "int8", "--gate", str(pictures)]
     for options in ([], ["--calibration", "training"]):
         (request,), _ = parse_requests([*common, *options])
-        assert request.equalisation == int8
+        assert request.equalisation is not None
+        assert request.equalisation.ranges == int8.ranges
         assert request.quantisation is not None
         assert request.quantisation.calibration is None
         assert request.quantisation.calibration_name == "training"
@@ -198,7 +201,7 @@ def test_ranges_of_other_layers_are_refused_where_they_are_needed(
     weights: Path, tmp_path: Path, network: FlowNetS, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ranges = {name: 2.0 for name in layers_for_int8(network) if name != "conv4"}
-    save_weights(weights, network.state_dict(), METADATA, Equalisation({}, ranges))
+    save_weights(weights, network.state_dict(), METADATA, with_ranges(network, ranges))
     assert build(weights, tmp_path / "bundle", "--precision", "int8") == 2
     assert_one_line(capsys, "1 differ, such as conv4; .*, or give --calibration synthetic")
     common = ["--network", "tiny", "--weights", str(weights), "-o", str(tmp_path / "bundle")]
@@ -231,3 +234,28 @@ def test_pairs_are_synthetic_unless_told_otherwise(
     assert request.quantisation.calibration_name == "synthetic, 32 pairs"
     assert request.quantisation.gate.keys() == {"motorcycle", "synthetic"}
     assert rendered == [((64, 128), 128, GATE_SEED), ((64, 128), 32, CALIBRATION_SEED)]
+
+
+def test_the_command_that_an_error_gives_builds_the_same_sizes(
+    weights: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    sizes = [
+        "--min-size",
+        "64x128",
+        "--size",
+        "128x192",
+        "--max-size",
+        "256x320",
+        "--max-batch",
+        "2",
+    ]
+    common = ["--network", "tiny", "--weights", str(weights), "--precision", "fp16"]
+    (first,), _ = parse_requests([*common, *sizes, "-o", str(tmp_path / "a bundle")])
+    changed = {"network": "tiny", "precision": "fp16", "profile": first.profile}
+    manifest = replace(read_manifest(tiny_bundle), **changed)  # type: ignore[arg-type]
+    command = rebuild_command(tmp_path / "a bundle", manifest).replace("FILE", str(weights))
+    python, *arguments = shlex.split(command)
+    assert (python, arguments[:2]) == ("python", ["-m", "export.build_engine"])
+    (second,), output = parse_requests(arguments[2:])
+    assert (second.profile, second.precision) == (first.profile, "fp16")
+    assert output == tmp_path / "a bundle"

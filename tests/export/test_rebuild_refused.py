@@ -122,7 +122,7 @@ def test_two_graphs(
     write_manifest(bundle, replace(manifest, network="flownetc"))
     assert rebuilt(bundle) == 2
     assert_one_line(capsys, rf"its plan is of one graph, model\.onnx, and it holds two.*{FULL} flo"
-                    r"wnetc --precision fp32 --targets tensorrt --split -o ")  # fmt: skip
+                    r"wnetc --weights FILE --precision fp32 --targets tensorrt --s")  # fmt: skip
 
 
 def test_no_tensorrt(

@@ -55,6 +55,22 @@ def test_leftovers_of_killed_builds_are_removed(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_bundle_that_was_being_replaced_is_not_lost(tmp_path: Path, replaced: bool) -> None:
+    """Its process was killed before, or just after, the new one got its place."""
+    old, output = tmp_path / f".bundle.{os.getpid()}.old", tmp_path / "bundle"
+    old.mkdir()
+    (old / "first").touch()
+    if replaced:
+        output.mkdir()
+        (output / "second").touch()
+    with staging(output) as folder:
+        assert [path.name for path in output.iterdir()] == ["second" if replaced else "first"]
+        (folder / "third").touch()
+        move_into_place(folder, output)
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "third"]
+
+
 def test_an_old_bundle_comes_back_when_the_new_one_cannot_be_moved(tmp_path: Path) -> None:
     output = tmp_path / "bundle"
     output.mkdir()

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from export import build_engine
+from training.equalisation import Equalisation, divided
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
+from training.quantisation import readers_in
 from training.weights import METADATA_KEYS, save_weights
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -48,6 +51,17 @@ def seeded(build: Callable[[], Network]) -> Network:
 def save_tiny(network: nn.Module, path: Path, **metadata: str) -> Path:
     save_weights(path, network.state_dict(), METADATA | metadata)
     return path
+
+
+def with_ranges(network: FlowNetS, ranges: dict[str, float]) -> Equalisation:
+    """As training would find them, had all channels been of like magnitudes already."""
+    equalised = {*network.joined_layers, *network.equalised_layers}
+    factors = {}
+    for name in divided(readers_in(network), equalised):
+        layers = network.get_submodule(name).modules()
+        channels = next(layer.out_channels for layer in layers if hasattr(layer, "out_channels"))
+        factors[name] = np.ones(int(channels), np.float32)  # type: ignore[arg-type]
+    return Equalisation(factors, ranges)
 
 
 def build(weights: Path, output: Path, *options: str) -> int:

@@ -140,7 +140,7 @@ void check_refusals(IPluginCreatorV3One& creator, Log& log) {
        "max_displacement is 3 and stride_2 2: max_displacement must be a non-negative multiple"},
       {{field("max_displacement", minus), field("stride_2", two)}, "max_displacement is -2"},
       {{field("max_displacement", two), field("stride_2", zero)}, "stride_2 at least 1"},
-      {{field("max_displacement", wide), field("stride_2", two)}, "too wide"},
+      {{field("max_displacement", wide), field("stride_2", two)}, "too large"},
       {{field("max_displacement", two)}, "attribute stride_2 is missing"},
       {{field("max_displacement", two), field("stride2", two)}, "attribute stride2 is unknown"},
       {{field("max_displacement", two), {"stride_2", &half, PluginFieldType::kFLOAT32, 1}},

@@ -145,10 +145,11 @@ def test_multiprocessors_change_the_grid_and_the_rows_of_a_block_together() -> N
     [
         ((1, 0, 4, 4), {}, "a dimension is below 1"),
         ((1, 4, 4, 4), {"max_displacement": 3}, "multiple of stride_2"),
-        ((1, 4, 4, 4), {"max_displacement": 4098}, "too wide"),
-        ((1, 4, 4, 4), {"max_displacement": 4000}, "too wide"),
-        ((70000, 4, 4, 4), {"variant": "cuda-plain"}, "too wide"),
-        ((2**31 - 1, 1, 1, 1), {"max_displacement": 2}, "too wide"),
+        ((1, 4, 4, 4), {"max_displacement": 4098}, "too large"),
+        ((1, 4, 4, 4), {"max_displacement": 4000}, "too large"),
+        ((1, 4, 4, 4), {"max_displacement": 0, "stride_2": 2**29}, "too large"),
+        ((70000, 4, 4, 4), {"variant": "cuda-plain"}, "too large"),
+        ((2**31 - 1, 1, 1, 1), {"max_displacement": 2}, "too large"),
     ],
     ids=str,
 )

@@ -78,7 +78,8 @@ def test_not_a_number_stays_where_it_is_seen(variant: str) -> None:
         ({"max_displacement": 3}, "multiple of stride_2"),
         ({"stride_2": 0}, "multiple of stride_2"),
         ({"dtype": 1}, "expected float32"),
-        ({"max_displacement": 10000}, "too wide"),
+        ({"max_displacement": 10000}, "too large"),
+        ({"max_displacement": 0, "stride_2": 2**31 - 1}, "too large"),
     ],
 )
 def test_refuses_by_name(cpu_library: None, change: dict[str, int], text: str) -> None:

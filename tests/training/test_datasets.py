@@ -94,11 +94,6 @@ def test_bad_flo(tmp_path: Path, raw: bytes, message: str) -> None:
         read_flo(path)
 
 
-def test_stream_needs_a_full_batch(chairs: Path) -> None:
-    with pytest.raises(ValueError, match="4 pairs do not fill a batch of 5"):
-        DatasetStream(FlyingChairs(chairs), batch=5, seed=0)
-
-
 def test_stream_visits_every_pair_once_an_epoch_and_resumes(chairs: Path) -> None:
     def flows(step: int, count: int) -> list[list[float]]:
         batches = iter(DatasetStream(FlyingChairs(chairs), batch=2, seed=0, step=step))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from training.equalisation import least_error_range
+from training.equalisation import Observed, equalisation, least_error_range, sampling_step
 
 SIZE = 4000
 Draw = Callable[[np.random.Generator], np.ndarray]
@@ -74,3 +74,24 @@ def test_sign_and_order_do_not_matter_and_scale_carries_over(
 def test_a_constant_is_kept_exactly(value: float) -> None:
     values = np.full(100, value, np.float32)
     assert least_error_range(values) == pytest.approx(abs(value), rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_has_no_range(value: float) -> None:
+    with pytest.raises(ValueError, match="no finite numbers have no range"):
+        least_error_range(np.array([1, value], np.float32))
+    sample = np.full((1, 2), value, np.float32)
+    with pytest.raises(ValueError, match=r"what enters conv2: .*; train it anew"):
+        equalisation({}, {"conv2": Observed(sample, sample[:, 0])}, layers=(), joined=())
+
+
+@given(
+    maps=st.integers(1, 5), height=st.integers(1, 40), width=st.integers(1, 40),
+    wanted=st.integers(1, 2000),
+)  # fmt: skip
+def test_every_column_is_sampled(maps: int, height: int, width: int, wanted: int) -> None:
+    columns = np.tile(np.arange(width), (maps, height, 1)).ravel()
+    step = sampling_step(columns.size, wanted, width)
+    seen = columns[::step]
+    assert np.unique(seen).size == min(width, seen.size)
+    assert seen.size * (1 + columns.size // wanted) >= columns.size / 2 or seen.size < width

@@ -187,7 +187,8 @@ def test_rounding_goes_on_from_what_it_was():
     before = Int8Rounding(network)
     before.observe(network, torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8))
     image = torch.tensor([0.04, 0.06, 20.0]).reshape(1, 3, 1, 1)
-    after = Int8Rounding(network, before.equalisation)
+    after = Int8Rounding(network)
+    after.go_on_from(before.equalisation)
     with after.attach(network):
         rounded = network(image, image).flatten().tolist()
         np.testing.assert_allclose(rounded, [0.0, 0.1, 12.7], rtol=1e-6, atol=1e-6)
@@ -223,19 +224,26 @@ def test_without_ranges_there_is_nothing_to_round_by():
         pass
 
 
+BOTH = {"first": 1.0, "second": 1.0}
+FACTORS = {"first": np.ones(3, np.float32)}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        Equalisation({}, {"first": 1.0}),
-        Equalisation({}, {"first": 1.0, "second": 1.0, "third": 1.0}),
-        Equalisation({"third": np.ones(3, np.float32)}, {"first": 1.0, "second": 1.0}),
-        Equalisation({"first": np.ones(4, np.float32)}, {"first": 1.0, "second": 1.0}),
+        Equalisation(FACTORS, {"first": 1.0}),
+        Equalisation(FACTORS, BOTH | {"third": 1.0}),
+        Equalisation(FACTORS | {"third": np.ones(3, np.float32)}, BOTH),
+        Equalisation({"first": np.ones(4, np.float32)}, BOTH),
+        # Its ranges would be those of a network whose channels had been divided.
+        Equalisation({}, BOTH),
         # Nobody reads it who could multiply it again.
-        Equalisation({"second": np.ones(3, np.float32)}, {"first": 1.0, "second": 1.0}),
+        Equalisation(FACTORS | {"second": np.ones(3, np.float32)}, BOTH),
     ],
 )
 def test_ranges_of_another_network_are_refused(wrong: Equalisation):
+    network = TwoLayers()
+    network.equalised_layers = ("second",)
     with pytest.raises(ValueError, match=r"1 differ, such as (first|second|third); train it"):
-        check_equalisation(TwoLayers(), wrong)
-    right = Equalisation({"first": np.ones(3, np.float32)}, {"first": 1.0, "second": 1.0})
-    check_equalisation(TwoLayers(), right)
+        check_equalisation(network, wrong)
+    check_equalisation(network, Equalisation(FACTORS, BOTH))

@@ -253,8 +253,43 @@ def test_validation_on_training_pairs_is_refused(
     with pytest.raises(SystemExit):
         parse(options(tmp_path / "run", *both))
     assert "these are the training pairs" in capsys.readouterr().err
+    # By another name, too.
+    (tmp_path / "link").symlink_to(data)
+    for other in (f"{data}/", tmp_path / "link"):
+        with pytest.raises(SystemExit):
+            parse(options(tmp_path / "run", *both[:3], f"chairs:{other}"))
     (data / "FlyingChairs_train_val.txt").write_text("1\n1\n2\n1\n")
     assert len(parse(options(tmp_path / "run", *both)).validation) == 1
+
+
+def test_pairs_that_do_not_fill_a_batch_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ("--data", f"chairs:{chairs(tmp_path / 'data')}", "--batch-size", "5", "--pool", "5")
+    with pytest.raises(SystemExit):
+        parse(options(tmp_path / "run", *data))
+    assert "4 pairs do not fill a batch of 5; lower --batch-size" in capsys.readouterr().err
+
+
+def test_a_run_on_other_data_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Else weights would be said to have seen, and be licensed as, what came last alone."""
+    data = f"chairs:{chairs(tmp_path / 'data')}"
+    Trainer(parse(options(tmp_path / "run", "--data", data))).save()
+    with pytest.raises(SystemExit, match=rf"is a run on --data {data}; give the same"):
+        Trainer(parse(options(tmp_path / "run")))
+    Trainer(parse(options(tmp_path / "run", "--data", data)))
+
+
+def test_ranges_of_a_killed_run_weigh_what_they_did(tmp_path: Path) -> None:
+    """Of few observations a mean moves on faster than one of 25."""
+    trainer = Trainer(parse(options(tmp_path / "run", "--int8")))
+    images = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        trainer.rounding.observe(trainer.network, *images)
+    trainer.save()
+    again = Trainer(parse(options(tmp_path / "run", "--int8")))
+    assert again.rounding.observations == 3
+    assert again.equalisation.ranges == trainer.equalisation.ranges
 
 
 @pytest.mark.usefixtures("one_small_validation_pair")

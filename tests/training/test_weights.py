@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from training.equalisation import Equalisation
 from training.networks import build_network
@@ -159,10 +161,22 @@ def test_checkpoint_without_biases_is_pinards(
         assert torch.equal(network(*images)[0], full(*images)[0])
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle at all", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no pickle at all", b"PK\x03\x04 cut", b"hello world", b"<!DOCTYPE html>", b"\x80\x02"],
+)
 def test_broken_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(content)
-    with pytest.raises(ValueError, match="not a checkpoint of plain tensors"):
+    with pytest.raises(ValueError, match="not a checkpoint of plain tensors") as caught:
+        load_weights(tmp_path / "x.pth")
+    assert "weights_only" not in str(caught.value)  # PyTorch's advice would allow code
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=64))
+def test_no_bytes_are_anything_but_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.pth: "):
         load_weights(tmp_path / "x.pth")
 
 

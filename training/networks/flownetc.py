@@ -19,7 +19,7 @@ class FlowNetC(EncoderDecoder, SiameseNetwork):
 
     Args:
         width: multiplier of the channel counts; 1 is the paper's network (39.2 M parameters),
-            3/8 the thin one (5.9 M).
+            3/8 the thin one (5.8 M).
     """
 
     def __init__(self, *, width: float = 1.0) -> None:
