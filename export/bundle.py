@@ -99,7 +99,8 @@ def _write_int8(
     def build(in_float: Sequence[str]) -> Path:
         nonlocal manifest
         kept = {*in_float, *request.network.float_layers}
-        quantise = partial(int8_from_fp32, ranges=chosen.ranges, in_float=kept)
+        fine = request.network.fine_layers
+        quantise = partial(int8_from_fp32, ranges=chosen.ranges, in_float=kept, fine=fine)
         manifest = _write(request, graphs.map(quantise), folder)
         return folder
 
@@ -120,13 +121,13 @@ def _equalisation(request: Request, quantisation: Quantisation, graphs: Graphs) 
     if quantisation.calibration is None:
         assert request.equalisation is not None  # `export.options` makes sure
         return request.equalisation
-    joined = request.network.joined_layers
+    network = request.network
     try:
         return equalisation(
             readers_in(graphs.models),
             calibrate(graphs.models, quantisation.calibration),
-            layers={*joined, *request.network.equalised_layers},
-            joined=joined,
+            layers={*network.joined_layers, *network.equalised_layers},
+            growing={*network.joined_layers, *network.wide_layers},
         )
     except ValueError as error:
         raise EngineError(f"int8 cannot be calibrated: {error}") from error

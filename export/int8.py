@@ -11,10 +11,14 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
 from export.calibration import CONVOLUTIONS, layer_of
+from export.two_digits import write_in_two_digits
 
 
 def int8_from_fp32(
-    model: onnx.ModelProto, ranges: Mapping[str, float], in_float: Collection[str]
+    model: onnx.ModelProto,
+    ranges: Mapping[str, float],
+    in_float: Collection[str],
+    fine: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Quantise the convolutions of a graph.
 
@@ -22,9 +26,11 @@ def int8_from_fp32(
         model: an fp32 graph of `export.onnx_from_torch`; left as it is.
         ranges: by layer, of an `Equalisation`; of all but those in float.
         in_float: layers that stay in fp32.
+        fine: layers whose output is written in two digits, see `export.two_digits`.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    exact = write_in_two_digits(result, fine, ranges, in_float)
     _guard_concatenations(result, in_float)
     _give_biases(result, in_float)
     convolutions = [node for node in result.graph.node if node.op_type in CONVOLUTIONS]
@@ -58,13 +64,13 @@ def int8_from_fp32(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
-    _spare_the_rest(quantised, chosen)
+    _spare_the_rest(quantised, chosen | exact)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
 
 
 def _spare_the_rest(model: onnx.ModelProto, chosen: Collection[str]) -> None:
-    """Let all but the chosen convolutions read what was there before its rounding, in place.
+    """Let all but the chosen nodes read what was there before its rounding, in place.
 
     The quantizer gives the rounded tensor to everybody: a skip, which is rounded again for what it
     is joined to, would be rounded twice, and clipped to what another layer needs.

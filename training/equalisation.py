@@ -17,9 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# Of the largest magnitude seen in what a decoder joins, what int8 has room for. It grows with the
-# motion: 0.6 made that of larger motion small, 1.3 all steps coarser.
-JOINED_SHARE = 0.8
+# Of the largest magnitude seen in what grows with the motion, as what a decoder joins does, what
+# int8 has room for: 0.6 made what tells of larger motion small, 1.3 all steps coarser.
+GROWING_SHARE = 0.8
+
+# Of int8's second digit, where a layer's output has one, so many steps are one of the first.
+FINE_STEPS = 8
 
 Channels = npt.NDArray[np.float32]  # (C,), a number for each
 
@@ -97,7 +100,7 @@ def equalisation(
     observed: Mapping[str, Observed],
     *,
     layers: Collection[str],
-    joined: Collection[str],
+    growing: Collection[str],
 ) -> Equalisation:
     """Choose factors and ranges.
 
@@ -109,7 +112,7 @@ def equalisation(
         readers: by layer whose output can be divided, all that read it.
         observed: by layer, what enters it.
         layers: whose input is to be equalised; the outputs that these alone read are.
-        joined: those whose input grows with the motion: little of it is clipped.
+        growing: those whose input grows with the motion: little of it is clipped.
 
     Raises:
         ValueError: a value that was observed is no finite number.
@@ -132,8 +135,8 @@ def equalisation(
     ranges = {}
     for layer, seen in observed.items():
         divisor = divisor_of(layer, len(seen.largest), readers, factors)
-        if layer in joined:
-            ranges[layer] = JOINED_SHARE * float((seen.largest / divisor).max()) or 1.0
+        if layer in growing:
+            ranges[layer] = GROWING_SHARE * float((seen.largest / divisor).max()) or 1.0
         else:
             try:
                 ranges[layer] = least_error_range(seen.sample / divisor[:, np.newaxis])

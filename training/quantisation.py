@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.equalisation import (
+    FINE_STEPS,
     Equalisation,
     Observed,
     Read,
@@ -52,15 +53,28 @@ class Int8Rounding:
         self._seen: deque[dict[str, Observed]] = deque(maxlen=_BATCHES)
         self._divisors: dict[str, Tensor] = {}
         self._scales: dict[str, Tensor] = {}
+        self._limits: dict[str, Tensor] = {}
         convolutions = _convolutions(network)
         self._channels: dict[str, int] = {
             name: convolutions[name].in_channels  # type: ignore[misc]
             for name in layers_for_int8(network)
         }
-        self._joined = network.joined_layers
+        self._growing = {*network.joined_layers, *network.wide_layers}
         self._equal = _equalised(network)
         self._readers = readers_in(network)
         self._device = next(network.parameters()).device
+        for source in network.fine_layers:
+            for read in self._readers[source]:
+                self._read_in_two_digits(read)
+
+    def _read_in_two_digits(self, read: Read) -> None:
+        """Let codes of these channels have steps of the second digit, and its range as well."""
+        if read.reader in self._channels:
+            channels = self._channels[read.reader]
+            limit = self._limits.setdefault(
+                read.reader, torch.full((1, channels, 1, 1), 127.0, device=self._device)
+            )
+            limit[:, read.channels] = 127 * (FINE_STEPS + 1)
 
     def go_on_from(self, equalisation: Equalisation, observations: int | None = None) -> None:
         """Round by what was found before, a mean over so many observations; None: over enough."""
@@ -84,7 +98,7 @@ class Int8Rounding:
         observed = {name: Observed.together(parts) for name, parts in seen.items()}
         self._seen.append(observed)
         together = {name: Observed.together([it[name] for it in self._seen]) for name in observed}
-        chosen = equalisation(self._readers, together, layers=self._equal, joined=self._joined)
+        chosen = equalisation(self._readers, together, layers=self._equal, growing=self._growing)
         ranges = {name: chosen.ranges[name] for name in self._channels}
         chosen = Equalisation(chosen.factors, ranges)
         self.observations += 1
@@ -99,6 +113,8 @@ class Int8Rounding:
             ).to(self._device)
             self._divisors[name] = divisor
             scale = divisor.reshape(1, -1, 1, 1) * (equalisation.ranges[name] / 127)
+            if name in self._limits:
+                scale = torch.where(self._limits[name] > 127, scale / FINE_STEPS, scale)
             # In place: the rounding keeps hold of the tensor.
             self._scales.setdefault(name, scale.clone()).copy_(scale)
 
@@ -112,7 +128,9 @@ class Int8Rounding:
         layers = _convolutions(network)
         hooks = ExitStack()
         for name in self._channels:
-            hook = layers[name].register_forward_pre_hook(_Rounding(self._scales[name]))
+            hook = layers[name].register_forward_pre_hook(
+                _Rounding(self._scales[name], self._limits.get(name))
+            )
             hooks.callback(hook.remove)
         return hooks
 
@@ -239,29 +257,38 @@ def readers_in(network: FlowNetwork) -> dict[str, list[Read]]:
 
 
 class _Rounding:
-    def __init__(self, scale: Tensor) -> None:
-        self.scale = scale
+    def __init__(self, scale: Tensor, limit: Tensor | None) -> None:
+        self.scale, self.limit = scale, limit
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
-        return (_Rounded.apply(inputs[0], self.scale),)
+        return (_Rounded.apply(inputs[0], self.scale, self.limit),)
 
 
 class _Rounded(torch.autograd.Function):
-    """Multiples of a scale, at most 127 of them; no gradient passes where there are 127.
+    """Multiples of a scale, at most 127 of them; no gradient passes where there are so many.
+
+    ``limit`` has another number for each channel, or is None.
 
     In the type that comes, mostly training's bfloat16: torch.fake_quantize_per_tensor_affine, which
     wants float32 to be fast, takes a CPU three times as long.
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, scale: Tensor, limit: Tensor | None) -> Tensor:
         scale = scale.to(values.dtype)  # else a scale by channel would make float32 of everything
-        codes = (values * scale.reciprocal()).round_().clamp_(-127, 127)
-        ctx.save_for_backward(codes)
+        codes = (values * scale.reciprocal()).round_()
+        if limit is None:
+            codes.clamp_(-127, 127)
+        else:
+            limit = limit.to(values.dtype)
+            codes = codes.clamp(-limit, limit)
+        ctx.save_for_backward(codes, limit)
         return codes * scale
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (codes,) = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        codes, limit = ctx.saved_tensors
+        if limit is not None:
+            return gradient * (codes.abs() < limit), None, None
         passed: Tensor = torch.ops.aten.hardtanh_backward(gradient, codes, -126.5, 126.5)
-        return passed, None
+        return passed, None, None

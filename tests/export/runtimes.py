@@ -58,3 +58,9 @@ def random_images(batch: int, height: int, width: int) -> tuple[UInt8Array, UInt
     generator = np.random.default_rng(0)
     image1, image2 = generator.integers(0, 256, (2, batch, height, width, 3), dtype=np.uint8)
     return image1, image2
+
+
+def distance(flow: np.ndarray, expected: np.ndarray) -> float:
+    """Relative to how long the vectors are."""
+    lengths = np.linalg.norm(expected, axis=-1).mean()
+    return float(np.linalg.norm(flow - expected, axis=-1).mean() / lengths)

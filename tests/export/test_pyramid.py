@@ -19,7 +19,13 @@ from export.onnx_from_torch import onnx_from_torch
 from export.pair import noise
 from export.precision import HalfNetwork
 from export.spec import SPECS
-from tests.export.runtimes import RUNTIMES, Runner, in_openvino_up_to, with_onnxruntime
+from tests.export.runtimes import (
+    RUNTIMES,
+    Runner,
+    distance,
+    in_openvino_up_to,
+    with_onnxruntime,
+)
 from tests.export.tiny import seeded
 from training.equalisation import equalisation
 from training.networks.flownets_pyramid import PyramidFlowNetS
@@ -66,12 +72,6 @@ def expected(network: PyramidFlowNetS) -> np.ndarray:
     return np.asarray(flow)
 
 
-def distance(flow: np.ndarray, expected: np.ndarray) -> float:
-    """Relative to how long the vectors are."""
-    lengths = np.linalg.norm(expected, axis=-1).mean()
-    return float(np.linalg.norm(flow - expected, axis=-1).mean() / lengths)
-
-
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_fp32_is_what_pytorch_computes(
     runtime: Runner, exported: onnx.ModelProto, expected: np.ndarray
@@ -94,7 +94,7 @@ def equal(network: PyramidFlowNetS, exported: onnx.ModelProto) -> Equal:
     observed = calibrate({WHOLE: exported}, [PAIR])
     joined = network.joined_layers
     layers = {*joined, *network.equalised_layers}
-    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=layers, joined=joined)
+    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=layers, growing=joined)
     # What the decoder hands to both is divided, what is measured here is not.
     assert "deconv2" in chosen.factors
     assert chosen.factors.keys().isdisjoint({"appearance", "predict_flow2"})

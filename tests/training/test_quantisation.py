@@ -24,6 +24,26 @@ class TwoLayers(FlowNetwork):
         return self.second(self.first(image1))
 
 
+class JoinedLayers(FlowNetwork):
+    """The first channel by two ways, joined; the second of them in two digits."""
+
+    joined_layers = ("reader",)
+    fine_layers = ("two",)
+    float_layers = ("one", "two")
+    divisor = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = (nn.Conv2d(3, 1, 1, bias=False) for _ in range(2))
+        self.reader = nn.Conv2d(2, 1, 1, bias=False)
+        for layer in (self.one, self.two):
+            nn.init.dirac_(layer.weight)
+        nn.init.ones_(self.reader.weight)
+
+    def forward(self, image1: torch.Tensor, image2: torch.Tensor) -> torch.Tensor:
+        return self.reader(torch.cat((self.one(image1), self.two(image1)), 1))
+
+
 def test_a_range_without_tail_is_kept_whole():
     values = np.linspace(-3, 3, 10_001, dtype=np.float32)
     # Clipping a part t of a uniform distribution costs more than it saves beyond 1 / (4 * 127).
@@ -161,6 +181,7 @@ def test_ranges_follow_and_see_what_is_not_yet_rounded():
 
 def test_every_convolution_of_a_network_but_those_that_stay_in_float():
     network = FlowNetS(width=1 / 16).eval()
+    network.fine_layers = ()  # which have more levels
     rounding = Int8Rounding(network)
     images = torch.rand(2, 1, 3, 128, 192) - 0.5
     rounding.observe(network, *images)
@@ -180,6 +201,26 @@ def test_every_convolution_of_a_network_but_those_that_stay_in_float():
             assert levels <= 255, name
     # Something in float was to be seen that int8 could not hold: rounded it would not be there.
     assert max(levels for name, levels in seen if name.startswith("upsampled_flow3")) > 255
+
+
+def test_a_second_digit_is_finer_and_reaches_further():
+    """In the channels of what is held in two digits, and in no others."""
+    network = JoinedLayers()
+    rounding = Int8Rounding(network)
+    ones = {name: np.ones(1, np.float32) for name in ("one", "two")}
+    rounding.go_on_from(Equalisation(ones, {"reader": 127.0}))
+    image = torch.tensor([0.3, 126.7, 133.0, 150.0]).reshape(4, 1, 1, 1).expand(4, 3, 1, 1)
+    image = image.clone().requires_grad_()
+    seen = []
+    with rounding.attach(network):
+        hook = network.reader.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        network(image, image).sum().backward()
+        hook.remove()
+    (found,) = seen
+    assert found[:, 0].flatten().tolist() == [0.0, 127.0, 127.0, 127.0]
+    assert found[:, 1].flatten().tolist() == [0.25, 126.75, 133.0, 142.875]
+    # Through each of the two where it is not clipped.
+    assert image.grad[:, 0].flatten().tolist() == [2.0, 1.0, 1.0, 0.0]
 
 
 def test_rounding_goes_on_from_what_it_was():

@@ -96,7 +96,10 @@ class FlowNetwork(nn.Module):
         joined_layers: those that read maps of the encoder joined with what comes from below.
         equalised_layers: those besides whose input's channels are brought to like magnitudes for
             int8, see `training.equalisation`.
+        wide_layers: those besides whose input grows with the motion, of which int8 may clip little.
         float_layers: those that int8 leaves in float, where it would save nothing.
+        fine_layers: those whose output int8 holds in two digits where it is joined with others,
+            because one is too coarse, see `export.two_digits`.
     """
 
     divisor = 64
@@ -104,7 +107,9 @@ class FlowNetwork(nn.Module):
     flow_scale = 20.0
     joined_layers: tuple[str, ...] = ()
     equalised_layers: tuple[str, ...] = ()
+    wide_layers: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
+    fine_layers: tuple[str, ...] = ()
 
 
 class SiameseNetwork(FlowNetwork):

@@ -1,0 +1,173 @@
+"""Maps in two int8 digits, against the same sums in numpy."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from export.deployable import Deployable
+from export.equalise import equalised
+from export.int8 import int8_from_fp32
+from export.onnx_from_torch import onnx_from_torch
+from export.pair import noise
+from export.two_digits import write_in_two_digits
+from tests.export.runtimes import RUNTIMES, Runner, distance
+from tests.export.tiny import seeded, tiny_flownets
+from training.networks.flownets import FlowNetS
+from training.networks.upsampling import multiplied
+from training.normalise import FixedMean
+from training.quantisation import Int8Rounding
+
+TOP = 127.0  # steps of 1, and of 1/8
+KINDS = ("Conv", "ConvTranspose")
+Values = NDArray[np.float32]
+
+
+def weight(layer: str, values: NDArray, kind: str = "Conv") -> onnx.TensorProto:
+    """Of a 1x1 convolution from (out, in)."""
+    by_axis = values if kind == "Conv" else values.T
+    return numpy_helper.from_array(
+        by_axis[:, :, None, None].astype(np.float32), f"network.{layer}.0.weight"
+    )
+
+
+# Multiples of 8 of at most 120, and one 127: int8 holds them all, and an eighth of them.
+READ = np.array([[127, -64, 8, 120, -120], [0, 127, 16, -8, 64]])
+
+
+def joined(kind: str, *readers: str) -> onnx.ModelProto:
+    """The input, two channels, beside what layer "fine" makes three of, read by 1x1 layers."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, None, None])
+    outputs = [
+        helper.make_tensor_value_info(f"y_{name}", TensorProto.FLOAT, [1, 2, None, None])
+        for name in readers
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "network.coarse.0.weight"], ["coarse"], "coarse"),
+        helper.make_node("Conv", ["x", "network.fine.0.weight"], ["f"], "fine"),
+        helper.make_node("LeakyRelu", ["f"], ["fine"], "leaky", alpha=0.125),
+        helper.make_node("Concat", ["coarse", "fine"], ["both"], "concat", axis=1),
+    ]
+    constants = [
+        weight("coarse", np.eye(2)),
+        weight("fine", np.array([[1, 0], [0, 1], [1, 1]])),
+    ]
+    for name in readers:
+        nodes.append(
+            helper.make_node(kind, ["both", f"network.{name}.0.weight"], [f"y_{name}"], name)
+        )
+        constants.append(weight(name, READ, kind))
+    graph = helper.make_graph(nodes, "small", [x], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def run(model: onnx.ModelProto, x: Values) -> list[Values]:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    results: list[Values] = session.run(None, {"x": x})
+    return results
+
+
+def maps_of(x: Values) -> Values:
+    fine = np.stack([x[0, 0], x[0, 1], x[0, 0] + x[0, 1]])
+    return np.concatenate([x[0], np.where(fine < 0, fine / 8, fine)])
+
+
+def summed(maps: NDArray) -> NDArray:
+    return np.einsum("oc,chw->ohw", READ.astype(float), maps)
+
+
+@pytest.fixture
+def x() -> Values:
+    values = np.random.default_rng(1).uniform(-40, 60, (1, 2, 30, 40))
+    return values.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_by_hand(kind: str, x: Values) -> None:
+    in_float = {"coarse", "fine"}
+    (found,) = run(int8_from_fp32(joined(kind, "r"), {"r": TOP}, in_float, ["fine"]), x)
+    maps = maps_of(x)
+    rounded = np.concatenate([np.rint(maps[:2]), np.rint(8 * maps[2:]) / 8])
+    np.testing.assert_allclose(found[0], summed(rounded), atol=0.01)
+    (single,) = run(int8_from_fp32(joined(kind, "r"), {"r": TOP}, in_float), x)
+    np.testing.assert_allclose(single[0], summed(np.rint(maps)), atol=0.01)
+
+
+def test_what_the_first_digit_clips_the_second_goes_on_with(x: Values) -> None:
+    x = x * 0 + 130
+    in_float = {"coarse", "fine"}
+    (found,) = run(int8_from_fp32(joined("Conv", "r"), {"r": TOP}, in_float, ["fine"]), x)
+    maps = maps_of(x)
+    maps[:2], maps[4] = 127, 127 + 127 / 8
+    np.testing.assert_allclose(found[0], summed(maps), atol=0.01)
+
+
+def test_who_reads_it_in_float_loses_nothing(x: Values) -> None:
+    model = joined("Conv", "r", "exact")
+    rounded = int8_from_fp32(model, {"r": TOP}, {"coarse", "fine", "exact"}, ["fine"])
+    np.testing.assert_allclose(run(rounded, x)[1], run(model, x)[1], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("layers", "in_float"), [(["fine"], {"coarse", "fine", "r"}), (["other"], {"coarse", "fine"})]
+)
+def test_where_it_is_not_read_in_int8_nothing_changes(
+    layers: list[str], in_float: set[str]
+) -> None:
+    model = joined("Conv", "r")
+    before = model.SerializeToString()
+    assert write_in_two_digits(model, layers, {"r": TOP}, in_float) == set()
+    assert model.SerializeToString() == before
+
+
+PAIR = noise(1, 128, 192, seed=3)
+
+
+@pytest.fixture(scope="module")
+def network() -> FlowNetS:
+    """One that has such layers."""
+    network = seeded(tiny_flownets)
+    for index, (name, values) in enumerate(network.named_parameters()):
+        if name.startswith("upsampled"):
+            values.data *= 1 + index / 64  # equal ones would be exported once, under one name
+    return network
+
+
+@pytest.fixture(scope="module")
+def rounding(network: FlowNetS) -> Int8Rounding:
+    images = (torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2))
+    planes = [image.float().permute(0, 3, 1, 2) for image in images]
+    rounding = Int8Rounding(network)
+    rounding.observe(network, *FixedMean()(*planes))
+    return rounding
+
+
+@pytest.fixture(scope="module")
+def model(network: FlowNetS, rounding: Int8Rounding) -> onnx.ModelProto:
+    chosen = rounding.equalisation
+    assert chosen is not None
+    exported = onnx_from_torch(Deployable(network, FixedMean(), multiplied), metadata={})
+    graph = equalised(exported, chosen.factors)
+    model = int8_from_fp32(graph, chosen.ranges, network.float_layers, network.fine_layers)
+    fine = [node.name for node in model.graph.node if node.name.endswith(".fine")]
+    assert len(fine) == len(network.fine_layers) == 3
+    return model
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_int8_is_what_training_rounds_by(
+    runtime: Runner, network: FlowNetS, rounding: Int8Rounding, model: onnx.ModelProto
+) -> None:
+    images = [torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2)]
+    with torch.inference_mode():
+        expected = Deployable(network, FixedMean())(*images).numpy()
+        with rounding.attach(network), rounding.rounded_weights(network):
+            rounded = Deployable(network, FixedMean())(*images).numpy()
+    flow = runtime(model)(PAIR.image1, PAIR.image2)
+    # What is left is that a sum between two codes may be rounded to either one.
+    assert distance(flow, rounded) < distance(flow, expected) / 3
