@@ -127,7 +127,8 @@ def _equalisation(request: Request, quantisation: Quantisation, graphs: Graphs) 
             readers_in(graphs.models),
             calibrate(graphs.models, quantisation.calibration),
             layers={*network.joined_layers, *network.equalised_layers},
-            growing={*network.joined_layers, *network.wide_layers},
+            joined=network.joined_layers,
+            wide=network.wide_layers,
         )
     except ValueError as error:
         raise EngineError(f"int8 cannot be calibrated: {error}") from error

@@ -98,13 +98,9 @@ def _places(concat: onnx.NodeProto, outputs: Mapping[str, tuple[str, int]]) -> d
 
 def _parted(model: onnx.ModelProto, name: str, scale: float) -> list[onnx.NodeProto]:
     """Nodes that make ``.coarse`` and ``.fine`` of a tensor."""
-    constants = {
-        f"{name}.scale": np.array(scale, np.float32),
-        f"{name}.zero": np.array(0, np.int8),
-    }
-    model.graph.initializer.extend(
-        numpy_helper.from_array(value, key) for key, value in constants.items()
-    )
+    constants = [f"{name}.scale", f"{name}.zero"]
+    for constant, value in zip(constants, (np.float32(scale), np.int8(0)), strict=True):
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), constant))
     steps = (
         ("QuantizeLinear", [name, *constants], "codes"),
         ("DequantizeLinear", [f"{name}.codes", *constants], "coarse"),

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# Of the largest magnitude seen in what grows with the motion, as what a decoder joins does, what
-# int8 has room for: 0.6 made what tells of larger motion small, 1.3 all steps coarser.
-GROWING_SHARE = 0.8
+# Of the largest magnitude seen in what a decoder joins, what int8 has room for. It grows with the
+# motion: 0.6 made that of larger motion small, 1.3 all steps coarser.
+JOINED_SHARE = 0.8
 
 # Of int8's second digit, where a layer's output has one, so many steps are one of the first.
 FINE_STEPS = 8
@@ -100,7 +100,8 @@ def equalisation(
     observed: Mapping[str, Observed],
     *,
     layers: Collection[str],
-    growing: Collection[str],
+    joined: Collection[str],
+    wide: Collection[str] = (),
 ) -> Equalisation:
     """Choose factors and ranges.
 
@@ -112,7 +113,8 @@ def equalisation(
         readers: by layer whose output can be divided, all that read it.
         observed: by layer, what enters it.
         layers: whose input is to be equalised; the outputs that these alone read are.
-        growing: those whose input grows with the motion: little of it is clipped.
+        joined: those whose input grows with the motion: little of it is clipped.
+        wide: those of which nothing is clipped that was observed.
 
     Raises:
         ValueError: a value that was observed is no finite number.
@@ -135,8 +137,9 @@ def equalisation(
     ranges = {}
     for layer, seen in observed.items():
         divisor = divisor_of(layer, len(seen.largest), readers, factors)
-        if layer in growing:
-            ranges[layer] = GROWING_SHARE * float((seen.largest / divisor).max()) or 1.0
+        if layer in (*wide, *joined):
+            share = 1.0 if layer in wide else JOINED_SHARE
+            ranges[layer] = share * float((seen.largest / divisor).max()) or 1.0
         else:
             try:
                 ranges[layer] = least_error_range(seen.sample / divisor[:, np.newaxis])

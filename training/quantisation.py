@@ -59,7 +59,7 @@ class Int8Rounding:
             name: convolutions[name].in_channels  # type: ignore[misc]
             for name in layers_for_int8(network)
         }
-        self._growing = {*network.joined_layers, *network.wide_layers}
+        self._joined, self._wide = network.joined_layers, network.wide_layers
         self._equal = _equalised(network)
         self._readers = readers_in(network)
         self._device = next(network.parameters()).device
@@ -98,7 +98,9 @@ class Int8Rounding:
         observed = {name: Observed.together(parts) for name, parts in seen.items()}
         self._seen.append(observed)
         together = {name: Observed.together([it[name] for it in self._seen]) for name in observed}
-        chosen = equalisation(self._readers, together, layers=self._equal, growing=self._growing)
+        chosen = equalisation(
+            self._readers, together, layers=self._equal, joined=self._joined, wide=self._wide
+        )
         ranges = {name: chosen.ranges[name] for name in self._channels}
         chosen = Equalisation(chosen.factors, ranges)
         self.observations += 1

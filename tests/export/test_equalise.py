@@ -57,7 +57,7 @@ def test_a_network_computes_the_same(network: FlowNetS, exported: onnx.ModelProt
     observed = calibrate({WHOLE: exported}, PAIRS)
     joined = network.joined_layers
     equal = {*joined, *network.equalised_layers}
-    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=equal, growing=joined)
+    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=equal, joined=joined)
     result = equalised(exported, chosen.factors)
     assert exported.SerializeToString() == before
     # Not conv3_1, which conv4 reads too, nor the flows' upsamplings, which start alike and are
@@ -93,7 +93,7 @@ def test_training_rounds_as_what_is_deployed(kind: Callable[..., FlowNetwork]) -
         equalisation,
         observed=seen,
         layers={*network.joined_layers, *network.equalised_layers},
-        growing=network.joined_layers,
+        joined=network.joined_layers,
     )
     chosen = choose(readers_in({WHOLE: model}))
     assert chosen.factors
@@ -124,7 +124,7 @@ def test_of_two_graphs_the_one_that_joins(
 
 def of_joined(network: FlowNetC, models: dict[str, onnx.ModelProto]) -> Equalisation:
     joined = network.joined_layers
-    return equalisation(readers_in(models), calibrate(models, PAIRS), layers=joined, growing=joined)
+    return equalisation(readers_in(models), calibrate(models, PAIRS), layers=joined, joined=joined)
 
 
 def test_the_correlation_is_left_alone(
@@ -196,7 +196,7 @@ def observed(*largest: float) -> dict[str, Observed]:
 def of_reader(model: onnx.ModelProto, *largest: float) -> Equalisation:
     """With that seen in what the reader joins."""
     seen = observed(*largest)
-    return equalisation(readers_in({WHOLE: model}), seen, layers=["reader"], growing=["reader"])
+    return equalisation(readers_in({WHOLE: model}), seen, layers=["reader"], joined=["reader"])
 
 
 def test_factors_and_ranges_by_hand() -> None:
@@ -248,7 +248,7 @@ def test_a_layer_without_a_join_by_hand() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     sample = np.float32([[-4, 1, 2], [16, 0, 8]])
     seen = {"second": Observed(sample, np.abs(sample).max(1))}
-    chosen = equalisation(readers_in({WHOLE: model}), seen, layers=["second"], growing=[])
+    chosen = equalisation(readers_in({WHOLE: model}), seen, layers=["second"], joined=[])
     assert chosen.factors.keys() == {"first"}
     np.testing.assert_array_equal(chosen.factors["first"], [2, 4])
     assert chosen.ranges == {"second": least_error_range(np.float32([-2, 0.5, 1, 4, 0, 2]))}
@@ -306,7 +306,7 @@ def test_behind_an_operator_of_our_own() -> None:
 def test_only_layers_that_are_named() -> None:
     seen = observed(3, 1, 16, 64)
     assert not equalisation(
-        readers_in({WHOLE: joined()}), seen, layers=["another"], growing=["another"]
+        readers_in({WHOLE: joined()}), seen, layers=["another"], joined=["another"]
     ).factors
 
 

@@ -94,7 +94,7 @@ def equal(network: PyramidFlowNetS, exported: onnx.ModelProto) -> Equal:
     observed = calibrate({WHOLE: exported}, [PAIR])
     joined = network.joined_layers
     layers = {*joined, *network.equalised_layers}
-    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=layers, growing=joined)
+    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=layers, joined=joined)
     # What the decoder hands to both is divided, what is measured here is not.
     assert "deconv2" in chosen.factors
     assert chosen.factors.keys().isdisjoint({"appearance", "predict_flow2"})

@@ -82,7 +82,7 @@ def test_what_is_no_number_has_no_range(value: float) -> None:
         least_error_range(np.array([1, value], np.float32))
     sample = np.full((1, 2), value, np.float32)
     with pytest.raises(ValueError, match=r"what enters conv2: .*; train it anew"):
-        equalisation({}, {"conv2": Observed(sample, sample[:, 0])}, layers=(), growing=())
+        equalisation({}, {"conv2": Observed(sample, sample[:, 0])}, layers=(), joined=())
 
 
 @given(

@@ -96,7 +96,7 @@ class FlowNetwork(nn.Module):
         joined_layers: those that read maps of the encoder joined with what comes from below.
         equalised_layers: those besides whose input's channels are brought to like magnitudes for
             int8, see `training.equalisation`.
-        wide_layers: those besides whose input grows with the motion, of which int8 may clip little.
+        wide_layers: those whose input grows with the motion, and of which int8 is to clip nothing.
         float_layers: those that int8 leaves in float, where it would save nothing.
         fine_layers: those whose output int8 holds in two digits where it is joined with others,
             because one is too coarse, see `export.two_digits`.
