@@ -170,4 +170,4 @@ def test_int8_is_what_training_rounds_by(
             rounded = Deployable(network, FixedMean())(*images).numpy()
     flow = runtime(model)(PAIR.image1, PAIR.image2)
     # What is left is that a sum between two codes may be rounded to either one.
-    assert distance(flow, rounded) < distance(flow, expected) / 3
+    assert distance(flow, rounded) < min(0.01, distance(flow, expected) / 1.5)

@@ -85,6 +85,16 @@ def test_what_is_no_number_has_no_range(value: float) -> None:
         equalisation({}, {"conv2": Observed(sample, sample[:, 0])}, layers=(), joined=())
 
 
+def test_of_what_grows_with_the_motion_little_or_nothing_is_clipped() -> None:
+    sample = np.append(np.ones(999), 10).astype(np.float32)[None]
+    seen = Observed(sample, np.array([20], np.float32))  # the largest was not in the sample
+    observed = dict.fromkeys(("least", "joined", "wide"), seen)
+    chosen = equalisation({}, observed, layers=(), joined=("joined", "wide"), wide=("wide",))
+    assert chosen.ranges["least"] < 10
+    assert chosen.ranges["joined"] == pytest.approx(16)
+    assert chosen.ranges["wide"] == 20
+
+
 @given(
     maps=st.integers(1, 5), height=st.integers(1, 40), width=st.integers(1, 40),
     wanted=st.integers(1, 2000),
