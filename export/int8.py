@@ -30,7 +30,7 @@ def int8_from_fp32(
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    exact = write_in_two_digits(result, fine, ranges, in_float)
+    coarse = write_in_two_digits(result, fine, ranges, in_float)
     _guard_concatenations(result, in_float)
     _give_biases(result, in_float)
     convolutions = [node for node in result.graph.node if node.op_type in CONVOLUTIONS]
@@ -64,16 +64,19 @@ def int8_from_fp32(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
-    _spare_the_rest(quantised, chosen | exact)
+    _spare_the_rest(quantised, chosen, coarse)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
 
 
-def _spare_the_rest(model: onnx.ModelProto, chosen: Collection[str]) -> None:
-    """Let all but the chosen nodes read what was there before its rounding, in place.
+def _spare_the_rest(
+    model: onnx.ModelProto, chosen: Collection[str], rounded: Collection[str]
+) -> None:
+    """Let all but the chosen convolutions read what was there before its rounding, in place.
 
     The quantizer gives the rounded tensor to everybody: a skip, which is rounded again for what it
-    is joined to, would be rounded twice, and clipped to what another layer needs.
+    is joined to, would be rounded twice, and clipped to what another layer needs. What was
+    ``rounded`` before it came is left as it is.
     """
     sources = {node.output[0]: node.input[0] for node in model.graph.node if node.input}
     kinds = {node.output[0]: node.op_type for node in model.graph.node}
@@ -81,9 +84,9 @@ def _spare_the_rest(model: onnx.ModelProto, chosen: Collection[str]) -> None:
         if node.name in chosen:
             continue
         for index, name in enumerate(node.input):
-            if kinds.get(name) != "DequantizeLinear" or sources[name] not in sources:
-                continue
-            node.input[index] = sources[sources[name]]
+            is_activation = kinds.get(name) == "DequantizeLinear" and sources[name] in sources
+            if is_activation and name not in rounded:
+                node.input[index] = sources[sources[name]]
 
 
 def _guard_concatenations(model: onnx.ModelProto, in_float: Collection[str]) -> None:

@@ -37,10 +37,10 @@ def write_in_two_digits(
         in_float: layers that stay in fp32.
 
     Returns:
-        The names of the nodes that have to read what is rounded here.
+        The names of what is rounded here, and is to be read so.
     """
     outputs = _outputs(model)
-    reading: set[str] = set()
+    rounded: set[str] = set()
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         readers = list(_readers(model, node))
@@ -56,15 +56,15 @@ def write_in_two_digits(
             inputs = [f"{name}.coarse" if name in fine else name for name in node.input]
             del node.input[:]
             node.input.extend([*inputs, *(f"{name}.fine" for name in fine)])
-            reading |= {node.name, *(f"{name}.rest" for name in fine)}
+            rounded |= {f"{name}.coarse" for name in fine}
         nodes.append(node)
-    if reading:
+    if rounded:
         model.graph.initializer.append(
             numpy_helper.from_array(np.array(FINE_STEPS, np.float32), _FINE)
         )
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    return reading
+    return rounded
 
 
 def _outputs(model: onnx.ModelProto) -> dict[str, tuple[str, int]]:

@@ -113,6 +113,23 @@ def test_who_reads_it_in_float_loses_nothing(x: Values) -> None:
     np.testing.assert_allclose(run(rounded, x)[1], run(model, x)[1], atol=0.01)
 
 
+def test_what_is_joined_with_it_is_rounded_once(x: Values) -> None:
+    """Though another layer reads that in int8 too, and by a much smaller range."""
+    model = joined("Conv", "r")
+    model.graph.node.append(
+        helper.make_node("Conv", ["coarse", "network.other.0.weight"], ["y_other"], "other")
+    )
+    model.graph.initializer.append(weight("other", np.eye(2)))
+    output = helper.make_tensor_value_info("y_other", TensorProto.FLOAT, [1, 2, None, None])
+    model.graph.output.append(output)
+    ranges = {"r": TOP, "other": 1.0}
+    found, other = run(int8_from_fp32(model, ranges, {"coarse", "fine"}, ["fine"]), x)
+    maps = maps_of(x)
+    rounded = np.concatenate([np.rint(maps[:2]), np.rint(8 * maps[2:]) / 8])
+    np.testing.assert_allclose(found[0], summed(rounded), atol=0.01)
+    assert np.abs(other).max() < 1.02
+
+
 @pytest.mark.parametrize(
     ("layers", "in_float"), [(["fine"], {"coarse", "fine", "r"}), (["other"], {"coarse", "fine"})]
 )
