@@ -124,9 +124,9 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
         raise InputError(
             f"{path}: the image is {image.shape} {image.dtype}; expected (H, W, 3) uint8, RGB."
         )
-    check_picture_format(path)
     encoded = _encoded(path, image)
     if encoded is None:
+        check_picture_format(path)
         raise InputError(
             f"{path}: a picture of {image.shape[0]}x{image.shape[1]} cannot be written as "
             f"{path.suffix!r}; expected a smaller one, or another format, e.g. .png."
@@ -136,7 +136,8 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
 
 def check_picture_format(path: Path) -> None:
     """Raise what ``write_image`` would for this suffix, before there is anything to write."""
-    if _encoded(path, np.zeros((1, 1, 3), np.uint8)) is None:
+    # Some formats, JPEG 2000 for one, hold no very small pictures.
+    if _encoded(path, np.zeros((64, 64, 3), np.uint8)) is None:
         raise InputError(
             f"{path}: {path.suffix!r} is not a format for colour pictures; expected e.g. .png."
         )

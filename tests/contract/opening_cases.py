@@ -41,7 +41,7 @@ def test_a_plan_for_another_version_or_gpu(bundle, contexts, bindings, monkeypat
         PlanMismatchError,
         match=f"{PLAN} was {built}and does not open with {PACKAGE} {bindings.__version__} on cuda:0"
         r" \(NVIDIA L4, compute capability 8\.9\): Version tag does not match\. Rebuild it here: "
-        "python -m export.build_engine --network flownets_slim --precision fp16 --targets tensorrt",
+        "python -m export.build_engine --network flownets_slim --weights FILE --precision fp16 ",
     ):
         open_backend(bundle)
 

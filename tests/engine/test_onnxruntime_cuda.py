@@ -178,7 +178,7 @@ def test_the_provider_is_not_in_the_package(monkeypatch, tiny_bundle, backend):
 def test_one_graph_is_wanted(gpu, tiny_split_bundle, backend):
     message = (
         rf"backend {backend.name} needs model\.onnx; .* holds features\.onnx, match\.onnx\. .*"
-        r"--targets onnxruntime -o "
+        r"--targets onnxruntime .*-o "
     )
     with pytest.raises(BackendError, match=message):
         opened(backend.name, tiny_split_bundle)
