@@ -243,21 +243,21 @@ def _tests(setup: Setup) -> str:
 
 def _correlation(setup: Setup) -> str:
     file = setup.results.with_name(f"{setup.results.stem}-correlation.json")
-    rows = _measured(file, "bench.correlation", "--json", str(file))
-    return _judged(rows, lambda row: row["device"] == "cuda", "home")
+    code, rows = _measured(file, "bench.correlation", "--json", str(file))
+    return _judged(code, rows, lambda row: row["device"] == "cuda", "home")
 
 
 def _compare(setup: Setup) -> str:
     report_file = ROOT / "build" / "gpu.html"
     file = setup.results
-    rows = _measured(
+    code, rows = _measured(
         file, "bench.compare", "--full", "--json", str(file), "--report", str(report_file)
     )
-    return _judged(rows, lambda row: BY_NAME[row["backend"]].gpu, "backend")
+    return _judged(code, rows, lambda row: BY_NAME[row["backend"]].gpu, "backend")
 
 
-def _measured(file: Path, *command: str) -> list[Any]:
-    """The rows that a bench writes, some of which may have failed.
+def _measured(file: Path, *command: str) -> tuple[int, list[Any]]:
+    """A bench's exit code and the rows that it writes, some of which may have failed.
 
     What an earlier run wrote is kept until then, and not taken for this one's: the exit code of a
     row that failed is that of a crash as well.
@@ -269,14 +269,13 @@ def _measured(file: Path, *command: str) -> list[Any]:
     rows: list[Any] = json.loads(file.read_bytes())["rows"]
     if code not in (0, 1):
         raise FailedError(f"exit code {code}, see above")
-    return rows
+    return code, rows
 
 
-def _judged(rows: Sequence[Any], is_ours: Callable[[Any], bool], name: str) -> str:
+def _judged(code: int, rows: Sequence[Any], is_ours: Callable[[Any], bool], name: str) -> str:
     """What a bench says of its rows on the GPU, and why some are missing."""
-    failed = _reasons(rows, "failed", name)
-    if failed:
-        raise FailedError(failed)
+    if code:
+        raise FailedError(_reasons(rows, "failed", name) or f"exit code {code}, see above")
     ours = [row for row in rows if is_ours(row)]
     measured = sum(row["status"] == "ok" for row in ours)
     skipped = _reasons(ours, "skipped", name)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.rows import BY_NAME
+
 Row = Mapping[str, Any]
 MISSING = "–"  # noqa: RUF001 - an en dash is meant
 _STATUS_ORDER = {"ok": 0, "failed": 1, "skipped": 2}
@@ -48,7 +50,8 @@ def latency(row: Row, key: str = "p50") -> float | None:
 
 def is_latency(row: Row) -> bool:
     """Whether the row's times are those of single pairs, and not of pairs side by side."""
-    return not str(row["backend"]).endswith(" (many)")
+    contestant = BY_NAME.get(str(row["backend"]))
+    return contestant is None or contestant.kind != "many"
 
 
 def _device_ms(row: Row) -> float | None:

@@ -296,6 +296,7 @@ GPU_ROW = next(name for name, contestant in BY_NAME.items() if contestant.gpu)
             1,
             ("failed", "openvino: it broke"),
         ),
+        ([result(GPU_ROW, "ok")], 1, ("failed", "exit code 1, see above")),
         ([result(GPU_ROW, "ok")], 2, ("failed", "exit code 2, see above")),
     ],
 )
