@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/flownets_pyramid_slim-fp16-384x512
-PACKAGES := engine training export kernels bench
+
+C_FILES := find kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 
 # Else CMake's own make tells of every folder that it enters.
 MAKEFLAGS += --no-print-directory
@@ -35,12 +36,12 @@ lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror $$(git ls-files --cached --others --exclude-standard '*.cpp' '*.cu' '*.cuh' '*.h' '*.c')
+	$(C_FILES) | xargs -0 $(BIN)/clang-format --dry-run -Werror
 
 format: setup  ## reformat the sources
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(git ls-files --cached --others --exclude-standard '*.cpp' '*.cu' '*.cuh' '*.h' '*.c')
+	$(C_FILES) | xargs -0 $(BIN)/clang-format -i
 
 kernels:  ## build the correlation kernels (CUDA too where nvcc is)
 	cmake -S . -B build -DCMAKE_BUILD_TYPE=Release

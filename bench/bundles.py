@@ -144,12 +144,18 @@ class Bundles:
 
     def has_reference_weights(self, row: Row) -> bool:
         """Whether a row runs the very weights that PyTorch runs, so that both can be compared."""
-        if row.contestant.kind == "peer":
-            return False
         weights = self.weights_for(row.network)
-        if weights is None or row.contestant.kind == "pytorch":
-            return weights is not None
-        return self.bundle_for(row).manifest.weights.sha256 == weights.sha256
+        return weights is not None and self.weights_sha256(row) == weights.sha256
+
+    def weights_sha256(self, row: Row) -> str | None:
+        """Which weights a row runs; a peer has none."""
+        kind = row.contestant.kind
+        if kind == "peer":
+            return None
+        if kind == "pytorch":
+            weights = self.weights_for(row.network)
+            return weights.sha256 if weights else None
+        return self.bundle_for(row).manifest.weights.sha256
 
     def _found(self, row: Row) -> Bundle | None:
         for index, bundle in enumerate(self._bundles):

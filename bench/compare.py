@@ -33,7 +33,8 @@ from engine.files import write_atomically
 from engine.loading import DEFAULT_BUNDLE
 
 CACHE = Path("build/bench")
-ROUNDS = 5
+# Short turns: the machine's speed may change for seconds at a time.
+ROUNDS = 10
 PEAK_SECONDS = 2.0  # before the rows, and again after them
 
 
@@ -92,10 +93,13 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
             folder=Path(folder),
         )
         early = _peaks(options, has_gpu=setting.has_gpu)
-        for rows in options.groups:
-            outcomes += measure_group(
+        for index, rows in enumerate(options.groups):
+            together = measure_group(
                 rows, pairs=pairs, bundles=bundles, setting=setting, progress=progress
             )
+            for outcome in together:
+                outcome.entry["group"] = index
+            outcomes += together
         environment["peaks"] = highest(early, _peaks(options, has_gpu=setting.has_gpu))
     result = {
         "schema": 1,

@@ -67,7 +67,7 @@ def load_pairs(name: str, *, limit: int, cache: Path) -> PairSet:
 
     Raises:
         FileNotFoundError: no such folder, nothing in it, or a part of a pair is missing.
-        InputError: an image cannot be read.
+        InputError: an image cannot be read, or parts of a pair differ in size.
     """
     if name == "motorcycle":
         pair, source = motorcycle()
@@ -157,6 +157,12 @@ def _pair_names(folder: Path) -> list[str]:
 def _read_pair(folder: Path, stem: str) -> Pair:
     image1, image2 = (_read_part(folder / f"{stem}_img{i}.ppm", _read_rgb) for i in (1, 2))
     flow, valid = _read_part(folder / f"{stem}_flow.flo", read_flow)
+    sizes = ["{}x{}".format(*array.shape) for array in (image1, image2, flow)]
+    if len(set(sizes)) > 1:
+        raise InputError(
+            f"{folder / stem}_*: images of {sizes[0]} and {sizes[1]}, and a flow of {sizes[2]}; "
+            "expected one size."
+        )
     return Pair(stem, image1, image2, flow, valid)
 
 

@@ -184,8 +184,11 @@ def _portable(setup: Setup) -> str:
     _record(setup, {"tensorrt_rtx": {**trial, "version": runtimes["tensorrt_rtx"]["version"]}})
     if trial["status"] == "failed":
         raise FailedError(trial["said"])
-    # Either is an answer: which cards TensorRT for RTX serves is not ours to decide.
     if trial["status"] == "not run":
+        # Which cards TensorRT for RTX serves is not ours to decide; the others need the other one.
+        other = tried("tensorrt")
+        if not other["sees_gpu"]:
+            raise FailedError(f"it does not run here, and nothing else can: {other['said']}")
         return f"it does not run here, and that is recorded: {trial['said']}"
     return f"it runs here, {trial['mean_px']:.2g} px from fp32 PyTorch"
 
@@ -206,6 +209,7 @@ def _kernels(setup: Setup) -> str:
     architectures = ";".join(sorted({card.architecture for card in setup.found}))
     options = ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_CUDA_ARCHITECTURES={architectures}"]
     threads = str(available_threads())
+    _cuda_library().unlink(missing_ok=True)  # what follows is not to run on an earlier one
     if call("cmake", "-S", str(ROOT), "-B", str(BUILD), *options) or call(
         "cmake", "--build", str(BUILD), "--parallel", threads
     ):

@@ -94,6 +94,7 @@ def table(result: Mapping[str, Any], trial: Mapping[str, Any] | None, source: st
         "| method | runtime | end to end ms | device ms | times PyTorch | EPE px | distance px |",
         "|---|---|---|---|---|---|---|",
         *(_line(row, first) for row in first),
+        *_notes(first),
         *_reasons(rows),
         *_trial(trial),
     ]
@@ -128,6 +129,12 @@ def _device_ms(row: Row) -> float | None:
 
 def _shown(value: float | None) -> str:
     return MISSING if value is None else three_digits(value)
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What is to be known of rows that were measured; the same words of several rows once."""
+    notes = dict.fromkeys(_one_line(row["reason"]) for row in rows if row["reason"])
+    return ["", *(f"- {note}" for note in notes)] if notes else []
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:

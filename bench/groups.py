@@ -1,6 +1,5 @@
 """From rows to results: what each row's worker is told, and how good its flows are."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from bench.data import Pair, PairSet, resize_pair
 from bench.environment import RefusedError
 from bench.operations import count_operations
 from bench.rounds import Measurement, measure_together
-from bench.rows import BY_NAME, REFERENCE, Row, unavailable
+from bench.rows import REFERENCE, Row, unavailable
 from bench.worker import Job
 from engine.backends.graphs import WHOLE
 from engine.errors import BackendError, EngineError
@@ -156,42 +155,45 @@ def _work(jobs: Sequence[tuple[Row, Job]]) -> Work:
 
 def _reference_flows(
     found: dict[Row, Measurement], pairs_file: Path, *, bundles: Bundles, setting: Setting
-) -> Flows | None:
-    """Flows of fp32 PyTorch, from its row if the run has it, else computed without timing it."""
+) -> Flows | str:
+    """Flows of fp32 PyTorch, from its row if the run has it, else computed without timing it.
+
+    Returns:
+        The flows, or why there are none.
+    """
     candidates = [
         replace(row, backend=REFERENCE, precision="fp32")
         for row, measurement in found.items()
         if row.contestant.kind != "peer" and measurement.status == "ok"
     ]
     if not candidates:
-        return None
+        return "no row has a flow"
     row = candidates[0]
-    if row in found:
-        return found[row].flows
-    if importlib.util.find_spec(BY_NAME[REFERENCE].modules[0]) is None:
-        return None
-    job = _job_or_reason(row, pairs_file, bundles=bundles, setting=setting)
-    if not isinstance(job, Job):
-        return None
-    (measurement,) = measure_together(
-        [(row, job)], rounds=0, seconds=0, folder=setting.folder, progress=lambda _: None
-    )
-    return measurement.flows
+    if row not in found:
+        job = _job_or_reason(row, pairs_file, bundles=bundles, setting=setting)
+        if not isinstance(job, Job):
+            return job[1]
+        (found[row],) = measure_together(
+            [(row, job)], rounds=0, seconds=0, folder=setting.folder, progress=lambda _: None
+        )
+    flows, reason = found[row].flows, found[row].reason
+    return str(reason) if flows is None else flows
 
 
 def _outcome(
     measurement: Measurement,
     pairs: Sequence[Pair],
     *,
-    reference: Flows | None,
+    reference: Flows | str,
     bundles: Bundles,
     work: Work,
 ) -> Outcome:
     entry, flows = measurement.to_json(), measurement.flows
-    unknown = ("gflop", "epe", "epe_by_pair", "fl_all", "epe_vs_reference")
+    unknown = ("weights_sha256", "gflop", "epe", "epe_by_pair", "fl_all", "epe_vs_reference")
     entry |= dict.fromkeys(unknown)
     if flows is None:
         return Outcome(measurement.row, entry, None)
+    entry["weights_sha256"] = bundles.weights_sha256(measurement.row)
     kind, notes = measurement.row.contestant.kind, []
     if kind not in ("peer", "aligned"):
         entry["gflop"] = work.gflop
@@ -211,8 +213,10 @@ def _outcome(
         }
     else:
         notes.append("seeded random weights: timed, no EPE")
-    if kind not in ("peer", "aligned") and reference is not None:
-        if bundles.has_reference_weights(measurement.row):
+    if kind not in ("peer", "aligned"):
+        if isinstance(reference, str):
+            notes.append(f"not compared with PyTorch: {reference}")
+        elif bundles.has_reference_weights(measurement.row):
             entry["epe_vs_reference"] = mean_epe(flows, reference)
         else:
             notes.append("not compared with PyTorch, which runs other weights (see --weights)")

@@ -132,6 +132,8 @@ def constraints(*, without: Collection[str] = ()) -> str:
 def missing(wanted: Sequence[str]) -> list[str]:
     """Those of the requirements whose distribution is not installed, in whatever version."""
     present = installed()
+    if _overwritten():
+        present.remove(GPU_RUNTIME)
     return [requirement for requirement in wanted if name_of(requirement) not in present]
 
 
@@ -180,7 +182,19 @@ def _replace_cpu_runtime(wanted: Sequence[str], command: Sequence[str]) -> None:
     if gpu and CPU_RUNTIME in installed():
         run_pip([*command, "--dry-run", *gpu])  # nothing is taken away before it can be replaced
         print(f"replacing {CPU_RUNTIME} by {GPU_RUNTIME}", flush=True)
-        run_pip(["uninstall", "--quiet", "--yes", CPU_RUNTIME])
+        builds = {CPU_RUNTIME, GPU_RUNTIME} & installed()
+        run_pip(["uninstall", "--quiet", "--yes", *sorted(builds)])
+
+
+def _overwritten() -> bool:
+    """Whether both builds of ONNX Runtime are in one folder, where the last one's files are left.
+
+    `pip install` of this project brings the CPU build back to an environment that has the other.
+    """
+    folders: dict[str, set[str]] = {CPU_RUNTIME: set(), GPU_RUNTIME: set()}
+    for found in metadata.distributions():
+        folders.get(normalised(found.name or ""), set()).add(str(found.locate_file("")))
+    return bool(folders[CPU_RUNTIME] & folders[GPU_RUNTIME])
 
 
 def folder_of_wheels(given: Path) -> Path:

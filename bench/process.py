@@ -59,14 +59,20 @@ class WorkerProcess:
         self.device: str = opened["device"]
         self.runtime_version: str = opened["runtime_version"]
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], *, seconds: float = 0.0) -> dict[str, Any]:
         """Send one request and wait for its answer.
+
+        Args:
+            request: a verb and its argument, see `bench.worker`.
+            seconds: how long it is to measure.
 
         Raises:
             WorkerError: the worker says so, has died, or did not answer in time.
         """
         requests, answers = cast(TextIO, self._process.stdin), cast(TextIO, self._process.stdout)
-        timer = threading.Timer(self._timeout, self._process.kill)
+        # The device's own time, where there is any, is measured as long again.
+        patience = self._timeout + 3 * seconds
+        timer = threading.Timer(patience, self._process.kill)
         try:
             timer.start()  # in here, or an interrupt in it would leave the thread waiting
             requests.write(json.dumps(request) + "\n")
@@ -82,7 +88,7 @@ class WorkerProcess:
             expired = not timer.is_alive()
             timer.cancel()
         if expired:
-            raise WorkerError("failed", f"no answer within {self._timeout:g} s")
+            raise WorkerError("failed", f"no answer within {patience:g} s")
         if not line:
             raise WorkerError("failed", self._last_words())
         answer: dict[str, Any] = json.loads(line)

@@ -40,7 +40,8 @@ _METHOD = (
     "Every row runs in its own process, after a warm-up. Rows take turns in rounds, so that a "
     "noisy machine treats them alike.",
     "Latency is end to end: two uint8 images on the host in, one float32 flow on the host out. "
-    "p50, p90 and p99 are percentiles over all measurements of a row.",
+    "p50, p90 and p99 are percentiles over all measurements of a row; how many times as fast one "
+    "is as another is the median over the rounds, as the machine's speed may change.",
     "Device time is the same pair again with its data already on the device.",
     "EPE is the mean distance in pixels to the true flow; Fl-all the share of pixels that are "
     "wrong by more than 3 px and more than 5 %. Networks with random weights have none.",
@@ -93,7 +94,7 @@ def _verdicts(lines: Sequence[str]) -> str:
     for line in lines:
         subject, _, text = line.partition(" ")
         text = re.sub(
-            r"\[(ok|missed)\]", r'<span class="status \1">\1</span>', escape(text.strip())
+            r"\[(ok|missed|unclear)\]", r'<span class="status \1">\1</span>', escape(text.strip())
         )
         items.append(f"<li><b>{escape(subject)}</b><span>{text}</span></li>")
     return f'<ul class="card summary">{"".join(items)}</ul>'

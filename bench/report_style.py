@@ -29,7 +29,7 @@ th .unit, th .soft, td .soft { display: block; font-size: 12px; font-weight: 400
 td.best { font-weight: 700; color: var(--good); background: var(--good-page); }
 td.reason { color: var(--soft); overflow-wrap: anywhere; }
 .status { font-size: 12px; padding: 1px 7px; border-radius: 9px; border: 1px solid var(--line); }
-.ok { color: var(--good); } .skipped { color: var(--soft); }
+.ok { color: var(--good); } .skipped, .unclear { color: var(--soft); }
 .failed, .missed { color: var(--bad); background: var(--bad-page); border-color: transparent; }
 .note { max-width: 24ch; white-space: normal; }
 .summary { list-style: none; margin: 20px 0 0; padding: 10px 18px; }

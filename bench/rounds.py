@@ -1,4 +1,8 @@
-"""Rows measured side by side: A B C, A B C, ... so that a noisy machine treats them alike."""
+"""Rows measured side by side: A B C, A B C, ... so that a noisy machine treats them alike.
+
+How long each round was is kept, so that rows can be compared round by round: a machine that runs
+at two speeds, for seconds at a time, gives each row's samples another share of both.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,13 +35,14 @@ class Measurement:
     device: str | None = None
     flows: NDArray[np.float32] | None = None
     latency_ms: list[float] = field(default_factory=list)
+    round_lengths: list[int] = field(default_factory=list)
     device_ms: list[float] = field(default_factory=list)
     peak_memory_mb: float | None = None
 
     def stop(self, status: str, reason: str) -> None:
         self.status, self.reason = status, reason
         self.flows = None
-        self.latency_ms, self.device_ms = [], []
+        self.latency_ms, self.round_lengths, self.device_ms = [], [], []
 
     def to_json(self) -> dict[str, Any]:
         """The row's part of the result that does not depend on any other row."""
@@ -59,6 +64,7 @@ class Measurement:
             else None,
             "peak_memory_mb": self.peak_memory_mb,
             "raw_latency_ms": [round(sample, 4) for sample in self.latency_ms],
+            "round_lengths": self.round_lengths,
         }
 
 
@@ -121,7 +127,8 @@ def _take_flows(measurement: Measurement, worker: WorkerProcess, file: Path) -> 
 
 
 def _take_turn(measurement: Measurement, worker: WorkerProcess, *, seconds: float) -> None:
-    answer = worker.ask({"measure": seconds})
+    answer = worker.ask({"measure": seconds}, seconds=seconds)
     measurement.latency_ms += answer["latency_ms"]
+    measurement.round_lengths.append(len(answer["latency_ms"]))
     measurement.device_ms += answer["device_ms"]
     measurement.peak_memory_mb = answer["peak_memory_mb"]

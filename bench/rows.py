@@ -46,7 +46,11 @@ class Contestant:
 
 TORCH = (("torch",), "'flownet-engine[training]'")
 OPENVINO = (("openvino",), "'flownet-engine[openvino]'")
-TENSORRT = (("tensorrt", "tensorrt_rtx"), "'flownet-engine[tensorrt]'")
+TENSORRT = (
+    ("tensorrt", "tensorrt_rtx"),
+    "'flownet-engine[tensorrt-rtx]' for RTX cards, 'flownet-engine[tensorrt]' from NVIDIA's own "
+    "package index for others",
+)
 ORT = (("onnxruntime",), "onnxruntime")
 ENGINE = "bench.runtimes:EngineRunner"
 STREAM = "bench.runtimes:StreamRunner"

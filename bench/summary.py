@@ -1,7 +1,12 @@
-"""What a run says in a few lines: speed, overhead, agreement, start, and what to know."""
+"""What a run says in a few lines: speed, overhead, agreement, start, and what to know.
+
+How many times as fast a row is as another is the median over the rounds, of the medians in each:
+`bench.rounds` says why.
+"""
 
 import statistics
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from bench.peaks import PEAKS
@@ -15,9 +20,12 @@ ALLOWED_OVERHEAD = 0.10
 EXACT_PX = {"fp32": 1e-3, "fp16": 0.04}  # as a build's verification does, export/spec.py
 IMPORT_MS = 300
 FIRST_FLOW_MS = 2000
-# What int8 is for: how many times as fast as fp32 here and there, at what increase of the error.
+# What int8 is for: how many times as fast as fp32 here and there, at what increase of the error,
+# half of what a build's gate admits.
 WANTED_INT8 = {"onnxruntime": 1.8, REFERENCE: 3.0}
-ALLOWED_EPE_INCREASE = 0.005
+WANTED_EPE_INCREASE = 0.005
+# A row whose rounds differ by more than this met a machine of two speeds.
+STEADY = 1.25
 # Which products a row is held against: on a CPU, the runtimes compute an fp16 graph in fp32.
 PRODUCTS = {"fp32": "fp32", "fp16": "fp32", "int8": "int8"}
 
@@ -30,11 +38,18 @@ def summary_lines(result: Json) -> list[str]:
         f"overhead   {_overhead(rows)}",
         f"agreement  {_agreement(rows)}",
         *(f"int8       {line}" for line in _int8(rows)),
+        *(f"peers      {line}" for line in _peers(rows)),
         *(f"stream     {line}" for line in _streams(rows)),
         *(f"peak       {line}" for line in _peaks(rows, result["environment"]["peaks"])),
         f"start      {_start(result['startup'])}",
-        *(f"note       {note}" for note in _notes(rows)),
+        *(f"note       {note}" for note in (*_notes(rows), *_unsteady(rows))),
     ]
+
+
+def times_as_fast(row: Json, other: Json) -> float:
+    """How many times as fast a row is as another that took turns with it."""
+    rounds = zip(_round_medians(row), _round_medians(other), strict=True)
+    return statistics.median(theirs / ours for ours, theirs in rounds)
 
 
 def speedup(rows: Iterable[Json]) -> tuple[float, Json, Json] | None:
@@ -50,7 +65,7 @@ def speedup(rows: Iterable[Json]) -> tuple[float, Json, Json] | None:
         exact = [row for row in rows if _same_work(row, eager) and _is_exact(row)]
         if exact:
             best = min(exact, key=_p50)
-            return _p50(eager) / _p50(best), best, eager
+            return times_as_fast(best, eager), best, eager
     return None
 
 
@@ -64,7 +79,7 @@ def overheads(rows: Iterable[Json]) -> dict[str, float]:
             continue
         for row in rows:
             if row["backend"] == name and _same_work(row, bare) and _same(row, bare, "precision"):
-                found[name] = _p50(row) / _p50(bare) - 1
+                found[name] = times_as_fast(bare, row) - 1
     return found
 
 
@@ -125,32 +140,59 @@ def _int8(rows: list[Json]) -> Iterator[str]:
             if other["precision"] == "fp32" and _same_work(row, other)
         }
         parts = [
-            f"{_p50(exact[name]) / _p50(row):.2f} times as fast as {name} fp32 "
-            f"{_verdict(_p50(exact[name]) / _p50(row) >= wanted)} wanted {wanted}"
+            f"{times:.2f} times as fast as {name} fp32 {_verdict(times >= wanted)} wanted {wanted}"
             for name, wanted in WANTED_INT8.items()
             if name in exact
+            for times in [times_as_fast(row, exact[name])]
         ]
-        before = exact.get(row["backend"], {})
-        if before.get("epe") is not None and row["epe"] is not None:
-            change = row["epe"] / before["epe"] - 1
-            doubt = _doubt(row, before)
-            kept = _verdict(change <= ALLOWED_EPE_INCREASE)
-            parts.append(f"EPE {change:+.2%}{doubt} {kept} allowed {ALLOWED_EPE_INCREASE:+.1%}")
+        before = exact.get(row["backend"])
+        if before is not None and None not in (row["epe"], before["epe"]):
+            parts.append(_epe_increase(row, before))
         compared = ", ".join(parts) or "no fp32 row beside it in this run"
         yield f"{row['network']} in {row['backend']}, {_p50(row):.1f} ms: {compared}"
 
 
-def _doubt(row: Json, before: Json) -> str:
-    """The standard error of the change of a row's error, where several pairs tell it.
+def _epe_increase(row: Json, before: Json) -> str:
+    """By how much a row's error is larger, with its standard error where several pairs tell it.
 
     Rounding moves single pairs by far more than all of them: of eight pairs, half a per cent is
     nothing yet.
     """
+    if row["weights_sha256"] != before["weights_sha256"]:
+        return "EPE not compared: its weights are not those of the fp32 row"
+    change, wanted = row["epe"] / before["epe"] - 1, f"wanted {WANTED_EPE_INCREASE:+.1%} at most"
+    verdict = _verdict(change <= WANTED_EPE_INCREASE)
     pairs = zip(before["epe_by_pair"], row["epe_by_pair"], strict=True)
     changes = [after - first for first, after in pairs if None not in (first, after)]
     if len(changes) < 2:
-        return ""
-    return f" ± {statistics.stdev(changes) / len(changes) ** 0.5 / before['epe']:.2%}"
+        return f"EPE {change:+.2%} {verdict} {wanted}"
+    doubt = statistics.stdev(changes) / len(changes) ** 0.5 / before["epe"]
+    if abs(change - WANTED_EPE_INCREASE) < doubt:
+        verdict = "[unclear]"
+    return f"EPE {change:+.2%} ± {doubt:.2%} {verdict} {wanted}"
+
+
+def _peers(rows: list[Json]) -> Iterator[str]:
+    """The engine's fastest row beside each method that took turns with it."""
+    best: dict[int, Json] = {}
+    for row in fastest(rows):
+        group = row["group"]
+        best[group] = min(row, best.get(group, row), key=_p50)
+    for row in best.values():
+        compared = [
+            f"{times_as_fast(row, peer):.2f} times as fast as {_named(peer)}"
+            for peer in rows
+            if BY_NAME[peer["backend"]].kind == "peer" and peer["group"] == row["group"]
+        ]
+        if compared:
+            yield f"{_named(row)} in {row['backend']}, {_p50(row):.1f} ms: {', '.join(compared)}"
+
+
+def _named(row: Json) -> str:
+    """A row's method, and its error where it is known."""
+    is_peer = BY_NAME[row["backend"]].kind == "peer"
+    name = row["network"] if is_peer else f"{row['network']} {row['precision']}"
+    return name if row["epe"] is None else f"{name} (EPE {row['epe']:.2f} px)"
 
 
 def _streams(rows: list[Json]) -> Iterator[str]:
@@ -164,7 +206,7 @@ def _streams(rows: list[Json]) -> Iterator[str]:
                     f"{row['network']} {row['precision']} in {runtime}, "
                     f"{row['height']}x{row['width']}: {_p50(row):.1f} ms a frame, "
                     f"{_p50(reusing):.1f} ms with its features kept for the next "
-                    f"({_p50(row) / _p50(reusing):.2f} times as fast)"
+                    f"({times_as_fast(reusing, row):.2f} times as fast)"
                 )
 
 
@@ -217,6 +259,19 @@ def _notes(rows: list[Json]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
+def _unsteady(rows: list[Json]) -> list[str]:
+    """Whether the machine changed its speed while rows were measured."""
+    spreads = [max(found) / min(found) for found in map(_round_medians, rows)]
+    unsteady = [spread for spread in spreads if spread > STEADY]
+    if not unsteady:
+        return []
+    return [
+        f"this machine's speed changed: of {len(unsteady)} of {len(rows)} rows one round took up "
+        f"to {max(unsteady):.1f} times as long as another; what is said above of how many times "
+        "as fast goes by round"
+    ]
+
+
 def _verdict(kept: bool) -> str:
     return "[ok]" if kept else "[missed]"
 
@@ -238,3 +293,8 @@ def _is_exact(row: Json) -> bool:
 
 def _p50(row: Json) -> float:
     return float(row["latency_ms"]["p50"])
+
+
+def _round_medians(row: Json) -> list[float]:
+    samples = iter(row["raw_latency_ms"])
+    return [statistics.median(islice(samples, count)) for count in row["round_lengths"]]

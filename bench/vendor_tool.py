@@ -125,7 +125,8 @@ def measure(options: Options) -> Medians:
         with closing(WorkerProcess(_job(options, manifest, folder))) as worker:
             for _ in range(ROUNDS):
                 time.sleep(PAUSE_SECONDS)
-                answer = worker.ask({"measure": options.seconds / ROUNDS})
+                seconds = options.seconds / ROUNDS
+                answer = worker.ask({"measure": seconds}, seconds=seconds)
                 engine.append(statistics.median(answer["latency_ms"]))
                 time.sleep(PAUSE_SECONDS)
                 tool.append(run_tool(model, shape, options, folder))

@@ -59,14 +59,17 @@ class Parity:
 class GateResult:
     """What int8 did on one backend to one set of pairs with known flow, against fp32 PyTorch.
 
-    ``epe_before`` and ``epe`` are mean end-point errors in pixels; ``mean_px`` and ``p99_px`` the
-    mean and the 99th percentile of the distance between both flows.
+    ``epe_before`` and ``epe`` are mean end-point errors in pixels, and ``standard_error`` that of
+    their difference, None of a single pair: rounding changes the error of one pair by far more
+    than that of many. ``mean_px`` and ``p99_px`` are the mean and the 99th percentile of the
+    distance between both flows.
     """
 
     backend: str
     pairs: str
     epe_before: float
     epe: float
+    standard_error: float | None
     mean_px: float
     p99_px: float
 

@@ -4,12 +4,13 @@ python -m export.build_engine --network flownets_slim --precision fp16 --size 38
 python -m export.build_engine --rebuild DIR
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import BundleError, EngineError
-from export.command_line import UsageError, bundle_to_rebuild
+from export.command_line import UsageError, build_parser, bundle_to_rebuild
 from export.rebuild import rebuild_plan
 from export.verify import VerificationError
 
@@ -36,16 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: the {what} was not built: {error}", file=sys.stderr)
         return 1
     print(f"{what:<10} {done}")
-    print(f"next: python -m bench.compare --bundle {folder}")
+    print(f"next: python -m bench.compare --bundle {shlex.quote(str(folder))}")
     return 0
 
 
 def _build(arguments: Sequence[str] | None) -> tuple[Path, str]:
-    # PyTorch comes with these: --rebuild does without.
-    from export.auto import build_fastest
-    from export.bundle import build_bundle
-    from export.options import parse_requests
-
+    build_parser().parse_args(arguments)  # what can be said without PyTorch, the help among it
+    try:  # --rebuild does without these
+        from export.auto import build_fastest
+        from export.bundle import build_bundle
+        from export.options import parse_requests
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"a build needs the package {error.name}: pip install 'flownet-engine[export]'"
+        ) from error
     requests, output = parse_requests(arguments)
     if len(requests) == 1:
         manifest = build_bundle(requests[0], output)

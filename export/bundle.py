@@ -105,7 +105,11 @@ def _write_int8(
         return folder
 
     in_float, results = admit(
-        build, layers, sets, limit=quantisation.max_epe_increase, backends=_backends_of(request)
+        build,
+        layers,
+        sets,
+        limit=quantisation.max_epe_increase,
+        backends=verified_backends(request),
     )
     gate = Gate(
         max_epe_increase=quantisation.max_epe_increase,
@@ -126,7 +130,7 @@ def _equalisation(request: Request, quantisation: Quantisation, graphs: Graphs) 
         return equalisation(
             readers_in(graphs.models),
             calibrate(graphs.models, quantisation.calibration),
-            layers={*network.joined_layers, *network.equalised_layers},
+            layers=network.equalised_layers,
             joined=network.joined_layers,
             wide=network.wide_layers,
         )
@@ -141,7 +145,7 @@ def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Pari
     tolerance = request.spec.tolerances[request.precision]
     parities: list[Parity] = []
     failures: list[str] = []
-    for backend in _backends_of(request):
+    for backend in verified_backends(request):
         with step("verify") as current:
             parity, found = verify_backend(folder, backend, cases=cases, tolerance=tolerance)
             parities.append(parity)
@@ -152,8 +156,11 @@ def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Pari
     return tuple(parities)
 
 
-def _backends_of(request: Request) -> list[str]:
-    """Names of `engine.backends` to verify: ONNX Runtime comes with every install of `engine`."""
+def verified_backends(request: Request) -> list[str]:
+    """Names of `engine.backends` that a build is to verify, where they can run.
+
+    ONNX Runtime is always one: it comes with every install of `engine`.
+    """
     backends = ["onnxruntime"]
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and not request.split:
         backends.append("onnxruntime-cuda")

@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of a build; ``--rebuild`` is there for its help alone."""
     parser = _Parser(
         prog=_PROGRAM,
+        allow_abbrev=False,  # half of --rebuild would build anew
         description="Build a bundle: ONNX and TensorRT models of a network, verified against "
         "PyTorch. Sizes are HEIGHTxWIDTH.",
     )

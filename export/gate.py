@@ -56,7 +56,7 @@ def admit(
     folder = build(())
     first = gate.look_at(folder, ())
     if gate.passes(first):
-        return [], _results(first)
+        return [], first
     effects = gate.effects(folder, layers)
     kept, found = list[str](), first
     for layer in effects:
@@ -66,7 +66,7 @@ def admit(
             kept, found = gate.without_superfluous(kept, found)
             break
     if len(kept) < len(layers):
-        return kept, _results(found)
+        return kept, found
     listed = ", ".join(f"{layer} {effect:+.3f} px" for layer, effect in effects.items())
     raise GateError(
         f"int8 raises the error by more than --max-epe-increase {100 * limit:.3g}% allows: "
@@ -74,32 +74,6 @@ def admit(
         f"distance from the fp32 flow that each is to blame for: {listed}. Allow more, calibrate "
         "on pairs like those it fails on (--calibration DIR), or use --precision fp16"
     )
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A result, and the standard error in pixels of its change, None of one pair alone.
-
-    Rounding changes the error of single pairs by far more than that of all of them.
-    """
-
-    result: GateResult
-    standard_error: float | None
-
-    @property
-    def increase(self) -> float:
-        """Relative; infinite where the flow is no number, or there was no error to increase."""
-        before, after = self.result.epe_before, self.result.epe
-        return after / before - 1 if before > 0 and np.isfinite(after) else np.inf
-
-    def __str__(self) -> str:
-        result, doubt = self.result, ""
-        if self.standard_error is not None and np.isfinite(self.increase):
-            doubt = f" ± {self.standard_error / result.epe_before:.2%}"
-        return (
-            f"{result.epe_before:.3f} -> {result.epe:.3f} px ({self.increase:+.2%}{doubt}) on "
-            f"{result.pairs}, {result.backend}"
-        )
 
 
 @dataclass(frozen=True)
@@ -111,15 +85,15 @@ class _Gate:
     limit: float
     backends: Sequence[str]
 
-    def measure(self, in_float: Sequence[str]) -> list[_Measured]:
+    def measure(self, in_float: Sequence[str]) -> list[GateResult]:
         return self.look_at(self.build(in_float), in_float)
 
-    def look_at(self, folder: Path, in_float: Sequence[str]) -> list[_Measured]:
+    def look_at(self, folder: Path, in_float: Sequence[str]) -> list[GateResult]:
         with step("gate") as current:
             found = [
-                measured
+                result
                 for backend in self.backends
-                for measured in _measured(folder, backend, self.sets)
+                for result in _results(folder, backend, self.sets)
             ]
             if not found:
                 raise GateError(
@@ -131,8 +105,8 @@ class _Gate:
             current.result = f"{words}{_worst(found)}: {verdict}"
         return found
 
-    def passes(self, found: Sequence[_Measured]) -> bool:
-        return all(measured.increase <= self.limit for measured in found)
+    def passes(self, found: Sequence[GateResult]) -> bool:
+        return all(_increase(result) <= self.limit for result in found)
 
     def effects(self, folder: Path, layers: Sequence[str]) -> dict[str, float]:
         """By how much each layer alone, back in float, lets the flow return; largest first.
@@ -146,8 +120,8 @@ class _Gate:
         return dict(sorted(effects.items(), key=lambda item: -item[1]))
 
     def without_superfluous(
-        self, kept: list[str], results: list[_Measured]
-    ) -> tuple[list[str], list[_Measured]]:
+        self, kept: list[str], results: list[GateResult]
+    ) -> tuple[list[str], list[GateResult]]:
         """Give back to int8 what the layers after it made superfluous."""
         built = kept
         for layer in kept[:-1]:
@@ -160,7 +134,7 @@ class _Gate:
         return kept, results
 
 
-def _measured(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> list[_Measured]:
+def _results(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> list[GateResult]:
     try:
         flow_engine = engine.load(folder, backend=backend)
     except EXCUSES:
@@ -175,7 +149,7 @@ def _measured(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) ->
 
 def _compared(
     backend: str, name: str, cases: Sequence[Case], flows: Iterable[Float32Array]
-) -> _Measured:
+) -> GateResult:
     before, after, distances = [], [], []
     for (pair, reference), flow in zip(cases, flows, strict=True):
         assert pair.flow is not None  # `export.pairs.gate_pairs` makes sure
@@ -184,25 +158,34 @@ def _compared(
         distances.append(np.linalg.norm(flow - reference, axis=-1).ravel())
     distance = np.concatenate(distances)
     changes = np.subtract(after, before)
-    result = GateResult(
+    several = len(changes) > 1
+    return GateResult(
         backend=backend,
         pairs=described(name, cases),
         epe_before=float(np.mean(before)),
         epe=float(np.mean(after)),
+        standard_error=float(changes.std(ddof=1) / len(changes) ** 0.5) if several else None,
         mean_px=float(distance.mean(dtype=np.float64)),
         p99_px=float(np.percentile(distance, 99)),
     )
-    several = len(changes) > 1
-    return _Measured(result, float(changes.std(ddof=1) / len(changes) ** 0.5) if several else None)
 
 
-def _results(found: Sequence[_Measured]) -> list[GateResult]:
-    return [measured.result for measured in found]
+def _distance(found: Sequence[GateResult]) -> float:
+    return float(np.mean([result.mean_px for result in found]))
 
 
-def _distance(found: Sequence[_Measured]) -> float:
-    return float(np.mean([measured.result.mean_px for measured in found]))
+def _increase(result: GateResult) -> float:
+    """Relative; infinite where the flow is no number, or there was no error to increase."""
+    before, after = result.epe_before, result.epe
+    return after / before - 1 if before > 0 and np.isfinite(after) else np.inf
 
 
-def _worst(found: Sequence[_Measured]) -> str:
-    return f"EPE at worst {max(found, key=lambda measured: measured.increase)}"
+def _worst(found: Sequence[GateResult]) -> str:
+    result = max(found, key=_increase)
+    increase, doubt = _increase(result), ""
+    if result.standard_error is not None and np.isfinite(increase):
+        doubt = f" ± {result.standard_error / result.epe_before:.2%}"
+    return (
+        f"EPE at worst {result.epe_before:.3f} -> {result.epe:.3f} px ({increase:+.2%}{doubt}) on "
+        f"{result.pairs}, {result.backend}"
+    )

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -136,7 +137,7 @@ def _load(
                 f"{path}: its normalisation is {normalisation!r}; expected one of "
                 f"{', '.join(NORMALISATIONS)}.{nearest(normalisation, NORMALISATIONS)}"
             )
-        epe = {data: float(pixels) for data, pixels in json.loads(weights.metadata["epe"]).items()}
+        epe = _errors(path, weights.metadata["epe"])
     except ValueError as error:
         raise UsageError(str(error)) from error
     origin = WeightsOrigin(
@@ -146,6 +147,24 @@ def _load(
         epe=epe,
     )
     return network, NORMALISATIONS[normalisation](), origin, weights.int8
+
+
+def _errors(path: Path, text: str) -> dict[str, float]:
+    """Pixels by data set, as the header of a weights file has them."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(map(_is_finite, found.values())):
+        raise ValueError(
+            f"{path}: the epe in its header is {text!r}; expected a JSON object of data sets and "
+            "pixels, as training writes it"
+        )
+    return {data: float(pixels) for data, pixels in found.items()}
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _check_split(options: argparse.Namespace, network: nn.Module, normalisation: nn.Module) -> None:

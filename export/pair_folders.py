@@ -75,15 +75,18 @@ def paired(pictures: Iterable[Path]) -> list[PairFiles]:
         PairsError: two pictures differ in their suffix only, one lacks its other, or there is but
             one.
     """
+    ends = "_img1", "_img2"
+    pictures = sorted(pictures, key=_natural)
+    # Beside such pairs, other pictures do not count.
+    pictures = [path for path in pictures if path.stem.endswith(ends)] or pictures
     by_stem: dict[str, Path] = {}
-    for path in sorted(pictures, key=_natural):
+    for path in pictures:
         other = by_stem.setdefault(path.stem, path)
         if other != path:
             raise PairsError(
                 f"{path.parent} holds both {other.name} and {path.name}; expected one picture of "
                 "each name: remove one of them"
             )
-    ends = "_img1", "_img2"
     firsts, seconds = ([x.removesuffix(end) for x in by_stem if x.endswith(end)] for end in ends)
     if not firsts and not seconds:
         return _consecutive(list(by_stem.values()))

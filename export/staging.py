@@ -1,8 +1,8 @@
 """A bundle is built aside and moved into place whole, or not at all."""
 
 import contextlib
-import glob
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,19 +64,22 @@ def _beside(output: Path, what: str) -> Path:
 
 def _left_by_the_dead(output: Path, what: str) -> list[Path]:
     """Folders of processes that were killed; in a container the same number comes again."""
+    # Not ".slim.fp16.1.old", which is another output's.
+    name = re.compile(rf"\.{re.escape(output.name)}\.(\d+)\.{what}")
+    found = [(left, name.fullmatch(left.name)) for left in output.parent.iterdir()]
     return [
         left
-        for left in output.parent.glob(f".{glob.escape(output.name)}.*.{what}")
-        if left == _beside(output, what) or not _is_running(left.suffixes[-2][1:])
+        for left, of_process in found
+        if of_process and (left == _beside(output, what) or not _is_running(int(of_process[1])))
     ]
 
 
-def _is_running(process: str) -> bool:
+def _is_running(process: int) -> bool:
     """Whether a process has this number; where that cannot be asked, yes."""
-    if os.name != "posix" or not process.isdecimal():
+    if os.name != "posix":
         return True
     try:
-        os.kill(int(process), 0)
+        os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # somebody else's

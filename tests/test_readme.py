@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engine.images import write_image
-from training.networks import build_network
+from training.networks import NETWORKS, build_network
 from training.options import parse
 from training.weights import METADATA_KEYS, load_weights, save_weights
 
@@ -99,6 +99,13 @@ def test_every_command_is_of_a_known_kind() -> None:
     """So that a new one does not go untested."""
     kinds = ("python -m ", "make ", "pip install ")
     assert [command for command in commands() if not command.startswith(kinds)] == []
+
+
+def test_networks_exist() -> None:
+    """Also where the command is not run, or only as far as its list."""
+    named = set(",".join(re.findall(r"--network ([a-z_,]+)", README)).split(","))
+    assert named
+    assert named <= NETWORKS.keys()
 
 
 def test_make_targets_exist() -> None:

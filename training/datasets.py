@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.pairs import Pairs, read_flo, read_image
+from training.pairs import Pairs, flo_size, read_flo, read_image
 
 # Flying Chairs' official split: one line a pair, 1 = training, 2 = validation.
 SPLIT_FILES = ("FlyingChairs_train_val.txt", "chairs_split.txt")
@@ -65,10 +65,40 @@ class FlyingChairs(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return image 1, image 2 (3, H, W) uint8 and flow (2, H, W) float32."""
+        """Return image 1, image 2 (3, H, W) uint8 and flow (2, H, W) float32.
+
+        Raises:
+            ValueError: a file cannot be decoded, or the three differ in size.
+            OSError: a file cannot be read.
+        """
         path1, path2, flow_path = self.pairs[index]
-        images = [torch.from_numpy(read_image(path)).permute(2, 0, 1) for path in (path1, path2)]
-        return images[0], images[1], torch.from_numpy(read_flo(flow_path)).permute(2, 0, 1)
+        found = (read_image(path1), read_image(path2), read_flo(flow_path))
+        sizes = ["{}x{}".format(*array.shape) for array in found]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                f"{flow_path}: a flow of {sizes[2]} for images of {sizes[0]} and {sizes[1]}; "
+                "expected one size: restore them or remove the pair"
+            )
+        image1, image2, flow = (torch.from_numpy(array).permute(2, 0, 1) for array in found)
+        return image1, image2, flow
+
+    def check_alike(self) -> None:
+        """Make sure that all pairs are of one size, as far as the headers of their flow tell.
+
+        Raises:
+            ValueError: one is not, or is no flow file.
+            OSError: a file cannot be read.
+        """
+        (_, _, first), *others = self.pairs
+        expected = flo_size(first)
+        for *_, path in others:
+            found = flo_size(path)
+            if found != expected:
+                sizes = "{}x{}, that of {} {}x{}".format(*found, first.name, *expected)
+                raise ValueError(
+                    f"{path}: its pair is of {sizes}; expected pairs of one size, which make a "
+                    "batch: crop them, or keep them in folders of their own"
+                )
 
 
 def first_pairs(dataset: FlyingChairs, limit: int) -> list[Pairs]:

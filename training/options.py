@@ -8,10 +8,15 @@ import torch
 
 from training.datasets import SPLIT_FILES, FlyingChairs
 from training.networks import NETWORKS, build_network
+from training.normalise import NORMALISATIONS
 from training.quantisation import check_equalisation
 from training.weights import Weights, load_weights, network_from_weights
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Of synthetic pairs: how many are kept, how many are rendered at a time, after how many steps.
+RENDERING = {"pool": 1024, "fresh": 1, "fresh_every": 1}
+# Seeds of steps and pairs are counted up from it; validation's lie beyond.
+MAX_SEED = 1_000_000_000
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -20,7 +25,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m training.train", description="Train a network; see training/train.py."
     )
     add = parser.add_argument
-    cuda = torch.cuda.is_available()
     add("--network", default="flownets_slim", help=f"one of {', '.join(NETWORKS)}")
     add("--data", default="synthetic", help="synthetic, or chairs:FOLDER")
     add("--validate", metavar="chairs:FOLDER", help="report the error on these pairs too")
@@ -36,16 +40,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--lr", type=_positive, default=8e-4, help="peak learning rate")
     add("--weight-decay", type=_not_negative, default=4e-4)
     add("--ema", type=_share, default=0.998, help="decay of the weight average")
-    add("--pool", type=_count, default=1024, help="synthetic pairs kept")
-    add("--fresh", type=_count, default=1, help="synthetic pairs rendered at a time")
-    add("--fresh-every", type=_count, default=1, metavar="STEPS", help="how often; default: 1")
+    add("--pool", type=_count, help="synthetic pairs kept; default: 1024")
+    add("--fresh", type=_count, help="synthetic pairs rendered at a time; default: 1")
+    add("--fresh-every", type=_count, metavar="STEPS", help="how often; default: 1")
     add("--report-every", type=_count, default=500, metavar="STEPS")
-    add("--precision", choices=PRECISIONS, default="bf16" if cuda else "fp32",
-        help="of the convolutions; bf16 pays on GPUs, and on CPUs that have it")  # fmt: skip
+    add("--precision", choices=PRECISIONS, help="of the convolutions; default: bf16 on GPUs, fp32 "
+        "on CPUs, where bf16 pays as well if they have it")  # fmt: skip
     add("--int8", action="store_true", help="round activations and weights as int8 does: for a "
         "last run at a low rate, from trained weights")  # fmt: skip
-    add("--device", default="cuda" if cuda else "cpu")
-    add("--seed", type=int, default=0)
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--seed", type=_seed, default=0)
     options = parser.parse_args(arguments)
     try:
         _check(options)
@@ -62,9 +66,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--height {options.height} --width {options.width}: expected multiples of 64"
         )
-    if options.pool < options.batch_size:
-        raise ValueError(f"--pool {options.pool}: expected at least --batch-size")
     _check_device(options.device)
+    if options.precision is None:
+        options.precision = "bf16" if torch.device(options.device).type == "cuda" else "fp32"
+    _set_rendering(options)
     build_network(options.network, seed=0)  # an unknown name is refused here
     options.initial = _initial(options)
     options.training = options.validation = None
@@ -75,6 +80,7 @@ def _check(options: argparse.Namespace) -> None:
                 f"--data {options.data}: {len(options.training)} pairs do not fill a batch of "
                 f"{options.batch_size}; lower --batch-size"
             )
+        options.training.check_alike()
     if options.validate:
         folder = _folder("--validate", options.validate)
         options.validation = FlyingChairs(folder, split="validation")
@@ -85,6 +91,20 @@ def _check(options: argparse.Namespace) -> None:
                 f"--validate {options.validate}: these are the training pairs; expected another "
                 f"folder, or one with a split file ({SPLIT_FILES[0]})"
             )
+    options.out.mkdir(parents=True, exist_ok=True)
+
+
+def _set_rendering(options: argparse.Namespace) -> None:
+    """Fill in how synthetic pairs are rendered, which says nothing of any others."""
+    for name, default in RENDERING.items():
+        given = getattr(options, name)
+        if given is None:
+            setattr(options, name, default)
+        elif options.data != "synthetic":
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} {given}: is for --data synthetic alone; leave it out")
+    if options.data == "synthetic" and options.pool < options.batch_size:
+        raise ValueError(f"--pool {options.pool}: expected at least --batch-size")
 
 
 def _check_device(name: str) -> None:
@@ -104,6 +124,12 @@ def _initial(options: argparse.Namespace) -> Weights | None:
         return None
     weights = load_weights(options.init)
     network = network_from_weights(options.network, weights)
+    normalisation = weights.metadata["normalisation"]
+    if normalisation not in NORMALISATIONS:
+        raise ValueError(
+            f"--init {options.init}: its normalisation is {normalisation!r}; expected one of "
+            f"{', '.join(NORMALISATIONS)}"
+        )
     if options.int8 and weights.int8:
         check_equalisation(network, weights.int8)
     return weights
@@ -149,6 +175,13 @@ def _share(text: str) -> float:
     value = _number(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected at least 0 and less than 1")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text) if text.isdecimal() else -1
+    if not 0 <= value <= MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 0 to {MAX_SEED:,}")
     return value
 
 

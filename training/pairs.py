@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_ADVICE = "restore it or remove its pair"
 FLO_MAGIC = 202021.25  # "PIEH" read as a float: vision.middlebury.edu/flow
 
 
@@ -45,7 +46,7 @@ def read_image(path: Path) -> np.ndarray:
     data = np.frombuffer(path.read_bytes(), np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
-        raise ValueError(f"{path}: not a readable image; restore it or remove its pair")
+        raise ValueError(f"{path}: not a readable image; {_ADVICE}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -56,17 +57,28 @@ def read_flo(path: Path) -> np.ndarray:
         ValueError: wrong magic number, the size does not fit the header, or flow is unknown
             somewhere, which no set that is trained on here has.
     """
+    height, width = flo_size(path)
     raw = path.read_bytes()
-    advice = "restore it or remove its pair"
-    if len(raw) < 12 or np.frombuffer(raw[:4], "<f4")[0] != np.float32(FLO_MAGIC):
-        raise ValueError(f"{path}: not a .flo file; {advice}")
-    width, height = (int(n) for n in np.frombuffer(raw[4:12], "<i4"))
     if width <= 0 or height <= 0 or len(raw) != 12 + 8 * width * height:
-        raise ValueError(f"{path}: {len(raw)} bytes do not hold a {height}x{width} flow; {advice}")
+        raise ValueError(f"{path}: {len(raw)} bytes do not hold a {height}x{width} flow; {_ADVICE}")
     flow = np.frombuffer(raw, "<f4", offset=12).reshape(height, width, 2).copy()
     if not (np.abs(flow) < 1e9).all():
-        raise ValueError(f"{path}: flow is unknown or no number somewhere; {advice}")
+        raise ValueError(f"{path}: flow is unknown or no number somewhere; {_ADVICE}")
     return flow
+
+
+def flo_size(path: Path) -> tuple[int, int]:
+    """Read the height and width in the header of a Middlebury .flo file.
+
+    Raises:
+        ValueError: wrong magic number.
+    """
+    with path.open("rb") as file:
+        header = file.read(12)
+    if len(header) < 12 or np.frombuffer(header[:4], "<f4")[0] != np.float32(FLO_MAGIC):
+        raise ValueError(f"{path}: not a .flo file; {_ADVICE}")
+    width, height = (int(n) for n in np.frombuffer(header[4:], "<i4"))
+    return height, width
 
 
 def write_pairs(folder: Path, pairs: Pairs, *, first: int = 1) -> None:

@@ -60,7 +60,7 @@ class Int8Rounding:
             for name in layers_for_int8(network)
         }
         self._joined, self._wide = network.joined_layers, network.wide_layers
-        self._equal = _equalised(network)
+        self._equal = network.equalised_layers
         self._readers = readers_in(network)
         self._device = next(network.parameters()).device
         for source in network.fine_layers:
@@ -183,7 +183,7 @@ def check_equalisation(network: FlowNetwork, equalisation: Equalisation) -> None
         ValueError: it is of other layers.
     """
     layers, found = _convolutions(network), equalisation.factors
-    expected = divided(readers_in(network), _equalised(network))
+    expected = divided(readers_in(network), network.equalised_layers)
     wrong = list(equalisation.ranges.keys() ^ {*layers_for_int8(network)})
     wrong += found.keys() ^ {*expected}
     wrong += [
@@ -194,10 +194,6 @@ def check_equalisation(network: FlowNetwork, equalisation: Equalisation) -> None
             f"these ranges for int8 are of other layers than the network's: {len(wrong)} differ, "
             f"such as {', '.join(sorted(wrong)[:3])}; train it with --int8 again"
         )
-
-
-def _equalised(network: FlowNetwork) -> set[str]:
-    return {*network.joined_layers, *network.equalised_layers}
 
 
 def layers_for_int8(network: FlowNetwork) -> list[str]:

@@ -11,6 +11,7 @@ layer lies below), then only those two layers' textures are read.
 import argparse
 import math
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from training.pairs import Pairs, write_pairs
 from training.scene import Scene, apply_affine, draw_scene
 from training.shapes import STORED, distance_maps
 from training.textures import TEXTURE_SIZE, texture_atlas
+
+# What begins the names of folders of pairs that are not complete.
+_PARTIAL = ".partial-"
 
 
 def sample(source: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -196,7 +200,9 @@ def main(arguments: list[str] | None = None) -> None:
     renderer = SyntheticPairs(int(matched[1]), int(matched[2]))
     options.output.mkdir(parents=True, exist_ok=True)
     # Moved when complete, so that a killed run leaves no pairs and may be started again.
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=options.output) as partial:
+    for left in options.output.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=options.output) as partial:
         for index in tqdm(range(options.pairs), desc="rendering", unit="pair", disable=None):
             pair = renderer.render(1, options.seed + index)
             write_pairs(Path(partial), pair, first=index + 1)

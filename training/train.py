@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -67,7 +68,6 @@ class Trainer:
         self.options = options
         self.device = torch.device(options.device)
         self.folder: Path = options.out
-        self.folder.mkdir(parents=True, exist_ok=True)
         if options.initial:
             network = network_from_weights(options.network, options.initial).train()
             self.normalisation = options.initial.metadata["normalisation"]
@@ -141,6 +141,8 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:  # else it is what it was
+            group["weight_decay"] = self.options.weight_decay
         self.step = state["step"]
         self.seconds = state["seconds"]
         ranges = equalisation_from(state.get("int8", {}))
@@ -206,7 +208,10 @@ class Trainer:
             return
         begins = self.rounding.equalisation is None
         if begins or self.step % OBSERVED_EVERY == 0:
-            self.rounding.observe(self.network, *(image[:OBSERVED_PAIRS] for image in images))
+            try:
+                self.rounding.observe(self.network, *(image[:OBSERVED_PAIRS] for image in images))
+            except ValueError as error:
+                raise SystemExit(self._diverged(str(error))) from error
         if begins:
             self.rounding.attach(self.network)
 
@@ -229,10 +234,16 @@ class Trainer:
                 since = time.perf_counter()
                 bar.set_postfix(epe=f"{float(running):.2f}", samples=f"{speed:.1f}/s")
             if self.step % options.report_every == 0 or self.share == 1:
+                if not all(values.isfinite().all() for values in self.network.parameters()):
+                    raise SystemExit(self._diverged("weights are no finite numbers any more"))
                 self.report(float(running), validation)
                 self.save()
                 since = time.perf_counter()
         bar.close()
+
+    def _diverged(self, how: str) -> str:
+        kept = f"{self.checkpoint} is as it was" if self.checkpoint.exists() else "nothing is kept"
+        return f"the run diverged before step {self.step}: {how}; {kept}. Lower --lr"
 
     def validate(self, validation: Validation) -> dict[str, float]:
         """End-point error in full-resolution pixels of the averaged weights, per set."""
@@ -306,12 +317,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Train as the command line says."""
     options = parse(arguments)
     trainer = Trainer(options)
-    validation = open_validation(options)
+    try:
+        validation = open_validation(options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"--validate {options.validate}: {error}") from error
     if trainer.share < 1:
         trainer.run(open_stream(options, trainer.step), validation)
     path = trainer.export(validation)
     print(f"wrote {path}")
-    print(f"next: python -m export.build_engine --network {options.network} --weights {path}")
+    print(
+        f"next: python -m export.build_engine --network {options.network} "
+        f"--weights {shlex.quote(str(path))} -o build/{options.network}"
+    )
 
 
 if __name__ == "__main__":

@@ -127,7 +127,12 @@ def _weights_from_checkpoint(path: Path) -> Weights:
             "alone"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(it, str) for it in state)
+        or not all(isinstance(it, Tensor) for it in state.values())
+    ):
         raise ValueError(f"{path}: holds no state_dict; expected parameter names and tensors")
     state = {name.removeprefix("module."): value for name, value in state.items()}
     has_biases = any(name.startswith("predict_flow") and name.endswith("bias") for name in state)

@@ -41,6 +41,9 @@ ROW = {
     "fps": float,
     "peak_memory_mb": float,
     "raw_latency_ms": list,
+    "round_lengths": list,
+    "group": int,
+    "weights_sha256": str | None,
     "gflop": float | None,
     "epe": float | None,
     "epe_by_pair": list | None,
@@ -80,7 +83,7 @@ def test_peers_only(capsys, tmp_path):
         assert all(isinstance(row[key], kind) for key, kind in ROW.items())
         assert row["status"] == "ok"
         assert row["latency_ms"]["p50"] <= row["latency_ms"]["p90"] <= row["latency_ms"]["p99"]
-        assert row["latency_ms"]["n"] == len(row["raw_latency_ms"])
+        assert row["latency_ms"]["n"] == len(row["raw_latency_ms"]) == sum(row["round_lengths"])
         # At 64x64 the pair moves by 3 px on average; each method finds most of it.
         assert 0 < row["epe"] < 1.5
         assert row["epe_by_pair"] == [row["epe"]]
@@ -127,6 +130,20 @@ def test_engine_and_its_bare_runtime_without_torch(tiny_bundle, tiny_flow, monke
     assert "tiny fp32 in onnxruntime, 40x100 batch 2: " in line
     assert line.endswith(" of the 200 GFLOP/s that fp32 matrix products reach here")
     assert "+" in result["summary"][1] or "-" in result["summary"][1]
+
+
+def test_a_reference_that_cannot_be_had_is_told(tiny_bundle, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no weights left")
+
+    monkeypatch.setattr("bench.bundles.Bundles.weights_for", fail)
+    arguments = ["--bundle", str(tiny_bundle), "--sizes", "64x64", "--precisions", "fp32"]
+    code, result = run(*arguments, "--backends", "onnxruntime")
+    assert code == 0
+    (row,) = result["rows"]
+    assert row["epe_vs_reference"] is None
+    assert row["reason"] == "not compared with PyTorch: RuntimeError: no weights left"
+    assert f"note       tiny: {row['reason']}" in result["summary"]
 
 
 def test_an_aligned_row_is_not_held_to_pytorchs_flow(tiny_bundle):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bench.data import SYNTHETIC_SEED, Pair, load_pairs, motorcycle, resize_pair
 from engine.errors import InputError
-from engine.flowio import write_flow
+from engine.flowio import read_flow, write_flow
 
 
 def pair_of(flow, valid):
@@ -86,6 +86,14 @@ def test_folder_with_a_part_missing(tmp_path):
     write_pair(tmp_path, "00001")
     (tmp_path / "00001_flow.flo").unlink()
     with pytest.raises(FileNotFoundError, match=r"00001_flow\.flo is missing; each pair needs"):
+        load_pairs(str(tmp_path), limit=1, cache=tmp_path)
+
+
+def test_folder_with_parts_of_different_sizes(tmp_path):
+    write_pair(tmp_path, "00001")
+    flow, _ = read_flow(tmp_path / "00001_flow.flo")
+    write_flow(tmp_path / "00001_flow.flo", flow[:-1])
+    with pytest.raises(InputError, match=r"00001_\*: images of .+x.+ and .+x.+, and a flow of "):
         load_pairs(str(tmp_path), limit=1, cache=tmp_path)
 
 

@@ -154,17 +154,25 @@ def test_environment(monkeypatch, tmp_path):
     ("status", "expected"),
     [
         ("ok", ("passed", "it runs here, 0.01 px from fp32 PyTorch")),
-        ("not run", ("passed", "it does not run here, and that is recorded: sm_90")),
+        ("not run", ("failed", "it does not run here, and nothing else can: no driver")),
         ("failed", ("failed", "sm_90")),
     ],
 )
 def test_a_portable_plan(monkeypatch, tmp_path, status, expected):
     trial = {"status": status, "said": "sm_90", "mean_px": 0.01, "output": []}
-    monkeypatch.setattr(gpu, "tried", lambda name: BLIND if name == "tensorrt_rtx" else SEES)
+    blind = ("tensorrt_rtx", "tensorrt")
+    monkeypatch.setattr(gpu, "tried", lambda name: BLIND if name in blind else SEES)
     monkeypatch.setattr(gpu, "portable_plan", lambda folder: trial)
     assert verdict("portable") == expected
     written = json.loads((tmp_path / "nvidia-x1-environment.json").read_text())
     assert written == {"tensorrt_rtx": {**trial, "version": "1.0"}}
+
+
+def test_no_portable_plan_where_the_other_package_serves(monkeypatch, tmp_path):
+    trial = {"status": "not run", "said": "sm_90", "mean_px": None, "output": []}
+    monkeypatch.setattr(gpu, "tried", lambda name: SEES)
+    monkeypatch.setattr(gpu, "portable_plan", lambda folder: trial)
+    assert verdict("portable") == ("passed", "it does not run here, and that is recorded: sm_90")
 
 
 @pytest.mark.parametrize("lacking", ["tensorrt_rtx", "pycuda"])
@@ -216,12 +224,16 @@ def test_kernels_of_several_cards(commands, compilers):
         (None, 0, "it found no CUDA compiler that works"),
     ],
 )
-def test_kernels_that_cannot_be_built(commands, compilers, missing, code, reason):
+def test_kernels_that_cannot_be_built(commands, compilers, missing, code, reason, tmp_path):
+    library = tmp_path / "kernels" / "libflow_correlation_cuda.so"
+    library.parent.mkdir()
+    library.touch()  # of an earlier run
     compilers.discard(missing)
     commands.answer = lambda command: code
     status, said = verdict("kernels")
     assert status == "failed"
     assert said.endswith(reason)
+    assert library.exists() == (missing is not None)
 
 
 PYTEST_INI = "[pytest]\nmarkers = gpu\n"

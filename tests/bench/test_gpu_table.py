@@ -39,7 +39,7 @@ ROWS = [
     row("onnxruntime-cuda", 1.25, None),
     row("tensorrt", 9.0, 8.0, batch=4),
     row("tensorrt", 7.0, 6.0, height=448, width=1024),
-    row("tensorrt", 0.2, 0.1, network="flownets_slim"),
+    row("tensorrt", 0.2, 0.1, network="flownets_slim", reason="other\nweights"),
     row("onnxruntime", 50.0, None),
     *[
         row("tensorrt", 0, 0, precision="int8", status="skipped", reason="no\n plan <!--", batch=n)
@@ -59,7 +59,8 @@ def test_the_table_by_hand():
         "| flownets fp32 | pytorch-cuda 1.2 | 2.50 | 1.50 | 0.60 | 7.50 | 0 |",
         "| flownets_slim fp16 | tensorrt 1.2 | 0.200 | 0.100 | – | – | 0.012 |",  # noqa: RUF001
     ]
-    assert lines[start + 5 :] == ["", "Not run:", "", "- tensorrt (flownets int8): no plan &lt;!--"]
+    notes, skipped = ["- other weights"], ["- tensorrt (flownets int8): no plan &lt;!--"]
+    assert lines[start + 5 :] == ["", *notes, "", "Not run:", "", *skipped]
     caption = " ".join(lines[: start - 2])
     assert caption.startswith("NVIDIA X, 580.1, 9.0 (name, driver, compute capability), 384x512, ")
     assert "`abc1234`; all numbers are in [bench/results/x.json](bench/results/x.json)." in caption

@@ -60,7 +60,7 @@ class Machine:
         dry = "--dry-run" in arguments
         self.calls.append((arguments[0], *names, *(["dry"] if dry else [])))
         if arguments[0] == "uninstall":
-            self.present -= {arguments[-1]}
+            self.present -= set(arguments)
             return
         file = Path(arguments[arguments.index("--constraint") + 1])
         pinned = {line.split("==")[0] for line in file.read_text().splitlines()}
@@ -77,6 +77,7 @@ def machine(monkeypatch):
     found = Machine()
     monkeypatch.setattr(packages, "run_pip", found.pip)
     monkeypatch.setattr(packages, "installed", lambda: set(found.present))
+    monkeypatch.setattr(packages, "_overwritten", lambda: False)
     return found
 
 
@@ -116,6 +117,27 @@ def test_the_cuda_build_replaces_the_other(machine):
     gpu = "onnxruntime-gpu"
     assert machine.calls == [("install", gpu, "dry"), ("uninstall",), ("install", gpu)]
     assert "onnxruntime" not in machine.present
+
+
+def test_a_build_that_another_has_overwritten_is_installed_again(machine, monkeypatch):
+    """As `pip install` of the project does, which asks for the CPU build."""
+    machine.present |= {*KNOWN, "onnxruntime"}
+    monkeypatch.setattr(packages, "_overwritten", lambda: "onnxruntime" in machine.present)
+    assert main([]) == 0
+    gpu = "onnxruntime-gpu"
+    assert machine.calls == [("install", gpu, "dry"), ("uninstall", gpu), ("install", gpu)]
+    assert "onnxruntime" not in machine.present
+
+
+@pytest.mark.parametrize(("folders", "overwritten"), [(("a", "a"), True), (("a", "b"), False)])
+def test_builds_overwrite_each_other_in_one_folder(tmp_path, monkeypatch, folders, overwritten):
+    """Not where a machine's environment is seen through another one's."""
+    for folder, name in zip(folders, ("onnxruntime", "onnxruntime_gpu"), strict=True):
+        info = tmp_path / folder / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / folder) for folder in {*folders}])
+    assert packages._overwritten() == overwritten
 
 
 def test_nothing_is_taken_away_that_cannot_be_replaced(machine):

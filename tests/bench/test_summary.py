@@ -16,7 +16,13 @@ def entry(backend, p50, *, precision="fp32", distance=0.0, status="ok", reason=N
         "status": status,
         "reason": reason,
         "latency_ms": {"p50": p50},
+        "raw_latency_ms": [p50],
+        "round_lengths": [1],
+        "group": 0,
+        "weights_sha256": "a",
         "gflop": None,
+        "epe": None,
+        "epe_by_pair": [],
         "epe_vs_reference": distance,
         **changes,
     }
@@ -33,8 +39,8 @@ def test_int8_against_fp32():
         entry("onnxruntime", 30.0, epe=4.0),
         entry("openvino", 25.0, epe=4.0, epe_by_pair=[3.0, 5.0, None]),
         entry("onnxruntime", 28.0, precision="int8", epe=4.0),
-        # By 0.04 px on average, of which each is 0.08 px away: sqrt(2) * 0.08 / sqrt(2) / 4 is 2 %.
-        entry("openvino", 10.0, precision="int8", epe=4.04, epe_by_pair=[3.12, 4.96, None]),
+        # By 0.04 px on average, of which each is 0.01 px away: 0.01 / 4 is 0.25 %.
+        entry("openvino", 10.0, precision="int8", epe=4.04, epe_by_pair=[3.05, 5.03, None]),
     ]
 
     def int8_lines(rows):
@@ -45,12 +51,18 @@ def test_int8_against_fp32():
     assert line == (
         "int8       flownets_slim in openvino, 10.0 ms: 3.00 times as fast as onnxruntime fp32 "
         "[ok] wanted 1.8, 5.00 times as fast as pytorch-eager fp32 [ok] wanted 3.0, EPE +1.00% "
-        "± 2.00% [missed] allowed +0.5%"
+        "± 0.25% [missed] wanted +0.5% at most"
     )
+    rows[4] |= {"epe_by_pair": [3.12, 4.96, None]}  # each 0.08 px away: 2 %
+    (unclear,) = int8_lines(rows)
+    assert "EPE +1.00% ± 2.00% [unclear] wanted +0.5% at most" in unclear
     rows[2] |= {"epe_by_pair": [4.0]}
     rows[4] |= {"epe_by_pair": [4.04]}
     (one_pair,) = int8_lines(rows)
     assert "EPE +1.00% [missed]" in one_pair
+    rows[4] |= {"weights_sha256": "b"}
+    (other_weights,) = int8_lines(rows)
+    assert other_weights.endswith("EPE not compared: its weights are not those of the fp32 row")
     (alone,) = int8_lines(rows[-1:])
     assert alone.endswith("10.0 ms: no fp32 row beside it in this run")
 
@@ -92,16 +104,55 @@ def test_numbers():
     assert agreement(ROWS) == {"fp32": 0.5, "fp16": 0.01}
 
 
+def in_rounds(backend, medians, **changes):
+    """Rounds of three samples each, slow ones with fewer of them counting as much as others."""
+    samples = [factor * median for median in medians for factor in (1, 1, 7)]
+    lengths = {"raw_latency_ms": samples, "round_lengths": [3] * len(medians)}
+    return entry(backend, medians[0], **lengths, **changes)
+
+
+def test_rows_are_compared_round_by_round():
+    """The machine was slow in other rounds of one row than of the other."""
+    rows = [in_rounds("pytorch-eager", [20, 40, 20]), in_rounds("openvino", [10, 20, 20])]
+    ratio, *_ = speedup(rows)
+    assert ratio == 2
+    lines = summary_lines(result_of(rows, status="skipped", reason="no row"))
+    assert lines[-1] == (
+        "note       this machine's speed changed: of 2 of 2 rows one round took up to 2.0 times as "
+        "long as another; what is said above of how many times as fast goes by round"
+    )
+    steady = [in_rounds("openvino", [10, 12, 11])]
+    lines = summary_lines(result_of(steady, status="skipped", reason="no row"))
+    assert not any(line.startswith("note") for line in lines)
+
+
+def test_peers_are_compared_with_the_rows_that_they_took_turns_with():
+    rows = [
+        entry("openvino", 10.0, epe=2.5),
+        entry("openvino", 5.0, precision="int8", epe=2.51),
+        entry("opencv", 12.0, network="dis_medium", epe=2.0),
+        entry("opencv", 4.0, network="dis_fast", epe=None),
+        entry("openvino", 1.0, network="other", group=1),
+        entry("opencv", 9.0, network="dis_medium", group=2),
+    ]
+    lines = summary_lines(result_of(rows, status="skipped", reason="no row"))
+    assert [line for line in lines if line.startswith("peers")] == [
+        "peers      flownets_slim int8 (EPE 2.51 px) in openvino, 5.0 ms: 2.40 times as fast as "
+        "dis_medium (EPE 2.00 px), 0.80 times as fast as dis_fast"
+    ]
+
+
 def test_lines():
     started = {"import_ms": 101.0, "first_flow_ms": 702.0, "torch_imported": False}
     rows = [row for row in ROWS if row["batch"] == 1]
     rows += [entry("openvino", 0.1, status="failed", reason="boom")]
     rows[0] = {**rows[0], "reason": "a note"}
-    speed, overhead, agrees, start, note = summary_lines(result_of(rows, **started))
+    speed, overhead, agrees, peers, start, note = summary_lines(result_of(rows, **started))
     assert "openvino fp32 takes 25.0 ms, PyTorch eager 50.0 ms" in speed
     assert "2.00 times as fast [ok]" in speed
     assert "onnxruntime +3.4%, openvino -2.0% [ok]" in overhead
     assert "fp32 3e-06 px, fp16 0.01 px [ok] allowed fp32 0.001 px, fp16 0.04 px" in agrees
+    assert peers.endswith(" flownets_slim fp16 in openvino, 2.0 ms: 2.50 times as fast as dis_fast")
     assert "import engine 101 ms [ok] allowed 300 ms, without torch [ok]" in start
     assert "after 702 ms [ok] allowed 2000 ms" in start
     assert note == "note       flownets_slim: a note"

@@ -1,5 +1,6 @@
 """Workers and rounds, with runners that a test writes itself."""
 
+import contextlib
 import itertools
 import signal
 import subprocess
@@ -149,7 +150,9 @@ def test_rounds_interleave(job, tmp_path):
     assert order == "AB" * 4  # opening, then three rounds
     for measurement in measured:
         entry = measurement.to_json()
-        assert entry["latency_ms"]["n"] == len(entry["raw_latency_ms"]) >= 3
+        assert entry["latency_ms"]["n"] == len(entry["raw_latency_ms"])
+        assert len(entry["round_lengths"]) == 3
+        assert sum(entry["round_lengths"]) == entry["latency_ms"]["n"]
         assert entry["fps"] == pytest.approx(2e3 / entry["latency_ms"]["mean"])
         assert entry["device_ms"] is None
         assert entry["peak_memory_mb"] > 1
@@ -253,6 +256,12 @@ def test_an_interrupt_while_the_clock_starts_leaves_no_thread(job, monkeypatch):
         WorkerProcess(job)
     timers[0].join(timeout=10)
     assert not timers[0].is_alive()
+
+
+def test_a_long_measurement_is_waited_for(job):
+    with contextlib.closing(WorkerProcess(job)) as worker:
+        worker._timeout = 0.1
+        assert worker.ask({"measure": 0.2}, seconds=0.2)["latency_ms"]
 
 
 def test_a_worker_that_hangs(job):

@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 
 import engine
+from engine.errors import BackendNotInstalledError, HardwareMissingError
 from engine.manifest import Manifest, SizeProfile, WeightsOrigin, read_manifest, write_manifest
 from export import auto
 from export.auto import build_fastest, latencies_ms
@@ -135,8 +136,10 @@ def test_latencies_are_of_all_bundles_in_turns(
     load = engine.load
 
     class Watched:
-        def __init__(self, path: Path) -> None:
-            self.path, self.engine = path, load(path, backend="onnxruntime")
+        def __init__(self, path: Path, *, backend: str) -> None:
+            # Not the one that comes before it, which nothing was verified with.
+            assert backend == "onnxruntime"
+            self.path, self.engine = path, load(path, backend=backend)
 
         def __enter__(self) -> "Watched":
             return self
@@ -158,3 +161,24 @@ def test_latencies_are_of_all_bundles_in_turns(
     turns = [path for index, path in enumerate(order) if index == 0 or path != order[index - 1]]
     assert len(turns) >= 6
     assert turns == [tiny_bundle, other] * (len(turns) // 2)
+
+
+def test_each_is_measured_on_the_first_backend_that_it_was_verified_with(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenVINO may run fp32 on a CPU that its int8 would overflow on."""
+    opened: list[tuple[str, str]] = []
+    load = engine.load
+
+    def watched(path: Path, *, backend: str) -> engine.FlowEngine:
+        if backend == "tensorrt":
+            raise BackendNotInstalledError("no TensorRT")
+        if (path.name, backend) == ("int8", "openvino"):
+            raise HardwareMissingError("no VNNI")
+        opened.append((path.name, backend))
+        return load(tiny_bundle, backend="onnxruntime")
+
+    monkeypatch.setattr(engine, "load", watched)
+    asked = replace(request("fp32"), targets=("tensorrt", "openvino"))
+    latencies_ms({"fp32": Path("fp32"), "int8": Path("int8")}, asked)
+    assert opened == [("fp32", "openvino"), ("int8", "onnxruntime")]

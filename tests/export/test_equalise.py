@@ -56,7 +56,7 @@ def test_a_network_computes_the_same(network: FlowNetS, exported: onnx.ModelProt
     before = exported.SerializeToString()
     observed = calibrate({WHOLE: exported}, PAIRS)
     joined = network.joined_layers
-    equal = {*joined, *network.equalised_layers}
+    equal = network.equalised_layers
     chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=equal, joined=joined)
     result = equalised(exported, chosen.factors)
     assert exported.SerializeToString() == before
@@ -92,7 +92,7 @@ def test_training_rounds_as_what_is_deployed(kind: Callable[..., FlowNetwork]) -
     choose = partial(
         equalisation,
         observed=seen,
-        layers={*network.joined_layers, *network.equalised_layers},
+        layers=network.equalised_layers,
         joined=network.joined_layers,
     )
     chosen = choose(readers_in({WHOLE: model}))

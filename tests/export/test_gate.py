@@ -37,21 +37,18 @@ def admitted(
     """`admit` where each layer in int8 adds its own error, and its own distance to fp32."""
     build = Build()
 
-    def measured(folder: Path, backend: str, _sets: object) -> list[gate._Measured]:
+    def measured(folder: Path, backend: str, _sets: object) -> list[GateResult]:
         assert folder == Path("bundle")
         in_int8 = harms.keys() - set(build.calls[-1])
         harm, distance = (sum(map(each.__getitem__, in_int8)) for each in (harms, distances))
         # The second backend is the worse one.
         return [
-            gate._Measured(
-                GateResult(backend, "chairs", BEFORE, BEFORE + share * harm, distance, distance),
-                standard_error=None,
-            )
+            GateResult(backend, "chairs", BEFORE, BEFORE + share * harm, None, distance, distance)
             for share in ((0.5,) if backend == "a" else (0.25, 1))
         ]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate, "_measured", measured)
+        patch.setattr(gate, "_results", measured)
         kept, results = admit(
             build, list(harms), {"chairs": []}, limit=limit / BEFORE, backends=["a", "b"]
         )
@@ -190,9 +187,9 @@ def test_results_by_hand(load: Callable[..., None]) -> None:
     assert not kept
     # The truth is 3 px away in x; int8 moves everything by 4 px in y: 5 px.
     assert results == [
-        GateResult(backend, pairs, 3.0, 5.0, 4.0, 4.0)
+        GateResult(backend, pairs, 3.0, 5.0, standard_error, 4.0, 4.0)
         for backend in ("onnxruntime", "openvino")
-        for pairs in ("one, 1 pair", "two, 2 pairs")
+        for pairs, standard_error in (("one, 1 pair", None), ("two, 2 pairs", 0.0))
     ]
     with pytest.raises(GateError, match=r"3\.000 -> 5\.000 px \(\+66\.67%\) on one, 1 pair, onnx"):
         admit_fakes(0.6, "onnxruntime")
@@ -213,8 +210,11 @@ def test_the_change_is_known_to_its_standard_error(monkeypatch: pytest.MonkeyPat
             return flow
 
     monkeypatch.setattr(engine, "load", lambda *_, **__: Careful(0.0))
+    sets = {"two": [case(), case()]}
+    _, (result,) = admit(Build(), ["a"], sets, limit=0.4, backends=["onnxruntime"])
+    assert result.standard_error == pytest.approx(1)
     with pytest.raises(GateError, match=r"3\.000 -> 4\.000 px \(\+33\.33% ± 33\.33%\) on two"):
-        admit(Build(), ["a"], {"two": [case(), case()]}, limit=0.3, backends=["onnxruntime"])
+        admit(Build(), ["a"], sets, limit=0.3, backends=["onnxruntime"])
 
 
 def test_the_99th_percentile_is_that_of_all_pixels(load: Callable[..., None]) -> None:

@@ -91,6 +91,16 @@ def test_an_unknown_normalisation_is_refused(
     assert_one_line(capsys, "'pear_mean'; .* Did you mean 'pair_mean'")
 
 
+@pytest.mark.parametrize("epe", ["x", "2.71", "null", '{"a": NaN}', '{"a": null}', '{"a": [1]}'])
+def test_errors_in_the_header_that_are_none_are_refused(
+    weights: Path, tmp_path: Path, network: FlowNetS, capsys: pytest.CaptureFixture[str], epe: str
+) -> None:
+    save_tiny(network, weights, epe=epe)
+    assert build(weights, tmp_path / "bundle") == 2
+    said = re.escape(f"{weights}: the epe in its header is {epe!r}; expected a JSON object")
+    assert_one_line(capsys, said)
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"

@@ -92,9 +92,12 @@ def test_fp16_is_close(
 def equal(network: PyramidFlowNetS, exported: onnx.ModelProto) -> Equal:
     """The graph with like magnitudes in what int8 reads, and its ranges."""
     observed = calibrate({WHOLE: exported}, [PAIR])
-    joined = network.joined_layers
-    layers = {*joined, *network.equalised_layers}
-    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=layers, joined=joined)
+    chosen = equalisation(
+        readers_in({WHOLE: exported}),
+        observed,
+        layers=network.equalised_layers,
+        joined=network.joined_layers,
+    )
     # What the decoder hands to both is divided, what is measured here is not.
     assert "deconv2" in chosen.factors
     assert chosen.factors.keys().isdisjoint({"appearance", "predict_flow2"})

@@ -137,7 +137,7 @@ def test_what_was_measured_of_the_old_plan_is_no_longer_claimed(
     tmp_path: Path, builder: Builder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tuple(
-        GateResult(name, "p", 1.0, 1.0, 0.1, 0.2) for name in ("onnxruntime", "tensorrt")
+        GateResult(name, "p", 1.0, 1.0, None, 0.1, 0.2) for name in ("onnxruntime", "tensorrt")
     )
     gate = Gate(0.01, "synthetic", (), results)
     bundle = written(tmp_path / "bundle", gate=gate, precision="int8")

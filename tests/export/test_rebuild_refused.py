@@ -1,6 +1,7 @@
 """What `build_engine --rebuild DIR` refuses, changing nothing, and its command line."""
 
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -197,3 +198,20 @@ def test_the_help_knows_it(arguments: list[str], capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         build_engine.main(arguments)
     assert "--rebuild DIR" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("--help", 0, "usage: python -m export.build_engine"),
+        ("--network flownets -o x", 2, "error: a build needs the package torch: pip install"),
+        ("--rebuil x --network flownets -o x", 2, "error: unrecognized arguments: --rebuil x"),
+    ],
+)
+def test_without_pytorch(arguments: str, code: int, said: str) -> None:
+    """As on a device that only rebuilds."""
+    program = "import sys; sys.modules['torch'] = None; import export.build_engine as it; "
+    command = [sys.executable, "-c", f"{program}sys.exit(it.main())", *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout + done.stderr).startswith(said)
+    assert done.returncode == code

@@ -43,11 +43,18 @@ def test_a_folder_with_other_files_is_not_replaced(
     assert weights.exists()
 
 
+WHATS = ("building", "old")
+
+
 def test_leftovers_of_killed_builds_are_removed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     left = [tmp_path / f".a.b.{number}.building" for number in (process.pid, os.getpid())]
-    kept = [tmp_path / f".a.b.{os.getppid()}.building", tmp_path / f".a.{process.pid}.building"]
+    kept = [
+        tmp_path / f".a.b.{os.getppid()}.building",
+        # Other outputs', a and a.b.c.
+        *(tmp_path / f".{name}.{process.pid}.{what}" for name in ("a", "a.b.c") for what in WHATS),
+    ]
     for folder in (*left, *kept):
         folder.mkdir()
         (folder / "model.onnx").touch()

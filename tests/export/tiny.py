@@ -55,9 +55,8 @@ def save_tiny(network: nn.Module, path: Path, **metadata: str) -> Path:
 
 def with_ranges(network: FlowNetS, ranges: dict[str, float]) -> Equalisation:
     """As training would find them, had all channels been of like magnitudes already."""
-    equalised = {*network.joined_layers, *network.equalised_layers}
     factors = {}
-    for name in divided(readers_in(network), equalised):
+    for name in divided(readers_in(network), network.equalised_layers):
         layers = network.get_submodule(name).modules()
         channels = next(layer.out_channels for layer in layers if hasattr(layer, "out_channels"))
         factors[name] = np.ones(int(channels), np.float32)  # type: ignore[arg-type]

@@ -104,3 +104,22 @@ def test_stream_visits_every_pair_once_an_epoch_and_resumes(chairs: Path) -> Non
         assert sorted(whole[2 * epoch] + whole[2 * epoch + 1]) == [1, 2, 3, 4]
     assert len({tuple(whole[2 * e] + whole[2 * e + 1]) for e in range(3)}) > 1
     assert flows(3, 3) == whole[3:]
+
+
+def test_parts_of_a_pair_that_differ_in_size(chairs: Path) -> None:
+    other = chairs / "other"
+    other.mkdir()
+    write_pair(other, 1, height=5)
+    (other / "00001_flow.flo").replace(chairs / "00001_flow.flo")
+    with pytest.raises(ValueError, match=r"00001_flow\.flo: a flow of 5x8 for images of 6x8 and 6"):
+        FlyingChairs(chairs)[0]
+    (other / "00001_img2.ppm").replace(chairs / "00001_img2.ppm")
+    with pytest.raises(ValueError, match=r"a flow of 5x8 for images of 6x8 and 5x8; expected one"):
+        FlyingChairs(chairs)[0]
+
+
+def test_pairs_that_differ_in_size(chairs: Path) -> None:
+    FlyingChairs(chairs).check_alike()
+    write_pair(chairs, 3, width=9)
+    with pytest.raises(ValueError, match=r"00003_flow\.flo: its pair is of 6x9, that of 00001_fl"):
+        FlyingChairs(chairs).check_alike()

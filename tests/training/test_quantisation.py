@@ -27,7 +27,7 @@ class TwoLayers(FlowNetwork):
 class JoinedLayers(FlowNetwork):
     """The first channel by two ways, joined; the second of them in two digits."""
 
-    joined_layers = ("reader",)
+    joined_layers = equalised_layers = ("reader",)
     fine_layers = ("two",)
     float_layers = ("one", "two")
     divisor = 8
@@ -115,7 +115,7 @@ def test_weights_are_rounded_as_they_are_with_equalised_inputs(transposed: bool)
 class Joined(TwoLayers):
     """Its second layer reads what is joined."""
 
-    joined_layers = ("second",)
+    joined_layers = equalised_layers = ("second",)
 
 
 def test_what_is_joined_has_scales_by_channel():

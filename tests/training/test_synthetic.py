@@ -223,6 +223,9 @@ def test_a_stopped_command_may_be_started_again(
         with pytest.raises(KeyboardInterrupt):
             main(command)
     assert not list(tmp_path.iterdir())
+    left = tmp_path / ".partial-killed"
+    left.mkdir()
+    (left / "00001_img1.ppm").touch()
     main(command)
     assert len(list(tmp_path.iterdir())) == 6
 

@@ -1,6 +1,7 @@
 """The training command: it learns, survives being killed, and writes usable weights."""
 
 import json
+import shlex
 from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from export.command_line import build_parser
 from training.networks import build_network
 from training.normalise import PairMean
 from training.options import parse
@@ -21,9 +23,10 @@ from training.weights import load_weights, network_from_weights, save_weights, s
 
 
 def options(folder: Path, *extra: str, length: tuple[str, str] = ("--steps", "4")) -> list[str]:
+    rendering = () if "--data" in extra else ("--pool", "4")
     return [
         *("--out", str(folder), *length, "--batch-size", "2", "--height", "64"),
-        *("--width", "64", "--pool", "4", "--report-every", "2", "--device", "cpu", *extra),
+        *("--width", "64", *rendering, "--report-every", "2", "--device", "cpu", *extra),
     ]
 
 
@@ -41,8 +44,15 @@ def test_learning_rate_by_hand(step: int, expected: float) -> None:
     assert learning_rate(step, step / 1000, 1.0) == pytest.approx(expected)
 
 
-def test_command_trains_and_writes_weights(tmp_path: Path) -> None:
-    main(options(tmp_path / "run"))
+def test_command_trains_and_writes_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "a run"
+    main(options(folder))
+    last = capsys.readouterr().out.splitlines()[-1]
+    following = shlex.split(last.removeprefix("next: python -m export.build_engine "))
+    assert build_parser().parse_args(following).weights == folder / "flownets_slim.safetensors"
+    folder.rename(tmp_path / "run")
     weights = load_weights(tmp_path / "run" / "flownets_slim.safetensors")
     assert weights.metadata["steps"] == "4"
     assert json.loads(weights.metadata["epe"])["synthetic"] > 0
@@ -202,6 +212,9 @@ def test_a_run_that_began_with_other_weights_is_refused(tmp_path: Path) -> None:
         (("--data", "sintel:x"), "expected `synthetic` or `chairs:FOLDER`"),
         (("--validate", "x"), "--validate x: expected `chairs:FOLDER`"),
         (("--data", "chairs:none"), "none: no such folder"),
+        (("--data", "chairs:x", "--fresh-every", "2"), "--fresh-every 2: is for --data synthetic"),
+        (("--seed", "-1"), "-1: expected a whole number from 0 to 1,000,000,000"),
+        (("--seed", "9" * 20), "expected a whole number from 0 to"),
     ],
 )
 def test_bad_options(
@@ -241,7 +254,7 @@ def test_trains_on_a_folder(tmp_path: Path) -> None:
     run = tmp_path / "run"
     main(options(run, "--data", f"chairs:{data}", "--validate", f"chairs:{other}", "--steps", "2"))
     metadata = load_weights(run / "flownets_slim.safetensors").metadata
-    assert metadata["licence"] == f"as of chairs:{data}"
+    assert metadata["licence"] == "as of chairs:data"
     assert json.loads(metadata["epe"]).keys() == {"chairs, 4 pairs", "synthetic"}
 
 
@@ -265,10 +278,64 @@ def test_validation_on_training_pairs_is_refused(
 def test_pairs_that_do_not_fill_a_batch_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = ("--data", f"chairs:{chairs(tmp_path / 'data')}", "--batch-size", "5", "--pool", "5")
+    data = ("--data", f"chairs:{chairs(tmp_path / 'data')}", "--batch-size", "5")
     with pytest.raises(SystemExit):
         parse(options(tmp_path / "run", *data))
     assert "4 pairs do not fill a batch of 5; lower --batch-size" in capsys.readouterr().err
+
+
+def test_pairs_of_different_sizes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, other = chairs(tmp_path / "data"), chairs(tmp_path / "other", "70x90")
+    for part in ("img1.ppm", "img2.ppm", "flow.flo"):
+        (other / f"00002_{part}").replace(data / f"00002_{part}")
+    with pytest.raises(SystemExit):
+        parse(options(tmp_path / "run", "--data", f"chairs:{data}"))
+    said = capsys.readouterr().err
+    assert "00002_flow.flo: its pair is of 70x90, that of 00001_flow.flo 96x128; expected" in said
+
+
+def test_a_file_that_spoils_the_validation_is_named(tmp_path: Path) -> None:
+    data = chairs(tmp_path / "data")
+    (data / "00002_img2.ppm").write_bytes(b"P6")
+    with pytest.raises(SystemExit, match=r"^--validate chairs:.*00002_img2.ppm: not a readable"):
+        main(options(tmp_path / "run", "--validate", f"chairs:{data}"))
+
+
+@pytest.mark.usefixtures("one_small_validation_pair")
+@pytest.mark.parametrize("int8", [(), ("--int8",)])
+def test_a_run_that_diverges_keeps_what_was_good(tmp_path: Path, int8: tuple[str, ...]) -> None:
+    trainer = Trainer(parse(options(tmp_path / "run", *int8)))
+    trainer.save()
+    before = trainer.checkpoint.read_bytes()
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(torch.nan)
+    images = torch.zeros(2, 3, 96, 128, dtype=torch.uint8)
+    pairs = Pairs(images, images, torch.zeros(2, 2, 96, 128), torch.zeros(2, 1, 96, 128) > 0)
+    with pytest.raises(
+        SystemExit, match=r"diverged before step .+checkpoint.pt is as it was\. Low"
+    ):
+        trainer.run(repeat(pairs), {})
+    assert trainer.checkpoint.read_bytes() == before
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_a_resumed_run_decays_weights_as_it_is_told(tmp_path: Path) -> None:
+    Trainer(parse(options(tmp_path / "run", "--weight-decay", "0.3"))).save()
+    trainer = Trainer(parse(options(tmp_path / "run", "--weight-decay", "0.7")))
+    assert {group["weight_decay"] for group in trainer.optimizer.param_groups} == {0.7}
+
+
+def test_weights_with_another_normalisation_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = load_weights(shipped_weights("flownets_slim"))
+    metadata = weights.metadata | {"normalisation": "pear_mean"}
+    save_weights(tmp_path / "x.safetensors", weights.state_dict, metadata)
+    with pytest.raises(SystemExit):
+        parse(options(tmp_path / "run", "--init", str(tmp_path / "x.safetensors")))
+    assert "its normalisation is 'pear_mean'; expected one of" in capsys.readouterr().err
 
 
 def test_a_run_on_other_data_is_not_gone_on_with(tmp_path: Path) -> None:

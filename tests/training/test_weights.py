@@ -186,6 +186,15 @@ def test_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
         load_weights(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize(
+    "content", [{"state_dict": [torch.ones(1)]}, {"state_dict": {1: torch.ones(1)}}, {}, [1]]
+)
+def test_checkpoint_without_names_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="holds no state_dict"):
+        load_weights(tmp_path / "x.pth")
+
+
 def test_checkpoint_without_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"epoch": 3}}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match="holds no state_dict"):

@@ -58,6 +58,7 @@ class EncoderDecoder(Decoder):
         *("deconv4", "deconv3", "deconv2"),
         *("predict_flow5", "predict_flow4", "predict_flow3", "predict_flow2"),
     )
+    equalised_layers: tuple[str, ...] = joined_layers
     # Two channels at 1/64 to 1/8 of the resolution. Of two convolutions that read one tensor in
     # int8 OpenVINO computes a transposed one in float: predict_flow6 would cost deconv5.
     float_layers: tuple[str, ...] = (

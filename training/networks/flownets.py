@@ -16,8 +16,10 @@ class FlowNetS(EncoderDecoder):
     """
 
     # What sees the images. Of the layers between these and the decoder it raised int8's error.
-    equalised_layers: tuple[str, ...] = ("conv2", "conv3", "conv3_1")
-
+    equalised_layers: tuple[str, ...] = (
+        *EncoderDecoder.equalised_layers,
+        *("conv2", "conv3", "conv3_1"),
+    )
     # conv6_1, too, is told of the motion. For what is held in two digits steps may be larger.
     wide_layers: tuple[str, ...] = ("conv6_1", *EncoderDecoder.joined_layers)
     # By hand, of flownets_slim on 160 procedural pairs: +1.4 % of error without, +0.2 % with them;

@@ -26,6 +26,7 @@ class PyramidFlowNetS(Decoder):
         *("predict_flow4", "predict_flow3", "predict_flow2"),
     )
     equalised_layers = (
+        *joined_layers,
         *("conv2", "conv3", "conv3_1"),
         *("refinement8.context", "refinement4.context"),
     )
