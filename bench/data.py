@@ -155,7 +155,7 @@ def _pair_names(folder: Path) -> list[str]:
 
 
 def _read_pair(folder: Path, stem: str) -> Pair:
-    image1, image2 = (_read_part(folder / f"{stem}_img{i}.ppm", _read_rgb) for i in (1, 2))
+    image1, image2 = (_read_part(folder / f"{stem}_img{i}.ppm", read_image) for i in (1, 2))
     flow, valid = _read_part(folder / f"{stem}_flow.flo", read_flow)
     sizes = ["{}x{}".format(*array.shape) for array in (image1, image2, flow)]
     if len(set(sizes)) > 1:
@@ -170,10 +170,3 @@ def _read_part(path: Path, read: Callable[[Path], Any]) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; each pair needs its two images and its flow.")
     return read(path)
-
-
-def _read_rgb(path: Path) -> NDArray[np.uint8]:
-    try:
-        return read_image(path)
-    except InputError as error:
-        raise InputError(f"{path} is no image that OpenCV can read; fetch it again.") from error

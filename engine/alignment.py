@@ -3,6 +3,9 @@
 A camera that pans and two cameras side by side move everything, and networks are most exact where
 little moves. A copy of a sixteenth of the pixels tells by how much: the median of its flow. The
 second image is moved back by that, and the flow gets it added.
+
+Nothing checks that motion: where a texture repeats, or most of a picture is flat, it may be wrong
+by a whole period, and the flow then is too.
 """
 
 from typing import Any

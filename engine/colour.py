@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InputError
-from engine.flowio import known
+from engine.flowio import known, unmasked
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -41,9 +41,10 @@ def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) ->
             pictures; longer flow is darkened. By default the longest flow of this picture.
 
     Raises:
-        InputError: Wrong shape or type, or a ``max_magnitude`` that is no positive number.
+        InputError: Wrong shape or type, masked values, or a ``max_magnitude`` that is no positive
+            number.
     """
-    given = np.asarray(flow)
+    given = unmasked(flow)
     if given.dtype.kind != "f" or given.ndim != 3 or given.shape[2] != 2:
         raise InputError(
             f"flow is {given.dtype} {given.shape}; expected floats (H, W, 2), x then y. "

@@ -172,9 +172,13 @@ class FlowEngine:
             image = checked_image(frame, f"frame {index}")
             if previous is not None:
                 check_alike(previous[0], image, (f"frame {index - 1}", f"frame {index}"))
-            laid_out = network_input(image, self._padded_size(image.shape), bgr=bgr, copy=True)
+            try:
+                size = self._padded_size(image.shape)
+            except InputError as error:
+                raise InputError(f"frame {index}: {error}") from error
+            laid_out = network_input(image, size, bgr=bgr, copy=True)
             flow = None
-            with self._in_use(), self._told(laid_out.shape):
+            with self._in_use(), self._told(image.shape):
                 prepared = self.backend.prepare(laid_out)
                 if previous is not None:
                     flow = self.backend.run(previous[1], prepared)
@@ -250,7 +254,7 @@ class FlowEngine:
         self, first: NDArray[Any], second: NDArray[Any], size: tuple[int, int], bgr: bool
     ) -> Flow:
         images = [network_input(image, size, bgr=bgr) for image in (first, second)]
-        with self._told(images[0].shape):
+        with self._told(first.shape):
             flow = self.backend.run(*map(self.backend.prepare, images))
         return _cropped(flow, first)
 

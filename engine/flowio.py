@@ -61,7 +61,7 @@ def read_flow(path: str | os.PathLike[str]) -> tuple[Flow, Mask]:
 
 
 def write_flow(
-    path: str | os.PathLike[str], flow: npt.ArrayLike, valid: Mask | None = None
+    path: str | os.PathLike[str], flow: npt.ArrayLike, valid: npt.ArrayLike | None = None
 ) -> None:
     """Write a flow file in the format of its suffix; the file appears whole or not at all.
 
@@ -72,8 +72,8 @@ def write_flow(
 
     Raises:
         FlowFileError: Unknown suffix.
-        InputError: Wrong shape or type, a valid pixel without a finite flow, or a flow beyond the
-            range of a KITTI png (-512 to 511.98 px).
+        InputError: Wrong shape or type, masked values, a valid pixel without a finite flow, or a
+            flow beyond the range of a KITTI png (-512 to 511.98 px).
     """
     path = Path(path)
     encode = _format_of(path).encode
@@ -90,9 +90,9 @@ def _float32(array: Array) -> Flow:
         return np.array(array, np.float32, order="C")
 
 
-def _checked(flow: npt.ArrayLike, valid: Mask | None) -> Flow:
+def _checked(flow: npt.ArrayLike, valid: npt.ArrayLike | None) -> Flow:
     """Return a copy of ``flow`` with NaN wherever it is unknown."""
-    given = np.asarray(flow)
+    given = unmasked(flow)
     if given.dtype.kind != "f" or given.ndim != 3 or given.shape[2] != 2 or given.size == 0:
         raise InputError(
             f"flow is {given.dtype} {given.shape}; expected floats (H, W, 2), x then y. "
@@ -100,20 +100,29 @@ def _checked(flow: npt.ArrayLike, valid: Mask | None) -> Flow:
         )
     array = _float32(given)
     finite = known(array)
-    if valid is None:
-        valid = finite
-    elif valid.dtype != np.bool_ or valid.shape != finite.shape:
+    mask = finite if valid is None else np.asarray(valid)
+    if mask.dtype != np.bool_ or mask.shape != finite.shape:
         raise InputError(
-            f"valid is {valid.dtype} {valid.shape}; expected bool {finite.shape}, one per pixel."
+            f"valid is {mask.dtype} {mask.shape}; expected bool {finite.shape}, one per pixel."
         )
-    elif np.any(valid & ~finite):
+    if np.any(mask & ~finite):
         raise InputError(
             f"flow is not finite or beyond {UNKNOWN_THRESHOLD:.0e} px at "
-            f"{np.count_nonzero(valid & ~finite)} valid pixels; expected numbers there. "
+            f"{np.count_nonzero(mask & ~finite)} valid pixels; expected numbers there. "
             "Clear these pixels in valid."
         )
-    array[~valid] = np.nan
+    array[~mask] = np.nan
     return array
+
+
+def unmasked(flow: npt.ArrayLike) -> Array:
+    """Return ``flow`` as an array, or raise ``InputError`` if numpy's mask hides some of it."""
+    if np.ma.is_masked(flow):
+        raise InputError(
+            "flow has masked values, which an array of floats does not keep; expected NaN where it "
+            "is unknown. Fill it: flow.filled(numpy.nan)."
+        )
+    return np.asarray(flow)
 
 
 def _expect_size(found: int, expected: int) -> None:
@@ -142,9 +151,13 @@ def _flo_from_flow(flow: Flow) -> bytes:
     return _FLO_MAGIC + struct.pack("<ii", width, height) + values.tobytes()
 
 
+_PFM_HEADER = re.compile(
+    rb"(P[Ff])\s+(\d{1,9})\s+(\d{1,9})\s+(-?\d{1,9}(?:\.\d{0,9})?(?:[eE][-+]?\d{1,2})?)\s"
+)
+
+
 def _flow_from_pfm(data: bytes) -> Array:
-    # Exactly one blank ends the header: the byte after it is data and may look like a blank.
-    header = re.match(rb"(P[Ff])\s+(\d{1,9})\s+(\d{1,9})\s+(-?\d{1,9}(?:\.\d{0,9})?)\s", data)
+    header = _PFM_HEADER.match(data)
     if header is None:
         raise FlowFileError(f"starts with {data[:24]!r}, expected 'PF', width, height and scale.")
     if header[1] != b"PF":
@@ -152,9 +165,14 @@ def _flow_from_pfm(data: bytes) -> Array:
     width, height, scale = int(header[2]), int(header[3]), float(header[4])
     if width < 1 or height < 1 or scale == 0:
         raise FlowFileError(f"says {header[0]!r}, expected positive sizes and a scale but 0.")
-    _expect_size(len(data) - header.end(), 12 * width * height)
+    start, size = header.end(), 12 * width * height
+    # Exactly one blank ends the header, as the byte after it is data and may look like one; two if
+    # they end a line as Windows does and no byte is missing then.
+    if data[start - 1 : start + 1] == b"\r\n" and len(data) - start == size + 1:
+        start += 1
+    _expect_size(len(data) - start, size)
     byte_order = "<f4" if scale < 0 else ">f4"
-    pixels = np.frombuffer(data, byte_order, offset=header.end()).reshape(height, width, 3)
+    pixels = np.frombuffer(data, byte_order, offset=start).reshape(height, width, 3)
     return pixels[::-1, :, :2]  # rows are stored from the bottom up
 
 

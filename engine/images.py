@@ -89,11 +89,14 @@ def network_input(
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
-    """Read a picture as (H, W, 3) uint8 RGB; 16-bit and grey pictures are converted.
+    """Read a picture as (H, W, 3) uint8 RGB.
+
+    Grey pictures are converted, as are those of 16 bits, and alpha is left out. Where the levels do
+    not say what is white, as in a 16-bit file with a sensor's 12 bits, that is left to the caller.
 
     Raises:
         BackendNotInstalledError: OpenCV is not installed.
-        InputError: There is no such file, or it is not a picture.
+        InputError: There is no such file, it is not a picture, or has levels as above.
         OSError: The file cannot be read.
     """
     cv2 = _opencv()
@@ -103,13 +106,29 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     # Not imread, which crashes on a file name that is not UTF-8; imdecode raises on no bytes.
     data = np.frombuffer(path.read_bytes(), np.uint8)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        mode = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+        image = cv2.imdecode(data, mode) if data.size else None
     except cv2.error as error:
         raise InputError(f"{path} cannot be read as a picture: {error.err}.") from error
     if image is None:
         raise InputError(f"{path} is not a picture OpenCV can read. Convert it to .png.")
-    rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    rgb: Image = cv2.cvtColor(_of_eight_bits(image, path), cv2.COLOR_BGR2RGB)
     return rgb
+
+
+def _of_eight_bits(image: NDArray[Any], path: Path) -> Image:
+    """Return the levels of a picture as read from its file in uint8."""
+    if image.dtype == np.uint8:
+        return image
+    top = image.max()
+    if image.dtype == np.uint16 and top >= 4096:  # more than 12 bits are 16
+        return (image // 257).astype(np.uint8)
+    shown = "e.g. (x >> 4) for 12 bits, " if image.dtype == np.uint16 else ""
+    raise InputError(
+        f"{path} has {image.dtype} levels up to {top}; expected 8 bits, or the whole range of 16. "
+        "Read it with cv2.imread(path, cv2.IMREAD_UNCHANGED) and scale it to uint8 by the sensor's "
+        f"range, {shown}then pass the array."
+    )
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:

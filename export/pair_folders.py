@@ -152,10 +152,7 @@ def _read_picture(path: Path) -> npt.NDArray[np.uint8]:
     try:
         return read_image(path)
     except InputError as error:
-        raise PairsError(
-            f"{path} cannot be read; expected a picture that OpenCV can decode: restore it, or "
-            "remove it and what belongs to it"
-        ) from error
+        raise PairsError(str(error)) from error
 
 
 def _size(array: npt.NDArray[np.generic]) -> str:

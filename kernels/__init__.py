@@ -8,5 +8,6 @@ to +max_displacement in steps of stride_2, row-major with dy slowest::
 ``reference`` is the specification (numpy, float64); ``correlation.h`` declares the C functions that
 CMake builds from ``correlation_cpu*.cpp`` and ``correlation*.cu``; ``torch_op``, ``onnx_ops``
 and ``tensorrt_plugin`` bring the operator to PyTorch, ONNX and TensorRT. Every home is tested
-against ``reference``.
+against ``reference``, on finite numbers: where a displaced pixel is outside f2, a home may multiply
+f1 by zero, so that an infinity there becomes NaN.
 """

@@ -1,4 +1,7 @@
-"""What a correlation accepts; every home refuses the same things with the same words."""
+"""What a correlation accepts; every home refuses the same things with the same words.
+
+(The compiled ones have limits of their own beside, on sizes and displacements: they say so.)
+"""
 
 from collections.abc import Sequence
 
@@ -32,13 +35,17 @@ def check_shapes(f1: Sequence[object], f2: Sequence[object]) -> None:
     """Refuse feature maps whose shapes do not belong together.
 
     Raises:
-        CorrelationError: a rank is not 4, or batch, channels, height or width differ.
+        CorrelationError: a rank is not 4, a size is 0, or batch, channels, height or width differ.
     """
     for name, shape in (("f1", f1), ("f2", f2)):
         if len(shape) != 4:
             raise CorrelationError(
                 f"correlation: {name} has rank {len(shape)}, shape {tuple(shape)}; "
                 "expected (N, C, H, W)"
+            )
+        if 0 in shape:
+            raise CorrelationError(
+                f"correlation: {name} is empty, its shape is {tuple(shape)}; expected sizes from 1"
             )
     for axis, name in enumerate(("batch size", "number of channels", "height", "width")):
         if f1[axis] != f2[axis]:

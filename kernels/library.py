@@ -72,12 +72,19 @@ def library_directory() -> Path:
 
 @cache
 def load(device: str) -> ctypes.CDLL | None:
-    """The library for ``device``, "cpu" or "cuda"; None where none was built."""
+    """The library for ``device``, "cpu" or "cuda"; None where none was built.
+
+    Raises:
+        KernelError: there is one, but damaged, or of something else.
+    """
     path = library_directory() / f"libflow_correlation_{device}.so"
     if not path.exists():
         return None
-    library = ctypes.CDLL(str(path))
-    getattr(library, f"flow_correlation_{device}_message").restype = ctypes.c_char_p
+    try:
+        library = ctypes.CDLL(str(path))
+        getattr(library, f"flow_correlation_{device}_message").restype = ctypes.c_char_p
+    except (OSError, AttributeError) as error:
+        raise KernelError(f"{path} does not load: {error}; build it anew: make kernels") from error
     return library
 
 

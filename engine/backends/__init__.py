@@ -1,5 +1,6 @@
 """Backends: one file per runtime, imported on use, and how one is chosen."""
 
+import hashlib
 import importlib
 import logging
 import os
@@ -10,8 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import BackendError, BackendNotInstalledError, InputError, nearest
-from engine.manifest import Manifest, SizeProfile, rebuild_command
+from engine.errors import (
+    BackendError,
+    BackendNotInstalledError,
+    BundleError,
+    InputError,
+    nearest,
+)
+from engine.manifest import BundleFile, Manifest, SizeProfile, rebuild_command
 
 AUTO = "auto"
 
@@ -158,6 +165,22 @@ def model_file(bundle: Path, manifest: Manifest, name: str, backend: str) -> Pat
             f"{rebuild_command(bundle, manifest, target=target, whole=True)}`."
         )
     return bundle / name
+
+
+def read_model(path: Path, file: BundleFile | None) -> bytes:
+    """Read a file that was checked before, so that what is opened later is this one.
+
+    Args:
+        path: of the file.
+        file: what the manifest says of it; None: there is none.
+
+    Raises:
+        BundleError: It is not what the manifest speaks of any more.
+    """
+    content = path.read_bytes()
+    if file is not None and hashlib.sha256(content).hexdigest() != file.sha256:
+        raise BundleError(f"{path} was changed while it was being opened; load the bundle again")
+    return content
 
 
 def one_line(error: BaseException) -> str:

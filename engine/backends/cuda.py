@@ -68,23 +68,35 @@ class Device:
     """
 
     def __init__(self, index: int) -> None:
-        """Raise BackendNotInstalledError without PyCUDA, HardwareMissingError without that GPU."""
+        """Open it.
+
+        Raises:
+            BackendNotInstalledError: PyCUDA is missing.
+            HardwareMissingError: there is no such GPU.
+            BackendError: the driver does not give it to this process.
+        """
         self.driver = _load_driver()
-        count = self.driver.Device.count()
-        if not 0 <= index < count:
-            raise HardwareMissingError(
-                f"GPU {index} does not exist; expected 0 to {count - 1} here"
-            )
-        gpu = self.driver.Device(index)
         self.index = index
-        self.name: str = gpu.name()
-        self.compute_capability = "{}.{}".format(*gpu.compute_capability())
+        try:
+            count = self.driver.Device.count()
+            if not 0 <= index < count:
+                raise HardwareMissingError(
+                    f"GPU {index} does not exist; expected 0 to {count - 1} here"
+                )
+            gpu = self.driver.Device(index)
+            self.name: str = gpu.name()
+            self.compute_capability = "{}.{}".format(*gpu.compute_capability())
+            self._context = _primary_context(self.driver, index)
+        except self.driver.Error as error:
+            raise BackendError(
+                f"cuda:{index} cannot be opened: {error}. Does another process have it alone, or "
+                "all of its memory? See nvidia-smi"
+            ) from error
         # While any stream of a context is recorded, nobody may wait for the context: the wait fails
         # and so does the recording. (CUDA C++ Programming Guide, CUDA Graphs, "Prohibited and
         # Unhandled Operations")
         self._undisturbed = threading.Lock()
         self._to_free: deque[list[Any]] = deque()
-        self._context = _primary_context(self.driver, index)
 
     def __str__(self) -> str:
         """Return for instance ``cuda:0 (NVIDIA L4, compute capability 8.9)``."""
@@ -96,13 +108,14 @@ class Device:
 
         What PyCUDA raises inside becomes BackendError.
         """
-        self._context.push()
         try:
-            yield
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._context.pop()
         except self.driver.Error as error:
             raise BackendError(f"{self}: {error}") from error
-        finally:
-            self._context.pop()
 
     def stream(self) -> Any:
         """Return a new ``pycuda.driver.Stream`` that does not wait for the default stream."""

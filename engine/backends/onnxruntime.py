@@ -5,10 +5,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from engine.backends import available_threads, import_runtime, one_line
+from engine.backends import available_threads, import_runtime, one_line, read_model
 from engine.backends.graphs import Arrays, GraphsBackend, open_graphs
 from engine.errors import BackendError, HardwareMissingError
-from engine.manifest import Manifest
+from engine.manifest import BundleFile, Manifest
 
 _INSTALL = "pip install onnxruntime"
 # An int8 graph is computed in float: ONNX Runtime's int8 convolutions were no faster than that, and
@@ -37,7 +37,10 @@ class OnnxRuntimeBackend(GraphsBackend):
         ort = import_runtime("onnxruntime", self.name, install=_INSTALL)
         self.runtime_version = str(ort.__version__)
         self.graphs = open_graphs(
-            bundle, manifest, self.name, lambda path: CpuSession(ort, path, threads, streams)
+            bundle,
+            manifest,
+            self.name,
+            lambda path: CpuSession(ort, path, threads, streams, file=manifest.files[path.name]),
         )
 
 
@@ -47,11 +50,20 @@ class CpuSession:
     It hands over ONNX Runtime's own output buffers; IO binding was measured not to be faster.
     """
 
-    def __init__(self, ort: ModuleType, path: Path, threads: int | None, streams: int = 1) -> None:
-        """Load it.
+    def __init__(
+        self,
+        ort: ModuleType,
+        path: Path,
+        threads: int | None,
+        streams: int = 1,
+        *,
+        file: BundleFile | None = None,
+    ) -> None:
+        """Load it; ``file`` is what the manifest says of it, None where there is none.
 
         Raises:
             BackendError: ONNX Runtime cannot.
+            BundleError: it is not the file that the manifest speaks of.
         """
         # A session's pool has one thread less than it is told, because each caller works as well:
         # so many callers and that pool are as many threads as there may be.
@@ -59,6 +71,7 @@ class CpuSession:
         self.session = open_session(
             ort,
             path,
+            read_model(path, file),
             ("CPUExecutionProvider", {}),
             threads=share,
             config=IN_FLOAT,
@@ -73,18 +86,20 @@ class CpuSession:
 
 def open_session(
     ort: ModuleType,
-    model: Path,
+    path: Path,
+    onnx: bytes,
     provider: tuple[str, Mapping[str, Any]],
     *,
     threads: int,
     config: Mapping[str, str],
     install: str,
 ) -> Any:
-    """Open an ONNX file on one provider, never on another one.
+    """Open what an ONNX file held on one provider, never on another one.
 
     Args:
         ort: the module ``onnxruntime``.
-        model: the file.
+        path: the file, for the message.
+        onnx: what was read from it.
         provider: its name and its options.
         threads: CPU threads.
         config: ONNX Runtime's session configuration entries.
@@ -104,11 +119,11 @@ def open_session(
         settings.add_session_config_entry(key, value)
     try:
         session = ort.InferenceSession(
-            model, settings, providers=[(provider[0], dict(provider[1]))], enable_fallback=False
+            onnx, settings, providers=[(provider[0], dict(provider[1]))], enable_fallback=False
         )
     except Exception as error:  # ONNX Runtime's own errors share no other base
         raise BackendError(
-            f"onnxruntime {ort.__version__} cannot load {model}: {one_line(error)}"
+            f"onnxruntime {ort.__version__} cannot load {path}: {one_line(error)}"
         ) from error
     # Without this, a provider that fails to load is replaced by the CPU and only a line printed.
     if session.get_providers()[0] != provider[0]:

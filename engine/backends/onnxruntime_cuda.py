@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends import available_threads, import_runtime, model_file
+from engine.backends import available_threads, import_runtime, model_file, read_model
 from engine.backends.graphs import WHOLE
 from engine.backends.onnxruntime import IN_FLOAT, open_session
 from engine.backends.onnxruntime_lanes import INPUTS, Lane, OneAtATime, Runs, SideBySide
@@ -83,13 +83,15 @@ class OnnxRuntimeCudaBackend:
         self.device = f"cuda:{device}"
         self.runtime_version = str(ort.__version__)
         # Two graphs would take every feature map to the host and back.
-        model = model_file(bundle, manifest, WHOLE, self.name)
+        path = model_file(bundle, manifest, WHOLE, self.name)
+        # Once, for the sessions of further sizes too, whatever becomes of the file.
+        onnx = read_model(path, manifest.files[WHOLE])
         ort.preload_dlls()  # finds CUDA and cuDNN where pip puts them
         self.profile = self._profile(manifest)
         options = {"device_id": device, **self._options(manifest), **self.tuning}
         count = threads or available_threads()
         try:
-            self._runs = self._open(ort, model, options, threads=count, streams=streams)
+            self._runs = self._open(ort, path, onnx, options, threads=count, streams=streams)
         except BackendError as error:
             if device < _gpu_count():
                 raise
@@ -119,17 +121,24 @@ class OnnxRuntimeCudaBackend:
         return {"use_tf32": int(manifest.precision != "fp32")}
 
     def _open(
-        self, ort: ModuleType, model: Path, options: dict[str, Any], *, threads: int, streams: int
+        self,
+        ort: ModuleType,
+        path: Path,
+        onnx: bytes,
+        options: dict[str, Any],
+        *,
+        threads: int,
+        streams: int,
     ) -> Runs:
         # Of what is kept nothing holds the backend: dropped, it is freed at once.
         provider, graph_option = self.provider, self.graph_option
         device = self.memory, options["device_id"]
         opened = functools.partial(
-            open_session, ort, model, threads=threads, config=self.config, install=self.install
+            open_session, ort, path, onnx, threads=threads, config=self.config, install=self.install
         )
 
         def session(graphs: bool) -> Any:
-            return opened((provider, {**options, graph_option: graphs}))
+            return opened(provider=(provider, {**options, graph_option: graphs}))
 
         if streams == 1:
             return OneAtATime(lambda graphs: Lane(ort, session(graphs), device), self.max_graphs)

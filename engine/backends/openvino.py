@@ -3,7 +3,6 @@
 What it compiles is kept (``engine.cache``): the next process imports it in less than half the time.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -17,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends import available_threads, import_runtime, one_line
+from engine.backends import available_threads, import_runtime, one_line, read_model
 from engine.backends.graphs import Arrays, GraphsBackend, open_graphs
 from engine.cache import cache_folder, cache_key, read_cached, write_cached
-from engine.errors import BackendError, BundleError, HardwareMissingError
+from engine.errors import BackendError, HardwareMissingError
 from engine.machine import cpu_flags, cpu_model, has_faulty_amx, lacks_vnni
 from engine.manifest import BundleFile, Manifest
 
@@ -86,7 +85,9 @@ class OpenVINOBackend(GraphsBackend):
             BackendError: OpenVINO is missing or cannot load the model.
         """
         if manifest.precision == "int8":
-            _check_int8()
+            _check_vnni()
+        # Whatever this bundle's precision: the instructions are chosen once for a process.
+        avoid_faulty_amx()
         openvino = import_openvino()
         self.runtime_version = version_of(openvino)
         count = threads or available_threads()
@@ -98,15 +99,14 @@ class OpenVINOBackend(GraphsBackend):
         self.graphs = open_graphs(bundle, manifest, self.name, open_model)
 
 
-def _check_int8() -> None:
-    """Make sure that this CPU computes int8 exactly, and lives to tell."""
+def _check_vnni() -> None:
+    """Make sure that this CPU computes int8 exactly."""
     if lacks_vnni():
         raise HardwareMissingError(
             f"backend openvino needs a CPU with VNNI for an int8 bundle; on {cpu_model()} its sums "
             "would overflow unseen. Use backend onnxruntime, which computes the same bundle in "
             "float, or build one with --precision fp32"
         )
-    avoid_faulty_amx()
 
 
 def avoid_faulty_amx() -> None:
@@ -146,7 +146,7 @@ class SizedModel:
             BackendError: OpenVINO cannot, or has no CPU device here.
             BundleError: it is not the file that the manifest speaks of.
         """
-        onnx = _read(path, file)
+        onnx = read_model(path, file)
         self._compile = partial(
             CompiledModel, openvino, path, onnx, threads=threads, streams=streams, file=file
         )
@@ -255,6 +255,8 @@ class CompiledModel:
         try:
             return self._run(request, inputs)
         finally:
+            # The package keeps what it shares until the next call: the caller's images.
+            request._inputs_data = None
             self._requests.append(request)
 
     def _run(self, request: Any, inputs: Arrays) -> Arrays:
@@ -268,14 +270,6 @@ class CompiledModel:
             request.set_tensor(name, self._tensor(array, shared_memory=True))
         request.infer(inputs, share_inputs=True, share_outputs=True)
         return arrays
-
-
-def _read(path: Path, file: BundleFile | None) -> bytes:
-    """Read a file that was checked before, and make sure that it still is the one."""
-    onnx = path.read_bytes()
-    if file is not None and hashlib.sha256(onnx).hexdigest() != file.sha256:
-        raise BundleError(f"{path} was changed while it was being opened; load the bundle again")
-    return onnx
 
 
 def _compiled(core: Any, onnx: bytes, settings: Settings, shapes: Shapes | None) -> Any:

@@ -157,5 +157,5 @@ def test_synthetic_pairs_are_no_training_pairs():
 def test_an_image_that_cannot_be_read(tmp_path):
     write_pair(tmp_path, "00001")
     (tmp_path / "00001_img2.ppm").write_bytes(b"P6")
-    with pytest.raises(InputError, match=r"00001_img2\.ppm is no image that OpenCV can read"):
+    with pytest.raises(InputError, match=r"00001_img2\.ppm is not a picture OpenCV can"):
         load_pairs(str(tmp_path), limit=1, cache=tmp_path)

@@ -262,13 +262,15 @@ def test_int8_in_openvino_needs_vnni(openvino, tiny_bundle, monkeypatch, flags, 
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_openvino_is_kept_from_amx_that_faults(openvino, tiny_bundle, monkeypatch, works):
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_openvino_is_kept_from_amx_that_faults(
+    openvino, tiny_bundle, monkeypatch, works, precision
+):
+    """Whichever comes first: an int8 bundle that follows has the instructions that it was given."""
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(openvino_backend, "lacks_vnni", lambda: False)
     monkeypatch.setattr(openvino_backend, "has_faulty_amx", lambda: not works)
-    opened("openvino", tiny_bundle).close()
-    assert "ONEDNN_MAX_CPU_ISA" not in os.environ  # fp32 has no use for it
-    manifest = replace(read_manifest(tiny_bundle), precision="int8")
+    manifest = replace(read_manifest(tiny_bundle), precision=precision)
     opened("openvino", tiny_bundle, manifest=manifest).close()
     found = os.environ.pop("ONEDNN_MAX_CPU_ISA", None)
     assert found == (None if works else "AVX512_CORE_BF16")

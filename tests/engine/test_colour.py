@@ -145,6 +145,12 @@ def test_only_one_float_flow_is_coloured(flow):
         flow_to_color(flow)
 
 
+def test_masked_flow_is_not_coloured_as_if_it_were_known():
+    flow = np.ma.masked_equal(np.ones((4, 5, 2)), 1)
+    with pytest.raises(InputError, match="flow has masked values"):
+        flow_to_color(flow)
+
+
 @pytest.mark.parametrize("scale", [0, -1.0, np.nan, np.inf])
 def test_the_scale_is_a_positive_number(scale):
     with pytest.raises(InputError, match="expected a positive number of pixels"):

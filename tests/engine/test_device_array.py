@@ -30,6 +30,30 @@ def gpu(cu):
     return Device(1)
 
 
+@pytest.mark.parametrize("refuses", ["compute_capability", "retain_primary_context"])
+def test_a_gpu_that_cannot_be_had_is_told(cu, monkeypatch, refuses):
+    """As one that another process has alone; `auto` then tries what comes next."""
+
+    def refuse(device):
+        raise cu.Error("cuDevicePrimaryCtxRetain failed: CUDA-capable device(s) is/are busy")
+
+    monkeypatch.setattr(cu.Device, refuses, refuse)
+    with pytest.raises(BackendError, match=r"^cuda:0 cannot be opened: .* busy.* See nvidia-smi$"):
+        Device(0)
+
+
+def test_a_context_that_is_lost_is_told(gpu, monkeypatch):
+    def refuse(context):
+        raise gpu.driver.Error("cuCtxPushCurrent failed: context is destroyed")
+
+    monkeypatch.setattr(gpu.driver.Context, "push", refuse)
+    with (
+        pytest.raises(BackendError, match=r"^cuda:1 \(NVIDIA A2, .*cuCtxPushCurrent"),
+        gpu.current(),
+    ):
+        pass
+
+
 def make(gpu, values, *, padded=None, stream=None, ready=True):
     """A DeviceArray with these values in memory of its own, in the corner of a larger array."""
     padded = padded or values.shape

@@ -252,6 +252,12 @@ def test_stream_says_which_frame_is_bad(session_engine):
         list(session_engine.stream([image, "b.png"]))
 
 
+def test_stream_says_which_frame_is_beyond_the_profile(limited):
+    image = np.zeros((1200, 2000, 3), np.uint8)
+    with pytest.raises(InputError, match=r"^frame 0: tiny: image is 1200x2000 \(padded"):
+        next(limited.stream([image, image]))
+
+
 def test_closed_engine(tiny_bundle):
     image = np.zeros((64, 64, 3), np.uint8)
     with engine.load(tiny_bundle, backend="onnxruntime", threads=1) as opened:
@@ -281,7 +287,7 @@ def test_a_failing_runtime_is_a_backend_error(tiny_bundle):
     opened = FlowEngine(read_manifest(tiny_bundle), backend)
     image = np.zeros((2, 8, 8, 3), np.uint8)
     with pytest.raises(
-        BackendError, match=r"tiny: slow 1 failed on 2 pair\(s\) of 64x64: out of memory\."
+        BackendError, match=r"tiny: slow 1 failed on 2 pair\(s\) of 8x8: out of memory\."
     ):
         opened.infer(image, image)
 

@@ -175,7 +175,22 @@ def test_only_one_float_flow_with_the_channels_last_is_written(tmp_path, flow):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("valid", [np.ones((3, 5), bool), np.ones((3, 4), np.uint8)])
+def test_what_numpy_masks_is_not_written_as_known(tmp_path):
+    flow = np.ma.masked_array(sample(), mask=np.zeros((3, 4, 2), bool))
+    write_flow(tmp_path / "a.flo", flow)
+    flow[1, 1] = np.ma.masked
+    with pytest.raises(InputError, match=r"flow has masked values, .*: flow\.filled\(numpy\.nan"):
+        write_flow(tmp_path / "a.flo", flow)
+    write_flow(tmp_path / "a.flo", flow.filled(np.nan))
+    assert np.argwhere(~read_flow(tmp_path / "a.flo")[1]).tolist() == [[1, 1]]
+
+
+def test_a_mask_may_be_a_list(tmp_path):
+    write_flow(tmp_path / "a.flo", sample()[:1, :2], [[True, False]])
+    assert read_flow(tmp_path / "a.flo")[1].tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("valid", [np.ones((3, 5), bool), np.ones((3, 4), np.uint8), [1], 1])
 def test_a_mask_of_another_shape_or_type_is_refused(tmp_path, valid):
     with pytest.raises(InputError, match=r"valid is .* expected bool \(3, 4\)"):
         write_flow(tmp_path / "a.flo", sample(), valid)
@@ -271,10 +286,14 @@ def test_pfm_agrees_with_opencv(tmp_path):
     np.testing.assert_array_equal(seen, np.dstack([np.zeros((3, 4)), sample()[..., ::-1]]))
 
 
-def test_pfm_data_may_begin_with_a_blank(tmp_path):
-    content = b"PF\n1 1\n-1\n" + b"\n\n\n\x20" + struct.pack("<2f", 2, 0)
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", " "])
+def test_pfm_data_may_begin_with_a_blank(tmp_path, end):
+    header = end.join(["PF", "1 1", "-1e0", ""]).encode()
+    content = header + b"\n\n\n\x20" + struct.pack("<2f", 2, 0)
     flow, _ = read_flow(file_with(tmp_path, "a.pfm", content))
     assert flow[0, 0].tolist() == [np.frombuffer(b"\n\n\n\x20", "<f4")[0], 2]
+    with pytest.raises(FlowFileError, match=r"expected 12 from its header: tr(uncated|ailing)"):
+        read_flow(file_with(tmp_path, "a.pfm", content[:-2]))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -185,6 +186,25 @@ def test_pictures_keep_their_colors(tmp_path, rng):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     write_image(tmp_path / "red.ppm", np.full((1, 1, 3), (255, 0, 0), np.uint8))
     assert (tmp_path / "red.ppm").read_bytes().endswith(b"\xff\x00\x00")
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3)])
+def test_sixteen_bits_become_eight(tmp_path, shape):
+    levels = np.zeros(shape, np.uint16)
+    levels[0], levels[1, 0] = 65535, 257
+    cv2.imwrite(str(tmp_path / "a.png"), levels)
+    image = read_image(tmp_path / "a.png")
+    assert image[..., 0].tolist() == [[255, 255, 255], [1, 0, 0]]
+
+
+def test_levels_without_a_white_are_refused(tmp_path):
+    """12 bits in a file of 16 would become 0 to 15, floats up to 1 black."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((2, 3, 3), 4095, np.uint16))
+    with pytest.raises(InputError, match=r"a\.png has uint16 levels up to 4095; .*\(x >> 4\) for"):
+        read_image(tmp_path / "a.png")
+    cv2.imwrite(str(tmp_path / "a.pfm"), np.ones((2, 3, 3), np.float32))
+    with pytest.raises(InputError, match=r"a\.pfm has float32 levels up to 1\.0; expected 8 bits"):
+        read_image(tmp_path / "a.pfm")
 
 
 def test_unreadable_pictures(tmp_path):

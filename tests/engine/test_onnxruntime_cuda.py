@@ -14,7 +14,7 @@ from engine.backends.onnxruntime_cuda import (
     OnnxRuntimeTensorRTRTXBackend,
 )
 from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError
-from engine.manifest import read_manifest
+from engine.manifest import read_manifest, sha256_of
 from tests.engine.onnxruntime_double import opened
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -151,9 +151,12 @@ def test_a_missing_gpu_is_told_from_a_bad_model(
     gpu, monkeypatch, tiny_bundle, tmp_path, caplog, gpus, error, streams
 ):
     monkeypatch.setattr(onnxruntime_cuda, "_gpu_count", lambda: gpus)
-    (tmp_path / "model.onnx").write_bytes(b"no model at all")
+    model, manifest = tmp_path / "model.onnx", read_manifest(tiny_bundle)
+    model.write_bytes(b"no model at all")
+    file = replace(manifest.files["model.onnx"], sha256=sha256_of(model))
+    manifest = replace(manifest, files={"model.onnx": file})
     with pytest.raises(BackendError, match=r"onnxruntime [\d.]+ cannot load") as caught:
-        opened("onnxruntime-cuda", tmp_path, manifest=read_manifest(tiny_bundle), streams=streams)
+        opened("onnxruntime-cuda", tmp_path, manifest=manifest, streams=streams)
     assert type(caught.value) is error
     assert caplog.messages == []  # graphs have nothing to do with it
 

@@ -1,15 +1,19 @@
 """How pairs get through ONNX Runtime's GPU backends: buffers, graphs, threads."""
 
 import logging
+import shutil
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from engine.backends.onnxruntime_cuda import MAX_LANES, OnnxRuntimeCudaBackend
+from engine.errors import BundleError
+from engine.manifest import read_manifest
 from tests.engine.onnxruntime_double import opened
 
 
@@ -246,3 +250,27 @@ def test_nothing_stays_behind(gpu, tiny_bundle, pair_of, streams, how):
     else:
         del backend
     assert [session() for session in sessions] == [None] * len(sessions)
+
+
+def test_further_sizes_are_of_the_file_that_was_checked(
+    gpu, tiny_bundle, tiny_flow, pair_of, tmp_path
+):
+    """Whatever becomes of it: each of the first sizes opens a session."""
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    backend = opened("onnxruntime-cuda", bundle)
+    for size in [(64, 64), (64, 128), (128, 64)]:
+        pair = pair_of(*size)
+        np.testing.assert_allclose(backend.run(*pair), tiny_flow(*pair), atol=1e-5)
+        (bundle / "model.onnx").write_bytes(b"another model")
+    backend.close()
+    assert len(gpu.sessions) == 3
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-cuda"])
+def test_a_file_that_changes_while_it_is_opened(gpu, tiny_bundle, name):
+    manifest = read_manifest(tiny_bundle)
+    changed = replace(manifest.files["model.onnx"], sha256="0" * 64)
+    manifest = replace(manifest, files={"model.onnx": changed})
+    with pytest.raises(BundleError, match="was changed while it was being opened"):
+        opened(name, tiny_bundle, manifest=manifest)
+    assert not gpu.sessions

@@ -1,5 +1,7 @@
 """What OpenVINO compiles is kept: the next process imports it, and computes the very same flow."""
 
+import math
+import mmap
 import os
 import shutil
 import subprocess
@@ -338,3 +340,16 @@ def test_a_file_that_changes_while_it_is_opened(tiny_bundle):
     file = replace(read_manifest(tiny_bundle).files["model.onnx"], sha256="0" * 64)
     with pytest.raises(BundleError, match="was changed while it was being opened"):
         openvino_backend.SizedModel(openvino, tiny_bundle / "model.onnx", threads=1, file=file)
+
+
+@pytest.mark.parametrize("sizes", [1, 3])
+def test_images_are_let_go(tiny_bundle, sizes):
+    """So that the memory that they are in, as that of a camera, can be given back."""
+    shapes = [(64, 64, 3), (64, 128, 3), (128, 64, 3)][:sizes]  # of the third, for any size
+    with engine.load(tiny_bundle, backend="openvino", threads=1) as flow_engine:
+        for shape in shapes:
+            memory = mmap.mmap(-1, 2 * math.prod(shape))
+            image1, image2 = np.frombuffer(memory, np.uint8).reshape(2, *shape)
+            flow_engine.infer(image1, image2)
+            del image1, image2
+            memory.close()  # else BufferError

@@ -179,8 +179,7 @@ def spoil(chairs: Path, name: str, content: NDArray[np.generic] | bytes | None) 
         (
             "00002_img2.png",
             b"\x89PNG\r\n\x1a\n",
-            "{folder}/00002_img2.png cannot be read; expected a picture that OpenCV can decode: "
-            "restore it, or remove it and what belongs to it",
+            "{folder}/00002_img2.png is not a picture OpenCV can read. Convert it to .png.",
         ),
         (
             "00002_img2.png",

@@ -1,5 +1,8 @@
 """The compiled CPU library, every variant that runs here, against the twin."""
 
+import _ctypes
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,6 +96,25 @@ def test_refuses_by_name(cpu_library: None, change: dict[str, int], text: str) -
 def test_a_named_variant_is_never_replaced(cpu_library: None) -> None:
     with pytest.raises(library.VariantError, match="do not allow the variant"):
         forward(problem((1, 2, 3, 4), 4, 2), "cuda-plain")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", None])
+def test_what_is_no_such_library_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    """A truncated file, and another library."""
+    file = tmp_path / "libflow_correlation_cpu.so"
+    if content is None:
+        file.symlink_to(_ctypes.__file__)
+    else:
+        file.write_bytes(content)
+    monkeypatch.setenv("FLOW_KERNELS", str(tmp_path))
+    library.load.cache_clear()
+    try:
+        with pytest.raises(library.KernelError, match=r"cpu\.so does not load: .*: make kernels$"):
+            forward(problem((1, 2, 3, 4), 4, 2), "auto")
+    finally:
+        library.load.cache_clear()
 
 
 def test_a_missing_library_says_how_to_build_it(

@@ -46,6 +46,7 @@ def test_gradients_are_the_derivatives() -> None:
         ((1, 3, 4, 5), (1, 3, 4, 6), 2, 1, "width differs"),
         ((2, 3, 4, 5), (1, 3, 4, 5), 2, 1, "batch size differs"),
         ((3, 4, 5), (3, 4, 5), 2, 1, r"f1 has rank 3, shape \(3, 4, 5\); expected \(N, C, H, W\)"),
+        ((1, 0, 4, 5), (1, 0, 4, 5), 2, 1, r"f1 is empty, its shape is \(1, 0, 4, 5\); expected"),
         ((1, 3, 4, 5), (1, 3, 4, 5), 3, 2, "3 is not a multiple of stride_2 2.*use 2 or 4"),
         ((1, 3, 4, 5), (1, 3, 4, 5), -2, 1, "max_displacement is -2"),
         ((1, 3, 4, 5), (1, 3, 4, 5), 2, 0, "stride_2 is 0"),
