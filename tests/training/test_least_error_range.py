@@ -88,9 +88,11 @@ def test_what_is_no_number_has_no_range(value: float) -> None:
 def test_of_what_grows_with_the_motion_little_or_nothing_is_clipped() -> None:
     sample = np.append(np.ones(999), 10).astype(np.float32)[None]
     seen = Observed(sample, np.array([20], np.float32))  # the largest was not in the sample
-    observed = dict.fromkeys(("least", "joined", "wide"), seen)
-    chosen = equalisation({}, observed, layers=(), joined=("joined", "wide"), wide=("wide",))
+    observed = dict.fromkeys(("least", "image", "joined", "wide"), seen)
+    layers, joined = ("image", "joined", "wide"), ("joined", "wide")
+    chosen = equalisation({}, observed, layers=layers, joined=joined, wide=("wide",))
     assert chosen.ranges["least"] < 10
+    assert chosen.ranges["image"] == pytest.approx(0.7 * chosen.ranges["least"])
     assert chosen.ranges["joined"] == pytest.approx(16)
     assert chosen.ranges["wide"] == 20
 

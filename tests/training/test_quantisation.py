@@ -147,7 +147,7 @@ class Equalised(TwoLayers):
 
 
 def test_what_is_equalised_has_the_roots_of_its_magnitudes_as_scales():
-    """Channels of 1, 4 and 16 everywhere are 1, 2 and 4 over their roots; 4 is 127 steps."""
+    """Channels of 1, 4 and 16 everywhere are 1, 2 and 4 over their roots; 0.7 * 4 is 127 steps."""
     network = Equalised()
     rounding = Int8Rounding(network)
     image = torch.tensor([1.0, 4.0, 16.0]).reshape(1, 3, 1, 1).expand(1, 3, 64, 64)
@@ -155,9 +155,9 @@ def test_what_is_equalised_has_the_roots_of_its_magnitudes_as_scales():
     with rounding.attach(network):
         clipped = network.second(1000 * image)[0, :, 0, 0].tolist()
         step = network.second(torch.full((1, 3, 1, 1), 0.1))[0, :, 0, 0].tolist()
-    np.testing.assert_allclose(clipped, [4, 8, 16], rtol=0.01)
-    # Of 0.031, 0.063 and 0.126.
-    np.testing.assert_allclose(step, [3 * 4 / 127, 2 * 8 / 127, 16 / 127], rtol=0.01)
+    np.testing.assert_allclose(clipped, [2.8, 5.6, 11.2], rtol=0.01)
+    # Of 0.022, 0.044 and 0.088.
+    np.testing.assert_allclose(step, [5 * 2.8 / 127, 2 * 5.6 / 127, 11.2 / 127], rtol=0.01)
 
 
 def test_ranges_follow_and_see_what_is_not_yet_rounded():
