@@ -144,7 +144,7 @@ def test_what_the_runtime_says_comes_with_the_result(make, backend):
     backend.run = lambda first, second: (_ for _ in ()).throw(RuntimeError("out of\n memory."))
     future = opened.infer_async(IMAGE, IMAGE)
     with pytest.raises(
-        BackendError, match=r"tiny: fake 1 failed on 1 pair\(s\) of 64x64: out of memory\."
+        BackendError, match=r"tiny: fake 1 failed on 1 pair\(s\) of 8x8: out of memory\."
     ):
         future.result(30)
     opened.close()

@@ -139,7 +139,7 @@ def test_a_failing_runtime_is_counted(fake):
         raise RuntimeError("out of memory")
 
     fake.backend.run = run
-    message = r"^pair 0: tiny: fake 1 failed on 1 pair\(s\) of 64x64: out of memory\.$"
+    message = r"^pair 0: tiny: fake 1 failed on 1 pair\(s\) of 8x8: out of memory\.$"
     with pytest.raises(BackendError, match=message):
         next(fake.infer_many([(IMAGE, IMAGE)] * 2))
 
