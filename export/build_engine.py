@@ -42,16 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(arguments: Sequence[str] | None) -> tuple[Path, str]:
-    build_parser().parse_args(arguments)  # what can be said without PyTorch, the help among it
+    options = build_parser().parse_args(arguments)  # before PyTorch, which its help does without
     try:  # --rebuild does without these
         from export.auto import build_fastest
         from export.bundle import build_bundle
-        from export.options import parse_requests
+        from export.options import requests_from
     except ModuleNotFoundError as error:
         raise UsageError(
             f"a build needs the package {error.name}: pip install 'flownet-engine[export]'"
         ) from error
-    requests, output = parse_requests(arguments)
+    requests, output = requests_from(options)
     if len(requests) == 1:
         manifest = build_bundle(requests[0], output)
     else:

@@ -4,7 +4,6 @@ import argparse
 import importlib.util
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from engine.backends.tensorrt_package import load_tensorrt
 from engine.errors import nearest
 from engine.manifest import SizeProfile, WeightsOrigin, sha256_of
 from export import correlation
-from export.command_line import DEFAULT_MAX, TARGETS, UsageError, build_parser
+from export.command_line import DEFAULT_MAX, TARGETS, UsageError
 from export.pair import GATE_SOURCES
 from export.pair_folders import PairsError
 from export.pairs import calibration_pairs, described, gate_pairs, name_of
@@ -30,8 +29,8 @@ from training.quantisation import check_equalisation
 from training.weights import load_weights, network_from_weights, shipped_weights
 
 
-def parse_requests(arguments: Sequence[str] | None) -> tuple[list[Request], Path]:
-    """Parse the command line and read what it names.
+def requests_from(options: argparse.Namespace) -> tuple[list[Request], Path]:
+    """Read what a parsed command line, that of `build_parser`, names.
 
     Returns:
         What to build, one request for each precision to choose from, and the bundle's folder.
@@ -40,7 +39,6 @@ def parse_requests(arguments: Sequence[str] | None) -> tuple[list[Request], Path
         UsageError: the request cannot be met.
         OSError: a file cannot be read, or the folder cannot be written.
     """
-    options = build_parser().parse_args(arguments)
     request = _request(options)
     if options.precision in ("fp32", "fp16"):
         for option in ("calibration", "gate", "max_epe_increase"):

@@ -21,8 +21,8 @@ import numpy.typing as npt
 # motion: 0.6 made that of larger motion small, 1.3 all steps coarser.
 JOINED_SHARE = 0.8
 # Of the range of least error, what those have that are equalised besides: they see images, whose
-# strong edges matter less than the weak ones' steps. Half of what int8 added to flownets_slim's
-# error where little moves came of the rest; 0.6 to 0.8 did as well (by hand).
+# strong edges matter less than the weak ones' steps. A quarter to half of what int8 added to the
+# error of flownets_slim, of two sets of weights, where little moves was due to the rest (by hand).
 IMAGE_SHARE = 0.7
 
 # Of int8's second digit, where a layer's output has one, so many steps are one of the first.
@@ -116,7 +116,8 @@ def equalisation(
     Args:
         readers: by layer whose output can be divided, all that read it.
         observed: by layer, what enters it.
-        layers: whose input is to be equalised; the outputs that these alone read are.
+        layers: whose input is to be equalised; the outputs that these alone read are. They see the
+            images, but for those that are joined.
         joined: those whose input grows with the motion: little of it is clipped.
         wide: those of which nothing is clipped that was observed.
 

@@ -91,6 +91,7 @@ def _check(options: argparse.Namespace) -> None:
                 f"--validate {options.validate}: these are the training pairs; expected another "
                 f"folder, or one with a split file ({SPLIT_FILES[0]})"
             )
+    # After all else, and here, so that a folder that cannot be made is told like the rest.
     options.out.mkdir(parents=True, exist_ok=True)
 
 

@@ -57,8 +57,8 @@ def read_flo(path: Path) -> np.ndarray:
         ValueError: wrong magic number, the size does not fit the header, or flow is unknown
             somewhere, which no set that is trained on here has.
     """
-    height, width = flo_size(path)
     raw = path.read_bytes()
+    height, width = _size_in(raw[:12], path)
     if width <= 0 or height <= 0 or len(raw) != 12 + 8 * width * height:
         raise ValueError(f"{path}: {len(raw)} bytes do not hold a {height}x{width} flow; {_ADVICE}")
     flow = np.frombuffer(raw, "<f4", offset=12).reshape(height, width, 2).copy()
@@ -74,7 +74,10 @@ def flo_size(path: Path) -> tuple[int, int]:
         ValueError: wrong magic number.
     """
     with path.open("rb") as file:
-        header = file.read(12)
+        return _size_in(file.read(12), path)
+
+
+def _size_in(header: bytes, path: Path) -> tuple[int, int]:
     if len(header) < 12 or np.frombuffer(header[:4], "<f4")[0] != np.float32(FLO_MAGIC):
         raise ValueError(f"{path}: not a .flo file; {_ADVICE}")
     width, height = (int(n) for n in np.frombuffer(header[4:], "<i4"))

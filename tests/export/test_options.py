@@ -11,14 +11,20 @@ import pytest
 
 from engine.images import write_image
 from engine.manifest import read_manifest, rebuild_command
-from export.options import parse_requests
+from export.command_line import build_parser
+from export.options import requests_from
 from export.pair import Pair, noise
 from export.pairs import CALIBRATION_SEED, GATE_SEED
+from export.request import Request
 from tests.export.pictures import write_pair
 from tests.export.tiny import METADATA, assert_one_line, build, save_tiny, with_ranges
 from training.networks.flownets import FlowNetS
 from training.quantisation import layers_for_int8
 from training.weights import save_weights
+
+
+def parse_requests(arguments: list[str]) -> tuple[list[Request], Path]:
+    return requests_from(build_parser().parse_args(arguments))
 
 
 @pytest.mark.parametrize(
