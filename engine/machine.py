@@ -1,5 +1,6 @@
 """What this machine is: its CPU and its GPUs."""
 
+import functools
 import platform
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def has_faulty_amx() -> bool:
     return listed and not runs_amx()
 
 
+@functools.cache  # else each bundle that is opened would start a process
 def runs_amx() -> bool:
     """Whether a child process survives AMX instructions (x86-64 Linux); if none can try, no."""
     # An embedded interpreter may have no executable; a frozen program's is that program.

@@ -295,7 +295,7 @@ def test_amx_is_not_relied_on_where_no_python_can_try(monkeypatch, executable, f
     """``true`` stands for a frozen program: it succeeds, whatever it is asked."""
     monkeypatch.setattr(sys, "executable", executable)
     monkeypatch.setattr(sys, "frozen", frozen, raising=False)
-    assert not machine.runs_amx()
+    assert not machine.runs_amx.__wrapped__()  # what is true of the real one is kept
 
 
 def test_a_program_that_does_not_come_back_is_not_waited_for(monkeypatch):
@@ -305,7 +305,7 @@ def test_a_program_that_does_not_come_back_is_not_waited_for(monkeypatch):
         raise subprocess.TimeoutExpired(command, timeout)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert not machine.runs_amx()
+    assert not machine.runs_amx.__wrapped__()
 
 
 PHONE_HOME = """
