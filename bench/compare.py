@@ -16,21 +16,21 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.bundles import Bundles
+from bench.cli import UsageError
+from bench.compare_options import Options, parse_options
 from bench.data import PairSet, load_pairs
 from bench.environment import describe, found_gpus
-from bench.groups import Outcome, Setting, measure_group
-from bench.options import Options, parse_options
-from bench.peaks import highest, measure_peaks, not_measured
-from bench.pictures import pictures_of
-from bench.report import terminal_table, write_report
-from bench.rows import Row, unavailable
-from bench.startup import measure_startup
-from bench.summary import summary_lines
-from bench.usage import UsageError
+from bench.harness.bundles import Bundles
+from bench.harness.measure import Outcome, Setting, measure_group
+from bench.harness.plan import Row, unavailable
+from bench.machine.peaks import highest, measure_peaks, not_measured
+from bench.machine.startup import measure_startup
+from bench.report.page import terminal_table, write_report
+from bench.report.pictures import pictures_of
+from bench.report.summary import summary_lines
 from engine.errors import EngineError
-from engine.files import write_atomically
-from engine.loading import DEFAULT_BUNDLE
+from engine.loader import DEFAULT_BUNDLE
+from engine.system.files import write_atomically
 
 CACHE = Path("build/bench")
 # Short turns: the machine's speed may change for seconds at a time.

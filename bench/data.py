@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.environment import fingerprint, run_module
 from engine.errors import InputError
-from engine.flowio import read_flow
+from engine.flow.formats import read_flow
 from engine.images import read_image
 
 SYNTHETIC_SIZE = "384x512"
@@ -127,7 +127,7 @@ def resize_pair(pair: Pair, height: int, width: int) -> Pair:
 
 
 def _synthetic_folder(count: int, *, cache: Path) -> Path:
-    key = fingerprint(sources=["training/*.py"])
+    key = fingerprint(sources=["training/**/*.py"])
     folder = cache / f"synthetic-{SYNTHETIC_SIZE}-{SYNTHETIC_SEED}-{count}-{key}"
     if not folder.is_dir():
         # Renamed when complete, so that a killed run leaves nothing that looks finished.

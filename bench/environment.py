@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from engine.backends import available_threads
+from engine.backends.registry import available_threads
 from engine.errors import BackendError
-from engine.machine import cpu_model, gpus
+from engine.system.cpu import cpu_model, gpus
 
 ROOT = Path(__file__).resolve().parents[1]
 

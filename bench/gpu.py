@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
+from bench.cli import Parser, UsageError, names_among
 from bench.environment import ROOT, child_environment
 from bench.gpu_environment import Card, cards, lacks, portable_plan, report, tried
 from bench.gpu_table import README, environment_file, write_table
-from bench.rows import BY_NAME
-from bench.usage import Parser, UsageError, names_among
-from engine.backends import available_threads, one_line
+from bench.harness.plan import BY_NAME
+from engine.backends.registry import available_threads, one_line
 from engine.errors import BackendError
-from engine.files import write_atomically
+from engine.system.files import write_atomically
 
 RESULTS = ROOT / "bench" / "results"
 # The kernels for this GPU do not replace those for all architectures, which `make kernels` builds.

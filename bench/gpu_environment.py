@@ -21,12 +21,12 @@ import numpy as np
 
 import engine
 from bench.environment import ROOT, child_environment, describe
-from engine.backends import available_threads, one_line
-from engine.backends.cuda import Device
-from engine.backends.tensorrt_package import load_tensorrt, message_log
+from engine.backends.registry import available_threads, one_line
+from engine.backends.tensorrt.package import load_tensorrt, message_log
+from engine.bundle.manifest import read_manifest
+from engine.cuda.device import Device
 from engine.errors import BackendNotInstalledError, EngineError
-from engine.machine import gpus
-from engine.manifest import read_manifest
+from engine.system.cpu import gpus
 
 Json = dict[str, Any]
 

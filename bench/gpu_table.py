@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.cli import Parser, UsageError
 from bench.environment import ROOT
-from bench.report_rows import MISSING, Row, label, latency, number, three_digits
-from bench.rows import BY_NAME
-from bench.usage import Parser, UsageError
-from engine.files import write_atomically
+from bench.harness.plan import BY_NAME
+from bench.report.table import MISSING, Row, label, latency, number, three_digits
+from engine.system.files import write_atomically
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- gpu-table:begin -->", "<!-- gpu-table:end -->"

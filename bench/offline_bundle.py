@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cli import Parser, UsageError
 from bench.offline_parts import write_bundle
 from bench.offline_releases import Target, all_releases, download
 from bench.packages import PipError, requirements
-from bench.usage import Parser, UsageError
 
 DOWNLOADS = ".download"
 UNITS = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}

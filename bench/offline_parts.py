@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from engine.files import write_atomically
+from engine.system.files import write_atomically
 
 SUMS = "SHA256SUMS"
 INSTALL = Path(__file__).with_name("offline_install.sh")

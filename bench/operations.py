@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.cli import count, size
 from bench.environment import USAGE_ERROR, run_module
-from bench.rows import OPENVINO
-from bench.usage import count, size
-from engine.backends.graphs import FEATURES, MATCH, SPLIT, WHOLE
-from engine.backends.openvino import import_openvino
+from bench.harness.plan import OPENVINO
+from engine.backends.onnx_graphs import FEATURES, MATCH, SPLIT, WHOLE
+from engine.backends.openvino.backend import import_openvino
+from engine.bundle.manifest import read_manifest
 from engine.errors import BackendError, EngineError
 from engine.images import padded_size
-from engine.manifest import read_manifest
 
 Shapes = Mapping[str, list[int]]
 

@@ -23,18 +23,18 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.cli import Parser, UsageError, count, seconds, size
 from bench.environment import child_environment
-from bench.process import WorkerError, WorkerProcess
-from bench.rounds import PAUSE_SECONDS
-from bench.rows import BY_NAME, unavailable
-from bench.usage import Parser, UsageError, count, seconds, size
-from bench.worker import Job
-from engine.backends import available_threads, model_file
-from engine.backends.graphs import WHOLE
+from bench.harness.interleave import PAUSE_SECONDS
+from bench.harness.plan import BY_NAME, unavailable
+from bench.harness.worker import Job
+from bench.harness.worker_client import WorkerError, WorkerProcess
+from engine.backends.onnx_graphs import WHOLE
+from engine.backends.registry import available_threads, model_file
+from engine.bundle.manifest import Manifest, read_manifest
 from engine.errors import EngineError
 from engine.images import padded_size
-from engine.loading import DEFAULT_BUNDLE
-from engine.manifest import Manifest, read_manifest
+from engine.loader import DEFAULT_BUNDLE
 
 ROUNDS = 3
 BACKEND = "openvino"

@@ -15,7 +15,8 @@ import threading
 
 from numpy.typing import ArrayLike
 
-from engine.device_array import DeviceArray
+from engine.bundle.manifest import Manifest
+from engine.cuda.flow_array import DeviceArray
 from engine.engine import Color, Flow, FlowEngine
 from engine.errors import (
     BackendError,
@@ -27,8 +28,7 @@ from engine.errors import (
     InputError,
     PlanMismatchError,
 )
-from engine.loading import load
-from engine.manifest import Manifest
+from engine.loader import load
 
 __version__ = "0.1.0"
 

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 import engine
-from engine.backends import AUTO, AUTO_ORDER, BACKENDS, available_threads, open_backend
-from engine.cache import VARIABLE as CACHE_VARIABLE
-from engine.cache import cache_folder
-from engine.colour import flow_to_color
+from engine.backends.registry import AUTO, AUTO_ORDER, BACKENDS, available_threads, open_backend
+from engine.bundle.manifest import Manifest, read_manifest, verify_files
 from engine.engine import Flow, FlowEngine
 from engine.errors import EngineError, sentence
-from engine.flowio import check_flow_format, write_flow
+from engine.flow.colour import flow_to_color
+from engine.flow.formats import check_flow_format, write_flow
 from engine.images import check_picture_format, read_image, write_image
-from engine.loading import DEFAULT_BUNDLE, check_device, check_threads
-from engine.machine import cpu_model, gpus
-from engine.manifest import Manifest, read_manifest, verify_files
+from engine.loader import DEFAULT_BUNDLE, check_device, check_threads
+from engine.system.cache import VARIABLE as CACHE_VARIABLE
+from engine.system.cache import cache_folder
+from engine.system.cpu import cpu_model, gpus
 
 # Distributions that decide what works, for a report of a problem.
 _PACKAGES = (

@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.arguments import both_of, check_is_no_path, check_profile, is_bgr
-from engine.backends import Backend, one_line
-from engine.device_array import DeviceArray, DeviceBackend
-from engine.device_view import caller_stream, flow_view, image_view
+from engine.backends.registry import Backend, one_line
+from engine.bundle.manifest import Manifest
+from engine.call_checks import both_of, check_is_no_path, check_profile, is_bgr
+from engine.cuda.flow_array import DeviceArray, DeviceBackend
+from engine.cuda.foreign_arrays import caller_stream, flow_view, image_view
 from engine.errors import BackendError, EngineError, InputError
 from engine.images import check_alike, checked_image, network_input, padded_size
-from engine.manifest import Manifest
-from engine.parallel import map_in_order
+from engine.system.ordered_map import map_in_order
 
 Flow = NDArray[np.float32]
 Color = Literal["rgb", "bgr"]

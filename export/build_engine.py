@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import BundleError, EngineError
-from export.command_line import UsageError, build_parser, bundle_to_rebuild
+from export.options import UsageError, build_parser, bundle_to_rebuild
 from export.rebuild import rebuild_plan
-from export.verify import VerificationError
+from export.verify.parity import VerificationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(arguments: Sequence[str] | None) -> tuple[Path, str]:
     options = build_parser().parse_args(arguments)  # before PyTorch, which its help does without
     try:  # --rebuild does without these
-        from export.auto import build_fastest
         from export.bundle import build_bundle
-        from export.options import requests_from
+        from export.fastest import build_fastest
+        from export.resolve import requests_from
     except ModuleNotFoundError as error:
         raise UsageError(
             f"a build needs the package {error.name}: pip install 'flownet-engine[export]'"

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import onnxruntime
 
+from engine.bundle.manifest import Gate, Manifest, Parity, write_manifest
 from engine.errors import EngineError
-from engine.manifest import Gate, Manifest, Parity, write_manifest
-from export.calibration import calibrate
-from export.deployable import Deployable, reference_flow
-from export.equalise import equalised, readers_in
-from export.gate import admit
-from export.graphs import Graphs, export_graphs, write_graphs
-from export.int8 import int8_from_fp32
-from export.pairs import pairs_within
+from export.build_request import Quantisation, Request
+from export.graph.deployable import Deployable, reference_flow
+from export.graph.onnx_models import Graphs, export_graphs, write_graphs
+from export.int8.calibrate import calibrate
+from export.int8.gate import admit
+from export.int8.quantise import int8_from_fp32
+from export.int8.scaling import equalised, readers_in
 from export.progress import step
-from export.request import Quantisation, Request
 from export.staging import move_into_place, staging
-from export.verify import VerificationError, verify_backend
-from training.equalisation import Equalisation, equalisation
-from training.quantisation import layers_for_int8
+from export.verify.cases import pairs_within
+from export.verify.parity import VerificationError, verify_backend
+from training.int8.fake_quant import layers_for_int8
+from training.int8.ranges import Equalisation, equalisation
 
 
 def build_bundle(request: Request, output: Path) -> Manifest:
@@ -123,7 +123,7 @@ def _write_int8(
 def _equalisation(request: Request, quantisation: Quantisation, graphs: Graphs) -> Equalisation:
     """Return what training found, or find it on pairs."""
     if quantisation.calibration is None:
-        assert request.equalisation is not None  # `export.options` makes sure
+        assert request.equalisation is not None  # `export.resolve` makes sure
         return request.equalisation
     network = request.network
     try:

@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import engine
-from engine.backends.graphs import WHOLE
-from engine.backends.tensorrt_package import PLAN_FILES, PLUGIN_LIBRARY, load_tensorrt
-from engine.errors import BackendNotInstalledError, BundleError
-from engine.files import write_atomically
-from engine.manifest import (
+from engine.backends.onnx_graphs import WHOLE
+from engine.backends.tensorrt.package import PLAN_FILES, PLUGIN_LIBRARY, load_tensorrt
+from engine.bundle.manifest import (
     BundleFile,
     Manifest,
     Parity,
@@ -20,12 +18,14 @@ from engine.manifest import (
     verify_files,
     write_manifest,
 )
-from export.command_line import UsageError
-from export.engine_from_onnx import BuiltPlan, build_plan
-from export.pair import noise_within
+from engine.errors import BackendNotInstalledError, BundleError
+from engine.system.files import write_atomically
+from export.options import UsageError
 from export.progress import step
 from export.spec import SPECS
-from export.verify import VerificationError, verify_backend
+from export.tensorrt.plan_from_onnx import BuiltPlan, build_plan
+from export.verify.pair import noise_within
+from export.verify.parity import VerificationError, verify_backend
 
 _BACKEND = "tensorrt"
 _MODEL_PLAN = PLAN_FILES[_BACKEND]
@@ -121,7 +121,7 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
     try:
         import onnx
 
-        from export.storage import restore_from_half
+        from export.graph.fp16_storage import restore_from_half
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--rebuild needs the package {error.name}: pip install 'flownet-engine[rebuild]'"

@@ -27,7 +27,7 @@ class ExportSpec:
     Attributes:
         tolerances: limits of the verification, by precision.
         fp32_islands: modules that an fp16 graph computes in float32; see
-            `export.precision.HalfNetwork`.
+            `export.graph.precision.HalfNetwork`.
         correlates: whether the network has a correlation, for which TensorRT can have a plugin.
     """
 

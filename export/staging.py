@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.backends.graphs import SPLIT, WHOLE
-from engine.backends.tensorrt_package import PLAN_FILES, PLUGIN_LIBRARY
-from engine.manifest import MANIFEST_FILE
+from engine.backends.onnx_graphs import SPLIT, WHOLE
+from engine.backends.tensorrt.package import PLAN_FILES, PLUGIN_LIBRARY
+from engine.bundle.manifest import MANIFEST_FILE
 
 # Whatever else may be in a folder is not ours to delete.
 _BUNDLE_FILES = {MANIFEST_FILE, WHOLE, *SPLIT, *PLAN_FILES.values(), PLUGIN_LIBRARY}

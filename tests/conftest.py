@@ -10,9 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.backends.openvino import avoid_faulty_amx
-from engine.cache import VARIABLE
-from engine.manifest import (
+from engine.backends.openvino.backend import avoid_faulty_amx
+from engine.bundle.manifest import (
     BundleFile,
     Manifest,
     SizeProfile,
@@ -20,6 +19,7 @@ from engine.manifest import (
     sha256_of,
     write_manifest,
 )
+from engine.system.cache import VARIABLE
 
 # Tests neither find nor leave anything in the user's cache; those of the cache choose a folder.
 os.environ[VARIABLE] = ""

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from engine.images import write_image
+from training.config import parse
 from training.networks import NETWORKS, build_network
-from training.options import parse
 from training.weights import METADATA_KEYS, load_weights, save_weights
 
 ROOT = Path(__file__).parent.parent

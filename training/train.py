@@ -23,19 +23,19 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from training.augment import augment
-from training.equalisation import Equalisation
+from training.config import PRECISIONS, parse
+from training.data.augment import augment
+from training.data.pairs import Pairs
+from training.data.streams import DatasetStream, SyntheticStream
+from training.int8.fake_quant import Int8Rounding
+from training.int8.ranges import Equalisation
 from training.losses import end_point_error, multiscale_loss
 from training.networks import build_network
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
 from training.optimizer import Optimizer
-from training.options import PRECISIONS, parse
 from training.origin import origin_of
-from training.pairs import Pairs
-from training.quantisation import Int8Rounding
-from training.streams import DatasetStream, SyntheticStream
-from training.synthetic import SyntheticPairs
+from training.synthetic.render import SyntheticPairs
 from training.validation import Validation, errors_of, open_validation
 from training.weights import equalisation_from, network_from_weights, save_weights, tensors_from
 

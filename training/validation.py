@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.datasets import first_pairs
+from training.data.pairs import Pairs
+from training.data.sets import first_pairs
 from training.losses import end_point_error
 from training.networks.layers import FlowNetwork
-from training.pairs import Pairs
-from training.synthetic import SyntheticPairs
+from training.synthetic.render import SyntheticPairs
 
 # Batches of pairs by name of their set.
 Validation = dict[str, list[Pairs]]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training.equalisation import Channels, Equalisation
+from training.int8.ranges import Channels, Equalisation
 from training.networks import NETWORKS, build_network
 from training.networks.layers import FlowNetwork
 

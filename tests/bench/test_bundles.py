@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.bundles import BUILD_SOURCES, Bundles
-from bench.rows import Row
-from bench.usage import UsageError
+from bench.cli import UsageError
+from bench.harness.bundles import BUILD_SOURCES, Bundles
+from bench.harness.plan import Row
+from engine.bundle.manifest import read_manifest, write_manifest
 from engine.errors import BackendError, BundleError
-from engine.manifest import read_manifest, write_manifest
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = ("export", "training", "kernels")
@@ -21,7 +21,7 @@ ROW = Row("tiny", "onnxruntime", "fp32", 64, 70, 1)
 
 @pytest.fixture(autouse=True)
 def _no_default_bundle(monkeypatch, tmp_path):
-    monkeypatch.setattr("bench.bundles.DEFAULT_BUNDLE", tmp_path / "none")
+    monkeypatch.setattr("bench.harness.bundles.DEFAULT_BUNDLE", tmp_path / "none")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def commands(tiny_bundle, tiny_split_bundle, tmp_path, monkeypatch):
             shutil.copytree(source, arguments[-1])
         return json.dumps({"path": "w.safetensors", "sha256": "0" * 64, "source": "training"})
 
-    monkeypatch.setattr("bench.bundles.run_module", run_module)
+    monkeypatch.setattr("bench.harness.bundles.run_module", run_module)
     return seen
 
 
@@ -106,7 +106,7 @@ def test_a_bundle_that_no_row_runs_is_refused(tiny_bundle, tiny_split_bundle, tm
 def test_what_builds_a_bundle_is_known(tmp_path):
     """Every module of ours that a build imports is among the sources that a bundle hangs on."""
     code = (
-        "import sys, export.bundle, export.auto, export.options, pathlib; "
+        "import sys, export.bundle, export.fastest, export.resolve, pathlib; "
         "print(*(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)), "
         "sep='\\n')"
     )
@@ -134,7 +134,7 @@ def test_a_build_that_fails_is_not_tried_again(tmp_path, commands, monkeypatch):
         calls.append(arguments)
         raise RuntimeError("verification failed")
 
-    monkeypatch.setattr("bench.bundles.run_module", fail)
+    monkeypatch.setattr("bench.harness.bundles.run_module", fail)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="verification failed"):
             bundles.bundle_for(ROW)
@@ -160,7 +160,7 @@ def test_given_weights_are_passed_on(tmp_path, commands):
     mine.write_bytes(b"weights")
     bundles_of(cache=tmp_path, weights=mine).weights_for("tiny")
     assert commands == [
-        ["bench.torch_backend", "tiny", "--cache", str(tmp_path), "--weights", str(mine)]
+        ["bench.runners.torch", "tiny", "--cache", str(tmp_path), "--weights", str(mine)]
     ]
 
 
@@ -168,7 +168,7 @@ def test_given_weights_are_not_replaced_by_those_of_the_default_bundle(
     tiny_bundle, tmp_path, commands, monkeypatch
 ):
     default = Path(shutil.copytree(tiny_bundle, tmp_path / "default"))
-    monkeypatch.setattr("bench.bundles.DEFAULT_BUNDLE", default)
+    monkeypatch.setattr("bench.harness.bundles.DEFAULT_BUNDLE", default)
     mine = tmp_path / "mine"
     mine.write_bytes(b"weights")
     assert bundles_of(cache=tmp_path).bundle_for(ROW).path == default
@@ -185,7 +185,7 @@ def test_given_weights_are_not_replaced_by_those_of_the_default_bundle(
 
 def test_another_runtime_version_builds_anew(tmp_path, commands, monkeypatch):
     path = bundles_of(cache=tmp_path).bundle_for(ROW).path
-    monkeypatch.setattr("bench.bundles.versions", lambda names: dict.fromkeys(names, "99"))
+    monkeypatch.setattr("bench.harness.bundles.versions", lambda names: dict.fromkeys(names, "99"))
     assert bundles_of(cache=tmp_path).bundle_for(ROW).path != path
 
 

@@ -14,11 +14,11 @@ import pytest
 
 import engine
 from bench.accuracy import mean_epe
-from bench.bundles import Weights
 from bench.compare import main
 from bench.data import motorcycle, resize_pair
 from bench.environment import RefusedError, child_environment
-from bench.rows import PEERS
+from bench.harness.bundles import Weights
+from bench.harness.plan import PEERS
 
 ENVIRONMENT = {
     "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python", "packages", "commit", "date",
@@ -60,7 +60,7 @@ WEIGHTS = Weights(Path("weights.safetensors"), "0" * 64, "closed form")
 def _quick_and_in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bench.compare.ROUNDS", 2)
-    monkeypatch.setattr("bench.rounds.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("bench.harness.interleave.PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("bench.compare.measure_peaks", lambda **_: PEAKS)
 
 
@@ -136,7 +136,7 @@ def test_a_reference_that_cannot_be_had_is_told(tiny_bundle, monkeypatch):
     def fail(*_):
         raise RuntimeError("no weights left")
 
-    monkeypatch.setattr("bench.bundles.Bundles.weights_for", fail)
+    monkeypatch.setattr("bench.harness.bundles.Bundles.weights_for", fail)
     arguments = ["--bundle", str(tiny_bundle), "--sizes", "64x64", "--precisions", "fp32"]
     code, result = run(*arguments, "--backends", "onnxruntime")
     assert code == 0
@@ -164,9 +164,9 @@ def test_operations_that_cannot_be_counted_are_told(tiny_bundle, monkeypatch):
         raise RefusedError("openvino is not installed")
 
     skipped = {"status": "skipped", "reason": "a test"}
-    monkeypatch.setattr("bench.groups.count_operations", refuse)
+    monkeypatch.setattr("bench.harness.measure.count_operations", refuse)
     monkeypatch.setattr("bench.compare.measure_startup", lambda *_: skipped)
-    monkeypatch.setattr("bench.bundles.Bundles.weights_for", lambda *_: None)
+    monkeypatch.setattr("bench.harness.bundles.Bundles.weights_for", lambda *_: None)
     code, result = run(
         "--bundle", str(tiny_bundle), "--sizes", "64x64", "--precisions", "fp32",
         "--backends", "onnxruntime,onnxruntime (bare)",
@@ -200,8 +200,8 @@ def test_a_row_that_its_network_cannot_have_is_skipped(tiny_bundle, monkeypatch)
     def refuse(*arguments):
         raise RefusedError("--split: leave it out")
 
-    monkeypatch.setattr("bench.bundles.Bundles.weights_for", lambda *_: WEIGHTS)
-    monkeypatch.setattr("bench.bundles.run_module", refuse)
+    monkeypatch.setattr("bench.harness.bundles.Bundles.weights_for", lambda *_: WEIGHTS)
+    monkeypatch.setattr("bench.harness.bundles.run_module", refuse)
     code, result = run(
         "--bundle", str(tiny_bundle), "--sizes", "64x64", "--precisions", "fp32",
         "--backends", "onnxruntime,onnxruntime (stream+reuse)",

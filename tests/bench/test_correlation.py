@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from bench.correlation_problem import Problem, Setting
+from bench.correlation.problem import Problem, Setting
 
 torch = pytest.importorskip("torch")
 
-from bench import correlation_rounds  # noqa: E402
-from bench.correlation import main  # noqa: E402
-from bench.correlation_homes import Home, Opened, homes  # noqa: E402
-from bench.correlation_rounds import Rates, Timed, measure_together  # noqa: E402
+from bench.correlation import rounds as correlation_rounds  # noqa: E402
+from bench.correlation.compare import main  # noqa: E402
+from bench.correlation.implementations import Home, Opened, homes  # noqa: E402
+from bench.correlation.rounds import Rates, Timed, measure_together  # noqa: E402
 from kernels import library, torch_form  # noqa: E402
 
 TINY = Setting(channels=6, height=5, width=7, max_displacement=4, stride_2=2)
@@ -31,10 +31,10 @@ WITHOUT_BACKWARD = {"ONNX form, ONNX Runtime", "ONNX form, OpenVINO"}
 @pytest.fixture(autouse=True)
 def _quick_and_in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.correlation.ROUNDS", 2)
-    monkeypatch.setattr("bench.correlation_rounds.PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("bench.correlation_homes.MATRIX_SIDE", {"cpu": 16, "cuda": 16})
-    monkeypatch.setattr("bench.correlation_homes.COPY_BYTES", 2**12)
+    monkeypatch.setattr("bench.correlation.compare.ROUNDS", 2)
+    monkeypatch.setattr("bench.correlation.rounds.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("bench.correlation.implementations.MATRIX_SIDE", {"cpu": 16, "cuda": 16})
+    monkeypatch.setattr("bench.correlation.implementations.COPY_BYTES", 2**12)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def no_gpu(monkeypatch):
 def quick_homes(no_gpu, monkeypatch):
     """Without those that compile a model first."""
     found = [home for home in homes(["fp32"]) if not home.name.startswith("ONNX")]
-    monkeypatch.setattr("bench.correlation_homes.homes", lambda dtypes: found)
+    monkeypatch.setattr("bench.correlation.compare.homes", lambda dtypes: found)
 
 
 def run(*arguments):

@@ -10,15 +10,15 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from bench import correlation_homes  # noqa: E402
-from bench.correlation_homes import (  # noqa: E402
+from bench.correlation import implementations as correlation_homes  # noqa: E402
+from bench.correlation.implementations import (  # noqa: E402
     BASES,
     UnavailableError,
     homes,
     open_home,
     shift_and_multiply,
 )
-from bench.correlation_problem import Problem, Setting  # noqa: E402
+from bench.correlation.problem import Problem, Setting  # noqa: E402
 from engine.errors import BackendError  # noqa: E402
 
 TINY = Setting(channels=6, height=5, width=7, max_displacement=4, stride_2=2)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.correlation_problem import Floor, Problem, Setting, largest_error
+from bench.correlation.problem import Floor, Problem, Setting, largest_error
 
 
 def test_operations_and_bytes_by_hand():

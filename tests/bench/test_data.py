@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bench.data import SYNTHETIC_SEED, Pair, load_pairs, motorcycle, resize_pair
 from engine.errors import InputError
-from engine.flowio import read_flow, write_flow
+from engine.flow.formats import read_flow, write_flow
 
 
 def pair_of(flow, valid):
@@ -141,7 +141,7 @@ def test_synthetic_pairs_of_another_renderer_are_rendered_anew(tmp_path, monkeyp
 
 def test_synthetic_pairs_are_no_training_pairs():
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from training.scene import draw_scene
+    from training.synthetic.scene import draw_scene
     from training.validation import VALIDATION_SEED
 
     assert abs(SYNTHETIC_SEED - VALIDATION_SEED) > 1e8

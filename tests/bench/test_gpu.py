@@ -9,7 +9,7 @@ import pytest
 from bench import gpu
 from bench.gpu import STAGES, Setup, main, run_stage
 from bench.gpu_environment import Card
-from bench.rows import BY_NAME
+from bench.harness.plan import BY_NAME
 from engine.errors import HardwareMissingError
 
 CARD = Card("NVIDIA X1", "580.1", "9.0")

@@ -10,9 +10,9 @@ import pytest
 
 from bench import gpu_environment
 from bench.gpu_environment import Card, cards, lacks, main, portable_plan, report, tried
+from engine.bundle.manifest import Parity, read_manifest, write_manifest
 from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError
-from engine.machine import gpus
-from engine.manifest import Parity, read_manifest, write_manifest
+from engine.system.cpu import gpus
 
 LINES = ["NVIDIA H200, 580.159.04, 9.0", "NVIDIA GeForce RTX 4090, 580.1, 8.9"]
 

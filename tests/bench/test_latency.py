@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.latency import pairs_per_second, summarise, timed_ms
+from bench.harness.stats import pairs_per_second, summarise, timed_ms
 
 
 def percentile(samples, percent):

@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.operations import count_operations, operations_in, operations_of
+from engine.bundle.manifest import read_manifest, write_manifest
 from engine.errors import BackendError
-from engine.loading import DEFAULT_BUNDLE
-from engine.manifest import read_manifest, write_manifest
+from engine.loader import DEFAULT_BUNDLE
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
 

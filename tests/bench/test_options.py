@@ -1,8 +1,8 @@
 import pytest
 
-from bench.options import parse_options
-from bench.rows import BY_NAME, CONTESTANTS, PEERS, Row, unavailable
-from bench.usage import UsageError
+from bench.cli import UsageError
+from bench.compare_options import parse_options
+from bench.harness.plan import BY_NAME, CONTESTANTS, PEERS, Row, unavailable
 from engine.errors import BundleError
 
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from bench import peaks as module
-from bench.peaks import (
+from bench.machine import peaks as module
+from bench.machine.peaks import (
     Product,
     highest,
     measure_peaks,
@@ -129,7 +129,7 @@ def test_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setattr(module, "run_module", answer)
     assert measure_peaks(threads=3, seconds=0.5)["how"]["int8"] == "a test"
     assert asked == {
-        "name": "bench.peaks",
+        "name": "bench.machine.peaks",
         "arguments": ("--threads", "3", "--seconds", "0.5"),
         "environment": {"OMP_NUM_THREADS": "3"},
     }

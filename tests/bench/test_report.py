@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.report import Picture, terminal_table, write_report
-from bench.report_rows import COLUMNS, grouped, number, three_digits
-from bench.report_style import CSS
+from bench.report.page import Picture, terminal_table, write_report
+from bench.report.style import CSS
+from bench.report.table import COLUMNS, grouped, number, three_digits
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = "<script>alert('x')</script>&\"[bold]"

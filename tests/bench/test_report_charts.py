@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report_charts import LogScale, Point, linear_ticks, scatter
+from bench.report.charts import LogScale, Point, linear_ticks, scatter
 
 
 def label_boxes(svg):

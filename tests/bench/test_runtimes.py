@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 
 import engine
-from bench.rows import BY_NAME
-from bench.worker import Job, Overlapping, open_runner
-from engine.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+from bench.harness.plan import BY_NAME
+from bench.harness.worker import Job, Overlapping, open_runner
+from engine.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
 from tests.engine.onnxruntime_double import Gpu, session_class
 
 NAMES = [name for name, each in BY_NAME.items() if each.kind in ("engine", "stream", "many")]

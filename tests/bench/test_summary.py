@@ -1,6 +1,6 @@
 import pytest
 
-from bench.summary import EXACT_PX, agreement, overheads, speedup, summary_lines
+from bench.report.summary import EXACT_PX, agreement, overheads, speedup, summary_lines
 from export.spec import SPECS
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from bench.worker import Job, open_runner
+from bench.harness.worker import Job, open_runner
 from engine.errors import BackendError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from bench.torch_backend import deployable, weights_for  # noqa: E402
+from bench.runners.torch import deployable, weights_for  # noqa: E402
 from training.networks import build_network  # noqa: E402
 from training.weights import load_weights  # noqa: E402
 
@@ -22,18 +22,18 @@ def refuse(network):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.torch_backend.shipped_weights", refuse)
+        patch.setattr("bench.runners.torch.shipped_weights", refuse)
         return weights_for(NETWORK, given=None, cache=tmp_path_factory.mktemp("weights"))
 
 
 def test_random_weights_stay_the_same_file_until_the_network_changes(weights, monkeypatch):
-    monkeypatch.setattr("bench.torch_backend.shipped_weights", refuse)
+    monkeypatch.setattr("bench.runners.torch.shipped_weights", refuse)
     before = weights.read_bytes()
     assert weights_for(NETWORK, given=None, cache=weights.parent) == weights
     assert weights.read_bytes() == before
     random = build_network(NETWORK, seed=1)
     with monkeypatch.context() as patch:
-        patch.setattr("bench.torch_backend.build_network", lambda name, seed: random)
+        patch.setattr("bench.runners.torch.build_network", lambda name, seed: random)
         weights_for(NETWORK, given=None, cache=weights.parent)
     found = load_weights(weights).state_dict
     assert all(torch.equal(found[name], value) for name, value in random.state_dict().items())
@@ -47,7 +47,7 @@ def test_random_weights_say_that_they_are(weights):
 
 def test_eager_pads_and_crops(weights, tmp_path, rng):
     job = Job(
-        factory="bench.torch_backend:open_eager",
+        factory="bench.runners.torch:open_eager",
         network=NETWORK,
         backend="pytorch-eager",
         precision="fp32",
@@ -90,7 +90,7 @@ def test_cuda_rows_say_what_is_missing(weights, name):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU that torch can use")
     job = Job(
-        factory=f"bench.torch_backend:{name}",
+        factory=f"bench.runners.torch:{name}",
         network=NETWORK,
         backend=name,
         precision="fp16",

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.process import WorkerError, WorkerProcess
-from bench.rounds import measure_together
-from bench.rows import Row
-from bench.worker import Job, Turns
+from bench.harness.interleave import measure_together
+from bench.harness.plan import Row
+from bench.harness.worker import Job, Turns
+from bench.harness.worker_client import WorkerError, WorkerProcess
 
 RUNNERS = '''
 import os, sys, time
@@ -107,7 +107,7 @@ def refuses(job):
 def job(tmp_path, monkeypatch, rng):
     (tmp_path / "fakes.py").write_text(RUNNERS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("bench.rounds.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("bench.harness.interleave.PAUSE_SECONDS", 0.0)
     image1, image2 = rng.integers(0, 256, (2, 3, 20, 30, 3), np.uint8)
     np.savez(tmp_path / "pairs.npz", image1=image1, image2=image2)
     return Job(
@@ -170,7 +170,7 @@ def test_an_overlapping_runner_is_timed_from_result_to_result(job, tmp_path, mon
         return [40.0, 60.0]
 
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("bench.worker.timed_ms", two_samples)
+    monkeypatch.setattr("bench.harness.worker.timed_ms", two_samples)
     turns = Turns(replace(job, factory="fakes:Many"))
     turns.flows(str(tmp_path / "flows.npy"))
     assert turns.measure(1.0)["latency_ms"] == [10.0, 15.0]
@@ -234,8 +234,8 @@ def test_an_interrupted_worker_is_ended(job, monkeypatch):
     def interrupt(text):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.process.subprocess.Popen", start)
-    monkeypatch.setattr("bench.process.json.dumps", interrupt)
+    monkeypatch.setattr("bench.harness.worker_client.subprocess.Popen", start)
+    monkeypatch.setattr("bench.harness.worker_client.json.dumps", interrupt)
     with pytest.raises(KeyboardInterrupt):
         WorkerProcess(job)
     assert processes[0].returncode == -signal.SIGKILL
@@ -251,7 +251,7 @@ def test_an_interrupt_while_the_clock_starts_leaves_no_thread(job, monkeypatch):
         timers.append(timer)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.process.threading.Timer.start", start_and_interrupt)
+    monkeypatch.setattr("bench.harness.worker_client.threading.Timer.start", start_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         WorkerProcess(job)
     timers[0].join(timeout=10)

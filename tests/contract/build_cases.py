@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine.backends import tensorrt_package
+from engine.backends.tensorrt import package as tensorrt_package
 from engine.errors import BackendError
-from export import correlation
-from export.correlation import plugin_library
-from export.engine_from_onnx import BuiltPlan, PlanBuildError, build_plan
+from export.tensorrt import correlation_form as correlation
+from export.tensorrt.correlation_form import plugin_library
+from export.tensorrt.plan_from_onnx import BuiltPlan, PlanBuildError, build_plan
 from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double
 from tests.contract.tensorrt_double import PROFILE, install_driver

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from engine.backends import libcuda as real_libcuda
+from engine.cuda import libcuda as real_libcuda
 from tests.contract.fake_libcuda import FakeLibcuda
 from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double, import_bindings

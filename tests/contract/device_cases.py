@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from engine import FlowEngine
-from engine.backends import tensorrt, tensorrt_lane
+from engine.backends.tensorrt import backend as tensorrt
+from engine.backends.tensorrt import slots as tensorrt_lane
 from engine.errors import BackendError, InputError
 from engine.images import network_input, padded_size
 from tests.contract.foreign_arrays import CudaArray, CupyStream, DlpackArray, TorchStream

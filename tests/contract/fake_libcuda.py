@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from engine.backends.libcuda import FUNCTIONS
+from engine.cuda.libcuda import FUNCTIONS
 from tests.contract.fake_device import Mark
 from tests.contract.fake_pycuda import FakeDriver
 

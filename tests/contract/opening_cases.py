@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from engine.backends import tensorrt, tensorrt_package
+from engine.backends.tensorrt import backend as tensorrt
+from engine.backends.tensorrt import package as tensorrt_package
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from engine.backends import tensorrt
+from engine.backends.tensorrt import backend as tensorrt
 from engine.errors import BackendError
 from tests.contract.tensorrt_double import (
     PACKAGE,

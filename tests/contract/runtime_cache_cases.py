@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from engine.cache import VARIABLE, read_cached
-from engine.manifest import BundleFile
+from engine.bundle.manifest import BundleFile
+from engine.system.cache import VARIABLE, read_cached
 from tests.contract import tensorrt_double
 from tests.contract.tensorrt_double import check_run, open_backend
 

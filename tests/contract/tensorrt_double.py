@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends import tensorrt, tensorrt_package
-from engine.manifest import BundleFile, Manifest, SizeProfile, WeightsOrigin
+from engine.backends.tensorrt import backend as tensorrt
+from engine.backends.tensorrt import package as tensorrt_package
+from engine.bundle.manifest import BundleFile, Manifest, SizeProfile, WeightsOrigin
 from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double
 

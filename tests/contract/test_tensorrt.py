@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends import libcuda
-from engine.backends.cuda import CU_STREAM_NON_BLOCKING
-from engine.backends.libcuda import FUNCTIONS
-from engine.device_view import LEGACY_DEFAULT_STREAM
+from engine.cuda import libcuda
+from engine.cuda.device import CU_STREAM_NON_BLOCKING
+from engine.cuda.foreign_arrays import LEGACY_DEFAULT_STREAM
+from engine.cuda.libcuda import FUNCTIONS
 from kernels.library import library_directory
 from kernels.tensorrt_plugin.aot import PTX
 
@@ -66,7 +66,7 @@ def run_cases(package, cases):
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("module", ["engine.backends.tensorrt", "engine.backends.cuda"])
+@pytest.mark.parametrize("module", ["engine.backends.tensorrt.backend", "engine.cuda.device"])
 def test_imports_without_tensorrt_and_pycuda(module):
     missing = "sys.modules.update(dict.fromkeys(('tensorrt', 'tensorrt_rtx', 'pycuda', 'torch')))"
     command = [sys.executable, "-c", f"import sys; {missing}; import {module}"]

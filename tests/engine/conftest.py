@@ -4,8 +4,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from engine.backends import onnxruntime_cuda
-from engine.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+from engine.backends.onnxruntime import cuda as onnxruntime_cuda
+from engine.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
 from tests.engine.onnxruntime_double import Gpu, session_class
 
 

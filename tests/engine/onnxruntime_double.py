@@ -4,8 +4,8 @@ import threading
 
 import onnxruntime
 
-from engine.backends import open_backend
-from engine.manifest import read_manifest
+from engine.backends.registry import open_backend
+from engine.bundle.manifest import read_manifest
 
 
 def opened(name, bundle, *, manifest=None, device=0, streams=1):

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from engine.alignment import AlignedBackend, moved_back
+from engine.bundle.manifest import SizeProfile
 from engine.errors import BackendError, InputError
-from engine.loading import DEFAULT_BUNDLE
-from engine.machine import lacks_vnni
-from engine.manifest import SizeProfile
+from engine.global_motion import AlignedBackend, moved_back
+from engine.loader import DEFAULT_BUNDLE
+from engine.system.cpu import lacks_vnni
 
 
 @given(st.data(), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine import backends
-from engine.backends import available_threads
+from engine.backends import registry as backends
+from engine.backends.registry import available_threads
 
 GROUPS = {"root": ".", "a": "a", "b": "a/b"}
 

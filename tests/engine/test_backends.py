@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import engine
-from engine import backends, machine
-from engine.backends import import_runtime, open_backend
-from engine.backends import onnxruntime as onnxruntime_backend
-from engine.backends import openvino as openvino_backend
+from engine.backends import registry as backends
+from engine.backends.onnxruntime import backend as onnxruntime_backend
+from engine.backends.openvino import backend as openvino_backend
+from engine.backends.registry import import_runtime, open_backend
+from engine.bundle.manifest import BundleFile, read_manifest, sha256_of
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -23,7 +24,7 @@ from engine.errors import (
     InputError,
     PlanMismatchError,
 )
-from engine.manifest import BundleFile, read_manifest, sha256_of
+from engine.system import cpu as machine
 
 
 def opened(name, bundle, *, manifest=None, device=0, threads=1, streams=1):

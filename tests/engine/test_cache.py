@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import cache
-from engine.cache import cache_folder, cache_key, read_cached, write_cached
+from engine.system import cache
+from engine.system.cache import cache_folder, cache_key, read_cached, write_cached
 
 KEY = cache_key("test", "a")
 SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from engine.colour import color_wheel_legend, flow_to_color
 from engine.errors import InputError
+from engine.flow.colour import color_wheel_legend, flow_to_color
 
 # The wheel's corners and how many steps lead from each to the next: Baker et al., IJCV 2011,
 # figure 3 and colorcode.cpp of the flow code. The entries between are worked out below by hand.

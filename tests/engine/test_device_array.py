@@ -6,11 +6,10 @@ import threading
 import numpy as np
 import pytest
 
-from engine import dlpack
-from engine.backends import libcuda
-from engine.backends.cuda import Device
-from engine.device_array import DeviceArray
-from engine.device_view import CallerStream, c_strides
+from engine.cuda import dlpack, libcuda
+from engine.cuda.device import Device
+from engine.cuda.flow_array import DeviceArray
+from engine.cuda.foreign_arrays import CallerStream, c_strides
 from engine.errors import BackendError
 from tests.contract.fake_libcuda import FakeLibcuda
 from tests.contract.fake_pycuda import FakeDriver

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import dlpack
+from engine.cuda import dlpack
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 

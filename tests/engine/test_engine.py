@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import engine
 from engine import FlowEngine
+from engine.bundle.manifest import SizeProfile, read_manifest
 from engine.errors import BackendError, InputError
-from engine.manifest import SizeProfile, read_manifest
 
 # One float32 rounding of values up to 128.
 TOLERANCE = 1e-5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import write_atomically
+from engine.system.files import write_atomically
 
 
 def test_nothing_else_stays(tmp_path: Path) -> None:

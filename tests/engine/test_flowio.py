@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.errors import FlowFileError, InputError
-from engine.flowio import read_flow, write_flow
+from engine.flow.formats import read_flow, write_flow
 
 SUFFIXES = (".flo", ".png", ".pfm", ".npy", ".npz")
 LOSSLESS = (".flo", ".pfm", ".npy", ".npz")

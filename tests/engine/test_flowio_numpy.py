@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.errors import FlowFileError
-from engine.flowio import read_flow, write_flow
+from engine.flow.formats import read_flow, write_flow
 
 
 def file_with(tmp_path: Path, name: str, data: bytes) -> Path:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import engine
 from engine import FlowEngine
-from engine.backends.cuda import Device
-from engine.backends.padding import pad
-from engine.device_view import image_view
+from engine.bundle.manifest import SizeProfile, read_manifest
+from engine.cuda.device import Device
+from engine.cuda.foreign_arrays import image_view
+from engine.cuda.padding import pad
 from engine.errors import BackendError, InputError
 from engine.images import network_input
-from engine.manifest import SizeProfile, read_manifest
 from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.foreign_arrays import CudaArray
 from tests.contract.tensorrt_double import install_driver

@@ -6,9 +6,9 @@ import pytest
 
 import engine
 from engine import FlowEngine
+from engine.bundle.manifest import SizeProfile, read_manifest
 from engine.errors import BackendError, InputError
-from engine.manifest import SizeProfile, read_manifest
-from engine.parallel import LOOK_AHEAD
+from engine.system.ordered_map import LOOK_AHEAD
 
 # One float32 rounding of values up to 128.
 TOLERANCE = 1e-5

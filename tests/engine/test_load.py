@@ -51,7 +51,7 @@ def test_load_checks_its_arguments(tiny_bundle, arguments, message):
 
 
 def test_load_without_a_default_bundle(monkeypatch, tmp_path):
-    monkeypatch.setattr("engine.loading.DEFAULT_BUNDLE", tmp_path)
+    monkeypatch.setattr("engine.loader.DEFAULT_BUNDLE", tmp_path)
     with pytest.raises(
         BundleError, match=r"no default bundle is inside .* -m export\.build_engine"
     ):

@@ -10,7 +10,7 @@ import pytest
 
 import engine
 from engine.__main__ import main
-from engine.flowio import read_flow
+from engine.flow.formats import read_flow
 from engine.images import read_image, write_image
 
 ROOT = Path(engine.__file__).parents[1]

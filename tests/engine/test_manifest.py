@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import BundleError
-from engine.manifest import (
+from engine.bundle.manifest import (
     BundleFile,
     Gate,
     GateResult,
@@ -25,6 +24,7 @@ from engine.manifest import (
     verify_files,
     write_manifest,
 )
+from engine.errors import BundleError
 
 MANIFEST = Manifest(
     network="flownets_slim",
@@ -264,7 +264,7 @@ def test_changed_file(bundle):
 
 
 def test_a_damaged_bundle_inside_the_package_is_not_rebuilt_there(bundle, monkeypatch):
-    monkeypatch.setattr("engine.manifest._PACKAGE", bundle.parent)
+    monkeypatch.setattr("engine.bundle.manifest._PACKAGE", bundle.parent)
     advice = r"It is part of flownet-engine: reinstall that\.$"
     manifest = read_manifest(bundle)
     (bundle / "model.onnx").unlink()
@@ -315,7 +315,7 @@ def test_a_plan_alone_is_rebuilt_only_where_it_alone_is_wanted(monkeypatch, tmp_
     )
     assert "--rebuild" not in rebuild_command(Path("b"), MANIFEST, target="openvino")
     assert "--rebuild" not in rebuild_command(Path("b"), MANIFEST)
-    monkeypatch.setattr("engine.manifest._PACKAGE", tmp_path)
+    monkeypatch.setattr("engine.bundle.manifest._PACKAGE", tmp_path)
     # What ships inside the package has the weights that ship.
     command = (FULL + SIZES).replace("--weights FILE ", "") + "-o DIR"
     assert rebuild_command(tmp_path / "b", MANIFEST, target="tensorrt") == command

@@ -7,14 +7,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from engine.backends import onnxruntime_cuda
-from engine.backends.onnxruntime_cuda import (
+from engine.backends.onnxruntime import cuda as onnxruntime_cuda
+from engine.backends.onnxruntime.cuda import (
     OnnxRuntimeCudaBackend,
     OnnxRuntimeTensorRTBackend,
     OnnxRuntimeTensorRTRTXBackend,
 )
+from engine.bundle.manifest import read_manifest, sha256_of
 from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError
-from engine.manifest import read_manifest, sha256_of
 from tests.engine.onnxruntime_double import opened
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()

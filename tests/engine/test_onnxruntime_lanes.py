@@ -11,9 +11,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from engine.backends.onnxruntime_cuda import MAX_LANES, OnnxRuntimeCudaBackend
+from engine.backends.onnxruntime.cuda import MAX_LANES, OnnxRuntimeCudaBackend
+from engine.bundle.manifest import read_manifest
 from engine.errors import BundleError
-from engine.manifest import read_manifest
 from tests.engine.onnxruntime_double import opened
 
 

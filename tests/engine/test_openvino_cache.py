@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 import engine
-from engine import cache
-from engine.backends import open_backend
-from engine.backends import openvino as openvino_backend
-from engine.cache import cache_key, read_cached, write_cached
+from engine.backends.openvino import backend as openvino_backend
+from engine.backends.registry import open_backend
+from engine.bundle.manifest import read_manifest, sha256_of
 from engine.errors import BackendError, BundleError
-from engine.loading import DEFAULT_BUNDLE
-from engine.machine import lacks_vnni
-from engine.manifest import read_manifest, sha256_of
+from engine.loader import DEFAULT_BUNDLE
+from engine.system import cache
+from engine.system.cache import cache_key, read_cached, write_cached
+from engine.system.cpu import lacks_vnni
 
 openvino = pytest.importorskip("openvino", reason="openvino is an optional extra")
 
@@ -31,7 +31,7 @@ CHILD = """
 import sys
 import numpy as np
 import engine
-from engine.backends.openvino import import_openvino
+from engine.backends.openvino.backend import import_openvino
 
 calls = []
 

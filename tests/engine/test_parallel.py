@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.parallel import LOOK_AHEAD, map_in_order
+from engine.system.ordered_map import LOOK_AHEAD, map_in_order
 
 
 class Source:

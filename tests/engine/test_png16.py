@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.errors import FlowFileError
-from engine.flowio import read_flow, write_flow
+from engine.flow.formats import read_flow, write_flow
 
 
 def file_with(tmp_path: Path, name: str, data: bytes) -> Path:

@@ -12,16 +12,17 @@ from torch import nn
 
 import engine
 from engine import FlowEngine
-from engine.backends.cuda import Device
-from engine.backends.tensorrt_package import load_tensorrt
+from engine.backends.tensorrt.package import load_tensorrt
+from engine.bundle.manifest import BundleFile, read_manifest, sha256_of, write_manifest
+from engine.cuda.device import Device
 from engine.errors import BackendNotInstalledError, HardwareMissingError
-from engine.manifest import BundleFile, read_manifest, sha256_of, write_manifest
-from export import graphs, rebuild
-from export.deployable import Deployable
-from export.engine_from_onnx import build_plan
-from export.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
-from export.precision import HalfNetwork
+from export import rebuild
+from export.graph import onnx_models as graphs
+from export.graph.deployable import Deployable
+from export.graph.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
+from export.graph.precision import HalfNetwork
 from export.spec import SPECS
+from export.tensorrt.plan_from_onnx import build_plan
 from tests.export.rebuilding import Builder, no_gpu, run_plans_as, written
 from tests.export.tiny import save_tiny, seeded, tiny_flownetc, tiny_flownets
 from training.networks import NETWORKS

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from engine.backends.tensorrt_package import message_log
+from engine.backends.tensorrt.package import message_log
 
 
 def write_onnx(path: Path, *, half: bool = False, channels: int = 6) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.flowio import write_flow
+from engine.flow.formats import write_flow
 from engine.images import write_image
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import onnx
 import pytest
 
-from engine import backends
-from engine.backends.tensorrt_package import TensorRT
-from engine.errors import BackendNotInstalledError
-from engine.manifest import (
+from engine.backends import registry as backends
+from engine.backends.tensorrt.package import TensorRT
+from engine.bundle.manifest import (
     BundleFile,
     Manifest,
     Parity,
@@ -23,8 +22,9 @@ from engine.manifest import (
     sha256_of,
     write_manifest,
 )
+from engine.errors import BackendNotInstalledError
 from export import build_engine
-from export.engine_from_onnx import BuiltPlan
+from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.export.matrix import write_onnx
 
 PROFILE = SizeProfile((1, 64, 64), (1, 64, 128), (2, 128, 256))

@@ -9,13 +9,19 @@ import pytest
 from torch import nn
 
 import engine
+from engine.bundle.manifest import (
+    Manifest,
+    SizeProfile,
+    WeightsOrigin,
+    read_manifest,
+    write_manifest,
+)
 from engine.errors import BackendNotInstalledError, HardwareMissingError
-from engine.manifest import Manifest, SizeProfile, WeightsOrigin, read_manifest, write_manifest
-from export import auto
-from export.auto import build_fastest, latencies_ms
+from export import fastest as auto
+from export.build_request import Request
 from export.bundle import VerificationError
-from export.gate import GateError
-from export.request import Request
+from export.fastest import build_fastest, latencies_ms
+from export.int8.gate import GateError
 from export.spec import SPECS
 
 Precision = Literal["fp32", "fp16", "int8"]

@@ -7,7 +7,7 @@ import pytest
 from onnx import numpy_helper
 
 import engine
-from engine.manifest import read_manifest, verify_files
+from engine.bundle.manifest import read_manifest, verify_files
 from export.spec import SPECS
 from tests.export.tiny import build
 

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 import engine
-from engine.flowio import read_flow, write_flow
+from engine.bundle.manifest import Manifest, read_manifest, verify_files
+from engine.flow.formats import read_flow, write_flow
 from engine.images import write_image
-from engine.manifest import Manifest, read_manifest, verify_files
-from export import bundle, graphs
-from export.calibration import Observed, calibrate
-from export.deployable import Deployable
-from export.pair import noise
+from export import bundle
+from export.graph import onnx_models as graphs
+from export.graph.deployable import Deployable
+from export.int8.calibrate import Observed, calibrate
+from export.verify.pair import noise
 from tests.export.tiny import METADATA, build, save_tiny, tiny_flownetc, with_ranges
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
@@ -201,7 +202,7 @@ def test_auto_keeps_the_fastest(
         assert bundles.keys() == {"fp32", "fp16", "int8"}
         return {name: 1.0 if name == fastest else 2.0 for name in bundles}
 
-    monkeypatch.setattr("export.auto.latencies_ms", latencies)
+    monkeypatch.setattr("export.fastest.latencies_ms", latencies)
     output = tmp_path / "out" / "bundle"
     assert run(output, "--precision", "auto", "--max-epe-increase", "20%") == 0
     manifest = read_manifest(output)

@@ -10,11 +10,11 @@ import torch
 from onnx import helper
 from torch import nn
 
-from engine.backends.graphs import SPLIT, WHOLE
-from export.calibration import calibrate, layer_of
-from export.deployable import Deployable
-from export.pair import Pair, noise
-from training.equalisation import least_error_range
+from engine.backends.onnx_graphs import SPLIT, WHOLE
+from export.graph.deployable import Deployable
+from export.int8.calibrate import calibrate, layer_of
+from export.verify.pair import Pair, noise
+from training.int8.ranges import least_error_range
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.normalise import FixedMean

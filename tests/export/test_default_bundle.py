@@ -2,8 +2,8 @@
 
 import onnx
 
-from engine.loading import DEFAULT_BUNDLE
-from engine.manifest import read_manifest, sha256_of, verify_files
+from engine.bundle.manifest import read_manifest, sha256_of, verify_files
+from engine.loader import DEFAULT_BUNDLE
 from training.weights import shipped_weights
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.deployable import Deployable
+from export.graph.deployable import Deployable
 from training.normalise import FixedMean, PairMean
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import onnx
 import pytest
 
+from engine.bundle.manifest import SizeProfile
 from engine.errors import BackendNotInstalledError, InputError
-from engine.manifest import SizeProfile
-from export import engine_from_onnx
-from export.engine_from_onnx import PlanBuildError, build_plan
+from export.tensorrt import plan_from_onnx as engine_from_onnx
+from export.tensorrt.plan_from_onnx import PlanBuildError, build_plan
 from tests.export.matrix import faults_of, write_onnx
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")

@@ -11,22 +11,22 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.backends.graphs import SPLIT, WHOLE
-from export.calibration import calibrate
-from export.deployable import Deployable
-from export.equalise import equalised, readers_in
-from export.int8 import int8_from_fp32
-from export.onnx_from_torch import onnx_from_torch
-from export.pair import noise
+from engine.backends.onnx_graphs import SPLIT, WHOLE
+from export.graph.deployable import Deployable
+from export.graph.onnx_from_torch import onnx_from_torch
+from export.int8.calibrate import calibrate
+from export.int8.quantise import int8_from_fp32
+from export.int8.scaling import equalised, readers_in
+from export.verify.pair import noise
 from tests.export.tiny import seeded
-from training.equalisation import Equalisation, Observed, equalisation, least_error_range
+from training.int8.fake_quant import readers_in as readers_in_network
+from training.int8.ranges import Equalisation, Observed, equalisation, least_error_range
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.layers import FlowNetwork
 from training.networks.upsampling import multiplied
 from training.normalise import FixedMean
-from training.quantisation import readers_in as readers_in_network
 
 PAIRS = [noise(1, 64, 64, seed=1), noise(1, 128, 64, seed=2)]
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
+from engine.bundle.manifest import GateResult
 from engine.errors import BackendError, BackendNotInstalledError, EngineError, HardwareMissingError
-from engine.manifest import GateResult
-from export import gate
-from export.gate import GateError, admit
-from export.pairs import Pair
+from export.int8 import gate
+from export.int8.gate import GateError, admit
+from export.verify.cases import Pair
 
 # A power of two, so that its fractions are exact.
 BEFORE = 128

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from export.deployable import Deployable
-from export.heads import transpose_heads
-from export.onnx_from_torch import onnx_from_torch
+from export.graph.deployable import Deployable
+from export.graph.flow_heads import transpose_heads
+from export.graph.onnx_from_torch import onnx_from_torch
 from training.networks import build_network
 from training.normalise import FixedMean
 

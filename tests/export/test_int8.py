@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.backends.graphs import WHOLE
-from export import int8
-from export.calibration import CONVOLUTIONS, calibrate
-from export.int8 import int8_from_fp32
-from export.pair import noise
+from engine.backends.onnx_graphs import WHOLE
+from export.int8 import quantise as int8
+from export.int8.calibrate import CONVOLUTIONS, calibrate
+from export.int8.quantise import int8_from_fp32
+from export.verify.pair import noise
 from tests.export.runtimes import in_openvino_up_to
-from training.equalisation import least_error_range
+from training.int8.ranges import least_error_range
 from training.networks.flownets import FlowNetS
 
 EXCEPTIONS = FlowNetS.float_layers
@@ -273,7 +273,7 @@ def test_openvino_still_needs_the_guard(monkeypatch: pytest.MonkeyPatch, tmp_pat
     distance = np.abs(found - expected).mean()
     assert distance > 0.01 * np.abs(expected).mean(), (
         f"OpenVINO {openvino.__version__} computes a Conv behind a quantised Concat rightly: "
-        "remove export.int8._guard_concatenations, and this test with it"
+        "remove export.int8.quantise._guard_concatenations, and this test with it"
     )
 
 

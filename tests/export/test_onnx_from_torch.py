@@ -6,7 +6,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from export.deployable import Deployable
+from export.graph.deployable import Deployable
 from tests.export.runtimes import RUNTIMES, Runner, random_images
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.bundle.manifest import read_manifest, rebuild_command
 from engine.images import write_image
-from engine.manifest import read_manifest, rebuild_command
-from export.command_line import build_parser
-from export.options import requests_from
-from export.pair import Pair, noise
-from export.pairs import CALIBRATION_SEED, GATE_SEED
-from export.request import Request
+from export.build_request import Request
+from export.options import build_parser
+from export.resolve import requests_from
+from export.verify.cases import CALIBRATION_SEED, GATE_SEED
+from export.verify.pair import Pair, noise
 from tests.export.pictures import write_pair
 from tests.export.tiny import METADATA, assert_one_line, build, save_tiny, with_ranges
+from training.int8.fake_quant import layers_for_int8
 from training.networks.flownets import FlowNetS
-from training.quantisation import layers_for_int8
 from training.weights import save_weights
 
 
@@ -80,7 +80,7 @@ def test_a_target_that_is_not_installed_is_an_error_only_when_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(
-        "export.options.TARGETS",
+        "export.resolve.TARGETS",
         {"onnxruntime": (("onnxruntime",), ""), "x": (("no_x",), "get it")},
     )
     assert build(weights, tmp_path / "bundle", "--targets", "x") == 2
@@ -155,7 +155,9 @@ def test_folders_without_usable_pairs_are_refused_before_anything_is_rendered(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("export.pairs._rendered", lambda *_a, **_k: pytest.fail("rendered first"))
+    monkeypatch.setattr(
+        "export.verify.cases._rendered", lambda *_a, **_k: pytest.fail("rendered first")
+    )
     damage(pictures)
     options = ("--precision", precision, option, str(pictures))
     assert build(weights, tmp_path / "bundle", *options) == 2
@@ -243,7 +245,7 @@ def test_pairs_are_synthetic_unless_told_otherwise(
         pair = noise(1, *size, seed=1)
         return [replace(pair, flow=np.zeros((1, *size, 2), np.float32))] * count
 
-    monkeypatch.setattr("export.pairs._rendered", render)
+    monkeypatch.setattr("export.verify.cases._rendered", render)
     common = ["--network", "tiny", "--weights", str(weights), "--size", "64x128"]
     (request,), _ = parse_requests([*common, "-o", str(tmp_path / "bundle"), "--precision", "int8"])
     assert request.quantisation is not None

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.flowio import write_flow
+from engine.flow.formats import write_flow
 from engine.images import write_image
-from export.pair_folders import (
+from export.verify.pair_folders import (
     PICTURE_SUFFIXES,
     PairFiles,
     PairsError,

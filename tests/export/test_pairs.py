@@ -11,13 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.data import SYNTHETIC_SEED
-from engine.flowio import write_flow
+from engine.bundle.manifest import SizeProfile
+from engine.flow.formats import write_flow
 from engine.images import write_image
-from engine.manifest import SizeProfile
-from export import pairs
-from export.pair import noise
-from export.pair_folders import PairsError
-from export.pairs import (
+from export.verify import cases as pairs
+from export.verify.cases import (
     CALIBRATION_SEED,
     GATE_SEED,
     GATE_SOURCES,
@@ -27,9 +25,11 @@ from export.pairs import (
     gate_pairs,
     pairs_within,
 )
+from export.verify.pair import noise
+from export.verify.pair_folders import PairsError
 from tests.export.pictures import flow, image, write_pair
-from training.pairs import Pairs
-from training.synthetic import SyntheticPairs
+from training.data.pairs import Pairs
+from training.synthetic.render import SyntheticPairs
 from training.validation import VALIDATION_SEED
 
 PROFILE = SizeProfile((1, 64, 64), (1, 384, 512), (4, 1088, 1920))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from export.deployable import Deployable
-from export.precision import HalfNetwork
+from export.graph.deployable import Deployable
+from export.graph.precision import HalfNetwork
 from export.spec import SPECS
 from tests.export.runtimes import RUNTIMES, Runner, random_images
 from training.networks.flownets import FlowNetS

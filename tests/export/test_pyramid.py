@@ -8,17 +8,17 @@ import openvino
 import pytest
 import torch
 
-from engine.backends.graphs import WHOLE
-from engine.machine import cpu_flags
-from export import int8
-from export.calibration import calibrate
-from export.deployable import Deployable
-from export.equalise import equalised, readers_in
-from export.int8 import int8_from_fp32
-from export.onnx_from_torch import onnx_from_torch
-from export.pair import noise
-from export.precision import HalfNetwork
+from engine.backends.onnx_graphs import WHOLE
+from engine.system.cpu import cpu_flags
+from export.graph.deployable import Deployable
+from export.graph.onnx_from_torch import onnx_from_torch
+from export.graph.precision import HalfNetwork
+from export.int8 import quantise as int8
+from export.int8.calibrate import calibrate
+from export.int8.quantise import int8_from_fp32
+from export.int8.scaling import equalised, readers_in
 from export.spec import SPECS
+from export.verify.pair import noise
 from tests.export.runtimes import (
     RUNTIMES,
     Runner,
@@ -27,11 +27,11 @@ from tests.export.runtimes import (
     with_onnxruntime,
 )
 from tests.export.tiny import seeded
-from training.equalisation import equalisation
+from training.int8.fake_quant import Int8Rounding
+from training.int8.ranges import equalisation
 from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.upsampling import multiplied
 from training.normalise import FixedMean
-from training.quantisation import Int8Rounding
 
 SPEC = SPECS["flownets_pyramid"]
 PAIR = noise(1, 128, 192, seed=3)
@@ -173,5 +173,5 @@ def test_openvino_needs_the_biases(
     assert right == biases, f"OpenVINO {openvino.__version__} computes transposed convolutions " + (
         "with a bias wrongly"
         if biases
-        else "without a bias rightly: remove export.int8._give_biases, and this test with it"
+        else "without a bias rightly: remove quantise._give_biases, and this test with it"
     )

@@ -13,8 +13,7 @@ import onnx
 import pytest
 
 import engine
-from engine.errors import BundleError
-from engine.manifest import (
+from engine.bundle.manifest import (
     BundleFile,
     Gate,
     GateResult,
@@ -24,9 +23,10 @@ from engine.manifest import (
     verify_files,
     write_manifest,
 )
+from engine.errors import BundleError
 from export import rebuild
-from export.engine_from_onnx import BuiltPlan, PlanBuildError
-from export.storage import store_in_half
+from export.graph.fp16_storage import store_in_half
+from export.tensorrt.plan_from_onnx import BuiltPlan, PlanBuildError
 from tests.export.matrix import faults_of
 from tests.export.rebuilding import (
     ORT,

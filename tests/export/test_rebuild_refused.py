@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.manifest import BundleFile, SizeProfile, read_manifest, write_manifest
+from engine.bundle.manifest import BundleFile, SizeProfile, read_manifest, write_manifest
 from export import build_engine
 from tests.export.rebuilding import Builder, contents, rebuilt, written
 from tests.export.tiny import assert_one_line

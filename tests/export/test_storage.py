@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.storage import restore_from_half, store_in_half
+from export.graph.fp16_storage import restore_from_half, store_in_half
 from tests.export.runtimes import RUNTIMES, Runner, random_images
 
 

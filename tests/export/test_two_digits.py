@@ -8,18 +8,18 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.deployable import Deployable
-from export.equalise import equalised
-from export.int8 import int8_from_fp32
-from export.onnx_from_torch import onnx_from_torch
-from export.pair import noise
-from export.two_digits import write_in_two_digits
+from export.graph.deployable import Deployable
+from export.graph.onnx_from_torch import onnx_from_torch
+from export.int8.quantise import int8_from_fp32
+from export.int8.residual import write_in_two_digits
+from export.int8.scaling import equalised
+from export.verify.pair import noise
 from tests.export.runtimes import RUNTIMES, Runner, distance
 from tests.export.tiny import seeded, tiny_flownets
+from training.int8.fake_quant import Int8Rounding
 from training.networks.flownets import FlowNetS
 from training.networks.upsampling import multiplied
 from training.normalise import FixedMean
-from training.quantisation import Int8Rounding
 
 TOP = 127.0  # steps of 1, and of 1/8
 KINDS = ("Conv", "ConvTranspose")

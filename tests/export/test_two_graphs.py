@@ -12,11 +12,12 @@ import torch
 from onnx import TensorProto
 
 import engine
-from engine.manifest import read_manifest
-from export import build_engine, graphs
-from export.deployable import Deployable
-from export.onnx_from_torch import two_graphs_from_torch
-from export.precision import HalfNetwork
+from engine.bundle.manifest import read_manifest
+from export import build_engine
+from export.graph import onnx_models as graphs
+from export.graph.deployable import Deployable
+from export.graph.onnx_from_torch import two_graphs_from_torch
+from export.graph.precision import HalfNetwork
 from export.spec import SPECS
 from tests.export.runtimes import RUNTIMES, Runner, random_images
 from tests.export.tiny import build, save_tiny, tiny_flownetc

@@ -11,10 +11,10 @@ from engine.errors import (
     HardwareMissingError,
     PlanMismatchError,
 )
-from export.deployable import Deployable, reference_flow
-from export.pairs import Pair
+from export.graph.deployable import Deployable, reference_flow
 from export.spec import Tolerance
-from export.verify import (
+from export.verify.cases import Pair
+from export.verify.parity import (
     Deviation,
     deviation_between,
     end_point_error,

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from export import build_engine
-from training.equalisation import Equalisation, divided
+from training.int8.fake_quant import readers_in
+from training.int8.ranges import Equalisation, divided
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
-from training.quantisation import readers_in
 from training.weights import METADATA_KEYS, save_weights
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.augment import Samples, augment, geometric, photometric, random_views
-from training.pairs import Pairs
+from training.data.augment import Samples, augment, geometric, photometric, random_views
+from training.data.pairs import Pairs
 
 
 def shifted_pair(dx: float, dy: float) -> Pairs:

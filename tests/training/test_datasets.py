@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.datasets import FlyingChairs
-from training.pairs import read_flo
-from training.streams import DatasetStream
+from training.data.pairs import read_flo
+from training.data.sets import FlyingChairs
+from training.data.streams import DatasetStream
 
 
 def write_pair(folder: Path, number: int, *, height: int = 6, width: int = 8) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from training.equalisation import Observed, equalisation, least_error_range, sampling_step
+from training.int8.ranges import Observed, equalisation, least_error_range, sampling_step
 
 SIZE = 4000
 Draw = Callable[[np.random.Generator], np.ndarray]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.networks import NETWORKS, build_network
-from training.synthetic import SyntheticPairs
+from training.synthetic.render import SyntheticPairs
 from training.train import main
 
 pytestmark = [

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from training.equalisation import Equalisation, least_error_range
+from training.int8.fake_quant import Int8Rounding, check_equalisation
+from training.int8.ranges import Equalisation, least_error_range
 from training.networks.flownets import FlowNetS
 from training.networks.layers import FlowNetwork
-from training.quantisation import Int8Rounding, check_equalisation
 
 
 class TwoLayers(FlowNetwork):

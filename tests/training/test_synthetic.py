@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.datasets import FlyingChairs
-from training.pairs import Pairs, write_pairs
-from training.scene import Sampler, affine
-from training.streams import SyntheticStream
-from training.synthetic import SyntheticPairs, boxes, main
+from training.data.pairs import Pairs, write_pairs
+from training.data.sets import FlyingChairs
+from training.data.streams import SyntheticStream
+from training.synthetic.render import SyntheticPairs, boxes, main
+from training.synthetic.scene import Sampler, affine
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,9 @@ def test_boxes_leave_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     renderer = SyntheticPairs(96, 128)
     in_boxes = renderer.render(4, seed=5)
     whole = (slice(None), slice(None))
-    monkeypatch.setattr("training.synthetic.boxes", lambda to_mask, *_: [whole] * to_mask.shape[1])
+    monkeypatch.setattr(
+        "training.synthetic.render.boxes", lambda to_mask, *_: [whole] * to_mask.shape[1]
+    )
     drawn_whole = renderer.render(4, seed=5)
     for field in fields(Pairs):
         assert torch.equal(getattr(in_boxes, field.name), getattr(drawn_whole, field.name))
@@ -219,7 +221,7 @@ def test_a_stopped_command_may_be_started_again(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.synthetic.write_pairs", write)
+        patch.setattr("training.synthetic.render.write_pairs", write)
         with pytest.raises(KeyboardInterrupt):
             main(command)
     assert not list(tmp_path.iterdir())

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from export.command_line import build_parser
+from export.options import build_parser
+from training.config import parse
+from training.data.pairs import Pairs
+from training.data.streams import SyntheticStream
+from training.int8.fake_quant import check_equalisation, layers_for_int8
 from training.networks import build_network
 from training.normalise import PairMean
-from training.options import parse
-from training.pairs import Pairs
-from training.quantisation import check_equalisation, layers_for_int8
-from training.streams import SyntheticStream
-from training.synthetic import SyntheticPairs
-from training.synthetic import main as render
+from training.synthetic.render import SyntheticPairs
+from training.synthetic.render import main as render
 from training.train import Trainer, learning_rate, main
 from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
 

@@ -8,10 +8,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training.equalisation import Equalisation
+from training.int8.fake_quant import layers_for_int8
+from training.int8.ranges import Equalisation
 from training.networks import build_network
 from training.networks.layers import FlowNetwork
-from training.quantisation import layers_for_int8
 from training.weights import (
     METADATA_KEYS,
     load_weights,

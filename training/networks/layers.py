@@ -95,11 +95,11 @@ class FlowNetwork(nn.Module):
         flow_scale: what the flow is divided by (the papers' "div_flow").
         joined_layers: those that read maps of the encoder joined with what comes from below.
         equalised_layers: these and others, whose input's channels are brought to like magnitudes
-            for int8, see `training.equalisation`.
+            for int8, see `training.int8.ranges`.
         wide_layers: those whose input grows with the motion, and of which int8 is to clip nothing.
         float_layers: those that int8 leaves in float, where it would save nothing.
         fine_layers: those whose output int8 holds in two digits where it is joined with others,
-            because one is too coarse, see `export.two_digits`.
+            because one is too coarse, see `export.int8.residual`.
     """
 
     divisor = 64

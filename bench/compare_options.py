@@ -1,0 +1,133 @@
+"""The command line of ``python -m bench.compare``, checked."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cli import Parser, UsageError, count, names, names_among, output_file, seconds, size
+from bench.harness.plan import BY_NAME, Row, backend_names, row_groups
+from engine.backends.registry import available_threads
+from engine.bundle.manifest import read_manifest
+
+PRECISIONS = ("fp32", "fp16", "int8")
+QUICK = {"network": ["flownets_pyramid_slim"], "sizes": [(384, 512)], "batch": [1]}
+FULL = {
+    "network": ["flownets_pyramid_slim", "flownets_slim", "flownets", "flownetc_slim", "flownetc"],
+    "sizes": [(384, 512), (448, 1024)],
+    "batch": [1, 4],
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for; see ``--help``. ``groups`` are the rows, those that take turns together.
+
+    ``bundles`` and ``weights`` replace what ships, ``seconds`` is the time of each row over all its
+    rounds, ``pairs`` the largest number of pairs taken from the data.
+    """
+
+    groups: tuple[tuple[Row, ...], ...]
+    size: tuple[int, int]
+    largest_batch: int
+    data: str
+    pairs: int
+    bundles: tuple[Path, ...]
+    weights: Path | None
+    threads: int
+    seconds: float
+    full: bool
+    list_only: bool
+    json: Path | None
+    report: Path | None
+
+
+def parse_options(arguments: Sequence[str] | None) -> Options:
+    """Read the command line.
+
+    Raises:
+        UsageError: a value makes no sense, or no row is left.
+        BundleError: a given bundle cannot be read.
+    """
+    given = _parser().parse_args(arguments)
+    if given.network is None and given.bundle:
+        networks = [read_manifest(bundle).network for bundle in given.bundle]
+        given.network = list(dict.fromkeys(networks))
+    for name, value in (FULL if given.full else QUICK).items():
+        if getattr(given, name) is None:
+            setattr(given, name, value)
+    if given.weights is not None and len(given.network) > 1:
+        raise UsageError("--weights belong to one network; name it with --network.")
+    return Options(
+        groups=_groups(given),
+        size=given.sizes[0],
+        largest_batch=max(given.batch),
+        data=given.data,
+        pairs=given.pairs,
+        bundles=tuple(given.bundle),
+        weights=given.weights,
+        threads=given.threads or available_threads(),
+        seconds=given.seconds,
+        full=given.full,
+        list_only=given.list,
+        json=given.json,
+        report=given.report,
+    )
+
+
+def _groups(given: argparse.Namespace) -> tuple[tuple[Row, ...], ...]:
+    try:
+        backends = backend_names(given.backends, full=given.full)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(str(error)) from None
+    groups = row_groups(
+        given.network,
+        backends,
+        precisions=given.precisions,
+        sizes=given.sizes,
+        batches=given.batch,
+    )
+    if not groups:
+        raise UsageError(
+            f"no row is left: none of {', '.join(backends)} runs {', '.join(given.precisions)}."
+        )
+    return tuple(map(tuple, groups))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m bench.compare",
+        description="Latency and end-point error of every way to run the networks, side by side. "
+        "Sizes are HEIGHTxWIDTH; lists are separated by commas.",
+    )
+    add = parser.add_argument
+    add("--network", type=names, metavar="A,B", help="default: flownets_pyramid_slim, or "
+        "those of the bundles")  # fmt: skip
+    add("--backends", default="all", metavar="A,B", help=f"all, or of: {', '.join(BY_NAME)}")
+    add("--precisions", type=names_among(PRECISIONS, "precision"), metavar="A,B",
+        default=list(PRECISIONS), help=f"default: {','.join(PRECISIONS)}")  # fmt: skip
+    add("--sizes", type=_sizes, metavar="HxW,..", help="default: 384x512")
+    add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
+    add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder in the "
+        "layout of Flying Chairs")  # fmt: skip
+    add("--pairs", type=count, default=8, metavar="N", help="at most so many; default: 8")
+    add("--bundle", type=Path, action="append", default=[], metavar="DIR",
+        help="a bundle to use; may be given several times")  # fmt: skip
+    add("--weights", type=Path, metavar="FILE", help="instead of the shipped ones")
+    add("--threads", type=count, metavar="N", help="default: every CPU this process may use")
+    add("--seconds", type=seconds, default=3.0, metavar="S", help="per row; default: 3")
+    add("--full", action="store_true", help="more sizes and batches, the full-size network, "
+        "compiled PyTorch")  # fmt: skip
+    add("--list", action="store_true", help="print the rows and stop")
+    add("--json", type=output_file, metavar="FILE", help="write everything measured")
+    add("--report", type=output_file, metavar="FILE.html", help="write a page with plots and "
+        "pictures")  # fmt: skip
+    return parser
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    return [size(part) for part in names(text)]
+
+
+def _counts(text: str) -> list[int]:
+    return [count(part) for part in names(text)]

@@ -1,0 +1,59 @@
+"""The correlation in standard ONNX operators, in the runtimes that the engine uses on a CPU."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench.correlation.problem import Problem
+from engine.backends.onnxruntime.backend import CpuSession
+from engine.backends.openvino.backend import CompiledModel, import_openvino
+from engine.backends.registry import import_runtime
+
+
+def in_onnxruntime(problem: Problem) -> Callable[[], Any]:
+    """A call of the session that the engine's backend opens.
+
+    Raises:
+        BackendNotInstalledError: a package is missing.
+        BackendError: a package cannot run the model.
+    """
+    ort = import_runtime("onnxruntime", "onnxruntime", install="pip install onnxruntime")
+    with _model_file(problem) as path:
+        model = CpuSession(ort, path, problem.threads)
+    inputs = {"f1": problem.f1, "f2": problem.f2}
+    return lambda: model(inputs)["correlation"]
+
+
+def in_openvino(problem: Problem) -> Callable[[], Any]:
+    """A request of the model as the engine's backend compiles it: float32, for latency.
+
+    Raises:
+        BackendNotInstalledError: a package is missing.
+        BackendError: a package cannot run the model.
+    """
+    openvino = import_openvino()
+    with _model_file(problem) as path:
+        model = CompiledModel(openvino, path, path.read_bytes(), threads=problem.threads)
+    request = model.compiled.create_infer_request()
+    inputs = {"f1": problem.f1, "f2": problem.f2}
+    # Inside a network nothing would be copied either.
+    infer = partial(request.infer, inputs, share_inputs=True, share_outputs=True)
+    return lambda: infer()["correlation"]
+
+
+@contextmanager
+def _model_file(problem: Problem) -> Iterator[Path]:
+    """The operator as a file, its sizes as open as in a bundle."""
+    for module in ("onnx", "onnx_ir"):
+        import_runtime(module, "ONNX form", install="pip install 'flownet-engine[export]'")
+    from kernels import onnx_ops
+
+    shape = ("N", problem.setting.channels, "H", "W")
+    model = onnx_ops.correlation_model(**problem.setting.parameters, shape=shape)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "correlation.onnx"
+        path.write_bytes(model.SerializeToString())
+        yield path

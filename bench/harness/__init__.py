@@ -1,0 +1,1 @@
+"""The measurement: plan, workers, rounds and statistics."""

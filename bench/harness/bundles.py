@@ -1,0 +1,225 @@
+"""Which bundle and which weights each row runs: given, shipped, or built once and kept."""
+
+import importlib.util
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cli import UsageError
+from bench.environment import fingerprint, run_module, versions
+from bench.harness.plan import Row
+from engine.backends.onnx_graphs import FEATURES
+from engine.bundle.manifest import Manifest, read_manifest, sha256_of
+from engine.errors import BackendError
+from engine.loader import DEFAULT_BUNDLE
+
+# How bench.runners.torch names the origin of weights that nobody trained.
+UNTRAINED = "seeded random"
+# A plan's size is a multiple of the network's divisor; this is one of every network's.
+PADDING = 64
+# What a built bundle depends on, besides what is asked for.
+BUILD_SOURCES = ("export/**/*.py", "kernels/**/*.py", "training/**/*.py")
+BUILD_PACKAGES = (
+    "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
+    "tensorrt-rtx",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights that PyTorch runs, which are the reference."""
+
+    path: Path
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    path: Path
+    manifest: Manifest
+
+
+class Bundles:
+    """Looks up bundles and weights; each is built at most once in a run.
+
+    Args:
+        given: bundles to prefer, in order; the one inside the engine comes after them.
+        weights: weights instead of the shipped ones; of the bundles only those that hold them, and
+            the given ones, are run.
+        cache: folder for what is built.
+        size: (H, W) that a built bundle is optimised for.
+        batch: largest batch it has to allow.
+
+    Raises:
+        BundleError: a given bundle cannot be read.
+        OSError: the weights cannot be read.
+    """
+
+    def __init__(
+        self,
+        given: Sequence[Path],
+        *,
+        weights: Path | None,
+        cache: Path,
+        size: tuple[int, int],
+        batch: int,
+    ) -> None:
+        paths = [*given, *([DEFAULT_BUNDLE] if DEFAULT_BUNDLE.is_dir() else [])]
+        self._bundles = [Bundle(path, read_manifest(path)) for path in paths]
+        self._built: list[Bundle] = []
+        self._given = len(given)
+        self._given_weights = weights
+        self._given_sha256 = sha256_of(weights) if weights else None
+        self._runs: dict[tuple[str, ...], str | RuntimeError] = {}
+        self._cache = cache
+        self._size = size
+        self._batch = batch
+
+    def check_network(self, network: str) -> None:
+        """Find out early that there is nothing to run for a network.
+
+        Raises:
+            RuntimeError: there is no bundle of it, and PyTorch does not know it either.
+        """
+        if not any(bundle.manifest.network == network for bundle in self._bundles):
+            self.weights_for(network)
+
+    def check_given(self, rows: Iterable[Row]) -> None:
+        """Find out early that a bundle was given for nothing.
+
+        Raises:
+            UsageError: none of the rows runs it.
+        """
+        chosen = [found.path for row in rows if (found := self._found(row)) is not None]
+        for bundle in self._bundles[: self._given]:
+            if bundle.path not in chosen:
+                manifest = bundle.manifest
+                raise UsageError(
+                    f"--bundle {bundle.path}: no row runs it. It is {manifest.network} in "
+                    f"{manifest.precision}, which this run has no row of, or has another bundle "
+                    "for; expected one bundle for each network and precision."
+                )
+
+    def weights_for(self, network: str) -> Weights | None:
+        """Weights of a network; ``None`` without PyTorch, which alone reads them.
+
+        Raises:
+            RuntimeError: there is no such network, or its weights cannot be read.
+        """
+        if importlib.util.find_spec("torch") is None:
+            return None
+        chosen = [] if self._given_weights is None else ["--weights", str(self._given_weights)]
+        said = self._run_once("bench.runners.torch", network, "--cache", str(self._cache), *chosen)
+        found = json.loads(said)
+        return Weights(Path(found["path"]), found["sha256"], found["source"])
+
+    def bundle_for(self, row: Row) -> Bundle:
+        """Find the bundle of a row's network and precision that its backend can read, or build it.
+
+        Raises:
+            BackendError: there is none, and it cannot be built here.
+            RuntimeError: building it failed.
+        """
+        found = self._found(row)
+        if found is not None:
+            return found
+        weights = self.weights_for(row.network)
+        if weights is None:
+            raise BackendError(
+                f"no bundle of {row.network} in {row.precision} for {row.backend}: pass one with "
+                "--bundle, or pip install 'flownet-engine[export]' to have it built."
+            )
+        return self._build(row, weights)
+
+    def is_trained(self, row: Row) -> bool:
+        """Whether anybody trained the weights of a row; a peer has none and counts as trained."""
+        kind = row.contestant.kind
+        if kind == "peer":
+            return True
+        weights = self.weights_for(row.network) if kind == "pytorch" else None
+        source = weights.source if weights else self.bundle_for(row).manifest.weights.source
+        return not source.startswith(UNTRAINED)
+
+    def has_reference_weights(self, row: Row) -> bool:
+        """Whether a row runs the very weights that PyTorch runs, so that both can be compared."""
+        weights = self.weights_for(row.network)
+        return weights is not None and self.weights_sha256(row) == weights.sha256
+
+    def weights_sha256(self, row: Row) -> str | None:
+        """Which weights a row runs; a peer has none."""
+        kind = row.contestant.kind
+        if kind == "peer":
+            return None
+        if kind == "pytorch":
+            weights = self.weights_for(row.network)
+            return weights.sha256 if weights else None
+        return self.bundle_for(row).manifest.weights.sha256
+
+    def _found(self, row: Row) -> Bundle | None:
+        for index, bundle in enumerate(self._bundles):
+            # A bundle that was asked for is run even beside other weights; the report says so.
+            allowed = index < self._given or self._has_given_weights(bundle.manifest)
+            if allowed and _is_of(bundle.manifest, row):
+                return bundle
+        for bundle in self._built:
+            # Of those that are built, two graphs are for the rows that are about them alone.
+            if _is_split(bundle.manifest) == _wants_split(row) and _is_of(bundle.manifest, row):
+                return bundle
+        return None
+
+    def _has_given_weights(self, manifest: Manifest) -> bool:
+        return self._given_sha256 in (None, manifest.weights.sha256)
+
+    def _build(self, row: Row, weights: Weights) -> Bundle:
+        height, width = (-(-side // PADDING) * PADDING for side in self._size)
+        command = [
+            "--network", row.network, "--weights", str(weights.path), "--precision", row.precision,
+            "--size", f"{height}x{width}", "--max-batch", str(self._batch),
+            *(["--split"] if _wants_split(row) else []),
+        ]  # fmt: skip
+        tools = json.dumps(versions(BUILD_PACKAGES))
+        key = fingerprint(weights.sha256, tools, *command, sources=BUILD_SOURCES)
+        path = self._cache / "bundles" / f"{row.network}-{row.precision}-{key}"
+        if not _is_bundle_for(path, row):
+            self._run_once("export.build_engine", *command, "-o", str(path))
+        bundle = Bundle(path, read_manifest(path))
+        if not _serves(bundle.manifest, row):
+            raise BackendError(f"export.build_engine made no file for {row.backend} here.")
+        self._built.append(bundle)
+        return bundle
+
+    def _run_once(self, module: str, *arguments: str) -> str:
+        """Run a module, or repeat what came of the same run before."""
+        key = (module, *arguments)
+        if key not in self._runs:
+            try:
+                self._runs[key] = run_module(module, *arguments)
+            except RuntimeError as error:
+                self._runs[key] = error
+        outcome = self._runs[key]
+        if isinstance(outcome, RuntimeError):
+            raise outcome
+        return outcome
+
+
+def _is_of(manifest: Manifest, row: Row) -> bool:
+    wanted = (manifest.network, manifest.precision) == (row.network, row.precision)
+    return wanted and _serves(manifest, row)
+
+
+def _is_split(manifest: Manifest) -> bool:
+    return FEATURES in manifest.files
+
+
+def _wants_split(row: Row) -> bool:
+    return row.contestant.files == (FEATURES,)
+
+
+def _serves(manifest: Manifest, row: Row) -> bool:
+    return any(name in manifest.files for name in row.contestant.files)
+
+
+def _is_bundle_for(path: Path, row: Row) -> bool:
+    return (path / "manifest.json").exists() and _serves(read_manifest(path), row)

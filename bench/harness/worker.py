@@ -1,0 +1,202 @@
+"""The process behind one row: it alone loads a runtime, and answers one request at a time.
+
+``python -m bench.harness.worker`` reads JSON lines from standard input and answers each with one on
+standard output: first a ``Job``, then ``{"flows": FILE}`` or ``{"measure": SECONDS}``. It leaves
+when its input ends.
+"""
+
+import contextlib
+import importlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TextIO, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.harness.stats import timed_ms
+from engine.errors import BackendError, InputError
+from engine.images import network_input, padded_size
+
+# Each turn starts with calls that do not count: caches were the other workers' since the last one.
+WARM_UP_SHARE = 0.15
+
+Images = NDArray[np.uint8]
+Flows = NDArray[np.float32]
+
+
+class Runner(Protocol):
+    """What a contestant's factory returns."""
+
+    device: str
+    runtime_version: str
+
+    def run(self, image1: Images, image2: Images) -> Flows:
+        """Flow (N, H, W, 2) in pixels of a batch of pairs (N, H, W, 3), both in host memory."""
+
+    def device_ms(self) -> float | None:
+        """Device time of the last inputs once more; ``None`` where device and host are one."""
+
+    def close(self) -> None:
+        """Release what the runner holds."""
+
+
+@runtime_checkable
+class Overlapping(Protocol):
+    """A runner that works on several batches at once, so that no single one has a time.
+
+    What is timed instead is ``window`` results in a row, each of which counts as their mean: that
+    is the time from result to result, also where several come together.
+    """
+
+    window: int
+
+    def run_many(self, pairs: Iterable[tuple[Images, Images]]) -> Iterator[Flows]:
+        """Flow of each batch, in order; batches are taken ahead of it. Ends when it is closed."""
+
+
+@runtime_checkable
+class OfVideo(Protocol):
+    """A runner that is given each image with the next, of all pairs in a row and round again."""
+
+    of_video: Literal[True]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is told before anything else.
+
+    Attributes:
+        factory: ``module:function`` that takes this job and returns a ``Runner``.
+        pairs: .npz with ``image1`` and ``image2``, (P, H, W, 3) uint8.
+        bundle: folder that the runtimes read.
+        weights: .safetensors that PyTorch reads.
+        multiple: what height and width are padded to multiples of before any clock runs.
+    """
+
+    factory: str
+    network: str
+    backend: str
+    precision: str
+    batch: int
+    threads: int
+    pairs: str
+    bundle: str | None = None
+    weights: str | None = None
+    multiple: int = 1
+
+
+def open_runner(job: Job) -> Runner:
+    module, _, function = job.factory.partition(":")
+    factory: Callable[[Job], Runner] = getattr(importlib.import_module(module), function)
+    return factory(job)
+
+
+class Turns:
+    """Answers requests about one runner."""
+
+    def __init__(self, job: Job) -> None:
+        with np.load(job.pairs) as pairs:
+            image1, image2 = pairs["image1"], pairs["image2"]
+        self.count, self.height, self.width, _ = image1.shape
+        padded = padded_size(self.height, self.width, job.multiple)
+        image1, image2 = (network_input(image, padded) for image in (image1, image2))
+        self.runner = open_runner(job)
+        # The last batch is filled up with pairs from the start.
+        batches = [
+            np.arange(start, start + job.batch) % self.count
+            for start in range(0, self.count, job.batch)
+        ]
+        self.inputs = [(image1[chosen], image2[chosen]) for chosen in batches]
+        self.timed = itertools.cycle(self._timed())
+
+    def _timed(self) -> list[tuple[Images, Images]]:
+        if isinstance(self.runner, OfVideo):
+            images = [image for pair in self.inputs for image in pair]
+            return list(zip(images, [*images[1:], images[0]], strict=True))
+        # Forwards, then backwards: like a video, where an image is second once, then first.
+        return [pair for one, two in self.inputs for pair in ((one, two), (two, one))]
+
+    def flows(self, file: str) -> dict[str, Any]:
+        flows = np.concatenate(list(self._results(self.inputs)))
+        np.save(file, flows[: self.count, : self.height, : self.width])
+        return {}
+
+    def measure(self, seconds: float) -> dict[str, Any]:
+        window = self.runner.window if isinstance(self.runner, Overlapping) else 1
+        with contextlib.closing(self._results(self.timed)) as results:
+
+            def next_window() -> None:
+                for _ in range(window):
+                    next(results)
+
+            timed_ms(next_window, seconds=seconds * WARM_UP_SHARE)
+            latency = [sample / window for sample in timed_ms(next_window, seconds=seconds)]
+        return {"latency_ms": latency, "device_ms": self._device_ms(len(latency))}
+
+    def _results(self, pairs: Iterable[tuple[Images, Images]]) -> Generator[Flows]:
+        if isinstance(self.runner, Overlapping):
+            yield from self.runner.run_many(pairs)
+        else:
+            yield from itertools.starmap(self.runner.run, pairs)
+
+    def _device_ms(self, count: int) -> list[float]:
+        samples: list[float] = []
+        while len(samples) < count and (sample := self.runner.device_ms()) is not None:
+            samples.append(sample)
+        return samples
+
+
+def peak_memory_mb() -> float:
+    """High-water mark of this process's resident memory."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # ru_maxrss starts at the parent's own peak when a process is forked from it.
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    import resource  # POSIX, where there is no /proc
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def answer_requests(requests: TextIO, answers: TextIO) -> None:
+    def answer(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    try:
+        turns = Turns(Job(**json.loads(requests.readline())))
+        # A first flow is part of opening: some runtimes refuse a size or a device only then.
+        turns.runner.run(*turns.inputs[0])
+    except (BackendError, InputError) as error:
+        return answer({"status": "skipped", "reason": str(error)})
+    except Exception as error:
+        return answer({"status": "failed", "reason": f"{type(error).__name__}: {error}"})
+    runner = turns.runner
+    answer({"device": runner.device, "runtime_version": runner.runtime_version})
+    try:
+        for line in requests:
+            ((verb, argument),) = json.loads(line).items()
+            reply = turns.flows(argument) if verb == "flows" else turns.measure(argument)
+            answer({**reply, "peak_memory_mb": round(peak_memory_mb(), 1)})
+        runner.close()
+    except Exception as error:
+        answer({"status": "failed", "reason": f"{type(error).__name__}: {error}"})
+    return None
+
+
+def main() -> None:
+    # Native libraries print to standard output; the answers get a descriptor of their own.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        answer_requests(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

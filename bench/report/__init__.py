@@ -1,0 +1,1 @@
+"""Results as a terminal table and as an HTML page."""

@@ -1,0 +1,65 @@
+"""What the flows look like, for the report."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import PairSet, resize_pair
+from bench.harness.measure import Outcome
+from bench.report.page import Picture
+from engine.flow.colour import flow_to_color
+
+
+def pictures_of(outcomes: Sequence[Outcome], pairs: PairSet) -> list[Picture]:
+    """First image, true flow, and the flow of each network and peer, at the first size.
+
+    All flows share the scale of the truth: the same colour is the same motion.
+    """
+    shown = _first_per_network(outcomes)
+    if not shown:
+        return []
+    row = outcomes[0].row
+    pair = resize_pair(pairs.pairs[0], row.height, row.width)
+    lengths = np.hypot(pair.flow[..., 0], pair.flow[..., 1])[pair.valid]
+    # The longest of a million vectors may be a stray one.
+    scale = float(np.percentile(lengths, 99)) if lengths.size else 0.0
+    longest = f"pure hue: {scale:.1f} px; black: unknown" if scale else "each on its own scale"
+
+    def coloured(flow: NDArray[np.float32]) -> bytes:
+        return _png(flow_to_color(flow, max_magnitude=scale or None))
+
+    return [
+        Picture("First image", f"{pair.name}, {row.height}x{row.width}", _png(pair.image1)),
+        Picture("True flow", longest, coloured(pair.flow)),
+        *(
+            Picture(outcome.row.network, _caption(outcome), coloured(outcome.first_flow))
+            for outcome in shown
+            if outcome.first_flow is not None
+        ),
+    ]
+
+
+def _first_per_network(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The first row of each network that has a flow at the first row's size."""
+    found: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        row, first = outcome.row, outcomes[0].row
+        if outcome.first_flow is not None and (row.height, row.width) == (
+            first.height,
+            first.width,
+        ):
+            found.setdefault(row.network, outcome)
+    return list(found.values())
+
+
+def _caption(outcome: Outcome) -> str:
+    epe = outcome.entry["epe"]
+    name = f"{outcome.row.backend} {outcome.row.precision}"
+    return f"{name}, no EPE" if epe is None else f"{name}, EPE {epe:.2f} px"
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return bytes(data.tobytes())

@@ -1,0 +1,132 @@
+"""What the HTML report and the terminal table agree on: groups, columns and how numbers look."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.harness.plan import BY_NAME
+
+Row = Mapping[str, Any]
+MISSING = "–"  # noqa: RUF001 - an en dash is meant
+_STATUS_ORDER = {"ok": 0, "failed": 1, "skipped": 2}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a row: ``title (unit)``, and ``note`` says what it means."""
+
+    title: str
+    unit: str
+    note: str
+    value: Callable[[Row], float | None]
+    text: Callable[[float], str]
+    lower_is_better: bool = False
+
+    def show(self, row: Row) -> str:
+        value = self.value(row)
+        return MISSING if value is None else self.text(value)
+
+
+def number(value: object) -> float | None:
+    """Return ``value`` as a float, or None for whatever is no finite number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def three_digits(value: float) -> str:
+    """Return ``value`` with three significant digits and no exponent."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(decimals, 4)}f}"
+
+
+def latency(row: Row, key: str = "p50") -> float | None:
+    """Return one figure of the end-to-end latency in milliseconds."""
+    return number((row.get("latency_ms") or {}).get(key))
+
+
+def is_latency(row: Row) -> bool:
+    """Whether the row's times are those of single pairs, and not of pairs side by side."""
+    contestant = BY_NAME.get(str(row["backend"]))
+    return contestant is None or contestant.kind != "many"
+
+
+def _device_ms(row: Row) -> float | None:
+    return number((row.get("device_ms") or {}).get("p50"))
+
+
+COLUMNS = (
+    Column("p50", "ms", "median latency, host to host", latency, three_digits, True),
+    Column("p90", "ms", "90 % are faster", lambda row: latency(row, "p90"), three_digits),
+    Column("p99", "ms", "99 % are faster", lambda row: latency(row, "p99"), three_digits),
+    Column("device", "ms", "median on the device, data resident", _device_ms, three_digits),
+    Column("fps", "1/s", "pairs per second", lambda row: number(row.get("fps")), three_digits),
+    Column("EPE", "px", "mean end-point error", lambda row: number(row.get("epe")), "{:.3f}".format,
+           True),
+    Column("Fl-all", "%", "wrong by over 3 px and 5 %", lambda row: number(row.get("fl_all")),
+           "{:.1f}".format),
+    Column("vs fp32", "px", "mean distance to fp32 PyTorch",
+           lambda row: number(row.get("epe_vs_reference")), "{:.2g}".format),
+    Column("memory", "MB", "peak of the process", lambda row: number(row.get("peak_memory_mb")),
+           "{:.0f}".format),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows that may be compared: one image size and batch; the fastest first."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+    @property
+    def measured(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row["status"] == "ok")
+
+    def is_best(self, row: Row, column: Column) -> bool:
+        """Tell whether no other row shows a lower number; equal as shown is equal."""
+        # From result to result, where several are under way, is not what one pair takes.
+        rivals = [other for other in self.measured if column.title != "p50" or is_latency(other)]
+        values = [value for other in rivals if (value := column.value(other)) is not None]
+        if row not in rivals or not column.lower_is_better or not values or row["status"] != "ok":
+            return False
+        return column.show(row) == column.text(min(values))
+
+
+def grouped(rows: Iterable[Row]) -> list[RowGroup]:
+    """Return the rows by size and batch, in the order of their first appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        title = f"{row['height']}x{row['width']}, batch {row['batch']}"
+        groups.setdefault(title, []).append(row)
+    return [RowGroup(title, tuple(sorted(rows, key=_rank))) for title, rows in groups.items()]
+
+
+def _rank(row: Row) -> tuple[int, float]:
+    return _STATUS_ORDER.get(row["status"], 3), latency(row) or 0
+
+
+def label(row: Row) -> str:
+    """Return what runs: the network and its precision."""
+    return " ".join(str(row[key]) for key in ("network", "precision") if row.get(key))
+
+
+def backends(rows: Iterable[Row]) -> list[str]:
+    """Return the backends in the order of their first appearance."""
+    return list(dict.fromkeys(str(row["backend"]) for row in rows))
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
+    """Return nested ``values`` as (dotted name, text) pairs."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            pairs.append((f"{prefix}{key}", ", ".join(map(str, value)) or MISSING))
+        else:
+            pairs.append((f"{prefix}{key}", MISSING if value is None else str(value)))
+    return pairs

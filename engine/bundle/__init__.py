@@ -1,0 +1,1 @@
+"""The bundle: manifest, strict JSON and the default bundle."""

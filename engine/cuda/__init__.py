@@ -1,0 +1,1 @@
+"""CUDA: devices, arrays of other libraries and the flow array."""

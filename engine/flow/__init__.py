@@ -1,0 +1,1 @@
+"""Flow fields: file formats, colour coding and metrics."""

@@ -1,0 +1,99 @@
+"""Flow as colour: the Middlebury wheel of Baker et al., IJCV 2011 (flow-code, ``colorcode.cpp``).
+
+Hue is the direction, saturation the magnitude: no motion is white, the largest motion is a pure
+hue, beyond a fixed scale the hues are darkened.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import InputError
+from engine.flow.formats import known, unmasked
+
+Rgb = npt.NDArray[np.uint8]
+
+
+def _wheel() -> npt.NDArray[np.float32]:
+    """Return the (55, 3) RGB hues in 0..255, from red through yellow, green, blue and magenta."""
+    # Steps between neighbouring corners, chosen by perceptual similarity in the original.
+    corners = ("red", 15), ("yellow", 6), ("green", 4), ("cyan", 11), ("blue", 13), ("magenta", 6)
+    rgb = {
+        "red": (255, 0, 0), "yellow": (255, 255, 0), "green": (0, 255, 0),
+        "cyan": (0, 255, 255), "blue": (0, 0, 255), "magenta": (255, 0, 255),
+    }  # fmt: skip
+    hues = []
+    for (start, steps), (end, _) in zip(corners, corners[1:] + corners[:1], strict=True):
+        rise = 255 * np.arange(steps)[:, None] // steps * np.sign(np.subtract(rgb[end], rgb[start]))
+        hues.append(rgb[start] + rise)
+    return np.concatenate(hues).astype(np.float32)
+
+
+_WHEEL = _wheel()
+
+
+def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) -> Rgb:
+    """Return ``flow`` as a picture, (H, W, 3) uint8 RGB.
+
+    Args:
+        flow: (H, W, 2) floats, pixels, x then y. Where either is NaN or beyond 1e9 the picture is
+            black.
+        max_magnitude: The length in pixels that gets a pure hue, for a scale shared by several
+            pictures; longer flow is darkened. By default the longest flow of this picture.
+
+    Raises:
+        InputError: Wrong shape or type, masked values, or a ``max_magnitude`` that is no positive
+            number.
+    """
+    given = unmasked(flow)
+    if given.dtype.kind != "f" or given.ndim != 3 or given.shape[2] != 2:
+        raise InputError(
+            f"flow is {given.dtype} {given.shape}; expected floats (H, W, 2), x then y. "
+            "Move the channels last and colour one flow at a time."
+        )
+    if max_magnitude is not None and not 0 < max_magnitude < np.inf:
+        raise InputError(
+            f"max_magnitude is {max_magnitude}; expected a positive number of pixels, "
+            "or None for this picture's own largest."
+        )
+    with np.errstate(over="ignore"):
+        array = given.astype(np.float32)
+    valid = known(array)
+    # + 0.0 turns -0.0 into 0.0: on the wheel's seam the two would get different reds.
+    vectors = array[valid] + np.float32(0)
+    lengths = np.hypot(vectors[:, 0], vectors[:, 1])
+    scale = lengths.max(initial=0) if max_magnitude is None else max_magnitude
+    picture = np.zeros((*valid.shape, 3), np.uint8)
+    picture[valid] = _colors(vectors, lengths / np.float32(scale or 1))
+    return picture
+
+
+def _colors(vectors: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) -> Rgb:
+    """Return (N, 3) RGB for the directions of (N, 2) and the lengths (N,), 1 being a pure hue."""
+    turns = np.arctan2(-vectors[:, 1], -vectors[:, 0]) / np.float32(2 * np.pi) + np.float32(0.5)
+    position = turns * (len(_WHEEL) - 1)
+    first = position.astype(np.intp)
+    share = (position - first)[:, None]
+    hues = (1 - share) * _WHEEL[first] + share * _WHEEL[(first + 1) % len(_WHEEL)]
+    radius = radii[:, None]
+    colors: npt.NDArray[np.float32] = np.where(
+        radius <= 1, 255 - radius * (255 - hues), 0.75 * hues
+    )
+    return colors.astype(np.uint8)
+
+
+def color_wheel_legend(size: int) -> Rgb:
+    """Return the key to ``flow_to_color``: (size, size, 3) uint8 RGB, a disc on white.
+
+    A pixel of the disc has the colour of the flow that points from the centre to it; on the rim
+    the flow has the length ``max_magnitude``.
+
+    Raises:
+        InputError: ``size`` is below 1.
+    """
+    if size < 1:
+        raise InputError(f"size is {size}; expected the legend's width in pixels, at least 1.")
+    axis = (np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1
+    flow = np.stack(np.meshgrid(axis, axis), axis=-1)
+    legend = flow_to_color(flow, max_magnitude=1)
+    legend[np.hypot(flow[..., 0], flow[..., 1]) > 1] = 255
+    return legend

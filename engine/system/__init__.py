@@ -1,0 +1,1 @@
+"""The machine: CPU, threads, files and the cache."""

@@ -1,0 +1,85 @@
+"""`--precision auto`: build in every precision, keep the one that is fastest on this machine."""
+
+import contextlib
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import engine
+from engine.backends.registry import AUTO_ORDER
+from engine.bundle.manifest import Manifest
+from engine.errors import BackendError
+from export.build_request import Request
+from export.bundle import VerificationError, build_bundle, verified_backends
+from export.int8.gate import GateError
+from export.progress import step
+from export.staging import move_into_place, staging
+from export.verify.pair import noise
+from export.verify.parity import EXCUSES
+
+_ROUNDS, _CALLS = 6, 5
+
+
+def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
+    """Build each request, and put the bundle in place that `engine.load` runs fastest.
+
+    Args:
+        requests: the same network in several precisions; fp32, which nothing is compared with,
+            has to be one.
+        output: the bundle's folder.
+
+    Raises:
+        EngineError: as `export.bundle.build_bundle`, but for a precision that is not accurate
+            enough: that one is left out and said.
+    """
+    output = output.resolve()
+    built: dict[str, Manifest] = {}
+    with staging(output) as folder:
+        for request in requests:
+            try:
+                built[request.precision] = build_bundle(request, folder / request.precision)
+            except (GateError, VerificationError) as error:
+                if request.precision == "fp32":
+                    raise
+                print(f"left out: {request.precision}: {error}")
+        with step("fastest") as current:
+            times = latencies_ms({name: folder / name for name in built}, requests[0])
+            fastest = min(times, key=times.__getitem__)
+            listed = ", ".join(f"{name} {ms:.1f} ms" for name, ms in times.items())
+            current.result = f"{fastest}, by median latency: {listed}"
+        move_into_place(folder / fastest, output)
+    return built[fastest]
+
+
+def latencies_ms(bundles: Mapping[str, Path], request: Request) -> dict[str, float]:
+    """Median latency of `FlowEngine.infer` at the request's size, the bundles taking turns."""
+    pair = noise(*request.profile.opt, seed=0)
+    backends = verified_backends(request)
+    times: dict[str, list[float]] = {name: [] for name in bundles}
+    with contextlib.ExitStack() as stack:
+        engines = {
+            name: stack.enter_context(_opened(path, backends)) for name, path in bundles.items()
+        }
+        for _ in range(_ROUNDS):
+            for name, flow_engine in engines.items():
+                flow_engine.infer(pair.image1, pair.image2)  # the caches were another one's
+                for _ in range(_CALLS):
+                    start = time.perf_counter()
+                    flow_engine.infer(pair.image1, pair.image2)
+                    times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: float(np.median(samples)) for name, samples in times.items()}
+
+
+def _opened(bundle: Path, backends: Collection[str]) -> engine.FlowEngine:
+    """Open a bundle as `engine.load` would, but on no backend that it was not verified with.
+
+    Raises:
+        BackendError: none of them can run here.
+    """
+    for name in AUTO_ORDER:
+        if name in backends:
+            with contextlib.suppress(*EXCUSES):
+                return engine.load(bundle, backend=name)
+    raise BackendError(f"none of {', '.join(backends)} can run here, so nothing is the fastest")

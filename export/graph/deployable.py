@@ -1,0 +1,98 @@
+"""The network as it is deployed: raw images in, full-resolution flow in pixels out."""
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from export.verify.pair import Float32Array, Pair, UInt8Array
+from training.networks.upsampling import Upsampling, resized
+
+
+class _Around(nn.Module):
+    """A network with everything numerical around it, so that no runtime has to repeat it.
+
+    Args:
+        network: a network of `training.networks`; takes normalised (N, 3, H, W) images and
+            returns flows, finest first, in pixels / ``flow_scale`` at 1 / ``output_stride``.
+        normalisation: a module of `training.normalise`.
+        upsampling: how the finest flow is brought to full resolution.
+    """
+
+    def __init__(
+        self, network: nn.Module, normalisation: nn.Module, upsampling: Upsampling = resized
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.normalisation = normalisation
+        self.divisor = cast(int, network.divisor)
+        self.flow_scale = cast(float, network.flow_scale)
+        self.output_stride = cast(int, network.output_stride)
+        self._upsampling = upsampling
+
+    def _in_pixels(self, flows: tuple[Tensor, ...]) -> Tensor:
+        return self._upsampling(flows[0] * self.flow_scale, self.output_stride)
+
+
+class Deployable(_Around):
+    """The whole network."""
+
+    def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
+        """Compute the flow from ``image1`` to ``image2``.
+
+        Args:
+            image1: first image, uint8 (N, H, W, 3) RGB; H and W multiples of ``divisor``.
+            image2: second image, likewise.
+
+        Returns:
+            float32 (N, H, W, 2), x then y, pixels.
+        """
+        return self._in_pixels(self.network(*self.normalisation(_planes(image1), _planes(image2))))
+
+
+class DeployableFeatures(_Around):
+    """The part of a `SiameseNetwork` that sees one image alone; so must the normalisation."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the network's own ``features`` of a uint8 image: skip and features, (N, H, W, C).
+
+        Channels last is how the runtimes' convolutions have them: at the border between the two
+        graphs OpenVINO then reorders nothing.
+        """
+        normalise = cast(Callable[[Tensor], Tensor], self.normalisation.alone)
+        features = cast(Callable[[Tensor], tuple[Tensor, Tensor]], self.network.features)
+        skip, maps = features(normalise(_planes(image)))
+        return skip.permute(0, 2, 3, 1), maps.permute(0, 2, 3, 1)
+
+
+class DeployableMatch(_Around):
+    """The rest of a `SiameseNetwork`: from two images' features to the flow."""
+
+    def forward(self, skip: Tensor, features1: Tensor, features2: Tensor) -> Tensor:
+        """Compute the flow as `Deployable` does, from the first image's skip and both features."""
+        match = cast(Callable[..., tuple[Tensor, ...]], self.network.match)
+        maps = (x.permute(0, 3, 1, 2) for x in (skip, features1, features2))
+        return self._in_pixels(match(*maps))
+
+
+def _planes(image: Tensor) -> Tensor:
+    # TensorRT takes a uint8 input only straight into a Cast: cast first, each image by itself.
+    return image.float().permute(0, 3, 1, 2)
+
+
+def reference_flow(deployable: Deployable, pair: Pair) -> Float32Array:
+    """Compute a pair's flow in PyTorch, at its own size: replicate padding, then cropping."""
+    height, width = pair.image1.shape[1:3]
+    bottom, right = -height % deployable.divisor, -width % deployable.divisor
+
+    def padded(image: UInt8Array) -> torch.Tensor:
+        planes = torch.tensor(image).permute(0, 3, 1, 2).float()
+        planes = F.pad(planes, (0, right, 0, bottom), mode="replicate")
+        return planes.permute(0, 2, 3, 1).to(torch.uint8)
+
+    with torch.inference_mode():
+        flow = deployable(padded(pair.image1), padded(pair.image2))
+    return np.asarray(flow[:, :height, :width].numpy())

@@ -1,0 +1,200 @@
+"""ONNX from a deployable network, whole or in two graphs."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from export.graph.deployable import Deployable, DeployableFeatures, DeployableMatch
+from export.graph.flow_heads import transpose_heads
+from kernels import onnx_ops
+from training.networks.upsampling import multiplied
+
+# The oldest opset of torch's exporter that all our runtimes read, TensorRT 10 of Jetson included.
+OPSET = 18
+
+# How an operator of ours is written, see `kernels.onnx_ops`.
+TranslationTable = Mapping[Any, Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class _Port:
+    """An input or output of a graph: its name, and the names of its axes, "" where it is fixed.
+
+    An axis ``height / 4`` is a quarter of the images' height.
+    """
+
+    name: str
+    axes: tuple[str, str, str, str]
+
+
+def _image(name: str) -> _Port:
+    return _Port(name, ("batch", "height", "width", ""))
+
+
+def _map(name: str, stride: int) -> _Port:
+    return _Port(name, ("batch", f"height / {stride}", f"width / {stride}", ""))
+
+
+_FLOW = _image("flow")
+# As `training.networks.layers.SiameseNetwork` has them: the skip at 1/4, features at 1/8.
+_FEATURES = (_map("skip", 4), _map("features", 8))
+_MATCHED = (_map("skip", 4), _map("features1", 8), _map("features2", 8))
+
+
+def onnx_from_torch(
+    deployable: Deployable,
+    *,
+    metadata: Mapping[str, str],
+    translation_table: TranslationTable | None = None,
+) -> onnx.ModelProto:
+    """Export a network, with batch, height and width left open.
+
+    Args:
+        deployable: the network to export; on the CPU.
+        metadata: written into the file's ``metadata_props``.
+        translation_table: how the correlation is written; default: in standard operators.
+
+    Returns:
+        A checked model: ``image1``, ``image2`` uint8 (batch, height, width, 3) in, ``flow``
+        float32 (batch, height, width, 2) out.
+    """
+    # Two images that are one tensor would become one input.
+    images = _example(deployable.divisor, 64), _example(deployable.divisor, 192)
+    return _export(
+        deployable,
+        dict(zip((_image("image1"), _image("image2")), images, strict=True)),
+        (_FLOW,),
+        metadata=metadata,
+        table=onnx_ops.translation_table() if translation_table is None else translation_table,
+    )
+
+
+def two_graphs_from_torch(
+    network: nn.Module, normalisation: nn.Module, *, metadata: Mapping[str, str]
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Export a `SiameseNetwork` as what it does with each image and what it does with both.
+
+    Args:
+        network: the network, or its `HalfNetwork`; on the CPU.
+        normalisation: one that can see an image ``alone``.
+        metadata: written into both files' ``metadata_props``.
+
+    Returns:
+        Two checked models: ``image`` uint8 (batch, height, width, 3) in, ``skip`` and ``features``
+        out; and ``skip``, ``features1``, ``features2`` in, ``flow`` out, as `onnx_from_torch`.
+    """
+    table = onnx_ops.translation_table()
+    alone = DeployableFeatures(network, normalisation)
+    image = _example(alone.divisor, 64)
+    with torch.no_grad():
+        skip, features = alone(image)
+    maps = skip, features, features.clone()
+    return (
+        _export(alone, {_image("image"): image}, _FEATURES, metadata=metadata, table=table),
+        _export(
+            DeployableMatch(network, normalisation, multiplied),
+            dict(zip(_MATCHED, maps, strict=True)),
+            (_FLOW,),
+            metadata=metadata,
+            table=table,
+        ),
+    )
+
+
+def _example(divisor: int, value: int) -> Tensor:
+    # Tracing must not see sizes that could be mistaken for each other or for a constant.
+    return torch.full((2, 2 * divisor, 3 * divisor, 3), value, dtype=torch.uint8)
+
+
+def _export(
+    module: nn.Module,
+    inputs: Mapping[_Port, Tensor],
+    outputs: tuple[_Port, ...],
+    *,
+    metadata: Mapping[str, str],
+    table: TranslationTable,
+) -> onnx.ModelProto:
+    divisor = int(module.divisor)  # type: ignore[arg-type]
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            input_names=[port.name for port in inputs],
+            output_names=[port.name for port in outputs],
+            dynamic_shapes=tuple(_dynamic_axes(port, divisor) for port in inputs),
+            opset_version=OPSET,
+            custom_translation_table=dict(table),
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
+    if program is None:  # only when torch.onnx.export writes a file itself
+        raise RuntimeError("torch.onnx.export returned no model")
+    model = program.model_proto
+    _tidy(model, (*inputs, *outputs))
+    transpose_heads(model)
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _dynamic_axes(port: _Port, divisor: int) -> dict[int, Any]:
+    """Multiples of ``divisor`` where the images are meant, and so much less for feature maps."""
+    axes: dict[int, Any] = {}
+    for axis, name in enumerate(port.axes):
+        side, _, stride = name.partition(" / ")
+        if side == "batch":
+            axes[axis] = Dim(side)
+        elif side:
+            axes[axis] = divisor // int(stride or 1) * Dim(f"{side}_blocks")
+    return axes
+
+
+def _tidy(model: onnx.ModelProto, ports: tuple[_Port, ...]) -> None:
+    """Name the open axes, and drop what only describes the exporting machine's source files."""
+    for value, port in zip((*model.graph.input, *model.graph.output), ports, strict=True):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, port.axes, strict=True):
+            if name:
+                dimension.dim_param = name
+    for item in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output,
+                 *model.graph.initializer):  # fmt: skip
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    model.graph.ClearField("value_info")
+    _cast_images_first(model)
+
+
+def _cast_images_first(model: onnx.ModelProto) -> None:
+    """Take images' sizes behind their Cast: TensorRT takes a uint8 input straight into that."""
+    uint8 = onnx.TensorProto.UINT8
+    images = [x.name for x in model.graph.input if x.type.tensor_type.elem_type == uint8]
+    casts = [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in images]
+    others = [node for node in model.graph.node if node not in casts]
+    renamed = {cast.input[0]: cast.output[0] for cast in casts}
+    for node in others:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *others])
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what torch's exporter says about itself: missing torchvision, deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,137 @@
+"""From a request to the model files of a bundle."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from engine.backends.onnx_graphs import SPLIT, WHOLE
+from engine.bundle.manifest import BundleFile, SizeProfile, sha256_of
+from export.build_request import Request
+from export.graph.deployable import Deployable
+from export.graph.fp16_storage import store_in_half
+from export.graph.onnx_from_torch import OPSET, onnx_from_torch, two_graphs_from_torch
+from export.graph.precision import HalfNetwork
+from export.progress import step
+from export.tensorrt import correlation_form as correlation
+from export.tensorrt.plan_from_onnx import build_plan
+from kernels import onnx_ops
+from training.networks.upsampling import multiplied
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """A network as ONNX.
+
+    Attributes:
+        models: what ONNX Runtime and OpenVINO get, by file name: whole, or in two graphs.
+        for_tensorrt: what TensorRT builds its plan from, None where it is not a target.
+    """
+
+    models: Mapping[str, onnx.ModelProto]
+    for_tensorrt: onnx.ModelProto | None
+
+    def map(self, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> "Graphs":
+        """Change each graph, and one that serves both only once."""
+        models = {name: change(model) for name, model in self.models.items()}
+        shared = [name for name, model in self.models.items() if model is self.for_tensorrt]
+        if shared:
+            return Graphs(models, models[shared[0]])
+        return Graphs(models, self.for_tensorrt and change(self.for_tensorrt))
+
+
+def export_graphs(request: Request) -> Graphs:
+    """Export the network; for int8 in fp32, to be quantised."""
+    network: nn.Module = request.network
+    if request.precision == "fp16":
+        network = HalfNetwork(network, fp32_islands=request.spec.fp32_islands)
+    metadata = {
+        "network": request.name,
+        "precision": request.precision,
+        "weights_sha256": request.origin.sha256,
+    }
+    models: dict[str, onnx.ModelProto] = {}
+    with step("export") as current:
+        if request.split:
+            graphs = two_graphs_from_torch(network, request.normalisation, metadata=metadata)
+            models |= zip(SPLIT, graphs, strict=True)
+        else:
+            deployable = Deployable(network, request.normalisation, multiplied)
+            models[WHOLE] = onnx_from_torch(deployable, metadata=metadata)
+        sizes = " + ".join(str(len(model.graph.node)) for model in models.values())
+        current.result = f"{sizes} nodes, opset {OPSET}"
+    if "tensorrt" not in request.targets:
+        return Graphs(models, None)
+    if not request.split and request.correlation == "onnx":
+        return Graphs(models, models[WHOLE])
+    return Graphs(models, _model_for_tensorrt(request, network, metadata))
+
+
+def write_graphs(request: Request, graphs: Graphs, folder: Path) -> dict[str, BundleFile]:
+    """Write the model files into a folder, over those of an earlier attempt."""
+    files: dict[str, BundleFile] = {}
+    if graphs.for_tensorrt is not None:
+        files |= _write_plan(request, graphs.for_tensorrt, folder)
+    with step("store") as current:
+        for name, model in graphs.models.items():
+            stored = onnx.ModelProto()
+            stored.CopyFrom(model)
+            store_in_half(stored)
+            onnx.save(stored, folder / name)
+            files[name] = _bundle_file(folder / name, f"torch {torch.__version__}", None)
+        sizes = [f"{name}, {files[name].bytes / 1e6:.1f} MB" for name in graphs.models]
+        current.result = f"{request.precision}: {'; '.join(sizes)}"
+    return files
+
+
+def _model_for_tensorrt(
+    request: Request, network: nn.Module, metadata: Mapping[str, str]
+) -> onnx.ModelProto:
+    """The whole network, its correlation as the plan is to have it."""
+    with step("export") as current:
+        model = onnx_from_torch(
+            Deployable(network, request.normalisation, multiplied),
+            metadata=metadata,
+            translation_table=None if request.correlation == "onnx" else onnx_ops.plugin_table(),
+        )
+        if request.correlation == "plugin":
+            _fix_sizes(model, request.profile)
+        current.result = f"{len(model.graph.node)} nodes for TensorRT"
+    return model
+
+
+def _fix_sizes(model: onnx.ModelProto, profile: SizeProfile) -> None:
+    """Give a graph's images the profile's only size: an ahead-of-time plugin wants constants."""
+    for image in model.graph.input:
+        for axis, size in zip(image.type.tensor_type.shape.dim, profile.opt, strict=False):
+            axis.dim_value = size
+
+
+def _write_plan(request: Request, model: onnx.ModelProto, folder: Path) -> dict[str, BundleFile]:
+    # Before `store_in_half`, which TensorRT is not to see: `restore_from_half` says why.
+    source = folder / "plain.onnx"
+    onnx.save(model, source)
+    with step("tensorrt") as current:
+        plan = build_plan(
+            source,
+            folder / "model.plan",
+            request.profile,
+            precision=request.precision,
+            correlation=request.correlation,
+        )
+        form = f", correlation: {request.correlation}" if request.spec.correlates else ""
+        current.result = f"{plan.file}, {plan.tool}, {plan.bytes / 1e6:.1f} MB{form}"
+    source.unlink()
+    files = {plan.file: _bundle_file(folder / plan.file, plan.tool, plan.compute_capability)}
+    if request.correlation == "library":
+        library = Path(shutil.copy(correlation.plugin_library(), folder))
+        files[library.name] = _bundle_file(library, plan.tool, None)
+    return files
+
+
+def _bundle_file(path: Path, tool: str, compute_capability: str | None) -> BundleFile:
+    return BundleFile(path.stat().st_size, sha256_of(path), tool, compute_capability)

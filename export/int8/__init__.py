@@ -1,0 +1,1 @@
+"""INT8: calibration, quantisation and the accuracy gate."""

@@ -1,0 +1,88 @@
+"""What int8 has to know of a network before it is quantised: how large its activations get."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from engine.backends.onnx_graphs import FEATURES, MATCH, WHOLE, Arrays, Graphs, OneGraph, TwoGraphs
+from export.verify.cases import Pair
+from training.int8.ranges import Observed, sampling_step
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+# Of a tensor and a pair, this many values are looked at: enough to see the tail of a distribution.
+_SAMPLES = 1 << 15
+
+# Of each layer, what was seen pair by pair.
+_Seen = dict[str, list[Observed]]
+
+
+def calibrate(models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]) -> dict[str, Observed]:
+    """Run pairs through a bundle's fp32 graphs and look at what enters each convolution.
+
+    Args:
+        models: the bundle's graphs by file name, whole or in two.
+        pairs: what the network is to see; sizes are multiples of its divisor.
+
+    Returns:
+        By layer, see `layer_of`.
+    """
+    seen: _Seen = defaultdict(list)
+    probes = {name: _Probe(model, seen) for name, model in models.items()}
+    graphs: Graphs = (
+        OneGraph(probes[WHOLE]) if WHOLE in probes else TwoGraphs(probes[FEATURES], probes[MATCH])
+    )
+    for pair in pairs:
+        graphs.run(graphs.prepare(pair.image1), graphs.prepare(pair.image2))
+    return {layer: Observed.together(found) for layer, found in seen.items()}
+
+
+def layer_of(convolution: onnx.NodeProto) -> str:
+    """Name a convolution as the network names the module whose weight it has.
+
+    A network that looks at each image by itself has two convolutions of one layer.
+    """
+    # "network.conv1.0.weight" is the weight of the convolution in the module conv1.
+    return re.sub(r"^network\.|(\.0)?\.weight$", "", convolution.input[1])
+
+
+class _Probe:
+    """A `graphs.Model` in ONNX Runtime that keeps what it sees enter its convolutions."""
+
+    def __init__(self, model: onnx.ModelProto, seen: _Seen) -> None:
+        self._seen = seen
+        self._sources = {  # by name of the tensor, the layers that read it
+            node.input[0]: [
+                layer_of(reader)
+                for reader in model.graph.node
+                if reader.op_type in CONVOLUTIONS and reader.input[0] == node.input[0]
+            ]
+            for node in model.graph.node
+            if node.op_type in CONVOLUTIONS
+        }
+        self._outputs = [output.name for output in model.graph.output]
+        probed = onnx.ModelProto()
+        probed.CopyFrom(model)
+        probed.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            for name in self._sources
+        )
+        self._session = ort.InferenceSession(
+            probed.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """See `graphs.Model`."""
+        names = [*self._outputs, *self._sources]
+        found = dict(zip(names, self._session.run(names, inputs), strict=True))
+        for name, layers in self._sources.items():
+            maps = found[name]
+            values = np.moveaxis(maps, 1, 0).reshape(maps.shape[1], -1)
+            sample = values[:, :: sampling_step(values.size, _SAMPLES, maps.shape[-1])].copy()
+            observed = Observed(sample, np.abs(values).max(axis=1))
+            for layer in layers:
+                self._seen[layer].append(observed)
+        return {name: found[name] for name in self._outputs}

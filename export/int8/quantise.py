@@ -1,0 +1,137 @@
+"""INT8 written into the graph as explicit quantisation: QuantizeLinear and DequantizeLinear.
+
+The same file then serves ONNX Runtime, OpenVINO and TensorRT: activations are symmetric int8 per
+tensor, weights symmetric int8 per channel, biases stay float (TensorRT for RTX refuses int32 ones).
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
+
+from export.int8.calibrate import CONVOLUTIONS, layer_of
+from export.int8.residual import write_in_two_digits
+
+
+def int8_from_fp32(
+    model: onnx.ModelProto,
+    ranges: Mapping[str, float],
+    in_float: Collection[str],
+    fine: Collection[str] = (),
+) -> onnx.ModelProto:
+    """Quantise the convolutions of a graph.
+
+    Args:
+        model: an fp32 graph of `export.graph.onnx_from_torch`; left as it is.
+        ranges: by layer, of an `Equalisation`; of all but those in float.
+        in_float: layers that stay in fp32.
+        fine: layers whose output is written in two digits, see `export.int8.residual`.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    coarse = write_in_two_digits(result, fine, ranges, in_float)
+    _guard_concatenations(result, in_float)
+    _give_biases(result, in_float)
+    convolutions = [node for node in result.graph.node if node.op_type in CONVOLUTIONS]
+    chosen = {node.name for node in convolutions if layer_of(node) not in in_float}
+    tops = {
+        node.input[0]: np.float32(ranges[layer_of(node)])
+        for node in convolutions
+        if node.name in chosen
+    }
+    quantizer = QDQQuantizer(
+        result,
+        per_channel=True,
+        # 7 bits would spare CPUs without VNNI an overflow, but the error rises twice as much.
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=TensorsData(
+            CalibrationMethod.MinMax, {name: (-top, top) for name, top in tops.items()}
+        ),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[node.name for node in convolutions if node.name not in chosen],
+        op_types_to_quantize=list(CONVOLUTIONS),
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            # What follows a convolution is a LeakyReLU, which the runtimes compute in float.
+            "OpTypesToExcludeOutputQuantization": list(CONVOLUTIONS),
+        },
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantised: onnx.ModelProto = quantizer.model.model
+    _spare_the_rest(quantised, chosen, coarse)
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
+
+
+def _spare_the_rest(
+    model: onnx.ModelProto, chosen: Collection[str], rounded: Collection[str]
+) -> None:
+    """Let all but the chosen convolutions read what was there before its rounding, in place.
+
+    The quantizer gives the rounded tensor to everybody: a skip, which is rounded again for what it
+    is joined to, would be rounded twice, and clipped to what another layer needs. What was
+    ``rounded`` before it came is left as it is.
+    """
+    sources = {node.output[0]: node.input[0] for node in model.graph.node if node.input}
+    kinds = {node.output[0]: node.op_type for node in model.graph.node}
+    for node in model.graph.node:
+        if node.name in chosen:
+            continue
+        for index, name in enumerate(node.input):
+            is_activation = kinds.get(name) == "DequantizeLinear" and sources[name] in sources
+            if is_activation and name not in rounded:
+                node.input[index] = sources[sources[name]]
+
+
+def _guard_concatenations(model: onnx.ModelProto, in_float: Collection[str]) -> None:
+    """Keep the quantisation of a Concat where it is written, in place.
+
+    OpenVINO 2026.4.1 moves it in front of the Concat, and then computes a Conv (not a
+    ConvTranspose) wrongly on CPUs without AMX. It moves nothing through a Max; this one changes no
+    number.
+    """
+    producers = {output: node.op_type for node in model.graph.node for output in node.output}
+    nodes = []
+    for node in model.graph.node:
+        guarded = (
+            node.op_type == "Conv"
+            and producers.get(node.input[0]) == "Concat"
+            and layer_of(node) not in in_float
+        )
+        if guarded:
+            source, name = node.input[0], f"{node.input[0]}.guarded"
+            if name not in producers:  # another Conv may read the same
+                producers[name] = "Max"
+                nodes.append(onnx.helper.make_node("Max", [source, "lowest"], [name], name))
+            node.input[0] = name
+        nodes.append(node)
+    if len(nodes) > len(model.graph.node):
+        lowest = np.array(np.finfo(np.float32).min)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(lowest, "lowest"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _give_biases(model: onnx.ModelProto, in_float: Collection[str]) -> None:
+    """Give transposed convolutions that have no bias one that changes no number, in place.
+
+    Compiled for all sizes at once on CPUs with AVX512-BF16 and without AMX, OpenVINO 2026.4.1
+    computes some without a bias wrongly, by the scale of their weights. Zeros it would take out.
+    """
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if (
+            node.op_type == "ConvTranspose"
+            and len(node.input) == 2
+            and layer_of(node) not in in_float
+        ):
+            name = f"{node.name}.bias"
+            bias = np.full(weights[node.input[1]].dims[1], 1e-30, np.float32)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(bias, name))
+            node.input.append(name)

@@ -1,0 +1,148 @@
+"""A graph whose channels are brought to like magnitudes for int8, see `training.int8.ranges`."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from export.int8.calibrate import CONVOLUTIONS, layer_of
+from training.int8.ranges import Channels, Read
+
+_PASS_FACTORS_ON = ("LeakyRelu", "Relu")
+
+
+def readers_in(models: Mapping[str, onnx.ModelProto]) -> dict[str, list[Read]]:
+    """Find the layers of a bundle's graphs, whole or in two, whose output may be divided.
+
+    Returns:
+        By name, all that read it.
+    """
+    return {
+        source.name: [Read(read.reader.name, read.channels) for read in reads]
+        for model in models.values()
+        for source, reads in _Graph(model).sources()
+    }
+
+
+def equalised(model: onnx.ModelProto, factors: Mapping[str, Channels]) -> onnx.ModelProto:
+    """Divide layers' outputs by factors, and multiply where they are read: the same flow.
+
+    Args:
+        model: an fp32 graph of `export.graph.onnx_from_torch`; left as it is.
+        factors: of an `Equalisation`; the graph need not have all of the layers.
+
+    Raises:
+        ValueError: it has one, but not where its output can be multiplied again.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = _Graph(result)
+    left = factors.keys() & graph.layers
+    for source, reads in graph.sources():
+        if source.name in left:
+            left.remove(source.name)
+            graph.divide_outputs(source, factors[source.name])
+            for read in reads:
+                graph.multiply_inputs(read, factors[source.name])
+    if left:  # the ranges would be wrong
+        raise ValueError(f"in this graph {', '.join(sorted(left))} cannot be equalised")
+    return result
+
+
+class _Layer:
+    """A convolution of a graph."""
+
+    def __init__(self, node: onnx.NodeProto) -> None:
+        self.name = layer_of(node)
+        self.output = node.output[0]
+        _, self.weight, *self.bias = node.input
+        # ONNX: (out, in, H, W) of a Conv, (in, out, H, W) of a ConvTranspose.
+        self.output_axis = 0 if node.op_type == "Conv" else 1
+        self.input_axis = 1 - self.output_axis
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A layer that reads another one's output, and as which of its channels."""
+
+    reader: _Layer
+    channels: slice
+
+
+class _Graph:
+    """A graph with what it takes to see who reads a layer, and to change the weights of both."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._nodes = model.graph.node
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._producers = {name: node for node in self._nodes for name in node.output}
+        self._uses = Counter(name for node in self._nodes for name in node.input)
+        self._outputs = {output.name for output in model.graph.output}
+        self._inferred = {
+            value.name: value.type.tensor_type.shape.dim
+            for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+        }
+
+    @property
+    def layers(self) -> set[str]:
+        return {layer_of(node) for node in self._nodes if node.op_type in CONVOLUTIONS}
+
+    def sources(self) -> Iterator[tuple[_Layer, list[_Read]]]:
+        """Layers whose output may be divided, and all that read it."""
+        for node in self._nodes:
+            if node.op_type in CONVOLUTIONS and self._owns_weights(node):
+                reads = self._reads(node.output[0], slice(0, self._channels(node.output[0])))
+                if reads:
+                    yield _Layer(node), reads
+
+    def divide_outputs(self, layer: _Layer, factor: Channels) -> None:
+        for constant, axis in ((layer.weight, layer.output_axis), *((x, 0) for x in layer.bias)):
+            self._multiply(constant, axis, slice(None), np.reciprocal(factor))
+
+    def multiply_inputs(self, read: _Read, factor: Channels) -> None:
+        self._multiply(read.reader.weight, read.reader.input_axis, read.channels, factor)
+
+    def _owns_weights(self, convolution: onnx.NodeProto) -> bool:
+        return all(self._uses[constant] == 1 for constant in convolution.input[1:])
+
+    def _reads(self, tensor: str, channels: slice) -> list[_Read]:
+        """All layers that a tensor reaches, as these of their channels; none: also others."""
+        found: list[_Read] = []
+        for node in (node for node in self._nodes if tensor in node.input):
+            if node.op_type in CONVOLUTIONS and self._owns_weights(node):
+                reads = [_Read(_Layer(node), channels)]
+            elif node.op_type in _PASS_FACTORS_ON:
+                reads = self._reads(node.output[0], channels)
+            elif node.op_type == "Concat" and node.attribute[0].i == 1:
+                before = list(node.input)[: list(node.input).index(tensor)]
+                counts = [self._channels(name) for name in before]
+                start = sum(counts) + channels.start
+                moved = slice(start, start + channels.stop - channels.start)
+                reads = self._reads(node.output[0], moved) if all(counts) else []
+            else:
+                reads = []
+            if not reads:
+                return []
+            found += reads
+        return [] if tensor in self._outputs else found
+
+    def _channels(self, tensor: str) -> int:
+        """How many a tensor has; 0: not known."""
+        node = self._producers.get(tensor)
+        if node is not None and node.op_type in _PASS_FACTORS_ON:
+            return self._channels(node.input[0])
+        if node is not None and node.op_type in CONVOLUTIONS:
+            layer = _Layer(node)
+            return int(self._constants[layer.weight].dims[layer.output_axis])
+        # Nothing is inferred behind an operator of our own, which TensorRT's graphs may have.
+        shape = self._inferred.get(tensor, ())
+        return int(shape[1].dim_value) if len(shape) == 4 else 0
+
+    def _multiply(self, constant: str, axis: int, channels: slice, factor: Channels) -> None:
+        tensor = self._constants[constant]
+        values = np.moveaxis(numpy_helper.to_array(tensor).copy(), axis, -1)
+        values[..., channels] *= factor
+        tensor.CopyFrom(numpy_helper.from_array(np.moveaxis(values, -1, axis), constant))

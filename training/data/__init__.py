@@ -1,0 +1,1 @@
+"""Data sets, streams of batches and augmentation."""

@@ -1,0 +1,127 @@
+"""Augmentation on whole batches: geometry that keeps the flow exact, and photometry.
+
+Ranges follow the FlowNet paper (arXiv 1504.06852, section 4.2), narrowed in rotation and zoom as in
+ClementPinard/FlowNetPytorch, because the synthetic source already varies both widely.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.data.pairs import Pairs
+from training.synthetic.scene import Sampler, affine, apply_affine
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What one training step sees.
+
+    Attributes:
+        image1: (B, 3, h, w) float32, 0..255.
+        image2: likewise.
+        flow: (B, 2, h, w) float32, pixels of the crop.
+        occluded: (B, 1, h, w) float32, 1 where image 1's pixel is hidden in image 2.
+        valid: (B, 1, h, w) float32, 1 where ground truth exists.
+    """
+
+    image1: Tensor
+    image2: Tensor
+    flow: Tensor
+    occluded: Tensor
+    valid: Tensor
+
+
+def random_views(batch: int, source: tuple[int, int], crop: tuple[int, int], seed: int) -> Tensor:
+    """Draw maps from crop pixels to source pixels: two (B, 3, 3), one per frame, stacked first."""
+    draw = Sampler((batch,), seed)
+    source_size = torch.tensor([source[1], source[0]], dtype=torch.float32)
+    crop_size = torch.tensor([crop[1], crop[0]], dtype=torch.float32)
+    zoom = draw.uniform(-0.05, 0.3).exp()
+    slack = (source_size - crop_size / zoom[:, None]).clamp(min=0)
+    centre = (source_size - 1) / 2 + (draw.uniform(0, 1, 2) - 0.5) * slack
+    crop_centre = ((crop_size - 1) / 2).expand(batch, 2)
+    angle = draw.uniform(-10, 10) * math.pi / 180
+    view = affine(angle, 1 / zoom, crop_centre, centre - crop_centre)
+    flips = torch.eye(3).repeat(batch, 1, 1)
+    for axis, probability in ((0, 0.5), (1, 0.3)):
+        flip = draw.uniform(0, 1) < probability
+        flips[flip, axis, axis] = -1
+        flips[flip, axis, 2] = crop_size[axis] - 1
+    view = view @ flips
+    jitter = affine(draw.normal() * 0.01, 1 + 0.01 * draw.normal(), crop_centre, 2 * draw.normal(2))
+    return torch.stack((view, view @ jitter))
+
+
+def geometric(pairs: Pairs, crop: tuple[int, int], seed: int) -> Samples:
+    """Crop, zoom, rotate, flip and slightly jitter the frames against each other.
+
+    A crop pixel x shows source pixel A1 x of frame 1; its match in frame 2 is A1 x + f(A1 x), which
+    the second crop shows at A2^-1 of that, so the crop's flow is A2^-1 (A1 x + f(A1 x)) - x.
+    """
+    batch, _, height, width = pairs.image1.shape
+    device = pairs.flow.device
+    view1, view2 = random_views(batch, (height, width), crop, seed).to(device)[:, :, None, None]
+    y = torch.arange(crop[0], device=device, dtype=torch.float32)[:, None]
+    x = torch.arange(crop[1], device=device, dtype=torch.float32)[None, :]
+
+    def grid(view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u, v = apply_affine(view, x, y)
+        scaled = torch.stack(((2 * u + 1) / width - 1, (2 * v + 1) / height - 1), dim=-1)
+        return u, v, scaled
+
+    u, v, grid1 = grid(view1)
+    truth = torch.cat((pairs.flow, pairs.occluded.float()), dim=1)
+    # Nearest, so that flow never blends across an object's outline.
+    truth = F.grid_sample(truth, grid1, mode="nearest", padding_mode="border", align_corners=False)
+    flow_u, flow_v, occluded = truth.unbind(1)
+    to_u, to_v = apply_affine(torch.linalg.inv(view2), u + flow_u, v + flow_v)
+    # What the crop leaves out is as hidden as what another object covers.
+    left = (to_u < 0) | (to_u > crop[1] - 1) | (to_v < 0) | (to_v > crop[0] - 1)
+
+    def warp(image: Tensor, at: Tensor) -> Tensor:
+        return F.grid_sample(image.float(), at, padding_mode="border", align_corners=False)
+
+    return Samples(
+        image1=warp(pairs.image1, grid1),
+        image2=warp(pairs.image2, grid(view2)[2]),
+        flow=torch.stack((to_u - x, to_v - y), dim=1),
+        occluded=torch.maximum(occluded, left.float())[:, None],
+        valid=(grid1.abs() <= 1).all(dim=-1)[:, None].float(),
+    )
+
+
+def photometric(samples: Samples, seed: int) -> Samples:
+    """Change colour, contrast, gamma and brightness alike in both frames; a little apart; noise."""
+    batch = samples.image1.shape[0]
+    device = samples.image1.device
+    draw = Sampler((batch, 1, 1, 1), seed)
+    gain = (0.25 * Sampler((batch, 3, 1, 1), seed + 1).normal()).exp().to(device)
+    contrast, gamma = draw.uniform(-0.5, 0.35).exp(), draw.uniform(-0.35, 0.4).exp()
+    brightness, sigma = 0.1 * draw.normal(), draw.uniform(0, 0.03)
+    noise = torch.Generator(device).manual_seed(seed + 2)
+
+    def change(image: Tensor) -> Tensor:
+        scale = contrast * (0.03 * draw.normal()).exp()
+        offset = 0.5 - 0.5 * scale + brightness + 0.02 * draw.normal()
+        # In place: on a CPU most of the time goes to fetching new memory.
+        out = (image * (gain / 255)).clamp_(0, 1).pow_(gamma.to(device))
+        out.mul_(scale.to(device)).add_(offset.to(device))
+        grain = torch.randn(out.shape, device=device, generator=noise)
+        return out.addcmul_(grain, sigma.to(device)).clamp_(0, 1).mul_(255)
+
+    return Samples(
+        change(samples.image1),
+        change(samples.image2),
+        samples.flow,
+        samples.occluded,
+        samples.valid,
+    )
+
+
+def augment(pairs: Pairs, crop: tuple[int, int], seed: int) -> Samples:
+    """Geometry, then photometry; the same seed gives the same samples."""
+    # Four generators are seeded below; spread, so that no two draw the same numbers.
+    return photometric(geometric(pairs, crop, 4 * seed), 4 * seed + 1)

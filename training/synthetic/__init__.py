@@ -1,0 +1,1 @@
+"""Procedural image pairs with exact flow."""

@@ -1,0 +1,223 @@
+"""Procedural image pairs with exact flow, in the manner of Flying Chairs.
+
+A textured background and 6 to 14 foreground objects in or near the view move by an affine map each,
+the objects' on top of the background's. Everything is drawn in torch, batched, the same on CPU and
+GPU, and depends on nothing but the seed.
+
+Shading is deferred: outlines first decide which layer each pixel sees (and, along an edge, which
+layer lies below), then only those two layers' textures are read.
+"""
+
+import argparse
+import math
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from training.data.pairs import Pairs, write_pairs
+from training.synthetic.scene import Scene, apply_affine, draw_scene
+from training.synthetic.shapes import STORED, distance_maps
+from training.synthetic.textures import TEXTURE_SIZE, texture_atlas
+
+# What begins the names of folders of pairs that are not complete.
+_PARTIAL = ".partial-"
+
+
+def sample(source: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Read (1, C, h, w) bilinearly at places of shape (..., W), -1..1: (C, ..., W).
+
+    Every row is an item of a batch here, because torch's CPU threads share the batch axis alone.
+    """
+    rows = torch.stack((u, v), dim=-1).flatten(0, -3)[:, None]
+    values = F.grid_sample(source.expand(len(rows), -1, -1, -1), rows, align_corners=False)
+    return values[:, :, 0].transpose(0, 1).reshape(source.shape[1], *u.shape)
+
+
+def boxes(to_mask: Tensor, present: Tensor, height: int, width: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the frame outside of which a layer shows in no scene of the batch.
+
+    Args:
+        to_mask: (B, K, 3, 3) frame pixels -> the outline's map, which the object does not leave.
+        present: (B, K) bool.
+        height: of the frame.
+        width: likewise.
+    """
+    square = torch.tensor([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
+    corners = (torch.linalg.inv(to_mask.cpu()) @ square)[..., :2, :]
+    hidden = ~present.cpu()[..., None]
+    low = corners.amin(-1).masked_fill(hidden, math.inf).amin(0)
+    high = corners.amax(-1).masked_fill(hidden, -math.inf).amax(0)
+    # Clamping also brings what is nowhere to an empty slice.
+    size = torch.tensor([width, height])
+    first = low.clamp(min=torch.zeros(2)).minimum(size).floor().long().tolist()
+    end = (high + 1).maximum(torch.zeros(2)).minimum(size).ceil().long().tolist()
+    return [(slice(y0, y1), slice(x0, x1)) for (x0, y0), (x1, y1) in zip(first, end, strict=True)]
+
+
+class SyntheticPairs:
+    """Renders batches of synthetic pairs.
+
+    Args:
+        height: of the images, in pixels.
+        width: likewise.
+        device: where to render.
+    """
+
+    def __init__(self, height: int, width: int, *, device: torch.device | str = "cpu") -> None:
+        self.height, self.width, self.device = height, width, torch.device(device)
+        self.atlas = texture_atlas().to(self.device)[None]
+        self.outlines = distance_maps().to(self.device)[None]
+        ys = torch.arange(height, device=self.device, dtype=torch.float32)
+        xs = torch.arange(width, device=self.device, dtype=torch.float32)
+        self.y, self.x = ys[:, None], xs[None, :]
+
+    def render(self, batch: int, seed: int) -> Pairs:
+        """Render ``batch`` pairs; the same seed gives the same pairs."""
+        scene = draw_scene(
+            batch,
+            self.height,
+            self.width,
+            textures=self.atlas.shape[-1] // TEXTURE_SIZE,
+            masks=self.outlines.shape[-1] // STORED,
+            seed=seed,
+        ).to(self.device)
+        still = torch.eye(3, device=self.device).expand_as(scene.motion)
+        image1, visible1 = self._frame(scene, still)
+        image2, visible2 = self._frame(scene, torch.linalg.inv(scene.motion))
+        flow = self._flow(scene, visible1)
+        return Pairs(image1, image2, flow, self._occluded(flow, visible1, visible2))
+
+    def _frame(self, scene: Scene, to_frame1: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw one frame.
+
+        Args:
+            scene: what to draw.
+            to_frame1: (B, K, 3, 3), this frame's pixels -> frame 1 pixels, per layer.
+
+        Returns:
+            (B, 3, H, W) uint8 image, and (B, H, W), which of all scenes' B * K layers each pixel
+            shows.
+        """
+        top, below, coverage = self._layers(scene, scene.to_mask @ to_frame1)
+        looks = self._looks(scene, scene.to_texture @ to_frame1)
+        image = self._paint(looks[:, top], self.x, self.y)
+        # Where the top layer covers a pixel whole, the layer below does not matter.
+        edge = coverage < 1
+        _, y, x = edge.nonzero(as_tuple=True)
+        under = self._paint(looks[:, below[edge]][:, None], x[None], y[None])[:, 0]
+        image[:, edge] = torch.lerp(under, image[:, edge], coverage[edge])
+        image = image.clamp_(0, 255).round_().to(torch.uint8).transpose(0, 1)
+        return image, torch.where(coverage >= 0.5, top, below)
+
+    def _layers(self, scene: Scene, to_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Back to front: each pixel's topmost layer, the one below it, the topmost's coverage."""
+        batch, layers = scene.mask.shape
+        shape = (batch, self.height, self.width)
+        top = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        below = torch.zeros_like(top)
+        coverage = torch.ones(shape, device=self.device)
+        maps = self.outlines.shape[-1] // STORED
+        places = boxes(to_mask, scene.present, self.height, self.width)
+        for k, (rows, columns) in enumerate(places[1:], start=1):
+            box = (slice(None), rows, columns)
+            if not coverage[box].numel():
+                continue
+            matrix = to_mask[:, k, None, None]
+            u, v = apply_affine(matrix, self.x[:, columns], self.y[rows])
+            # Place -1..1 on tile `mask` of the strip; stay half a texel inside the tile.
+            edge = 1 - 1 / STORED
+            u = (u.clamp(-edge, edge) + 2 * scene.mask[:, k, None, None] + 1) / maps - 1
+            distance = sample(self.outlines, u, v.clamp(-edge, edge))[0]
+            # One map unit is `extent` pixels: distance in pixels, half a pixel to either side.
+            extent = torch.linalg.det(matrix[..., :2, :2]).rsqrt()
+            alpha = (distance * extent + 0.5).clamp(0, 1) * scene.present[:, k, None, None]
+            covers = alpha > 0
+            under = torch.where(coverage[box] >= 0.5, top[box], below[box])
+            below[box] = torch.where(covers, under, below[box])
+            top[box] = torch.where(covers, k, top[box])
+            coverage[box] = torch.where(covers, alpha, coverage[box])
+        first = torch.arange(batch, device=self.device)[:, None, None] * layers
+        return first + top, first + below, coverage
+
+    def _looks(self, scene: Scene, to_texture: Tensor) -> Tensor:
+        """What painting a layer takes, of all scenes' layers: (13, B * K)."""
+        parts = (to_texture[:, :, :2].flatten(2), scene.texture[..., None].float(), scene.colour)
+        return torch.cat((*parts, scene.contrast, scene.shade), dim=-1).flatten(0, 1).T
+
+    def _paint(self, look: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Colour pixels (x, y) by a layer's look each, (13, ...): (3, ...), 0..255 and beyond."""
+        matrix, tile, colour, contrast, shade = look.split((6, 1, 3, 1, 2))
+        tiles = self.atlas.shape[-1] // TEXTURE_SIZE
+        u, v = apply_affine(matrix.unflatten(0, (2, 3)).movedim((0, 1), (-2, -1)), x, y)
+        # Mirror at the tile's borders, so that a texture covers the plane without seams.
+        last = TEXTURE_SIZE - 1
+        u, v = ((c.remainder(2 * last) - last).abs() for c in (u, v))
+        u = (u + 0.5 + tile[0] * TEXTURE_SIZE) * (2 / (tiles * TEXTURE_SIZE)) - 1
+        v = (v + 0.5) * (2 / TEXTURE_SIZE) - 1
+        slope = shade[0] * (x - self.width / 2) + shade[1] * (y - self.height / 2)
+        return colour + contrast * (sample(self.atlas, u, v) - 128) + slope
+
+    def _flow(self, scene: Scene, visible: Tensor) -> Tensor:
+        matrices = scene.motion[:, :, :2].flatten(0, 1)[visible]
+        x, y = apply_affine(matrices, self.x, self.y)
+        return torch.stack((x - self.x, y - self.y), dim=1)
+
+    def _occluded(self, flow: Tensor, visible1: Tensor, visible2: Tensor) -> Tensor:
+        x = (self.x + flow[:, 0]).round().long()
+        y = (self.y + flow[:, 1]).round().long()
+        inside = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
+        target = y.clamp(0, self.height - 1) * self.width + x.clamp(0, self.width - 1)
+        there = visible2.flatten(1).gather(1, target.flatten(1)).view_as(visible1)
+        return (~inside | (there != visible1))[:, None]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Render pairs to a folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.synthetic",
+        description="Render synthetic pairs with exact flow, in the layout of Flying Chairs.",
+    )
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--size", default="384x512", metavar="HxW")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    options = parser.parse_args(arguments)
+    matched = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", options.size)
+    if not matched:
+        parser.error(f"--size {options.size}: expected HEIGHTxWIDTH, such as 384x512")
+    if options.pairs < 1:
+        parser.error(f"--pairs {options.pairs}: expected at least 1")
+    try:
+        _check_output(options.output)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    renderer = SyntheticPairs(int(matched[1]), int(matched[2]))
+    options.output.mkdir(parents=True, exist_ok=True)
+    # Moved when complete, so that a killed run leaves no pairs and may be started again.
+    for left in options.output.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=options.output) as partial:
+        for index in tqdm(range(options.pairs), desc="rendering", unit="pair", disable=None):
+            pair = renderer.render(1, options.seed + index)
+            write_pairs(Path(partial), pair, first=index + 1)
+        for path in sorted(Path(partial).iterdir()):
+            path.rename(options.output / path.name)
+    print(f"wrote {options.pairs} pairs of {options.size} to {options.output}")
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse what is no folder, and one with pairs: they would be replaced or mixed with ours."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"-o {folder}: {place} is a file; expected a folder")
+    held = [path.name for kind in ("*_flow.flo", "*_img1.*") for path in folder.glob(kind)]
+    if held:
+        raise ValueError(
+            f"-o {folder}: holds pairs already ({min(held)}); name a new folder, or remove them"
+        )
