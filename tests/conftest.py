@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.backends.openvino.backend import avoid_faulty_amx
 from engine.bundle.manifest import (
     BundleFile,
     Manifest,
@@ -23,9 +22,6 @@ from engine.system.cache import VARIABLE
 
 # Tests neither find nor leave anything in the user's cache; those of the cache choose a folder.
 os.environ[VARIABLE] = ""
-
-# Some tests give int8 graphs to OpenVINO themselves.
-avoid_faulty_amx()
 
 DIVISOR = 64
 

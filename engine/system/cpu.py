@@ -1,12 +1,29 @@
 """What this machine is: its CPU and its GPUs."""
 
 import functools
+import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
 from engine.errors import BackendError
+
+# Limits the instructions of oneDNN, the library behind OpenVINO's CPU device. oneDNN reads it once
+# in a process. https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
+ONEDNN_LIMIT = "ONEDNN_MAX_CPU_ISA"
+
+# The flags of int8 instructions, as Linux names them, that each limit leaves; other values of the
+# variable leave all.
+_INT8_FLAGS = frozenset({"avx_vnni", "avx512_vnni", "amx_tile"})
+_LEFT_BY_LIMIT = {
+    **dict.fromkeys(("SSE41", "AVX", "AVX2", "AVX512_CORE"), frozenset[str]()),
+    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2"), frozenset({"avx_vnni"})),
+    **dict.fromkeys(
+        ("AVX512_CORE_VNNI", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"),
+        frozenset({"avx512_vnni"}),
+    ),
+}
 
 
 def cpu_model() -> str:
@@ -33,26 +50,26 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next(found, "").split())
 
 
-def lacks_vnni() -> bool:
-    """Whether this is an x86 CPU whose int8 products are summed in 16 bits, which may overflow.
+def int8_fault() -> str | None:
+    """Return why oneDNN cannot compute int8 correctly on this CPU, or None if it can.
 
-    Where it cannot be told (no Linux, no x86), no.
+    Without VNNI, x86 sums int8 products in 16 bits, which saturates
+    (https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html). Some virtual machines
+    list AMX but fault on its instructions: a process that executes them dies of SIGILL.
     """
     flags = cpu_flags()
-    # "fpu" is x86's alone.
-    return "fpu" in flags and flags.isdisjoint({"avx512_vnni", "avx_vnni"})
-
-
-def has_faulty_amx() -> bool:
-    """Whether this CPU lists AMX, but its instructions do not run, as in some virtual machines.
-
-    Libraries that believe the list die of SIGILL; so does the child process that tries here.
-    """
-    try:
-        listed = "amx_tile" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return listed and not runs_amx()
+    limit = os.environ.get(ONEDNN_LIMIT, "").upper()
+    usable = flags & _LEFT_BY_LIMIT.get(limit, _INT8_FLAGS)
+    # Only x86 has the flag "fpu".
+    if "fpu" in flags and usable.isdisjoint({"avx_vnni", "avx512_vnni"}):
+        limited = "" if flags.isdisjoint(_INT8_FLAGS) else f" under {ONEDNN_LIMIT}={limit}"
+        return f"{cpu_model()} has no VNNI{limited}, so int8 sums would saturate"
+    if "amx_tile" in usable and not runs_amx():
+        return (
+            f"{cpu_model()} lists AMX but does not execute it; "
+            f"set {ONEDNN_LIMIT}=AVX512_CORE_FP16 before the process starts"
+        )
+    return None
 
 
 @functools.cache  # else each bundle that is opened would start a process

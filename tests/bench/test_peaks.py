@@ -16,6 +16,7 @@ from bench.machine.peaks import (
     peaks,
 )
 from engine.errors import BackendError, BackendNotInstalledError
+from tests.support.cpu import needs_int8
 
 SMALL = {
     ("MatMul", "fp32"): ((8, 32), (32, 16)),
@@ -44,7 +45,10 @@ def expected(operator, data, weights):
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(("operator", "precision"), SMALL)
+@pytest.mark.parametrize(
+    ("operator", "precision"),
+    [pytest.param(*key, marks=needs_int8 if key[1] == "int8" else ()) for key in SMALL],
+)
 def test_openvino_computes_the_whole_product(operator, precision):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     product = openvino_product(operator, precision, threads=1)
@@ -68,9 +72,17 @@ def test_openvino_computes_the_whole_product(operator, precision):
 def test_a_product_in_another_precision_is_none(monkeypatch):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     model = module._model
+    monkeypatch.setattr(module, "int8_fault", lambda: None)
     monkeypatch.setattr(module, "SHAPES", SMALL | {("MatMul", "int8"): SMALL["MatMul", "fp32"]})
     monkeypatch.setattr(module, "_model", lambda openvino, *_: model(openvino, "MatMul", "fp32"))
     with pytest.raises(BackendError, match=r"runs MatMul as \w+f32 here, which is not int8"):
+        openvino_product("MatMul", "int8", threads=1)
+
+
+def test_int8_is_not_measured_where_the_cpu_does_not_compute_it(monkeypatch):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    monkeypatch.setattr(module, "int8_fault", lambda: "Old has no VNNI")
+    with pytest.raises(BackendError, match=r"does not run MatMul in int8: Old has no VNNI\."):
         openvino_product("MatMul", "int8", threads=1)
 
 

@@ -12,7 +12,7 @@ from engine.bundle.manifest import SizeProfile
 from engine.errors import BackendError, InputError
 from engine.global_motion import AlignedBackend, moved_back
 from engine.loader import DEFAULT_BUNDLE
-from engine.system.cpu import lacks_vnni
+from tests.support.cpu import needs_int8
 
 
 @given(st.data(), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))
@@ -155,10 +155,9 @@ def test_what_align_may_be(tiny_bundle):
         engine.load(tiny_bundle, align=1)
 
 
+@needs_int8
 def test_a_camera_that_moved_is_seen_better(rng):
     """Noise of many sizes under a shift that the shipped network alone is bad at."""
-    if lacks_vnni():
-        pytest.skip("the default bundle is int8, and this CPU has no VNNI")
     shift = np.array([46, -34])
     canvas = np.zeros((600, 800, 3))
     for cell in (4, 16, 64):

@@ -1,6 +1,5 @@
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -14,17 +13,14 @@ import pytest
 import engine
 from engine.backends import registry as backends
 from engine.backends.onnxruntime import backend as onnxruntime_backend
-from engine.backends.openvino import backend as openvino_backend
 from engine.backends.registry import import_runtime, open_backend
 from engine.bundle.manifest import BundleFile, read_manifest, sha256_of
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
-    HardwareMissingError,
     InputError,
     PlanMismatchError,
 )
-from engine.system import cpu as machine
 
 
 def opened(name, bundle, *, manifest=None, device=0, threads=1, streams=1):
@@ -228,85 +224,6 @@ def test_openvino_writes_to_nothing_that_it_has_returned(openvino, tiny_bundle, 
         assert flow.flags.writeable
         np.testing.assert_allclose(flow, tiny_flow(*images), atol=1e-5)
     backend.close()
-
-
-@pytest.mark.parametrize(
-    ("flags", "lacks"),
-    [
-        ("flags\t\t: fpu avx2 avx512f", True),
-        ("flags\t\t: fpu avx2 avx_vnni", False),
-        ("flags\t\t: fpu avx512_vnni avx512f", False),
-        ("Features\t: fp asimd asimddp", False),  # Arm
-    ],
-)
-def test_int8_in_openvino_needs_vnni(openvino, tiny_bundle, monkeypatch, flags, lacks):
-    read = Path.read_text
-    monkeypatch.setattr(
-        Path,
-        "read_text",
-        lambda self, *rest, **more: (
-            f"processor\t: 0\nmodel name\t: Old\n{flags}\n"
-            if str(self) == "/proc/cpuinfo"
-            else read(self, *rest, **more)
-        ),
-    )
-    manifest = replace(read_manifest(tiny_bundle), precision="int8")
-    if not lacks:
-        opened("openvino", tiny_bundle, manifest=manifest).close()
-        return
-    with pytest.raises(HardwareMissingError, match=r"with VNNI for an int8 bundle; on Old .* fp32"):
-        opened("openvino", tiny_bundle, manifest=manifest)
-    backend = opened("auto", tiny_bundle, manifest=manifest)
-    assert backend.name == "onnxruntime"
-    backend.close()
-    opened("openvino", tiny_bundle).close()  # fp32 as ever
-
-
-@pytest.mark.parametrize("works", [True, False])
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_openvino_is_kept_from_amx_that_faults(
-    openvino, tiny_bundle, monkeypatch, works, precision
-):
-    """Whichever comes first: an int8 bundle that follows has the instructions that it was given."""
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    monkeypatch.setattr(openvino_backend, "lacks_vnni", lambda: False)
-    monkeypatch.setattr(openvino_backend, "has_faulty_amx", lambda: not works)
-    manifest = replace(read_manifest(tiny_bundle), precision=precision)
-    opened("openvino", tiny_bundle, manifest=manifest).close()
-    found = os.environ.pop("ONEDNN_MAX_CPU_ISA", None)
-    assert found == (None if works else "AVX512_CORE_BF16")
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() != "x86_64", reason="AMX is x86-64's"
-)
-def test_amx_is_tried_and_not_believed(monkeypatch):
-    listed = "amx_tile" in Path("/proc/cpuinfo").read_text()
-    if not listed:
-        assert not machine.runs_amx()
-        assert not machine.has_faulty_amx()
-    monkeypatch.setattr(Path, "read_text", lambda self: "flags : amx_tile avx_vnni")
-    assert machine.has_faulty_amx() == (not machine.runs_amx())
-
-
-@pytest.mark.parametrize(
-    ("executable", "frozen"), [(None, False), ("", False), ("/no/python", False), ("true", True)]
-)
-def test_amx_is_not_relied_on_where_no_python_can_try(monkeypatch, executable, frozen):
-    """``true`` stands for a frozen program: it succeeds, whatever it is asked."""
-    monkeypatch.setattr(sys, "executable", executable)
-    monkeypatch.setattr(sys, "frozen", frozen, raising=False)
-    assert not machine.runs_amx.__wrapped__()  # what is true of the real one is kept
-
-
-def test_a_program_that_does_not_come_back_is_not_waited_for(monkeypatch):
-    """As one with Python inside may not, which starts anew instead."""
-
-    def run(command, *, timeout, **_):
-        raise subprocess.TimeoutExpired(command, timeout)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    assert not machine.runs_amx.__wrapped__()
 
 
 PHONE_HOME = """

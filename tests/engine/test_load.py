@@ -12,6 +12,7 @@ import pytest
 
 import engine
 from engine.errors import BundleError, InputError
+from tests.support.cpu import needs_int8
 
 
 def test_load_checks_the_files(tiny_bundle, tmp_path):
@@ -104,7 +105,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=needs_int8)])
 def test_infer_in_a_forked_process(backend):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     command = [sys.executable, "-c", INFER_BEFORE_AND_AFTER_A_FORK, backend]

@@ -22,11 +22,9 @@ from engine.backends.registry import available_threads, import_runtime, one_line
 from engine.bundle.manifest import BundleFile, Manifest
 from engine.errors import BackendError, HardwareMissingError
 from engine.system.cache import cache_folder, cache_key, read_cached, write_cached
-from engine.system.cpu import cpu_flags, cpu_model, has_faulty_amx, lacks_vnni
+from engine.system.cpu import ONEDNN_LIMIT, cpu_flags, cpu_model, int8_fault
 
 _TELEMETRY = "openvino_telemetry"
-# oneDNN's, which OpenVINO computes with: the best instructions that it may use.
-_ISA = "ONEDNN_MAX_CPU_ISA"
 # Bytes of an ONNX file. To import what was compiled its weights are read, checked and copied: in
 # all, 0.4 of the time to compile for the 5.5 MB of flownets_slim in int8, 0.7 for the 39 MB of
 # flownets in int8, but 1.3 for its 77 MB in fp32.
@@ -82,13 +80,11 @@ class OpenVINOBackend(GraphsBackend):
         It is compiled with the first images. ``device`` has no meaning here.
 
         Raises:
-            HardwareMissingError: the bundle is int8 and the CPU would compute it inexactly.
+            HardwareMissingError: the bundle is int8 and the CPU cannot compute int8 correctly.
             BackendError: OpenVINO is missing or cannot load the model.
         """
         if manifest.precision == "int8":
-            _check_vnni()
-        # Whatever this bundle's precision: the instructions are chosen once for a process.
-        avoid_faulty_amx()
+            _check_int8()
         openvino = import_openvino()
         self.runtime_version = version_of(openvino)
         count = threads or available_threads()
@@ -100,21 +96,12 @@ class OpenVINOBackend(GraphsBackend):
         self.graphs = open_graphs(bundle, manifest, self.name, open_model)
 
 
-def _check_vnni() -> None:
-    """Make sure that this CPU computes int8 exactly."""
-    if lacks_vnni():
+def _check_int8() -> None:
+    if fault := int8_fault():
         raise HardwareMissingError(
-            f"backend openvino needs a CPU with VNNI for an int8 bundle; on {cpu_model()} its sums "
-            "would overflow unseen. Use backend onnxruntime, which computes the same bundle in "
-            "float, or build one with --precision fp32"
+            f"backend openvino cannot run an int8 bundle: {fault}. Use backend onnxruntime, which "
+            "computes the same bundle in float, or build one with --precision fp32"
         )
-
-
-def avoid_faulty_amx() -> None:
-    """Keep this process's int8 and bfloat16 from AMX where a CPU lists it, but refuses it."""
-    if _ISA not in os.environ and has_faulty_amx():
-        _log.warning("AMX is listed by this CPU but does not run; OpenVINO is kept from using it")
-        os.environ[_ISA] = "AVX512_CORE_BF16"
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -287,7 +274,7 @@ def _key(
     if file is None or file.bytes > _LARGEST_KEPT or cache_folder() is None:
         return None
     decided = json.dumps([settings, shapes], sort_keys=True)
-    cpu = (os.environ.get(_ISA, ""), cpu_model(), *sorted(cpu_flags()))
+    cpu = (os.environ.get(ONEDNN_LIMIT, ""), cpu_model(), *sorted(cpu_flags()))
     return cache_key("openvino", openvino.__version__, file.sha256, decided, *cpu)
 
 
