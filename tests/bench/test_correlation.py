@@ -46,7 +46,7 @@ def no_gpu(monkeypatch):
 def quick_homes(no_gpu, monkeypatch):
     """Without those that compile a model first."""
     found = [home for home in homes(["fp32"]) if not home.name.startswith("ONNX")]
-    monkeypatch.setattr("bench.correlation.compare.homes", lambda dtypes: found)
+    monkeypatch.setattr("bench.correlation.implementations.homes", lambda dtypes: found)
 
 
 def run(*arguments):
