@@ -12,6 +12,9 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import openvino
+import pytest
+
+from tests.support.cpu import needs_int8, needs_vnni
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -33,7 +36,22 @@ def with_openvino(model: onnx.ModelProto) -> Runner:
     return lambda image1, image2: compiled({"image1": image1, "image2": image2})["flow"].copy()
 
 
+def as_written(model: onnx.ModelProto) -> Runner:
+    """ONNX Runtime without fusions: int8 is rounded in float, node by node, on every CPU."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda image1, image2: session.run(["flow"], {"image1": image1, "image2": image2})[0]
+
+
 RUNTIMES = [with_onnxruntime, with_openvino]
+INT8_RUNTIMES = [
+    as_written,
+    pytest.param(with_onnxruntime, marks=needs_vnni),
+    pytest.param(with_openvino, marks=needs_int8),
+]
 
 
 def in_openvino_up_to(

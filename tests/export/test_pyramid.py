@@ -20,6 +20,7 @@ from export.int8.scaling import equalised, readers_in
 from export.spec import SPECS
 from export.verify.pair import noise
 from tests.export.runtimes import (
+    INT8_RUNTIMES,
     RUNTIMES,
     Runner,
     distance,
@@ -104,7 +105,7 @@ def equal(network: PyramidFlowNetS, exported: onnx.ModelProto) -> Equal:
     return equalised(exported, chosen.factors), chosen.ranges
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", INT8_RUNTIMES)
 def test_int8_is_near(
     runtime: Runner, equal: Equal, network: PyramidFlowNetS, expected: np.ndarray
 ) -> None:
@@ -113,7 +114,7 @@ def test_int8_is_near(
     assert distance(flow, expected) < 0.25
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", INT8_RUNTIMES)
 def test_int8_is_what_training_rounds_by(
     runtime: Runner, network: PyramidFlowNetS, exported: onnx.ModelProto, expected: np.ndarray
 ) -> None:

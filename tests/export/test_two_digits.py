@@ -14,7 +14,7 @@ from export.int8.quantise import int8_from_fp32
 from export.int8.residual import write_in_two_digits
 from export.int8.scaling import equalised
 from export.verify.pair import noise
-from tests.export.runtimes import RUNTIMES, Runner, distance
+from tests.export.runtimes import INT8_RUNTIMES, Runner, distance
 from tests.export.tiny import seeded, tiny_flownets
 from training.int8.fake_quant import Int8Rounding
 from training.networks.flownets import FlowNetS
@@ -176,7 +176,7 @@ def model(network: FlowNetS, rounding: Int8Rounding) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", INT8_RUNTIMES)
 def test_int8_is_what_training_rounds_by(
     runtime: Runner, network: FlowNetS, rounding: Int8Rounding, model: onnx.ModelProto
 ) -> None:
