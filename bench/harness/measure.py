@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.accuracy import fl_all, mean_epe
 from bench.data import Pair, PairSet, resize_pair
 from bench.environment import RefusedError
 from bench.harness.bundles import Bundles
@@ -18,6 +17,7 @@ from bench.harness.worker import Job
 from bench.operations import count_operations
 from engine.backends.onnx_graphs import WHOLE
 from engine.errors import BackendError, EngineError
+from engine.flow.metrics import fl_all, mean_epe
 
 Flows = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InputError
-from engine.flow.formats import known, unmasked
+from engine.flow.validity import known, unmasked
 
 Rgb = npt.NDArray[np.uint8]
 

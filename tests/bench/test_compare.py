@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 import engine
-from bench.accuracy import mean_epe
 from bench.compare import main
 from bench.data import motorcycle, resize_pair
 from bench.environment import RefusedError, child_environment
 from bench.harness.bundles import Weights
 from bench.harness.plan import PEERS
+from engine.flow.metrics import mean_epe
 
 ENVIRONMENT = {
     "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python", "packages", "commit", "date",

@@ -1,12 +1,13 @@
-"""The one kind of PNG that KITTI stores flow in: 16 bits, RGB, not interlaced.
+"""The kind of PNG that KITTI stores flow in: 16 bits, RGB, not interlaced.
 
-Own code rather than an image library: the engine depends on numpy alone, and this one kind is a few
-lines of zlib and numpy. Format: https://www.w3.org/TR/png-3/.
+Not OpenCV, which is an optional dependency and allocates the size that a header promises before it
+reads the data. Format: https://www.w3.org/TR/png-3/.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from engine.errors import FlowFileError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER_BYTES = len(_SIGNATURE) + 25  # of the signature and the first chunk
 
 
 def levels_from_png(data: bytes) -> npt.NDArray[np.uint16]:
@@ -23,16 +25,7 @@ def levels_from_png(data: bytes) -> npt.NDArray[np.uint16]:
         FlowFileError: Truncated, damaged, or another kind of PNG.
     """
     chunks = list(_chunks(data))
-    kind, header = chunks[0]
-    if kind != b"IHDR" or len(header) != 13:
-        raise FlowFileError("does not begin with a PNG header. Fetch or write it again.")
-    width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", header)
-    if (depth, colour, methods) != (16, 2, [0, 0, 0]) or min(width, height) < 1:
-        raise FlowFileError(
-            f"is a {width}x{height} PNG with {depth} bits, colour type {colour}, interlace "
-            f"{methods[2]}; expected 16 bits, type 2 (RGB), 0 of a KITTI flow. "
-            "Is it a picture of a flow?"
-        )
+    height, width = _size_from(*chunks[0])
     stride = 1 + 6 * width
     compressed = b"".join(content for kind, content in chunks if kind == b"IDAT")
     try:
@@ -60,6 +53,28 @@ def png_from_levels(levels: npt.NDArray[np.uint16]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     data = zlib.compress(rows.tobytes())
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def read_size(stream: IO[bytes]) -> tuple[int, int]:
+    """Read (height, width) from the header.
+
+    Raises:
+        FlowFileError: Truncated, damaged, or another kind of PNG.
+    """
+    return _size_from(*next(_chunks(stream.read(_HEADER_BYTES))))
+
+
+def _size_from(kind: bytes, header: bytes) -> tuple[int, int]:
+    if kind != b"IHDR" or len(header) != 13:
+        raise FlowFileError("does not begin with a PNG header. Fetch or write it again.")
+    width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", header)
+    if (depth, colour, methods) != (16, 2, [0, 0, 0]) or min(width, height) < 1:
+        raise FlowFileError(
+            f"is a {width}x{height} PNG with {depth} bits, colour type {colour}, interlace "
+            f"{methods[2]}; expected 16 bits, type 2 (RGB), 0 of a KITTI flow. "
+            "Is it a picture of a flow?"
+        )
+    return height, width
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.accuracy import fl_all, mean_epe
+from engine.flow.metrics import fl_all, mean_epe
 
 # Truth of 100 px, of 10 px and of nothing; errors are 3-4-5 triangles.
 TRUTH = np.array([[[100.0, 0.0], [10.0, 0.0], [0.0, 0.0], [np.nan, np.nan]]])

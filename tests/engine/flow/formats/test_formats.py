@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.errors import FlowFileError, InputError
-from engine.flow.formats import read_flow, write_flow
+from engine.flow.formats import read_flow, read_flow_size, write_flow
 
 SUFFIXES = (".flo", ".png", ".pfm", ".npy", ".npz")
 LOSSLESS = (".flo", ".pfm", ".npy", ".npz")
@@ -100,6 +100,20 @@ def test_any_memory_layout_in_and_a_writable_c_array_out(tmp_path, suffix):
     assert first.flags.c_contiguous
     assert first.flags.writeable
     np.testing.assert_allclose(first, flow, atol=1 / 128)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("size", [(1, 1), (3, 4), (40, 50)])
+def test_the_size_is_read_from_the_header(tmp_path, suffix, size):
+    path = tmp_path / f"a{suffix}"
+    write_flow(path, sample(*size))
+    assert read_flow_size(path) == size
+    if suffix != ".npz":  # whose directory is at its end
+        path.write_bytes(path.read_bytes()[:160])
+        assert read_flow_size(path) == size
+    path.write_bytes(b"XXXX" + path.read_bytes()[4:])
+    with pytest.raises(FlowFileError, match=f"a{suffix}: "):
+        read_flow_size(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -1,0 +1,44 @@
+"""Middlebury ``.flo``: https://vision.middlebury.edu/flow/code/flow-code/README.txt."""
+
+import io
+import struct
+from typing import IO
+
+import numpy as np
+
+from engine.errors import FlowFileError
+from engine.flow.formats.checks import check_data_size
+from engine.flow.validity import Array, Flow
+
+_MAGIC = struct.pack("<f", 202021.25)  # reads "PIEH"
+_HEADER_BYTES = 12
+_UNKNOWN = 1e10  # what flowIO.h writes
+
+
+def decode(data: bytes) -> Array:
+    """Return the flow, (H, W, 2) float32; unknown values are numbers beyond 1e9."""
+    height, width = read_size(io.BytesIO(data))
+    check_data_size(len(data) - _HEADER_BYTES, 8 * width * height)
+    return np.frombuffer(data, "<f4", offset=_HEADER_BYTES).reshape(height, width, 2)
+
+
+def encode(flow: Flow) -> bytes:
+    """Return the bytes of a file."""
+    height, width, _ = flow.shape
+    values = np.where(np.isnan(flow), _UNKNOWN, flow).astype("<f4")
+    return _MAGIC + struct.pack("<ii", width, height) + values.tobytes()
+
+
+def read_size(stream: IO[bytes]) -> tuple[int, int]:
+    """Read (height, width) from the header."""
+    header = stream.read(_HEADER_BYTES)
+    if header[:4] != _MAGIC:
+        raise FlowFileError(f"starts with {header[:4]!r}, expected {_MAGIC!r}: not a .flo file.")
+    if len(header) < _HEADER_BYTES:
+        raise FlowFileError(
+            f"ends after {len(header)} bytes, inside its 12-byte header: truncated."
+        )
+    width, height = struct.unpack_from("<ii", header, 4)
+    if width < 1 or height < 1:
+        raise FlowFileError(f"says width {width}, height {height}; expected positive sizes.")
+    return height, width
