@@ -20,8 +20,8 @@ setup: .venv/ready  ## create .venv with everything pinned
 # build of it.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 --constraint constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install -qq --disable-pip-version-check torch==2.13.0 --constraint constraints.txt
+	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 demo: setup  ## build a bundle, compare the backends on a real pair, write the report

@@ -119,7 +119,11 @@ def test_infer_in_a_forked_process(backend):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_version_is_the_distribution_s():
+def test_version_is_written_once():
+    """The distribution's version is read from here without an import, so it must be a literal."""
     tomllib = pytest.importorskip("tomllib", reason="tomllib comes with Python 3.11")
-    project = Path(engine.__file__).parents[1] / "pyproject.toml"
-    assert tomllib.loads(project.read_text())["project"]["version"] == engine.__version__
+    package = Path(engine.__file__)
+    project = tomllib.loads((package.parents[1] / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "engine.__version__"}
+    assert f'\n__version__ = "{engine.__version__}"\n' in package.read_text()
