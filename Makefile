@@ -9,10 +9,11 @@ C_FILES := find kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format kernels gpu train-gpu clean
+.PHONY: help setup demo test lint format kernels clean train-gpu \
+	gpu gpu-doctor gpu-tests gpu-correlation gpu-compare gpu-kernels
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready  ## create .venv with everything pinned
 
@@ -47,29 +48,55 @@ kernels:  ## build the correlation kernels (CUDA too where nvcc is)
 	cmake -S . -B build -DCMAKE_BUILD_TYPE=Release
 	cmake --build build --parallel 2
 
-# With WHEELS=DIR, a bundle of `python -m bench.offline_bundle`, no network is needed: .venv then sees
-# the packages of PYTHON, a CUDA build of PyTorch among them, and gets from DIR what these lack.
-GPU_SETUP := $(if $(WHEELS),.venv/offline,setup)
+# GPU_PYTHON=python3 uses an environment of your own instead of .venv, for example a container with a
+# CUDA build of PyTorch. `make -k gpu` continues after a target that failed.
+GPU_PYTHON ?= $(BIN)/python
+GPU_BUILD := build/gpu
+GPU_SETUP := $(if $(filter $(BIN)/python,$(GPU_PYTHON)),.venv/gpu-ready)
+GPU_RUN := FLOW_KERNELS=$(CURDIR)/$(GPU_BUILD) $(GPU_PYTHON) -m
+GPU_QUERY := nvidia-smi --format=csv,noheader --query-gpu
+GPU_NAME = $(shell $(GPU_QUERY)=name | head -n 1 | tr A-Z a-z | tr -cs 'a-z0-9\n' -)
+GPU_RESULTS = bench/results/$(GPU_NAME)
 
-.venv/offline:
-	$(PYTHON) -m venv .venv
-	$(PYTHON) -c 'import sys; print(*[path for path in sys.path if path.endswith("-packages")], sep="\n")' \
-		> "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/machine.pth"
-	-$(BIN)/python -m bench.packages --wheels $(WHEELS)
+# The CPU and the CUDA build of ONNX Runtime share one folder: only one of them may be installed.
+.venv/gpu-ready: .venv/ready
+	$(BIN)/pip uninstall --quiet --yes onnxruntime onnxruntime-gpu
+	$(BIN)/pip install --quiet --constraint constraints.txt "onnxruntime-gpu[cuda,cudnn]==1.31.1" pycuda==2026.1
 	touch $@
 
-gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: its tests and the whole bench (STAGES=a,b WHEELS=DIR)
-	$(BIN)/python -m bench.gpu $(if $(WHEELS),--wheels $(WHEELS)) $(if $(STAGES),--stages $(STAGES))
+gpu: gpu-doctor gpu-tests gpu-correlation gpu-compare  ## with an NVIDIA GPU: the four targets below
+
+gpu-doctor: $(GPU_SETUP)  ## what the GPU is, and which runtimes can use it
+	$(GPU_RUN) engine doctor
+
+gpu-tests: gpu-kernels  ## the tests that need a GPU
+	$(GPU_RUN) pytest -m gpu
+
+gpu-correlation: gpu-kernels  ## time every implementation of the correlation
+	$(GPU_RUN) bench.correlation --require-gpu --json $(GPU_RESULTS)-correlation.json
+
+gpu-compare: gpu-kernels  ## time every network and runtime
+	$(GPU_RUN) bench.compare --full --require-gpu --json $(GPU_RESULTS).json --report build/gpu.html
+
+# Removed first, so that no test runs on an earlier library.
+gpu-kernels: $(GPU_SETUP)  ## compile the CUDA kernels for this machine's GPU
+	@$(GPU_QUERY)=name || { echo "error: no NVIDIA GPU on this machine" >&2; exit 1; }
+	rm -f $(GPU_BUILD)/libflow_correlation_cuda.so
+	cmake -S . -B $(GPU_BUILD) -DCMAKE_BUILD_TYPE=Release \
+		-DCMAKE_CUDA_ARCHITECTURES="$$($(GPU_QUERY)=compute_cap | tr -d . | sort -u | paste -s -d ';')"
+	cmake --build $(GPU_BUILD) --parallel
+	@test -f $(GPU_BUILD)/libflow_correlation_cuda.so \
+		|| { echo "error: CMake found no working nvcc; put it on PATH" >&2; exit 1; }
 
 # There the trainer compiles the network and computes in bf16 unless told otherwise. Each pair is
 # trained on about four times (BATCH * 8 / 128). The full network's rate is the papers' 1e-4 for a
 # batch of 8, times the root of the batch's growth.
 MINUTES ?= 15
 BATCH ?= 64
-TRAIN = $(BIN)/python -m training.train --device cuda --minutes $(MINUTES) --height 320 --width 448 \
+TRAIN = $(GPU_PYTHON) -m training.train --device cuda --minutes $(MINUTES) --height 320 --width 448 \
 	--batch-size $(BATCH) --fresh 128 --fresh-every 8 --pool 4096 --report-every 1000
 
-train-gpu: $(GPU_SETUP)  ## with an NVIDIA GPU: train the networks, MINUTES=15 each, into runs/gpu
+train-gpu: $(if $(GPU_SETUP),setup)  ## with an NVIDIA GPU: train the networks, MINUTES=15 each, into runs/gpu
 	$(TRAIN) --network flownets_pyramid_slim --out runs/gpu/flownets_pyramid_slim
 	$(TRAIN) --network flownets_slim --out runs/gpu/flownets_slim
 	$(TRAIN) --network flownetc_slim --lr 1.5e-4 --out runs/gpu/flownetc_slim

@@ -1,11 +1,12 @@
-"""What the command lines of this package share: one-line errors, and the kinds of values."""
+"""Helpers that the command lines of this package share: one-line errors and argument types."""
 
 import argparse
 import os
 import re
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from engine.errors import nearest
 
@@ -19,6 +20,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
+
+
+def exit_code(parts: Iterable[Mapping[str, Any]], *, require_gpu: bool) -> int:
+    """Return 1 if a part of the result failed, or if a GPU row is required and none was measured.
+
+    Args:
+        parts: mappings with ``status`` and, where a device was used, ``device``.
+        require_gpu: whether at least one row must have run on a GPU.
+    """
+    parts = list(parts)
+    if any(part["status"] == "failed" for part in parts):
+        return 1
+    measured = [str(part.get("device")) for part in parts if part["status"] == "ok"]
+    if require_gpu and not any(device.startswith("cuda") for device in measured):
+        print("error: no row was measured on a GPU; see the reasons above", file=sys.stderr)
+        return 1
+    return 0
 
 
 def names(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.cli import UsageError
+from bench.cli import UsageError, exit_code
 from bench.compare_options import Options, parse_options
 from bench.data import PairSet, load_pairs
 from bench.environment import describe, found_gpus
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}; of this run there is what is printed above", file=sys.stderr)
         return 2
     parts = [*result["rows"], result["startup"]]
-    return int(any(part["status"] == "failed" for part in parts))
+    return exit_code(parts, require_gpu=options.require_gpu)
 
 
 def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outcome]]:

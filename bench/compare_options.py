@@ -38,6 +38,7 @@ class Options:
     seconds: float
     full: bool
     list_only: bool
+    require_gpu: bool
     json: Path | None
     report: Path | None
 
@@ -70,6 +71,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         seconds=given.seconds,
         full=given.full,
         list_only=given.list,
+        require_gpu=given.require_gpu,
         json=given.json,
         report=given.report,
     )
@@ -119,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--full", action="store_true", help="more sizes and batches, the full-size network, "
         "compiled PyTorch")  # fmt: skip
     add("--list", action="store_true", help="print the rows and stop")
+    add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
     add("--json", type=output_file, metavar="FILE", help="write everything measured")
     add("--report", type=output_file, metavar="FILE.html", help="write a page with plots and "
         "pictures")  # fmt: skip

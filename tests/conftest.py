@@ -191,3 +191,12 @@ def tiny_flow() -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.f
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(0)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run of the GPU tests alone (``-m gpu``) fails if every one of them was skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.option.markexpr == "gpu" and exitstatus == 0 and reporter is not None:
+        if not reporter.stats.get("passed") and not session.config.option.collectonly:
+            reporter.write_line("no GPU test ran; the reasons are below", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

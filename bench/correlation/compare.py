@@ -36,7 +36,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.cli import Parser, UsageError, count, names_among, output_file, seconds, size
+from bench.cli import Parser, UsageError, count, exit_code, names_among, output_file, seconds, size
 from bench.correlation.problem import DTYPES, Problem, Setting
 from bench.correlation.table import lines, tables
 from bench.environment import describe
@@ -55,6 +55,7 @@ class Options:
     dtypes: tuple[str, ...]
     threads: int
     seconds: float
+    require_gpu: bool
     json: Path | None
 
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
-    return int(any(row["status"] == "failed" for row in result["rows"]))
+    return exit_code(result["rows"], require_gpu=options.require_gpu)
 
 
 def parse_options(arguments: Sequence[str] | None) -> Options:
@@ -100,6 +101,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         help=f"of {','.join(DTYPES)}; default: both, where a home takes them")  # fmt: skip
     add("--threads", type=count, metavar="N", help="default: every CPU this process may use")
     add("--seconds", type=seconds, default=3.0, metavar="S", help="per pass and home; default: 3")
+    add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
     add("--json", type=output_file, metavar="FILE", help="write everything measured")
     given = parser.parse_args(arguments)
     if importlib.util.find_spec("torch") is None:
@@ -114,6 +116,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         dtypes=tuple(given.dtype),
         threads=given.threads or available_threads(),
         seconds=given.seconds,
+        require_gpu=given.require_gpu,
         json=given.json,
     )
 
