@@ -195,8 +195,10 @@ def rng() -> np.random.Generator:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A run of the GPU tests alone (``-m gpu``) fails if every one of them was skipped."""
+    options = session.config.option
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if session.config.option.markexpr == "gpu" and exitstatus == 0 and reporter is not None:
-        if not reporter.stats.get("passed") and not session.config.option.collectonly:
-            reporter.write_line("no GPU test ran; the reasons are below", red=True)
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if options.markexpr != "gpu" or options.collectonly or exitstatus or reporter is None:
+        return
+    if not reporter.stats.get("passed"):
+        reporter.write_line("no GPU test ran; the reasons are below", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
