@@ -9,7 +9,7 @@ C_FILES := find kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format kernels clean train-gpu \
+.PHONY: help setup demo test lint format kernels docs clean train-gpu \
 	gpu gpu-doctor gpu-tests gpu-correlation gpu-compare gpu-kernels
 
 help:  ## list the targets
@@ -29,7 +29,7 @@ demo: setup  ## build a bundle, compare the backends on a real pair, write the r
 	$(BIN)/python -m export.build_engine --network flownets_pyramid_slim --precision fp16 --size 384x512 -o $(DEMO)
 	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --json build/demo.json --report build/demo.html
 
-test: setup lint kernels  ## lint, compile the kernels, run the tests
+test: setup lint kernels docs  ## lint, compile the kernels, build the documentation, run the tests
 	$(BIN)/python -m pytest --durations=5
 	ctest --test-dir build --output-on-failure
 
@@ -47,6 +47,9 @@ format: setup  ## reformat the sources
 kernels:  ## build the correlation kernels (CUDA too where nvcc is)
 	cmake -S . -B build -DCMAKE_BUILD_TYPE=Release
 	cmake --build build --parallel 2
+
+docs: setup  ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # GPU_PYTHON=python3 uses an environment of your own instead of .venv, for example a container with a
 # CUDA build of PyTorch. `make -k gpu` continues after a target that failed.
