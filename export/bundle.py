@@ -12,6 +12,7 @@ from engine.errors import EngineError
 from export.build_request import Quantisation, Request
 from export.graph.deployable import Deployable, reference_flow
 from export.graph.onnx_models import Graphs, export_graphs, write_graphs
+from export.graph.properties import operation_count, parameter_count, preprocessing_of
 from export.int8.calibrate import calibrate
 from export.int8.gate import admit
 from export.int8.quantise import int8_from_fp32
@@ -46,7 +47,13 @@ def build_bundle(request: Request, output: Path) -> Manifest:
             manifest = _write(request, graphs, folder)
         else:
             manifest = _write_int8(request, request.quantisation, reference, graphs, folder)
-        manifest = replace(manifest, parity=_verify(request, reference, folder))
+        manifest = replace(
+            manifest,
+            parameters=parameter_count(request.network),
+            operations=operation_count(reference, request.profile),
+            preprocessing=preprocessing_of(request.network, request.normalisation),
+            parity=_verify(request, reference, folder),
+        )
         write_manifest(folder, manifest)
         move_into_place(folder, output)
     return manifest
@@ -59,7 +66,6 @@ def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
     the folder gets its name only after the final manifest is written.
     """
     manifest = Manifest(
-        schema=1,
         network=request.name,
         precision=request.precision,
         layout="NHWC",

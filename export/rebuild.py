@@ -14,7 +14,6 @@ from engine.bundle.manifest import (
     Parity,
     read_manifest,
     rebuild_command,
-    sha256_of,
     verify_files,
     write_manifest,
 )
@@ -57,8 +56,12 @@ def rebuild_plan(bundle: Path) -> BuiltPlan:
         with step("tensorrt") as current:
             plan = _build(staged, manifest)
             current.result = f"{plan.file}, {plan.tool}, {plan.bytes / 1e6:.1f} MB"
-        file = BundleFile(
-            plan.bytes, sha256_of(staged / plan.file), plan.tool, plan.compute_capability
+        file = BundleFile.of(
+            staged / plan.file,
+            role="plan",
+            precision=manifest.precision,
+            tool=plan.tool,
+            compute_capability=plan.compute_capability,
         )
         with step("compare") as current:
             write_manifest(

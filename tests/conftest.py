@@ -15,9 +15,9 @@ from engine.bundle.manifest import (
     Manifest,
     SizeProfile,
     WeightsOrigin,
-    sha256_of,
     write_manifest,
 )
+from engine.bundle.schema1 import role_of
 from engine.system.cache import VARIABLE
 
 # Tests neither find nor leave anything in the user's cache; those of the cache choose a folder.
@@ -144,8 +144,8 @@ def _model(
 def manifest_for(bundle: Path) -> Manifest:
     """Return a manifest that fits the model files in ``bundle``."""
     files = {
-        path.name: BundleFile(
-            path.stat().st_size, sha256_of(path), f"onnx {onnx.__version__}", None
+        path.name: BundleFile.of(
+            path, role=role_of(path.name), precision="fp32", tool=f"onnx {onnx.__version__}"
         )
         for path in sorted(bundle.glob("*.*"))
     }

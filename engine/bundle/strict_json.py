@@ -1,4 +1,4 @@
-"""JSON read strictly, into dataclasses: what is unknown, missing or of another type is refused."""
+"""Parse JSON into dataclasses; unknown keys, missing keys and other types are errors."""
 
 import dataclasses
 import json
@@ -13,19 +13,19 @@ from engine.errors import nearest, sentence
 
 
 class SchemaError(Exception):
-    """What is wrong with a file's content, without its path; as text, a sentence with its end."""
+    """A fault in a file's content; the text is a sentence without the file's path."""
 
     def __str__(self) -> str:
-        """Return the sentence."""
+        """Return the message with a full stop."""
         return sentence(super().__str__())
 
 
 def strict_json(text: str) -> Any:
-    """Return what a JSON text holds.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: It is not JSON, has a key twice, or NaN or infinity.
-        RecursionError: It is nested too deeply.
+        ValueError: The text is not JSON, repeats a key, or has NaN or infinity.
+        RecursionError: The text is nested too deeply.
     """
     return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
 
@@ -34,23 +34,23 @@ def parsed(kind: Any, value: Any, where: str) -> Any:
     """Return a JSON value as ``kind``: a dataclass, a scalar, or a generic of these.
 
     Args:
-        kind: what is expected.
-        value: what ``strict_json`` returned.
-        where: what the messages call a value; "" for the whole file.
+        kind: the expected type.
+        value: a result of ``strict_json``.
+        where: path of the value in the file, for messages; "" for the whole file.
 
     Raises:
-        SchemaError: The value is something else.
+        SchemaError: The value has another type, or its keys differ from the dataclass's fields.
     """
     if dataclasses.is_dataclass(kind):
         return _parsed_object(kind, value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:  # always `X | None` here
+    if origin in (types.UnionType, typing.Union):  # always `X | None` here
         return None if value is None else parsed(arguments[0], value, where)
     if origin is Literal:
         if value not in arguments:
             guess = nearest(value, arguments) if isinstance(value, str) else ""
             raise SchemaError(
-                f"{where} is {reprlib.repr(value)}; expected one of {list(arguments)}{guess}"
+                f"{where} is {reprlib.repr(value)}; expected one of {list(arguments)}.{guess}"
             )
         return value
     if origin is tuple:
@@ -81,7 +81,7 @@ def _refuse_keys(fault: str, keys: set[str], where: str, known: Collection[str])
     if keys:
         place = f" in {where}" if where else ""
         guess = nearest(min(keys), known)
-        raise SchemaError(f"{fault} key {', '.join(map(repr, sorted(keys)))}{place}{guess}")
+        raise SchemaError(f"{fault} key {', '.join(map(repr, sorted(keys)))}{place}.{guess}")
 
 
 def _parsed_float(value: Any, where: str) -> float:

@@ -1,6 +1,7 @@
-"""Files are written whole or not at all."""
+"""Atomic writing of files, and their SHA-256."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 import stat
@@ -46,3 +47,9 @@ def _replace(path: Path, data: bytes, mode: int | None) -> None:
     finally:
         with contextlib.suppress(OSError):  # renamed, or never made
             temporary.unlink()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 lower-case hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -9,8 +9,8 @@ import onnx
 import torch
 from torch import nn
 
-from engine.backends.onnx_graphs import SPLIT, WHOLE
-from engine.bundle.manifest import BundleFile, SizeProfile, sha256_of
+from engine.backends.onnx_graphs import FEATURES, MATCH, SPLIT, WHOLE
+from engine.bundle.manifest import BundleFile, Role, SizeProfile
 from export.build_request import Request
 from export.graph.deployable import Deployable
 from export.graph.fp16_storage import store_in_half
@@ -21,6 +21,8 @@ from export.tensorrt import correlation_form as correlation
 from export.tensorrt.plan_from_onnx import build_plan
 from kernels import onnx_ops
 from training.networks.upsampling import multiplied
+
+_ROLES: dict[str, Role] = {WHOLE: "network", FEATURES: "features", MATCH: "match"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,12 @@ def write_graphs(request: Request, graphs: Graphs, folder: Path) -> dict[str, Bu
             stored.CopyFrom(model)
             store_in_half(stored)
             onnx.save(stored, folder / name)
-            files[name] = _bundle_file(folder / name, f"torch {torch.__version__}", None)
+            files[name] = BundleFile.of(
+                folder / name,
+                role=_ROLES[name],
+                precision=request.precision,
+                tool=f"torch {torch.__version__}",
+            )
         sizes = [f"{name}, {files[name].bytes / 1e6:.1f} MB" for name in graphs.models]
         current.result = f"{request.precision}: {'; '.join(sizes)}"
     return files
@@ -126,12 +133,16 @@ def _write_plan(request: Request, model: onnx.ModelProto, folder: Path) -> dict[
         form = f", correlation: {request.correlation}" if request.spec.correlates else ""
         current.result = f"{plan.file}, {plan.tool}, {plan.bytes / 1e6:.1f} MB{form}"
     source.unlink()
-    files = {plan.file: _bundle_file(folder / plan.file, plan.tool, plan.compute_capability)}
+    files = {
+        plan.file: BundleFile.of(
+            folder / plan.file,
+            role="plan",
+            precision=request.precision,
+            tool=plan.tool,
+            compute_capability=plan.compute_capability,
+        )
+    }
     if request.correlation == "library":
         library = Path(shutil.copy(correlation.plugin_library(), folder))
-        files[library.name] = _bundle_file(library, plan.tool, None)
+        files[library.name] = BundleFile.of(library, role="plugin", precision=None, tool=plan.tool)
     return files
-
-
-def _bundle_file(path: Path, tool: str, compute_capability: str | None) -> BundleFile:
-    return BundleFile(path.stat().st_size, sha256_of(path), tool, compute_capability)

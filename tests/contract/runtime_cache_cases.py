@@ -1,10 +1,10 @@
 """TensorRT for RTX keeps the kernels it compiled; run by test_tensorrt.py, not collected."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
-from engine.bundle.manifest import BundleFile
 from engine.system.cache import VARIABLE, read_cached
 from tests.contract import tensorrt_double
 from tests.contract.tensorrt_double import check_run, open_backend
@@ -58,8 +58,8 @@ def test_they_are_kept_by_plan_gpu_and_version(bundle, contexts, cu, bindings, f
         assert open_run_close(bundle, contexts, device=1) == b""
     monkeypatch.setattr(bindings, "__version__", "99.0")
     assert open_run_close(bundle, contexts) == b""
-    other = BundleFile(4, "1" * 64, "tensorrt_rtx 1.5.0.1", None)
-    monkeypatch.setattr(tensorrt_double, "BundleFile", lambda *_: other)
+    other = replace(tensorrt_double.manifest_with("model.rtx").files["model.rtx"], sha256="1" * 64)
+    monkeypatch.setattr(tensorrt_double, "BundleFile", lambda **_: other)
     assert open_run_close(bundle, contexts) == b""
     assert kept(folder) == [b"kernels"] * 5
 

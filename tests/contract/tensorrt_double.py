@@ -11,6 +11,7 @@ import numpy as np
 from engine.backends.tensorrt import backend as tensorrt
 from engine.backends.tensorrt import package as tensorrt_package
 from engine.bundle.manifest import BundleFile, Manifest, SizeProfile, WeightsOrigin
+from engine.bundle.schema1 import role_of
 from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double
 
@@ -143,7 +144,12 @@ def manifest_with(*files: str) -> Manifest:
         profile=PROFILE,
         files={
             name: BundleFile(
-                4, "0" * 64, tools.get(name, "torch"), "9.0" if "plan" in name else None
+                role=role_of(name),
+                precision=None if name.endswith(".so") else "fp16",
+                bytes=4,
+                sha256="0" * 64,
+                tool=tools.get(name, "torch"),
+                compute_capability="9.0" if "plan" in name else None,
             )
             for name in files
         },

@@ -14,7 +14,7 @@ import engine
 from engine.backends import registry as backends
 from engine.backends.onnxruntime import backend as onnxruntime_backend
 from engine.backends.registry import import_runtime, open_backend
-from engine.bundle.manifest import BundleFile, read_manifest, sha256_of
+from engine.bundle.manifest import BundleFile, read_manifest
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -98,8 +98,8 @@ def test_a_file_that_is_no_model(name, tiny_bundle, tmp_path):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     model = bundle / "model.onnx"
     model.write_bytes(b"no model at all")
-    files = {"model.onnx": BundleFile(15, sha256_of(model), "none", None)}
-    manifest = replace(read_manifest(bundle), files=files)
+    file = BundleFile.of(model, role="network", precision="fp32", tool="none")
+    manifest = replace(read_manifest(bundle), files={"model.onnx": file})
     with pytest.raises(BackendError, match=rf"{name} [\d.]+ cannot load .*model\.onnx: "):
         opened(name, bundle, manifest=manifest)
 

@@ -13,7 +13,7 @@ from torch import nn
 import engine
 from engine import FlowEngine
 from engine.backends.tensorrt.package import load_tensorrt
-from engine.bundle.manifest import BundleFile, read_manifest, sha256_of, write_manifest
+from engine.bundle.manifest import BundleFile, read_manifest, write_manifest
 from engine.cuda.device import Device
 from engine.errors import BackendNotInstalledError, HardwareMissingError
 from export import rebuild
@@ -130,8 +130,12 @@ def plan_engine(gpu: Device, tiny_bundle: Path, tmp_path: Path) -> Iterator[Flow
     manifest = read_manifest(tiny_bundle)
     model, plan = tiny_bundle / "model.onnx", tmp_path / "model.plan"
     built = build_plan(model, plan, manifest.profile, precision="fp32")
-    file = BundleFile(
-        built.bytes, sha256_of(tmp_path / built.file), built.tool, built.compute_capability
+    file = BundleFile.of(
+        tmp_path / built.file,
+        role="plan",
+        precision="fp32",
+        tool=built.tool,
+        compute_capability=built.compute_capability,
     )
     write_manifest(tmp_path, replace(manifest, files={built.file: file}))
     try:

@@ -19,9 +19,9 @@ from engine.bundle.manifest import (
     Parity,
     SizeProfile,
     WeightsOrigin,
-    sha256_of,
     write_manifest,
 )
+from engine.bundle.schema1 import role_of
 from engine.errors import BackendNotInstalledError
 from export import build_engine
 from export.tensorrt.plan_from_onnx import BuiltPlan
@@ -43,11 +43,12 @@ def written(folder: Path, *files: str, **changes: Any) -> Path:
         divisor=64,
         profile=PROFILE,
         files={
-            path.name: BundleFile(
-                path.stat().st_size,
-                sha256_of(path),
-                "an old tool",
-                "9.0" if path.suffix == ".plan" else None,
+            path.name: BundleFile.of(
+                path,
+                role=role_of(path.name),
+                precision=None if path.suffix == ".so" else "fp32",
+                tool="an old tool",
+                compute_capability="9.0" if path.suffix == ".plan" else None,
             )
             for path in folder.iterdir()
         },

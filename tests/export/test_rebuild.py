@@ -19,7 +19,6 @@ from engine.bundle.manifest import (
     GateResult,
     Parity,
     read_manifest,
-    sha256_of,
     verify_files,
     write_manifest,
 )
@@ -90,8 +89,9 @@ def test_tensorrt_gets_the_graph_as_it_was_before_it_was_stored(
     assert stored != exported
     onnx.save(stored, bundle / "model.onnx")
     manifest = read_manifest(bundle)
-    size, sha256 = (bundle / "model.onnx").stat().st_size, sha256_of(bundle / "model.onnx")
-    manifest.files["model.onnx"] = BundleFile(size, sha256, "torch", None)
+    manifest.files["model.onnx"] = BundleFile.of(
+        bundle / "model.onnx", role="network", precision="fp16", tool="torch"
+    )
     write_manifest(bundle, replace(manifest, precision="fp16"))
 
     assert rebuilt(bundle) == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.bundle.manifest import BundleFile, SizeProfile, read_manifest, write_manifest
+from engine.bundle.manifest import SizeProfile, read_manifest, write_manifest
 from export import build_engine
 from tests.export.rebuilding import Builder, contents, rebuilt, written
 from tests.export.tiny import assert_one_line
@@ -119,7 +119,7 @@ def test_two_graphs(
 ) -> None:
     bundle = Path(shutil.copytree(tiny_split_bundle, tmp_path / "bundle"))
     manifest = read_manifest(bundle)
-    manifest.files["model.rtx"] = BundleFile(1, "0" * 64, "an old tool", None)
+    manifest.files["model.rtx"] = replace(manifest.files["match.onnx"], role="plan")
     write_manifest(bundle, replace(manifest, network="flownetc"))
     assert rebuilt(bundle) == 2
     assert_one_line(capsys, rf"its plan is of one graph, model\.onnx, and it holds two.*{FULL} flo"

@@ -1,7 +1,7 @@
+"""Reading and writing manifests of schema 2, and reading schema 1."""
+
 import copy
 import json
-import shlex
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,29 @@ from engine.bundle.manifest import (
     Gate,
     GateResult,
     Manifest,
+    OperationCount,
     Parity,
+    Preprocessing,
     SizeProfile,
     WeightsOrigin,
     read_manifest,
-    rebuild_command,
-    sha256_of,
-    verify_files,
     write_manifest,
 )
 from engine.errors import BundleError
 
+ONNX = BundleFile(role="network", precision="int8", bytes=3, sha256="a" * 64, tool="torch 2.13.0")
 MANIFEST = Manifest(
     network="flownets_slim",
     precision="int8",
+    parameters=5_400_000,
+    operations=OperationCount(4.5, 384, 512),
+    preprocessing=Preprocessing("RGB", (0, 255), "fixed_mean", 20.0, "pixels"),
     layout="NHWC",
     divisor=64,
     profile=SizeProfile((1, 64, 64), (1, 384, 512), (4, 1088, 1920)),
     files={
-        "model.onnx": BundleFile(3, "a" * 64, "torch 2.13.0", None),
-        "model.plan": BundleFile(5, "b" * 64, "tensorrt 11.4.0", "9.0"),
+        "model.onnx": ONNX,
+        "model.plan": replace(ONNX, role="plan", tool="tensorrt 11.4.0", compute_capability="9.0"),
     },
     parity=(
         Parity("onnxruntime", "ok", None, 1e-4, 2e-3, 0.0, "chairs"),
@@ -79,7 +82,10 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_layout_on_disk(content):
-    assert content["schema"] == 1
+    assert content["schema"] == 2
+    assert content["operations"] == {"gflop": 4.5, "height": 384, "width": 512}
+    assert content["preprocessing"]["value_range"] == [0, 255]
+    assert content["files"]["model.onnx"]["role"] == "network"
     assert content["profile"]["max"] == [4, 1088, 1920]
     assert content["files"]["model.plan"]["compute_capability"] == "9.0"
     assert content["parity"][1]["reason"] == "no GPU"
@@ -103,9 +109,17 @@ def test_nothing_is_written_when_it_makes_no_sense(tmp_path):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("schema", 2, r"schema is 2; this version reads schema 1"),
-        ("schema", "1", r"schema is '1'; this version reads schema 1"),
-        ("schema", True, r"schema is True; expected a whole number"),
+        ("schema", 3, r"schema is 3; this version reads schemas 1 and 2"),
+        ("schema", "1", r"schema is '1'; this version reads schemas 1 and 2"),
+        ("schema", True, r"schema is True; this version reads schemas 1 and 2"),
+        ("schema", 2.0, r"schema is 2\.0; expected a whole number"),
+        ("parameters", 0, r"parameters is 0; expected at least 1"),
+        ("operations/gflop", -1.0, r"operations is .*gflop=-1\.0.*; expected positive numbers"),
+        ("operations/gflops", 1.0, r"unknown key 'gflops' in operations\. Did you mean 'gflop'"),
+        ("preprocessing/color_order", "BGR", r"color_order is 'BGR'; expected one of \['RGB'\]"),
+        ("files/model.onnx/role", "net", r"role is 'net'; expected one of \['network',"),
+        ("files/model.onnx/precision", None, r"precision is None; expected a precision for each"),
+        ("files/model.onnx/precision", "int4", r"is 'int4'; expected one of .* mean 'int8'"),
         ("network", 5, r"network is 5; expected a text"),
         ("precision", "fp-16", r"is 'fp-16'; expected one of .* Did you mean 'fp16'\? Rebuild"),
         ("precision", ["fp16"], r"precision is \['fp16'\]; expected one of"),
@@ -159,7 +173,7 @@ def test_file_names_stay_in_the_folder(tmp_path, content, name):
         read_changed(tmp_path, content)
 
 
-@pytest.mark.parametrize("key", ["schema", "network", "files", "gate", "weights"])
+@pytest.mark.parametrize("key", ["schema", "network", "files", "gate", "weights", "operations"])
 def test_missing_keys(tmp_path, content, key):
     del content[key]
     with pytest.raises(BundleError, match=f"manifest.json: missing key '{key}'"):
@@ -227,119 +241,65 @@ def test_no_bundle(tmp_path):
         read_manifest(tmp_path)
 
 
+def test_operations_scale_with_the_pixels():
+    assert OperationCount(4.5, 384, 512).gflop_at(768, 1024) == 18.0
+
+
+# The manifest of the default bundle of version 0.1, before schema 2.
+SCHEMA1 = Path(__file__).with_name("schema1.json")
+
+
 @pytest.fixture
-def bundle(tmp_path, tiny_bundle) -> Path:
-    """A copy of the tiny bundle, to be damaged."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+def old() -> dict[str, Any]:
+    return json.loads(SCHEMA1.read_text())
 
 
-def test_intact_files(bundle):
-    verify_files(bundle, read_manifest(bundle))
-
-
-def test_missing_file(bundle):
-    (bundle / "model.onnx").unlink()
-    with pytest.raises(BundleError, match=r"model\.onnx is missing; .* -m export\.build_engine"):
-        verify_files(bundle, read_manifest(bundle))
-    verify_files(bundle, read_manifest(bundle), names=())
-
-
-def test_truncated_file(bundle):
-    model = bundle / "model.onnx"
-    size = model.stat().st_size
-    model.write_bytes(model.read_bytes()[:-1])
-    message = f"has {size - 1} bytes; the manifest says {size}: truncated. Rebuild it with"
-    with pytest.raises(BundleError, match=message):
-        verify_files(bundle, read_manifest(bundle))
-
-
-def test_changed_file(bundle):
-    model = bundle / "model.onnx"
-    data = bytearray(model.read_bytes())
-    data[len(data) // 2] ^= 1
-    model.write_bytes(data)
-    message = f"has SHA-256 {sha256_of(model)}; the manifest says .*: changed. Rebuild it with"
-    with pytest.raises(BundleError, match=message):
-        verify_files(bundle, read_manifest(bundle))
-
-
-def test_a_damaged_bundle_inside_the_package_is_not_rebuilt_there(bundle, monkeypatch):
-    monkeypatch.setattr("engine.bundle.manifest._PACKAGE", bundle.parent)
-    advice = r"It is part of flownet-engine: reinstall that\.$"
-    manifest = read_manifest(bundle)
-    (bundle / "model.onnx").unlink()
-    with pytest.raises(BundleError, match=rf"model\.onnx is missing; .*\. {advice}"):
-        verify_files(bundle, manifest)
-    for damaged in ("{}", "{"):
-        (bundle / "manifest.json").write_text(damaged)
-        with pytest.raises(BundleError, match=advice):
-            read_manifest(bundle)
-    assert rebuild_command(bundle, manifest).endswith(" -o DIR")
-
-
-def test_a_bundle_of_two_graphs_is_rebuilt_as_one(tiny_split_bundle):
-    manifest = read_manifest(tiny_split_bundle)
-    command = rebuild_command(tiny_split_bundle, manifest, target="tensorrt")
-    assert " --targets tensorrt --split " in command
-    assert command.endswith(f" -o {tiny_split_bundle}")
-    assert "--split" not in rebuild_command(tiny_split_bundle, manifest, whole=True)
-
-
-PLAN = BundleFile(5, "b" * 64, "a tool", None)
-FULL = (
-    "python -m export.build_engine --network flownets_slim --weights FILE --precision int8 "
-    "--max-epe-increase 1% --targets tensorrt "
-)
-SIZES = "--min-size 64x64 --size 384x512 --max-size 1088x1920 --max-batch 4 "
+def test_schema_1_is_read(tmp_path, old):
+    manifest = read_changed(tmp_path, old)
+    assert manifest.schema == 2
+    assert (manifest.network, manifest.precision) == ("flownets_pyramid_slim", "int8")
+    assert (manifest.parameters, manifest.operations, manifest.preprocessing) == (None, None, None)
+    assert manifest.profile.max == (4, 1088, 1920)
+    assert manifest.gate is not None
+    assert manifest.gate.results[1].epe == 2.5831333279860473
+    assert manifest.files == {
+        "model.onnx": BundleFile(
+            role="network",
+            precision="int8",
+            bytes=2114990,
+            sha256="ad9ad39538ae2b0751ca77e810fdcc89f2ded9e82808f4e70ebd07fb3b1ed4be",
+            tool="torch 2.13.0+cpu",
+        )
+    }
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
 
 
 @pytest.mark.parametrize(
-    ("names", "command"),
+    ("name", "role"),
     [
-        (["model.onnx", "model.plan"], "python -m export.build_engine --rebuild b"),
-        (["model.onnx", "model.rtx"], "python -m export.build_engine --rebuild b"),
-        (["model.onnx"], FULL + SIZES + "-o b"),
-        (["model.plan"], FULL + SIZES + "-o b"),
-        (["features.onnx", "match.onnx", "model.plan"], FULL + "--split " + SIZES + "-o b"),
-        (["model.onnx", "model.plan", "libx.so"], FULL + "--correlation library " + SIZES + "-o b"),
+        ("model.onnx", "network"), ("features.onnx", "features"), ("match.onnx", "match"),
+        ("model.plan", "plan"), ("model.rtx", "plan"), ("libflow_plugin.so", "plugin"),
+    ],
+)  # fmt: skip
+def test_schema_1_implies_roles_by_file_name(tmp_path, old, name, role):
+    old["files"] = {name: old["files"]["model.onnx"]}
+    file = read_changed(tmp_path, old).files[name]
+    assert (file.role, file.precision) == (role, None if role == "plugin" else "int8")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("operations", None, r"unknown key 'operations'\."),
+        ("files/model.onnx/role", "network", r"unknown key 'role' in files\.model\.onnx"),
+        ("layout", "NCHW", r"layout is 'NCHW'; expected one of \['NHWC'\]"),
+        ("profile/min", [0, 64, 64], r"expected 1 <= min <= opt <= max"),
     ],
 )
-def test_a_plan_alone_is_rebuilt_where_its_graph_is_there(names, command):
-    manifest = replace(MANIFEST, files=dict.fromkeys(names, PLAN))
-    assert rebuild_command(Path("b"), manifest, target="tensorrt") == command
-
-
-def test_a_plan_alone_is_rebuilt_only_where_it_alone_is_wanted(monkeypatch, tmp_path):
-    assert (
-        rebuild_command(Path("b"), MANIFEST, target="tensorrt", whole=True) == FULL + SIZES + "-o b"
-    )
-    assert "--rebuild" not in rebuild_command(Path("b"), MANIFEST, target="openvino")
-    assert "--rebuild" not in rebuild_command(Path("b"), MANIFEST)
-    monkeypatch.setattr("engine.bundle.manifest._PACKAGE", tmp_path)
-    # What ships inside the package has the weights that ship.
-    command = (FULL + SIZES).replace("--weights FILE ", "") + "-o DIR"
-    assert rebuild_command(tmp_path / "b", MANIFEST, target="tensorrt") == command
-
-
-def test_a_folder_with_a_space_is_one_argument():
-    bundle = Path("my bundles/b")
-    assert shlex.split(rebuild_command(bundle, MANIFEST))[-1] == str(bundle)
-    assert shlex.split(rebuild_command(bundle, MANIFEST, target="tensorrt"))[-1] == str(bundle)
-
-
-def test_the_advice_is_of_the_damaged_file(bundle):
-    (bundle / "model.plan").write_bytes(b"plan")
-    manifest = read_manifest(bundle)
-    manifest.files["model.plan"] = PLAN
-    with pytest.raises(BundleError, match=rf"model\.plan has 4 bytes.* --rebuild {bundle}`\.$"):
-        verify_files(bundle, manifest)
-    (bundle / "model.onnx").unlink()
-    with pytest.raises(BundleError, match=r"model\.onnx is missing; .*--network tiny .*`\.$"):
-        verify_files(bundle, manifest)
-
-
-def test_sha256_of_known_text(tmp_path):
-    # FIPS 180-2, appendix B.1.
-    (tmp_path / "abc").write_bytes(b"abc")
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert sha256_of(tmp_path / "abc") == expected
+def test_schema_1_is_as_strict(tmp_path, old, path, value, message):
+    with pytest.raises(BundleError, match=message):
+        read_changed(tmp_path, changed(old, path, value))
+    del old["weights"]
+    with pytest.raises(BundleError, match="missing key 'weights'"):
+        read_changed(tmp_path, old)

@@ -1,0 +1,40 @@
+"""Properties of a network that its bundle's manifest states."""
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from engine.bundle.manifest import OperationCount, Preprocessing, SizeProfile
+from export.graph.deployable import Deployable
+from training.networks.layers import FlowNetwork
+from training.normalise import NORMALISATIONS
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def operation_count(network: Deployable, profile: SizeProfile) -> OperationCount:
+    """Count the fp32 network's floating-point operations for one pair of the profile's opt size.
+
+    PyTorch's FlopCounterMode counts convolutions and matrix products, a multiply-add as two; the
+    correlation is an operator of its own and is not counted.
+    """
+    _, height, width = profile.opt
+    images = torch.zeros(2, 1, height, width, 3, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(*images)
+    return OperationCount(counter.get_total_flops() / 1e9, height, width)
+
+
+def preprocessing_of(network: FlowNetwork, normalisation: nn.Module) -> Preprocessing:
+    """Describe how a deployed network treats its inputs and its output."""
+    names = {kind: name for name, kind in NORMALISATIONS.items()}
+    return Preprocessing(
+        color_order="RGB",
+        value_range=(0, 255),
+        normalisation=names[type(normalisation)],
+        flow_scale=network.flow_scale,
+        flow_unit="pixels",
+    )
