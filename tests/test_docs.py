@@ -55,7 +55,7 @@ def blocks(language: str, text: str) -> list[str]:
 
 def commands(text: str) -> list[str]:
     joined = "\n".join(blocks("sh", text)).replace("\\\n", " ")
-    lines = [re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()]
+    lines = [re.sub(r"(^|\s+)#.*", "", line).strip() for line in joined.splitlines()]
     return [line for line in lines if line]
 
 
