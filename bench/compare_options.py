@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.cli import Parser, UsageError, count, names, names_among, output_file, seconds, size
 from bench.harness.plan import BY_NAME, Row, backend_names, row_groups
-from engine.backends.registry import available_threads
 from engine.bundle.manifest import read_manifest
+from engine.system.threads import available_threads
 
 PRECISIONS = ("fp32", "fp16", "int8")
 QUICK = {"network": ["flownets_pyramid_slim"], "sizes": [(384, 512)], "batch": [1]}

@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from engine.backends.registry import available_threads
 from engine.errors import BackendError
 from engine.system.cpu import cpu_model, gpus
+from engine.system.threads import available_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 

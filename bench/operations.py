@@ -18,7 +18,7 @@ from bench.cli import count, size
 from bench.environment import USAGE_ERROR, run_module
 from bench.harness.plan import OPENVINO
 from engine.backends.onnx_graphs import FEATURES, MATCH, SPLIT, WHOLE
-from engine.backends.openvino.backend import import_openvino
+from engine.backends.openvino.session import import_openvino
 from engine.bundle.manifest import read_manifest
 from engine.errors import BackendError, EngineError
 from engine.images import padded_size

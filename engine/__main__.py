@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import engine
-from engine.backends.registry import AUTO, AUTO_ORDER, BACKENDS, available_threads, open_backend
+from engine.backends.registry import AUTO, AUTO_ORDER, BACKENDS, open_backend
 from engine.bundle.manifest import Manifest, read_manifest, verify_files
 from engine.engine import Flow, FlowEngine
 from engine.errors import EngineError, sentence
@@ -22,6 +22,7 @@ from engine.loader import DEFAULT_BUNDLE, check_device, check_threads
 from engine.system.cache import VARIABLE as CACHE_VARIABLE
 from engine.system.cache import cache_folder
 from engine.system.cpu import cpu_model, gpus
+from engine.system.threads import available_threads
 
 # Distributions that decide what works, for a report of a problem.
 _PACKAGES = (

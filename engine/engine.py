@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.backends.registry import Backend, one_line
+from engine.backends.base import Backend, DeviceBackend
 from engine.bundle.manifest import Manifest
 from engine.call_checks import both_of, check_is_no_path, check_profile, is_bgr
-from engine.cuda.flow_array import DeviceArray, DeviceBackend
+from engine.cuda.flow_array import DeviceArray
 from engine.cuda.foreign_arrays import caller_stream, flow_view, image_view
-from engine.errors import BackendError, EngineError, InputError
+from engine.errors import BackendError, EngineError, InputError, one_line
 from engine.images import check_alike, checked_image, network_input, padded_size
 from engine.system.ordered_map import map_in_order
 

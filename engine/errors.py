@@ -52,3 +52,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the known name closest to ``name``, or an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text on one line and without a final full stop."""
+    return " ".join(str(error).split()).removesuffix(".") or type(error).__name__

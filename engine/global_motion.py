@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.registry import Backend
+from engine.backends.base import Backend
 from engine.images import network_input, padded_size
 
 # Every so many pixels of a row and column are in the copy. Twice as many find hardly better motion.

@@ -3,11 +3,12 @@
 import os
 from pathlib import Path
 
-from engine.backends.registry import available_threads, open_backend
+from engine.backends.registry import open_backend
 from engine.bundle.manifest import MANIFEST_FILE, read_manifest, verify_files
 from engine.engine import FlowEngine
 from engine.errors import BundleError, InputError
 from engine.global_motion import AlignedBackend
+from engine.system.threads import available_threads
 
 DEFAULT_BUNDLE = Path(__file__).parent / "bundle" / "default"
 

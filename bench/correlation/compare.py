@@ -41,8 +41,8 @@ from bench.correlation.problem import DTYPES, Problem, Setting
 from bench.correlation.table import lines, tables
 from bench.environment import describe
 from bench.harness.plan import TORCH
-from engine.backends.registry import available_threads
 from engine.system.files import write_atomically
+from engine.system.threads import available_threads
 
 ROUNDS = 5
 

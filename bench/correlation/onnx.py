@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.correlation.problem import Problem
-from engine.backends.onnxruntime.backend import CpuSession
-from engine.backends.openvino.backend import CompiledModel, import_openvino
-from engine.backends.registry import import_runtime
+from engine.backends.onnxruntime.session import CpuSession
+from engine.backends.openvino.session import OpenVINOSession, import_openvino
+from engine.backends.runtime_import import import_runtime
 
 
 def in_onnxruntime(problem: Problem) -> Callable[[], Any]:
@@ -36,9 +36,9 @@ def in_openvino(problem: Problem) -> Callable[[], Any]:
     """
     openvino = import_openvino()
     with _model_file(problem) as path:
-        model = CompiledModel(openvino, path, path.read_bytes(), threads=problem.threads)
-    request = model.compiled.create_infer_request()
+        session = OpenVINOSession(openvino, path, threads=problem.threads)
     inputs = {"f1": problem.f1, "f2": problem.f2}
+    request = session.slots_for(inputs).compiled.create_infer_request()
     # Inside a network nothing would be copied either.
     infer = partial(request.infer, inputs, share_inputs=True, share_outputs=True)
     return lambda: infer()["correlation"]

@@ -53,6 +53,7 @@ TENSORRT = (
 )
 ORT = (("onnxruntime",), "onnxruntime")
 ENGINE = "bench.runners.engine:EngineRunner"
+ORT_TENSORRT = "bench.runners.onnxruntime_tensorrt:OnnxRuntimeTensorRTRunner"
 STREAM = "bench.runners.engine:StreamRunner"
 MANY = "bench.runners.engine:ManyRunner"
 ALIGNED = "bench.runners.engine:AlignedRunner"
@@ -108,7 +109,7 @@ CONTESTANTS = (
     ),
     Contestant("tensorrt", ENGINE, "engine", ENGINE_PRECISIONS, *TENSORRT, PLANS, gpu=True),
     *(
-        Contestant(name, ENGINE, "engine", ENGINE_PRECISIONS, *ORT, gpu=True, slow=True)
+        Contestant(name, ORT_TENSORRT, "engine", ENGINE_PRECISIONS, *ORT, gpu=True, slow=True)
         for name in ("onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx")
     ),
     *(

@@ -22,10 +22,10 @@ import numpy as np
 from bench import cli as usage
 from bench.environment import run_module
 from bench.harness.stats import timed_ms
-from engine.backends.openvino.backend import import_openvino, version_of
-from engine.backends.registry import available_threads, one_line
-from engine.errors import BackendError
+from engine.backends.openvino.session import import_openvino, version_of
+from engine.errors import BackendError, one_line
 from engine.system.cpu import int8_fault
+from engine.system.threads import available_threads
 
 ROUNDS = 5
 PEAKS = {"fp32": "fp32_gflops", "int8": "int8_gops"}

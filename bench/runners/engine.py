@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 import engine
 from bench.harness.worker import Flows, Images, Job
 from engine.backends.onnx_graphs import WHOLE
-from engine.backends.onnxruntime.backend import CpuSession
-from engine.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
-from engine.backends.openvino.backend import SizedModel, import_openvino, version_of
+from engine.backends.onnxruntime.cuda_backend import OnnxRuntimeCudaBackend
+from engine.backends.onnxruntime.session import CpuSession
+from engine.backends.openvino.session import OpenVINOSession, import_openvino, version_of
 from engine.bundle.manifest import read_manifest
 from engine.errors import BackendError
 
@@ -27,7 +27,7 @@ class EngineRunner:
     def load(self, job: Job, **choices: Any) -> engine.FlowEngine:
         """Open the bundle; ``choices`` are more of the arguments of ``engine.load``."""
         backend = job.backend.partition(" ")[0]
-        return engine.load(_bundle(job), backend=backend, threads=job.threads, **choices)
+        return engine.load(bundle_of(job), backend=backend, threads=job.threads, **choices)
 
     def run(self, image1: Images, image2: Images) -> Flows:
         return self._engine.infer(image1, image2)
@@ -94,7 +94,7 @@ class NhwcRunner(EngineRunner):
     """
 
     def load(self, job: Job, **_: Any) -> engine.FlowEngine:
-        bundle = _bundle(job)
+        bundle = bundle_of(job)
         manifest = read_manifest(bundle)
         backend = _NhwcBackend(bundle, manifest, device=0, threads=job.threads, streams=1)
         return engine.FlowEngine(manifest, backend)
@@ -112,7 +112,7 @@ class BareOnnxRuntime:
     def __init__(self, job: Job) -> None:
         ort = importlib.import_module("onnxruntime")
         self.runtime_version = str(ort.__version__)
-        self._session = CpuSession(ort, _bundle(job) / WHOLE, job.threads).session
+        self._session = CpuSession(ort, bundle_of(job) / WHOLE, job.threads).session
 
     def run(self, image1: Images, image2: Images) -> Flows:
         flow: Flows = self._session.run(["flow"], {"image1": image1, "image2": image2})[0]
@@ -133,13 +133,13 @@ class BareOpenVINO:
     def __init__(self, job: Job) -> None:
         openvino = import_openvino()
         self.runtime_version = version_of(openvino)
-        self._model = SizedModel(openvino, _bundle(job) / WHOLE, threads=job.threads)
+        self._model = OpenVINOSession(openvino, bundle_of(job) / WHOLE, threads=job.threads)
         self._request: Any = None
 
     def run(self, image1: Images, image2: Images) -> Flows:
         inputs = {"image1": image1, "image2": image2}
         if self._request is None:
-            self._request = self._model.compiled_for(inputs).compiled.create_infer_request()
+            self._request = self._model.slots_for(inputs).compiled.create_infer_request()
         flow: Flows = self._request.infer(inputs, share_inputs=True)["flow"]
         return flow
 
@@ -150,7 +150,12 @@ class BareOpenVINO:
         del self._request
 
 
-def _bundle(job: Job) -> Path:
+def bundle_of(job: Job) -> Path:
+    """Return the job's bundle.
+
+    Raises:
+        BackendError: the job has none.
+    """
     if job.bundle is None:
         raise BackendError(f"no bundle for {job.network}; pass --bundle DIR.")
     return Path(job.bundle)

@@ -1,95 +1,96 @@
-"""A bundle's ONNX: one graph from two images to the flow, or two graphs that share the work.
+"""The ONNX graphs of a bundle: one for the whole network, or two that share work between pairs.
 
-With two graphs (``build_engine --split``, for networks that first look at each image alone), what
-``features.onnx`` computes from a frame of a video serves both pairs that the frame is in.
+A bundle built with ``build_engine --split`` has two graphs: ``features.onnx`` computes the features
+of one image, ``match.onnx`` the flow from the features of both. In a video the features of each
+frame then serve two pairs.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.registry import model_file
+from engine.backends.base import INPUTS, OUTPUT, Flows, Images
+from engine.backends.model_files import model_file
 from engine.bundle.manifest import Manifest, SizeProfile
 
 WHOLE = "model.onnx"
 FEATURES, MATCH = SPLIT = ("features.onnx", "match.onnx")
 
 Arrays = Mapping[str, NDArray[Any]]
-# Runs a model: arrays by the names of its inputs -> arrays by the names of its outputs, in memory
-# that the caller owns. May be called from several threads at once.
+# Runs a model: arrays by input name -> arrays by output name, in memory that the caller owns.
+# Thread-safe.
 Model = Callable[[Arrays], Arrays]
 
 
 class Graphs(Protocol):
-    """See ``Backend.prepare`` and ``Backend.run``."""
+    """The opened graphs of a bundle."""
 
-    def prepare(self, image: NDArray[np.uint8]) -> Any:
-        """Compute what concerns one image alone."""
+    def prepare(self, image: Images) -> Any:
+        """See ``Backend.prepare``."""
         ...
 
-    def run(self, first: Any, second: Any) -> NDArray[np.float32]:
-        """Compute the flow of two prepared images."""
+    def run(self, first: Any, second: Any) -> Flows:
+        """See ``Backend.run``."""
         ...
 
 
 class OneGraph:
-    """Both images go in together; nothing can be prepared."""
+    """``model.onnx`` takes both images, so ``prepare`` has nothing to compute."""
 
     def __init__(self, model: Model) -> None:
-        """Take over ``model.onnx``, opened."""
+        """Take over the opened model."""
         self._model = model
 
-    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def prepare(self, image: Images) -> Images:
         """Return the image."""
         return image
 
-    def run(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, first: Images, second: Images) -> Flows:
         """See ``Backend.run``."""
-        return self._model({"image1": first, "image2": second})["flow"]
+        return self._model(dict(zip(INPUTS, (first, second), strict=True)))[OUTPUT]
 
 
 class TwoGraphs:
-    """Each image's features first, then both images' features together."""
+    """``features.onnx`` prepares each image, ``match.onnx`` computes the flow of two of them."""
 
     def __init__(self, features: Model, match: Model) -> None:
-        """Take over ``features.onnx`` and ``match.onnx``, opened."""
+        """Take over the opened models."""
         self._features = features
         self._match = match
 
-    def prepare(self, image: NDArray[np.uint8]) -> Arrays:
-        """Return the image's ``skip`` and ``features``."""
+    def prepare(self, image: Images) -> Arrays:
+        """Return the arrays ``skip`` and ``features`` of the image."""
         return self._features({"image": image})
 
-    def run(self, first: Arrays, second: Arrays) -> NDArray[np.float32]:
+    def run(self, first: Arrays, second: Arrays) -> Flows:
         """See ``Backend.run``."""
         inputs = {
             "skip": first["skip"],
             "features1": first["features"],
             "features2": second["features"],
         }
-        return self._match(inputs)["flow"]
+        return self._match(inputs)[OUTPUT]
 
 
-class GraphsBackend:
-    """What the backends of CPU runtimes have in common: a ``Backend`` but for how it is opened."""
+class CpuBackend:
+    """Base of the CPU backends: a ``Backend`` whose subclass opens ``graphs``."""
 
     device = "cpu"
     profile: SizeProfile | None = None
     graphs: Graphs
 
-    def prepare(self, image: NDArray[np.uint8]) -> Any:
+    def prepare(self, image: Images) -> Any:
         """See ``Backend.prepare``."""
         return self.graphs.prepare(image)
 
-    def run(self, first: Any, second: Any) -> NDArray[np.float32]:
+    def run(self, first: Any, second: Any) -> Flows:
         """See ``Backend.run``."""
         return self.graphs.run(first, second)
 
     def device_ms(self) -> None:
-        """Return None: the host is the device."""
+        """Return None: there is no separate device."""
 
     def close(self) -> None:
         """Free the models."""
@@ -99,16 +100,16 @@ class GraphsBackend:
 def open_graphs(
     bundle: Path, manifest: Manifest, backend: str, open_model: Callable[[Path], Model]
 ) -> Graphs:
-    """Open whichever of the two a bundle holds.
+    """Open the two graphs of a split bundle, else the graph of the whole network.
 
     Args:
-        bundle: its folder.
-        manifest: what it holds.
-        backend: name of the backend, for errors.
+        bundle: the bundle's folder.
+        manifest: the bundle's manifest.
+        backend: name of the backend, for the error message.
         open_model: opens one ONNX file.
 
     Raises:
-        BackendError: It holds neither.
+        BackendError: the bundle contains neither.
     """
     if all(name in manifest.files for name in SPLIT):
         return TwoGraphs(*(open_model(bundle / name) for name in SPLIT))

@@ -1,7 +1,7 @@
-"""DLPack capsules, made and read: how array libraries hand each other memory without a copy.
+"""Make and read DLPack capsules, which share memory between array libraries without a copy.
 
-https://dmlc.github.io/dlpack/latest/ (``dlpack.h`` and the Python specification). The capsules here
-are the unversioned ones, which every consumer takes that does not ask for more.
+https://dmlc.github.io/dlpack/latest/ (``dlpack.h`` and the Python specification). Capsules are of
+the unversioned kind, which every consumer accepts.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ class _DLDataType(ctypes.Structure):
 
 
 class _DLTensor(ctypes.Structure):
-    """Also the beginning of ``DLManagedTensor``, whose other members are the producer's alone."""
+    """Also the first member of ``DLManagedTensor``, whose other members only the producer uses."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -40,7 +40,7 @@ class _DLTensor(ctypes.Structure):
     )
 
 
-# Prototypes of our own: those of ctypes.pythonapi's attributes belong to the whole process.
+# A separate prototype: those of ctypes.pythonapi's attributes are shared by the whole process.
 _pointer_in = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
@@ -48,7 +48,7 @@ _pointer_in = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a capsule says: ``strides`` are in bytes, None for C order."""
+    """The tensor of a capsule: ``strides`` are in bytes, None for C order."""
 
     address: int
     shape: tuple[int, ...]
@@ -57,13 +57,13 @@ class Tensor:
 
 
 def read_capsule(capsule: object) -> Tensor:
-    """Return what is in a capsule, without taking it over.
+    """Return the tensor of a capsule, without consuming the capsule.
 
-    The capsule stays its producer's, to be freed with the last reference to it; the memory is
-    there as long as the capsule is.
+    The memory stays valid as long as a reference to the capsule exists.
 
     Raises:
-        ValueError: It is no capsule, another kind or a used one, or of a type numpy does not have.
+        ValueError: it is not a capsule, is of another kind, is already consumed, or has a data type
+            that numpy lacks.
     """
     tensor = _tensor_in(capsule)
     kind, bits = _KINDS.get(tensor.dtype.code), int(tensor.dtype.bits)
@@ -87,12 +87,20 @@ def make_capsule(
     dtype: DTypeLike,
     device: Device,
 ) -> object:
-    """Return a new capsule for memory that is there as long as ``owner`` is; strides in bytes.
+    """Return a new capsule for memory that ``owner`` keeps alive.
 
-    The capsule, and then who takes it over, holds a reference to ``owner``, and drops it once.
+    The capsule, and after it its consumer, holds a reference to ``owner``.
+
+    Args:
+        owner: keeps the memory alive.
+        address: of the first element.
+        shape: of the tensor.
+        strides: in bytes.
+        dtype: of an element.
+        device: of the memory.
     """
-    # numpy's capsules free themselves in C, in any thread, also while an exception is under way or
-    # the interpreter ends. numpy looks at no element here; only the device has to be put right.
+    # Let numpy make the capsule, since its destructor is C code that works in any thread, while an
+    # exception is handled and at interpreter exit. numpy reads no element. Then set the device.
     array = np.asarray(_ArrayInterface(owner, address, shape, strides, np.dtype(dtype)))
     capsule: object = array.__dlpack__()
     _tensor_in(capsule).device = _DLDevice(*device)
@@ -100,7 +108,7 @@ def make_capsule(
 
 
 class _ArrayInterface:
-    """What numpy makes an array of; the array keeps it."""
+    """Array interface of the memory; numpy's array keeps a reference to it."""
 
     def __init__(
         self,

@@ -1,29 +1,28 @@
-"""The array on a GPU that a flow comes back in, for any library that takes one over."""
+"""A flow on a GPU, shared with other libraries without a copy."""
 
 import weakref
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.cuda import dlpack
 from engine.cuda.device import Device
-from engine.cuda.foreign_arrays import LEGACY_DEFAULT_STREAM, CallerStream, DeviceView, c_strides
+from engine.cuda.foreign_arrays import LEGACY_DEFAULT_STREAM, CallerStream, c_strides
 
-NO_SYNCHRONIZATION = -1  # DLPack's
+NO_SYNCHRONIZATION = -1  # of __dlpack__'s stream
 
 
 class DeviceArray:
-    """Flow on a GPU. ``torch.as_tensor``, ``cupy.asarray`` and any ``from_dlpack`` take it over.
+    """A flow on a GPU, for ``torch.as_tensor``, ``cupy.asarray`` and any ``from_dlpack``.
 
-    They share its memory, which is there until the last of them is gone. It is freed when the GPU
-    has nothing left to do, as somebody's kernel may still read it; where that wait matters, give
-    ``infer_device`` an ``out``.
+    Their arrays share its memory and keep it alive. Freeing it waits for all work on the GPU,
+    because a kernel may still read it; pass ``out`` to ``infer_device`` to avoid that wait.
 
     Attributes:
         shape: (H, W, 2) or (N, H, W, 2).
-        dtype: float32; in pixels, x then y.
-        strides: in bytes. Rows lie apart where the images were padded.
+        dtype: float32, in pixels, x then y.
+        strides: in bytes; rows have gaps between them if the images were padded.
         device: e.g. ``"cuda:0"``.
     """
 
@@ -40,9 +39,16 @@ class DeviceArray:
         owner: object = None,
         stream: CallerStream | None = None,
     ) -> None:
-        """Describe memory of ``gpu``: an ``allocation`` of its own, or what ``owner`` keeps.
+        """Describe memory on a GPU.
 
-        Its content becomes ready in ``stream``; None: it is ready.
+        Args:
+            gpu: the GPU.
+            address: of the first element.
+            shape: (H, W, 2) or (N, H, W, 2).
+            strides: in bytes.
+            allocation: memory to free with this array.
+            owner: an object that keeps the memory alive, if there is no ``allocation``.
+            stream: the stream in which the content becomes ready; None: it is ready.
         """
         self.shape = shape
         self.strides = strides
@@ -52,7 +58,7 @@ class DeviceArray:
         self._owner = owner
         self._stream = stream
         if allocation is not None:
-            # Also at exit: device memory has to go while CUDA is there.
+            # Also at exit: device memory must be freed while CUDA is loaded.
             weakref.finalize(self, gpu.free, [allocation])
 
     def __repr__(self) -> str:
@@ -60,10 +66,10 @@ class DeviceArray:
         return f"<DeviceArray {self.shape} {self.dtype} on {self.device}>"
 
     def numpy(self) -> NDArray[np.float32]:
-        """Return a copy on the host, C-contiguous; waits for everything queued on the GPU.
+        """Return a C-contiguous copy on the host, after all work queued on the GPU has finished.
 
         Raises:
-            BackendError: The GPU failed.
+            BackendError: the GPU failed.
         """
         last = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
         memory = self._gpu.download(self._address, last + self.dtype.itemsize)
@@ -73,7 +79,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """The array by version 3 of the CUDA Array Interface."""
+        """Version 3 of the CUDA Array Interface."""
         contiguous = self.strides == c_strides(self.shape, self.dtype.itemsize)
         return {
             "version": 3,
@@ -96,18 +102,18 @@ class DeviceArray:
         dl_device: dlpack.Device | None = None,
         copy: bool | None = None,
     ) -> object:
-        """Return a DLPack capsule, an unversioned one, as ``max_version`` leaves open.
+        """Return an unversioned DLPack capsule, which every value of ``max_version`` permits.
 
         Args:
-            stream: handle of the consumer's stream, which is made to wait for the content; None:
-                the legacy default stream; -1: nothing waits.
+            stream: handle of the consumer's stream, which then waits for the content; None: the
+                legacy default stream; -1: no stream waits.
             max_version: the latest version that the consumer reads.
-            dl_device: the device to be on: this one.
-            copy: whether to copy: None or False.
+            dl_device: the device of the capsule; only this array's own.
+            copy: whether to copy; only None or False.
 
         Raises:
-            BufferError: A copy is asked for.
-            BackendError: The GPU failed.
+            BufferError: the consumer asks for a copy.
+            BackendError: the GPU failed.
         """
         if copy or dl_device not in (None, self.__dlpack_device__()):
             raise BufferError(f"{self!r} is not copied; use numpy() for a copy on the host.")
@@ -117,28 +123,3 @@ class DeviceArray:
         return dlpack.make_capsule(
             self, self._address, self.shape, self.strides, self.dtype, self.__dlpack_device__()
         )
-
-
-@runtime_checkable
-class DeviceBackend(Protocol):
-    """A ``Backend`` that takes images where they are, on its GPU."""
-
-    def run_device(
-        self,
-        first: DeviceView,
-        second: DeviceView,
-        size: tuple[int, int],
-        *,
-        out: DeviceView | None,
-        stream: CallerStream | None,
-    ) -> DeviceArray:
-        """Return the flow of two images, see ``FlowEngine.infer_device``.
-
-        Args:
-            first: the first image, from ``image_view``.
-            second: the second one, of the same shape.
-            size: (height, width) to pad to.
-            out: where the flow goes, from ``flow_view``; None: into new memory.
-            stream: the stream to be ordered in; None: wait for the flow.
-        """
-        ...

@@ -1,6 +1,6 @@
-"""Other libraries' arrays on a GPU, and their streams: read where they are, or refused with advice.
+"""Arrays and streams of other libraries on a GPU, used in place.
 
-Through the CUDA Array Interface (PyTorch, CuPy, PyCUDA, Numba), else through DLPack.
+Read through the CUDA Array Interface (PyTorch, CuPy, PyCUDA, Numba), else through DLPack.
 https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html
 """
 
@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.registry import one_line
 from engine.cuda import dlpack
-from engine.errors import InputError
+from engine.errors import InputError, one_line
 
-LEGACY_DEFAULT_STREAM = 1  # CU_STREAM_LEGACY; 0 means the same, but neither protocol allows it
+LEGACY_DEFAULT_STREAM = 1  # CU_STREAM_LEGACY; 0 is the same, but invalid in both protocols
 
 
 @dataclass(frozen=True)
 class CallerStream:
-    """A stream that is somebody else's; its ``handle`` is valid as long as ``owner`` is there."""
+    """A stream of another library; ``owner`` keeps its ``handle`` valid."""
 
     handle: int
     owner: object
@@ -26,17 +25,17 @@ class CallerStream:
 
 @dataclass(frozen=True)
 class DeviceView:
-    """Somebody else's array on a GPU.
+    """An array of another library on a GPU.
 
     Attributes:
-        name: what the error messages call it.
+        name: its name in error messages.
         address: of the first element.
-        shape: as it was given.
-        strides: in bytes; of an axis of length 1, as if the array were contiguous.
+        shape: of the array.
+        strides: in bytes; those of an axis of length 1 are as in a contiguous array.
         dtype: of an element.
-        read_only: whether its owner says so.
+        read_only: whether the array must not be written.
         stream: handle of the stream in which its content becomes ready; None: it is ready.
-        owner: keeps the memory.
+        owner: keeps the memory alive.
     """
 
     name: str
@@ -50,12 +49,12 @@ class DeviceView:
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether it lies in C order without gaps."""
+        """Whether it is C-contiguous."""
         return self.strides == c_strides(self.shape, self.dtype.itemsize)
 
 
 def c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return the strides, in bytes, of an array in C order without gaps."""
+    """Return the strides, in bytes, of a C-contiguous array."""
     strides: list[int] = []
     for length in reversed(shape):
         strides.insert(0, itemsize)
@@ -64,10 +63,10 @@ def c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def caller_stream(stream: object) -> CallerStream | None:
-    """Return the stream behind a handle or a library's object; None for None.
+    """Return the stream of a handle or of a library's stream object; None for None.
 
     Raises:
-        InputError: It is neither.
+        InputError: ``stream`` is neither.
     """
     if stream is None:
         return None
@@ -82,15 +81,15 @@ def caller_stream(stream: object) -> CallerStream | None:
 
 
 def image_view(image: object, name: str, stream: CallerStream | None) -> DeviceView:
-    """Return a device array as an image, or say what is wrong with it.
+    """Check an image on a GPU and return it as a ``DeviceView``.
 
     Args:
-        image: (H, W, 3) or (N, H, W, 3) uint8; rows, and images, may lie apart.
-        name: what the error messages call it.
-        stream: the one in which it will be read.
+        image: (H, W, 3) or (N, H, W, 3) uint8; gaps between rows and between images are allowed.
+        name: its name in error messages.
+        stream: the stream in which it will be read.
 
     Raises:
-        InputError: It is no device array, or not as above.
+        InputError: it is not an array on a GPU, or not of this type or layout.
     """
     view = _view(image, name, stream)
     if view.dtype != np.uint8:
@@ -110,18 +109,22 @@ def image_view(image: object, name: str, stream: CallerStream | None) -> DeviceV
     if (pixel, channel) != (3, 1) or pitch < 3 * view.shape[-2]:
         raise InputError(
             f"{name} has strides {view.strides}; expected the pixels of a row without gaps, 3 "
-            "bytes each (rows may lie apart). Make it contiguous on the device, e.g. "
+            "bytes each (gaps between rows are allowed). Make it contiguous on the device, e.g. "
             f"{name}.contiguous() or cupy.ascontiguousarray({name})."
         )
     return view
 
 
 def flow_view(out: object, shape: tuple[int, ...], stream: CallerStream | None) -> DeviceView:
-    """Return a device array as the place for a flow of ``shape``, or say what is wrong with it.
+    """Check an array on a GPU that a flow will be written to and return it as a ``DeviceView``.
+
+    Args:
+        out: ``shape`` float32, C-contiguous and writable.
+        shape: of the flow.
+        stream: the stream in which it will be written.
 
     Raises:
-        InputError: It is no device array, not float32, of another shape, not C-contiguous or
-            read-only.
+        InputError: it is not an array on a GPU, or not as described.
     """
     view = _view(out, "out", stream)
     if view.dtype != np.float32 or view.shape != shape:
@@ -143,7 +146,7 @@ def _view(array: object, name: str, stream: CallerStream | None) -> DeviceView:
             return _from_dlpack(array, name, stream)
     except InputError:
         raise
-    except Exception as error:  # each library's own, e.g. for a tensor that requires a gradient
+    except Exception as error:  # of the library, e.g. for a tensor that requires a gradient
         raise InputError(f"{name} cannot be read as a device array: {one_line(error)}.") from error
     raise InputError(
         f"{name} is {type(array).__name__}; expected an array on the GPU, with "
@@ -156,7 +159,7 @@ def _from_interface(interface: dict[str, Any], name: str, owner: object) -> Devi
         raise InputError(f"{name} is masked; expected an array without a mask. Fill it first.")
     address, read_only = interface["data"]
     shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
-    strides = _written_out(interface.get("strides"), shape, dtype.itemsize)
+    strides = _explicit_strides(interface.get("strides"), shape, dtype.itemsize)
     stream = interface.get("stream")
     return DeviceView(name, address, shape, strides, dtype, bool(read_only), stream, owner)
 
@@ -168,21 +171,21 @@ def _from_dlpack(array: Any, name: str, stream: CallerStream | None) -> DeviceVi
         raise InputError(
             f"{name} is {where}; expected an array on the GPU. On the host, use infer."
         )
-    # The producer makes the reader's stream wait for what it has not finished.
+    # The producer makes the reader's stream wait for the producer's unfinished work.
     reader = LEGACY_DEFAULT_STREAM if stream is None else stream.handle or LEGACY_DEFAULT_STREAM
     capsule = array.__dlpack__(stream=reader)
     tensor = dlpack.read_capsule(capsule)
-    strides = _written_out(tensor.strides, tensor.shape, tensor.dtype.itemsize)
+    strides = _explicit_strides(tensor.strides, tensor.shape, tensor.dtype.itemsize)
     owner = (array, capsule)
     return DeviceView(name, tensor.address, tensor.shape, strides, tensor.dtype, False, None, owner)
 
 
-def _written_out(
+def _explicit_strides(
     strides: tuple[int, ...] | None, shape: tuple[int, ...], itemsize: int
 ) -> tuple[int, ...]:
-    """Return the strides also where none are given; an axis of length 1 may have come with any."""
-    plain = c_strides(shape, itemsize)
+    """Return strides of a C-contiguous array for None and for axes of length 1, else the given."""
+    contiguous = c_strides(shape, itemsize)
     if strides is None:
-        return plain
-    axes = zip(shape, strides, plain, strict=True)
-    return tuple(ours if length == 1 else given for length, given, ours in axes)
+        return contiguous
+    axes = zip(shape, strides, contiguous, strict=True)
+    return tuple(default if length == 1 else given for length, given, default in axes)

@@ -1,15 +1,14 @@
-"""What PyCUDA (2026.1) lacks of the CUDA driver, through ``ctypes``: graphs and foreign streams.
+"""CUDA driver functions that PyCUDA (2026.1) lacks, through ``ctypes``.
 
-Nothing in its sources calls ``cuStreamBeginCapture`` or ``cuGraph*``; its events hide their handles
-and its streams cannot wrap one, so neither can join a stream that another library made. Everything
-here is called inside ``Device.current``, on the handles that PyCUDA and the caller give out.
+PyCUDA has no stream capture and no graphs. Its events hide their handles and its streams cannot
+wrap a handle, so neither can wait for a stream of another library. Call these functions inside
+``Device.current``.
 https://docs.nvidia.com/cuda/cuda-driver-api/
 """
 
 import ctypes
 import functools
 import os
-from collections.abc import Callable
 from typing import Any
 
 from engine.errors import BackendError
@@ -39,64 +38,25 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
 }
 
 
-class Graph:
-    """Work recorded on a stream once, launched again as one unit.
-
-    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__GRAPH.html
-    """
-
-    def __init__(self, stream: Any, record: Callable[[], None]) -> None:
-        """Record what ``record`` puts on ``stream`` (which does not run).
-
-        Raises BackendError when it cannot be recorded; the stream is usable either way.
-        """
-        self._executable = ctypes.c_void_p()
-        self._stream = ctypes.c_void_p(stream.handle)
-        graph = ctypes.c_void_p()
-        # Thread-local: an allocation by another thread does not spoil the recording.
-        _call("cuStreamBeginCapture_v2", self._stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-        try:
-            try:
-                record()
-            except BaseException:
-                # It fails as well then, and would only say that something did before.
-                _libcuda().cuStreamEndCapture(self._stream, ctypes.byref(graph))
-                raise
-            _call("cuStreamEndCapture", self._stream, ctypes.byref(graph))
-            _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, 0)
-        finally:
-            if graph:
-                _call("cuGraphDestroy", graph)
-
-    def __del__(self) -> None:
-        """Free the graph, after a launch that is under way; inside `Device.current`."""
-        if self._executable:
-            _call("cuGraphExecDestroy", self._executable)
-
-    def launch(self) -> None:
-        """Queue the recorded work on the stream it was recorded on."""
-        _call("cuGraphLaunch", self._executable, self._stream)
-
-
 def join(earlier: int, later: int) -> None:
-    """Let what comes on the stream ``later`` wait for what is on ``earlier``; the host does not.
+    """Make later work on the stream ``later`` wait for the work on ``earlier``; returns at once.
 
     Args:
         earlier: handle of a stream; 0 and 1 are the legacy default stream.
-        later: likewise.
+        later: handle of a stream.
     """
     event = ctypes.c_void_p()
-    _call("cuEventCreate", ctypes.byref(event), CU_EVENT_DISABLE_TIMING)
+    call("cuEventCreate", ctypes.byref(event), CU_EVENT_DISABLE_TIMING)
     try:
-        _call("cuEventRecord", event, earlier)
-        _call("cuStreamWaitEvent", later, event, 0)
+        call("cuEventRecord", event, earlier)
+        call("cuStreamWaitEvent", later, event, 0)
     finally:
-        # The driver keeps it until the wait is over.
-        _call("cuEventDestroy_v2", event)
+        # The driver keeps the event until the wait is over.
+        call("cuEventDestroy_v2", event)
 
 
 def device_of(address: int) -> int | None:
-    """Return the index of the GPU whose memory is at an address, None if it is no such memory."""
+    """Return the index of the GPU whose memory contains the address; None if there is none."""
     ordinal = ctypes.c_int()
     status = _libcuda().cuPointerGetAttribute(
         ctypes.byref(ordinal), CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address
@@ -107,6 +67,21 @@ def device_of(address: int) -> int | None:
     return ordinal.value
 
 
+def call(name: str, *arguments: Any) -> None:
+    """Call a function of the driver.
+
+    Raises:
+        BackendError: it returned an error; the message has the driver's text.
+    """
+    _check(name, call_unchecked(name, *arguments))
+
+
+def call_unchecked(name: str, *arguments: Any) -> int:
+    """Call a function of the driver and return its status."""
+    status: int = getattr(_libcuda(), name)(*arguments)
+    return status
+
+
 @functools.cache
 def _libcuda() -> Any:
     library = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
@@ -115,13 +90,9 @@ def _libcuda() -> Any:
     return library
 
 
-def _call(name: str, *arguments: Any) -> None:
-    _check(name, getattr(_libcuda(), name)(*arguments))
-
-
 def _check(name: str, status: int) -> None:
     if status:
         text = ctypes.c_char_p()
         _libcuda().cuGetErrorString(status, ctypes.byref(text))
-        said = text.value.decode() if text.value else f"CUresult {status}"
-        raise BackendError(f"{name}: {said}")
+        reason = text.value.decode() if text.value else f"CUresult {status}"
+        raise BackendError(f"{name}: {reason}")

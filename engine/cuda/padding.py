@@ -1,6 +1,6 @@
-"""What ``engine.images`` does on the host, for images on the device: pad, and crop the flow.
+"""Pad images and crop flows on the device, as ``engine.images`` does on the host.
 
-With 2-D copies alone, so that no kernel has to be compiled.
+Uses 2-D copies only, so that no kernel has to be compiled.
 """
 
 from functools import partial
@@ -14,17 +14,17 @@ VECTOR = 8  # bytes: two float32
 
 
 def pad(gpu: Device, stream: Any, image: DeviceView, target: int, size: tuple[int, int]) -> None:
-    """Queue the copy of an image to ``target``, padded with its last column and row.
+    """Enqueue the copy of an image to ``target``, padded with its last column and row.
 
-    Equal to ``engine.images.network_input``. Takes a copy for each image of the batch, and for
-    divisors up to 64 at most twelve more: what is repeated doubles with each.
+    The result equals that of ``engine.images.network_input``. Takes one copy per image of the
+    batch, and at most twelve more for divisors up to 64, since each doubles the repeated part.
 
     Args:
         gpu: the device.
         stream: a ``pycuda.driver.Stream``.
         image: from ``engine.cuda.foreign_arrays.image_view``.
         target: address of (N, height, width, 3) bytes.
-        size: (height, width) there.
+        size: padded (height, width).
     """
     *batch, height, width, _ = image.shape
     count = batch[0] if batch else 1
@@ -36,19 +36,19 @@ def pad(gpu: Device, stream: Any, image: DeviceView, target: int, size: tuple[in
             width=width * PIXEL, height=height,
         )  # fmt: skip
     repeat = partial(_repeat, gpu, stream, target)
-    # The columns of all rows at once: also of those that are still to come, in which nothing is.
+    # The columns of all rows at once, including the rows below the image, which are set next.
     repeat(PIXEL, width - 1, size[1], pitch=pitch, height=count * rows)
     repeat(pitch, height - 1, rows, pitch=rows * pitch, height=count)
 
 
 def crop(gpu: Device, stream: Any, flow: int, size: tuple[int, int], out: DeviceView) -> None:
-    """Queue the copy of a flow without its padding.
+    """Enqueue the copy of a flow without its padding.
 
     Args:
         gpu: the device.
         stream: a ``pycuda.driver.Stream``.
         flow: address of (N, height, width, 2) float32.
-        size: (height, width) there.
+        size: padded (height, width).
         out: from ``engine.cuda.foreign_arrays.flow_view``.
     """
     *batch, height, width, _ = out.shape
@@ -64,7 +64,7 @@ def crop(gpu: Device, stream: Any, flow: int, size: tuple[int, int], out: Device
 def _repeat(
     gpu: Device, stream: Any, start: int, unit: int, last: int, end: int, *, pitch: int, height: int
 ) -> None:
-    """Fill the units after ``last`` up to ``end`` with it, in each of ``height`` rows."""
+    """Copy unit ``last`` to the units after it, up to ``end``, in each of ``height`` rows."""
     source, done = start + last * unit, 1
     while last + done < end:
         more = min(done, end - last - done)

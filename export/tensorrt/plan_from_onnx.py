@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.backends.base import INPUTS
 from engine.backends.tensorrt.package import (
     PLAN_FILES,
     TensorRT,
-    load_plugins,
     load_tensorrt,
     message_log,
 )
-from engine.backends.tensorrt.slots import INPUTS
-from engine.bundle.manifest import SizeProfile, sha256_of
+from engine.backends.tensorrt.plugins import load_plugins
+from engine.bundle.manifest import SizeProfile
 from engine.cuda.device import Device
 from engine.errors import BackendError, EngineError, InputError, nearest
 from engine.system.cache import cache_key, read_cached, write_cached
@@ -117,7 +117,7 @@ def _prepare_plugins(tensorrt: TensorRT, correlation: str, profile: SizeProfile)
         raise PlanBuildError(f"correlation as {correlation}: {obstacle}")
     if correlation == "library":
         path = plugin_library()
-        load_plugins(tensorrt, path, sha256_of(path))
+        load_plugins(tensorrt, path.name, path.read_bytes())
 
 
 def _serialized_plan(

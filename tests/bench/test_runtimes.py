@@ -10,8 +10,8 @@ import pytest
 import engine
 from bench.harness.plan import BY_NAME
 from bench.harness.worker import Job, Overlapping, open_runner
-from engine.backends.onnxruntime.cuda import OnnxRuntimeCudaBackend
-from tests.engine.onnxruntime_double import Gpu, session_class
+from engine.backends.onnxruntime.cuda_backend import OnnxRuntimeCudaBackend
+from tests.support.onnxruntime_double import Gpu, session_class
 
 NAMES = [name for name, each in BY_NAME.items() if each.kind in ("engine", "stream", "many")]
 HERE = [name for name in NAMES if not BY_NAME[name].gpu]

@@ -13,7 +13,7 @@ import pytest
 
 from engine import FlowEngine
 from engine.backends.tensorrt import backend as tensorrt
-from engine.backends.tensorrt import slots as tensorrt_lane
+from engine.cuda import graphs
 from engine.errors import BackendError, InputError
 from engine.images import network_input, padded_size
 from tests.contract.foreign_arrays import CudaArray, CupyStream, DlpackArray, TorchStream
@@ -183,13 +183,13 @@ def test_the_legacy_default_stream_is_a_stream_of_the_caller(flow_engine, cu):
 
 def test_a_pycuda_stream(flow_engine, backend, cu):
     images = images_of((60, 60))
-    with backend._lanes._device.current():
+    with backend._slots._device.current():
         stream = cu.Stream(1)
         flow = flow_engine.infer_device(*on_device(cu, images), stream=stream)
         stream.synchronize()
     np.testing.assert_array_equal(now_in(cu, flow), expected_flow(images))
     del flow
-    with backend._lanes._device.current():
+    with backend._slots._device.current():
         del stream
 
 
@@ -227,22 +227,22 @@ def test_a_stream_that_is_none(flow_engine, cu):
     flow_engine.infer_device(*arrays)
 
 
-def test_every_stream_has_a_lane_as_long_as_there_are(flow_engine, cu, contexts):
-    handles = [cu.foreign_stream() for _ in range(tensorrt.MAX_LANES + 2)]
+def test_every_stream_has_a_slot_up_to_the_limit(flow_engine, cu, contexts):
+    handles = [cu.foreign_stream() for _ in range(tensorrt.MAX_SLOTS + 2)]
     expected, flows = [], []
-    for lanes, handle in enumerate(handles, 1):
+    for slots, handle in enumerate(handles, 1):
         for size in ((64, 64), (70, 64)):
             images = images_of(size)
             flows.append(flow_engine.infer_device(*on_device(cu, images), stream=handle))
             expected.append(expected_flow(images))
-        assert len(contexts.made) == min(lanes, tensorrt.MAX_LANES)
+        assert len(contexts.made) == min(slots, tensorrt.MAX_SLOTS)
     for handle in reversed(handles):
         cu.queues[handle].drain()
     for flow, values in zip(flows, expected, strict=True):
         np.testing.assert_array_equal(now_in(cu, flow), values)
 
 
-def test_callers_who_wait_share_a_lane(flow_engine, cu, contexts):
+def test_callers_who_wait_share_a_slot(flow_engine, cu, contexts):
     stream = cu.foreign_stream()
     for shape in ((64, 64), (1, 70), (128, 64)):
         images = images_of(shape)
@@ -250,7 +250,7 @@ def test_callers_who_wait_share_a_lane(flow_engine, cu, contexts):
         flow_engine.infer_device(*on_device(cu, images))
     flow_engine.infer_device(*on_device(cu, images), stream=stream)
     assert len(contexts.made) == 1
-    # The lane may be at work in that stream: others do not wait for it.
+    # The slot may be working in that stream: others do not wait for it.
     np.testing.assert_array_equal(flow_engine.infer(*images), expected_flow(images))
     assert len(contexts.made) == 2
     cu.queues[stream].drain()
@@ -259,7 +259,7 @@ def test_callers_who_wait_share_a_lane(flow_engine, cu, contexts):
 @pytest.mark.skipif(not RECORDS_GRAPHS, reason="TensorRT for RTX records graphs itself")
 def test_graphs_are_kept_for_the_addresses_of_one_shape(flow_engine, cu, libcuda):
     out = CudaArray(cu, (64, 64, 2), np.float32)
-    pairs = [on_device(cu, images_of((64, 64))) for _ in range(tensorrt_lane.MAX_GRAPHS + 1)]
+    pairs = [on_device(cu, images_of((64, 64))) for _ in range(graphs.MAX_GRAPHS + 1)]
 
     def run(index):
         before = libcuda.launches
@@ -268,7 +268,7 @@ def test_graphs_are_kept_for_the_addresses_of_one_shape(flow_engine, cu, libcuda
         np.testing.assert_array_equal(out.array, expected)
         return libcuda.launches - before
 
-    most = tensorrt_lane.MAX_GRAPHS
+    most = graphs.MAX_GRAPHS
     assert [run(index) for _ in range(3) for index in range(most)] == [0] * most + [1] * 2 * most
     assert len(libcuda.executables) == most
     # One more takes the place of the one that was used least recently.
@@ -326,7 +326,7 @@ def test_arrays_elsewhere(flow_engine, cu):
         flow_engine.infer_device(here, here, out=away)
     nowhere = {**here.__cuda_array_interface__, "data": (4096, False)}
     host = SimpleNamespace(__cuda_array_interface__=nowhere)
-    with pytest.raises(InputError, match=r"image1 is in no GPU's memory; this engine runs on cuda"):
+    with pytest.raises(InputError, match=r"image1 is not in GPU memory; this engine runs on cuda"):
         flow_engine.infer_device(host, here)
 
 
@@ -340,7 +340,7 @@ def test_beyond_the_profile_it_says_what_infer_says(flow_engine, cu, shape):
     assert str(device.value) == str(host.value)
 
 
-def test_a_refused_run_leaves_the_lane_usable(flow_engine, cu, contexts):
+def test_a_refused_run_leaves_the_slot_usable(flow_engine, cu, contexts):
     arrays = on_device(cu, images_of((65, 65)))
     out = CudaArray(cu, (65, 65, 2), np.float32)
     stream = cu.foreign_stream()

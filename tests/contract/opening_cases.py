@@ -4,14 +4,18 @@
 """
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from engine.backends.tensorrt import backend as tensorrt
 from engine.backends.tensorrt import package as tensorrt_package
+from engine.backends.tensorrt import plugins, session
+from engine.backends.tensorrt.package import PLUGIN_LIBRARY
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
+    BundleError,
     HardwareMissingError,
     PlanMismatchError,
 )
@@ -76,7 +80,7 @@ def test_a_real_runtime_that_does_not_start_or_read_the_plan(bundle, cu, binding
     }[PACKAGE]
     (bundle / PLAN).write_bytes(b"not a plan" * 100)
     with pytest.raises(error, match=text):
-        open_backend(bundle)
+        open_backend(bundle, manifest=manifest_with(PLAN, bundle=bundle))
 
 
 def test_a_bundle_without_a_plan(tmp_path, cu):
@@ -91,25 +95,73 @@ def test_the_first_package_that_loads_and_has_a_plan(tmp_path, contexts, monkeyp
     monkeypatch.setitem(sys.modules, other, None)
     for name in tensorrt_package.PLAN_FILES.values():
         (tmp_path / name).write_bytes(b"plan")
-    manifest = manifest_with("model.onnx", "model.plan", "model.rtx")
+    manifest = manifest_with("model.plan", "model.rtx", bundle=tmp_path)
     opened = tensorrt.TensorRTBackend(tmp_path, manifest, device=0, threads=2, streams=2)
     assert opened.runtime_version.split()[0] == PACKAGE
     opened.close()
 
 
-def test_a_plugin_library_in_the_bundle_is_loaded_before_the_plan(
-    bundle, contexts, bindings, monkeypatch
-):
-    order: list[str] = []
+@pytest.fixture
+def opened_files(contexts, bindings, monkeypatch) -> list[bytes]:
+    """The contents that TensorRT reads, in order, of plugin libraries and plans."""
+    contents: list[bytes] = []
     engine = bindings.Runtime(tensorrt_package.message_log(bindings)).deserialize_cuda_engine(b"")
-    install_runtime(monkeypatch, bindings, lambda serialized_engine: order.append("plan") or engine)
-    registry = double(
-        bindings.IPluginRegistry, load_library=lambda plugin_path: order.append(plugin_path) or 1
-    )
+
+    def deserialize(serialized_engine):
+        contents.append(serialized_engine)
+        return engine
+
+    def load_library(plugin_path):
+        contents.append(Path(plugin_path).read_bytes())
+        return object()
+
+    install_runtime(monkeypatch, bindings, deserialize)
+    registry = double(bindings.IPluginRegistry, load_library=load_library)
     monkeypatch.setattr(bindings, "get_plugin_registry", lambda: registry)
-    manifest = manifest_with(PLAN, tensorrt_package.PLUGIN_LIBRARY)
-    tensorrt.TensorRTBackend(bundle, manifest, device=0, threads=None, streams=1).close()
-    assert order == [str(bundle / tensorrt_package.PLUGIN_LIBRARY), "plan"]
+    monkeypatch.setattr(plugins, "_loaded", set())
+    return contents
+
+
+def test_a_plugin_library_is_loaded_once_and_before_the_plan(bundle, opened_files):
+    (bundle / PLUGIN_LIBRARY).write_bytes(b"library")
+    manifest = manifest_with(PLAN, PLUGIN_LIBRARY, bundle=bundle)
+    for _ in range(2):
+        open_backend(bundle, manifest=manifest).close()
+    assert opened_files == [b"library", b"plan", b"plan"]
+
+
+@pytest.mark.parametrize("name", [PLAN, PLUGIN_LIBRARY])
+def test_a_file_that_changes_between_check_and_open_is_never_parsed(bundle, opened_files, name):
+    (bundle / PLUGIN_LIBRARY).write_bytes(b"library")
+    manifest = manifest_with(PLAN, PLUGIN_LIBRARY, bundle=bundle)
+    (bundle / name).write_bytes(b"changed")
+    with pytest.raises(BundleError, match=rf"{name} was changed while it was being opened; load"):
+        open_backend(bundle, manifest=manifest)
+    assert b"changed" not in opened_files
+
+
+def test_a_library_that_changes_while_it_is_loaded(bundle, opened_files, monkeypatch):
+    """TensorRT reads a private copy of the checked bytes, which is removed afterwards."""
+    library = bundle / PLUGIN_LIBRARY
+    library.write_bytes(b"library")
+    manifest = manifest_with(PLAN, PLUGIN_LIBRARY, bundle=bundle)
+    load_plugins = session.load_plugins
+    paths = []
+
+    def change_then_load(runtime, name, content):
+        library.write_bytes(b"changed")
+        registry = runtime.module.get_plugin_registry()
+        load_library = registry.load_library
+        registry.load_library = lambda plugin_path: (
+            paths.append(plugin_path) or load_library(plugin_path)
+        )
+        load_plugins(runtime, name, content)
+
+    monkeypatch.setattr(session, "load_plugins", change_then_load)
+    open_backend(bundle, manifest=manifest).close()
+    assert opened_files == [b"library", b"plan"]
+    assert Path(paths[0]).name == PLUGIN_LIBRARY
+    assert not Path(paths[0]).parent.exists()
 
 
 def test_no_gpu(bundle, monkeypatch):

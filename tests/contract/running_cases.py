@@ -102,16 +102,16 @@ def test_device_ms_times_the_network_alone(backend, libcuda):
 
 
 def test_threads_run_at_the_same_time(backend, contexts, cu):
-    together = threading.Barrier(tensorrt.MAX_LANES, timeout=20)
+    together = threading.Barrier(tensorrt.MAX_SLOTS, timeout=20)
     contexts.on_enqueue = together.wait
-    with ThreadPoolExecutor(tensorrt.MAX_LANES) as threads:
-        sizes = [(1, 64, 64 * (1 + seed % 4)) for seed in range(tensorrt.MAX_LANES)]
+    with ThreadPoolExecutor(tensorrt.MAX_SLOTS) as threads:
+        sizes = [(1, 64, 64 * (1 + seed % 4)) for seed in range(tensorrt.MAX_SLOTS)]
         list(threads.map(lambda size: check_run(backend, size, seed=size[2]), sizes))
-    assert len(contexts.made) == tensorrt.MAX_LANES
+    assert len(contexts.made) == tensorrt.MAX_SLOTS
     contexts.on_enqueue = lambda: time.sleep(0.005)
-    with ThreadPoolExecutor(2 * tensorrt.MAX_LANES) as threads:
+    with ThreadPoolExecutor(2 * tensorrt.MAX_SLOTS) as threads:
         list(threads.map(lambda seed: check_run(backend, (1, 64, 64), seed=seed), range(40)))
-    assert len(contexts.made) == tensorrt.MAX_LANES
+    assert len(contexts.made) == tensorrt.MAX_SLOTS
 
 
 def test_one_caller_needs_one_context(backend, contexts):

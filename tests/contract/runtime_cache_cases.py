@@ -6,19 +6,18 @@ from dataclasses import replace
 import pytest
 
 from engine.system.cache import VARIABLE, read_cached
-from tests.contract import tensorrt_double
-from tests.contract.tensorrt_double import check_run, open_backend
+from tests.contract.tensorrt_double import PLAN, check_run, manifest_with, open_backend
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    return tmp_path / "cache" / "data"
 
 
 def open_run_close(bundle, contexts, *, device=0):
     contexts.compiled = b""
-    opened = open_backend(bundle, device=device)
+    opened = open_backend(bundle, device=device, manifest=manifest_with(PLAN, bundle=bundle))
     loaded = contexts.compiled
     check_run(opened, (1, 64, 64))
     opened.close()
@@ -40,9 +39,9 @@ def test_the_next_process_finds_them(bundle, contexts, folder):
     assert kept(folder) == [b"kernels"]
 
 
-def test_all_lanes_share_the_cache(bundle, contexts, folder):
+def test_all_slots_share_the_cache(bundle, contexts, folder):
     opened = open_backend(bundle)
-    with opened._lanes.borrow(), opened._lanes.borrow():
+    with opened._slots.borrow(), opened._slots.borrow():
         pass
     opened.close()
     assert len(contexts.configs) == 2
@@ -58,8 +57,7 @@ def test_they_are_kept_by_plan_gpu_and_version(bundle, contexts, cu, bindings, f
         assert open_run_close(bundle, contexts, device=1) == b""
     monkeypatch.setattr(bindings, "__version__", "99.0")
     assert open_run_close(bundle, contexts) == b""
-    other = replace(tensorrt_double.manifest_with("model.rtx").files["model.rtx"], sha256="1" * 64)
-    monkeypatch.setattr(tensorrt_double, "BundleFile", lambda **_: other)
+    (bundle / PLAN).write_bytes(b"another plan")
     assert open_run_close(bundle, contexts) == b""
     assert kept(folder) == [b"kernels"] * 5
 
@@ -73,7 +71,7 @@ def test_kernels_that_do_not_fit_are_compiled_and_kept_anew(bundle, contexts, fo
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        "the cached kernels do not fit and are compiled anew: the runtime cache is of another GPU"
+        "the cached kernels do not fit and are compiled again: the runtime cache is of another GPU"
     )
 
 

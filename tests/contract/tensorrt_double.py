@@ -1,5 +1,6 @@
 """A TensorRT that computes a known flow, made of doubles of the real classes."""
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -134,7 +135,8 @@ def install_runtime(monkeypatch, bindings: ModuleType, deserialize: Any) -> None
     monkeypatch.setattr(bindings, "Runtime", runtime)
 
 
-def manifest_with(*files: str) -> Manifest:
+def manifest_with(*files: str, bundle: Path | None = None) -> Manifest:
+    """A manifest of these files in ``bundle``; None: of files with the content ``b"plan"``."""
     tools = {"model.plan": "tensorrt 11.0.0.1", "model.rtx": "tensorrt_rtx 1.5.0.1"}
     return Manifest(
         network="flownets_slim",
@@ -147,7 +149,9 @@ def manifest_with(*files: str) -> Manifest:
                 role=role_of(name),
                 precision=None if name.endswith(".so") else "fp16",
                 bytes=4,
-                sha256="0" * 64,
+                sha256=hashlib.sha256(
+                    (bundle / name).read_bytes() if bundle else b"plan"
+                ).hexdigest(),
                 tool=tools.get(name, "torch"),
                 compute_capability="9.0" if "plan" in name else None,
             )
@@ -159,8 +163,10 @@ def manifest_with(*files: str) -> Manifest:
     )
 
 
-def open_backend(bundle: Path, *, device: int = 0) -> tensorrt.TensorRTBackend:
-    manifest = manifest_with(PLAN)
+def open_backend(
+    bundle: Path, *, device: int = 0, manifest: Manifest | None = None
+) -> tensorrt.TensorRTBackend:
+    manifest = manifest or manifest_with(PLAN)
     return tensorrt.TensorRTBackend(bundle, manifest, device=device, threads=None, streams=1)
 
 

@@ -1,49 +1,50 @@
-"""The installed TensorRT: either package, what it says, and the plugins it is given."""
+"""The installed TensorRT package and its messages."""
 
 import functools
 import importlib
 import logging
-import threading
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from engine.backends.registry import one_line
-from engine.errors import BackendError, BackendNotInstalledError
+from engine.errors import BackendNotInstalledError, one_line
 
 PLAN_FILES = {"tensorrt": "model.plan", "tensorrt_rtx": "model.rtx"}
-# In a bundle whose plan takes the correlation from it; CMake builds it (kernels/tensorrt.cmake).
+# In a bundle whose plan uses the correlation plugin; built by CMake (kernels/tensorrt.cmake).
 PLUGIN_LIBRARY = "libflow_correlation_tensorrt.so"
 
 _log = logging.getLogger(__name__)
-_plugins_lock = threading.Lock()
-_loaded_plugins: set[str] = set()
 
 
 @dataclass(frozen=True)
 class TensorRT:
-    """An installed TensorRT: the package's name and its module."""
+    """An installed TensorRT package.
+
+    Attributes:
+        name: a key of ``PLAN_FILES``.
+        module: the imported package.
+    """
 
     name: str
     module: Any
 
     @property
     def plan_file(self) -> str:
-        """The name of the plan in a bundle."""
+        """The name of its plan in a bundle."""
         return PLAN_FILES[self.name]
 
     @property
     def tool(self) -> str:
-        """Package and version, as the manifest has them."""
+        """Package and version, as in the manifest."""
         return f"{self.name} {self.module.__version__}"
 
 
 def load_tensorrt(names: Iterable[str] = PLAN_FILES) -> TensorRT:
-    """Import the first of the packages ``names`` whose libraries load here.
+    """Import the first of the packages ``names`` that loads.
 
-    Raises BackendNotInstalledError, saying what each import said, when there is none.
+    Raises:
+        BackendNotInstalledError: none of them loads; the message has the reason for each.
     """
     failures = []
     for name in names:
@@ -59,7 +60,7 @@ def load_tensorrt(names: Iterable[str] = PLAN_FILES) -> TensorRT:
 
 
 class _Messages:
-    """What TensorRT says: its errors are kept for the exception that follows."""
+    """Logs TensorRT's messages, and stores the errors for the exception that follows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class _Messages:
         _log.log(logging.WARNING if severity.name == "WARNING" else logging.DEBUG, "%s", msg)
 
     def take(self) -> str:
-        """Return the errors since the last call, on one line, and forget them."""
+        """Return the errors since the last call on one line, and clear them."""
         errors = [self._errors.popleft() for _ in range(len(self._errors))]
         lines = dict.fromkeys(" ".join(error.split()).removesuffix(".") for error in errors)
         return " | ".join(lines) or "TensorRT gave no reason"
@@ -79,24 +80,5 @@ class _Messages:
 
 @functools.cache
 def message_log(module: Any) -> Any:
-    """Return the logger of a TensorRT ``module``: it takes one per process and keeps it."""
+    """Return the logger of a TensorRT module, which accepts only one per process."""
     return type("MessageLog", (_Messages, module.ILogger), {})()
-
-
-def load_plugins(runtime: TensorRT, library: Path, sha256: str) -> None:
-    """Make the plugins of a library known to TensorRT, once per process and content.
-
-    TensorRT keeps what it has loaded until the process ends, and refuses a second plugin of the
-    same name.
-
-    Raises:
-        BackendError: TensorRT does not take the library.
-    """
-    messages = message_log(runtime.module)
-    with _plugins_lock:
-        if sha256 in _loaded_plugins:
-            return
-        messages.take()
-        if runtime.module.get_plugin_registry().load_library(str(library)) is None:
-            raise BackendError(f"{runtime.tool} does not take {library}: {messages.take()}")
-        _loaded_plugins.add(sha256)

@@ -1,4 +1,4 @@
-"""The kernels that TensorRT for RTX compiles while it runs, kept for the next process.
+"""Store the kernels that TensorRT for RTX compiles at run time, for the next process.
 
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/work-with-runtime-cache.html
 """
@@ -13,25 +13,25 @@ _log = logging.getLogger(__name__)
 
 
 class RuntimeCache:
-    """An engine's ``IRuntimeCache``: its execution contexts share it, and it outlives them.
+    """The ``IRuntimeCache`` of an engine, shared by its execution contexts.
 
-    Used inside `Device.current`. What goes wrong costs time alone, so it is only logged.
+    Call all methods inside `Device.current`. A failure costs only time, so it is logged.
     """
 
     def __init__(self, runtime: TensorRT, engine: Any, key: str) -> None:
-        """Take up what was kept under ``key``, if it still fits this machine."""
+        """Load the kernels stored under ``key``, if they match this machine."""
         self._messages = message_log(runtime.module)
         self._key = key
-        self._kept = read_cached(key)
+        self._stored = read_cached(key)
         self._is_used = False
         self._cache = engine.create_runtime_config().create_runtime_cache()
         if self._cache is None:
             self._warn("compiled kernels are not cached")
-        elif self._kept is not None and not self._cache.deserialize(self._kept):
-            self._warn("the cached kernels do not fit and are compiled anew")
+        elif self._stored is not None and not self._cache.deserialize(self._stored):
+            self._warn("the cached kernels do not fit and are compiled again")
 
     def attach(self, config: Any) -> None:
-        """Let the execution context that is made with an ``IRuntimeConfig`` use the cache."""
+        """Attach the cache to the ``IRuntimeConfig`` of a new execution context."""
         if self._cache is None:
             return
         self._is_used = config.set_runtime_cache(self._cache)
@@ -39,12 +39,12 @@ class RuntimeCache:
             self._warn("compiled kernels are not cached")
 
     def close(self) -> None:
-        """Keep what has been compiled since. No execution context uses it any more."""
+        """Store newly compiled kernels. No execution context may use the cache any more."""
         if self._is_used:
             compiled = self._cache.serialize()
             if compiled is None:
                 self._warn("compiled kernels are not cached")
-            elif bytes(compiled) != self._kept:
+            elif bytes(compiled) != self._stored:
                 write_cached(self._key, bytes(compiled))
         self._cache = None
 

@@ -10,7 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.system import cache
-from engine.system.cache import cache_folder, cache_key, read_cached, write_cached
+from engine.system.cache import (
+    cache_folder,
+    cache_key,
+    read_cached,
+    writable_folder,
+    write_cached,
+)
 
 KEY = cache_key("test", "a")
 SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -18,11 +24,11 @@ SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixtur
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path) -> Path:
-    """Keep to a folder that is not there yet, and warn anew in each test."""
-    folder = tmp_path / "new" / "cache"
-    monkeypatch.setenv("FLOWNET_ENGINE_CACHE", str(folder))
+    """The folder of the data, which does not exist yet; each test logs its own warnings."""
+    base = tmp_path / "new" / "cache"
+    monkeypatch.setenv("FLOWNET_ENGINE_CACHE", str(base))
     cache._warned.clear()
-    return folder
+    return base / "data"
 
 
 def warnings(caplog) -> list[str]:
@@ -57,7 +63,6 @@ def test_keys_are_file_names_of_their_own(parts, other):
     assert Path(key).name == key
     assert len(key) < 200
     assert key.isascii()
-    assert cache._OURS.fullmatch(key)
     assert cache_key("a", *parts) != cache_key("a", *other) or parts == other
 
 
@@ -116,11 +121,12 @@ def test_two_processes_write_the_same_key_and_a_third_reads_it_whole(folder, cap
 
 
 def _file_in_the_way(folder, monkeypatch):
-    folder.parent.mkdir()
+    folder.parent.mkdir(parents=True)
     folder.write_bytes(b"")
 
 
 def _below_a_file(folder, monkeypatch):
+    folder.parent.parent.mkdir()
     folder.parent.write_bytes(b"")
 
 
@@ -151,7 +157,7 @@ def test_where_nothing_can_be_written_there_is_one_warning(folder, monkeypatch, 
         assert read_cached(KEY) is None
     assert not folder.is_dir() or not list(folder.iterdir())
     (message,) = warnings(caplog)
-    assert f"the cache {folder} does not work: " in message
+    assert f"the cache {folder.parent} does not work: " in message
     assert "Set FLOWNET_ENGINE_CACHE to a folder that can be written, or to nothing" in message
 
 
@@ -256,21 +262,38 @@ def test_more_than_the_whole_cache_may_hold_is_not_kept(monkeypatch, folder):
     assert kept(folder) == {b"e"}
 
 
-def test_only_files_of_ours_are_counted_and_removed(monkeypatch, folder):
+def test_links_and_folders_are_neither_counted_nor_removed(monkeypatch, folder, tmp_path):
+    (tmp_path / "thesis.tex").write_bytes(b"t" * 5000)
     folder.mkdir(parents=True)
-    (folder / "thesis.tex").write_bytes(b"t" * 5000)
-    (folder / KEY[:-1]).write_bytes(b"k" * 5000)
-    (folder / cache_key("folder")).mkdir()
-    (folder / cache_key("link")).symlink_to(folder / "thesis.tex")
-    left = folder / f".{KEY}.0123abcd"  # by a process that was killed
+    (folder / "folder").mkdir()
+    (folder / "link").symlink_to(tmp_path / "thesis.tex")
+    left = folder / f".{KEY}.0123abcd"  # the temporary file of a process that was killed
     left.write_bytes(b"x" * 132)
     os.utime(left, (0, 0))
     written_in_order(monkeypatch, folder, b"abcde")
     names = {path.name for path in folder.iterdir()}
-    assert {"thesis.tex", KEY[:-1], cache_key("folder"), cache_key("link")} <= names
-    assert left.name not in names
-    assert {cache_key("test", letter) for letter in "bcde"} <= names
-    assert cache_key("test", "a") not in names
+    assert names == {"folder", "link", *(cache_key("test", letter) for letter in "bcde")}
+    assert (tmp_path / "thesis.tex").stat().st_size == 5000
+
+
+def test_a_subfolder_is_created_and_limited(monkeypatch, folder):
+    openvino = writable_folder("openvino")
+    assert openvino == folder.parent / "openvino"
+    assert stat.S_IMODE(openvino.stat().st_mode) == 0o700
+    monkeypatch.setattr(cache, "LIMIT", 10)
+    for second, name in enumerate("abc"):
+        (openvino / name).write_bytes(b"12345")
+        os.utime(openvino / name, (second, second))
+    assert writable_folder("openvino") == openvino
+    assert sorted(path.name for path in openvino.iterdir()) == ["b", "c"]
+
+
+def test_a_subfolder_that_is_not_writable(monkeypatch, folder, caplog):
+    assert writable_folder("openvino") is not None
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # for root, every folder is
+    assert writable_folder("openvino") is writable_folder("openvino") is None
+    (message,) = warnings(caplog)
+    assert "/openvino is not writable" in message
 
 
 def test_a_file_that_another_process_removes_meanwhile(monkeypatch, folder, caplog):

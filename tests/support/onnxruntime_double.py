@@ -1,30 +1,53 @@
-"""Sessions that really run, on the CPU, and say that they are on the GPU provider asked for."""
+"""ONNX Runtime sessions that run on the CPU but report the requested GPU provider."""
 
 import threading
 
+import numpy as np
 import onnxruntime
+import pytest
 
-from engine.backends.registry import open_backend
+from engine.backends.onnxruntime import cuda_backend
+from engine.backends.onnxruntime.cuda_backend import OnnxRuntimeCudaBackend
 from engine.bundle.manifest import read_manifest
 
 
-def opened(name, bundle, *, manifest=None, device=0, streams=1):
+def opened(bundle, backend=OnnxRuntimeCudaBackend, *, manifest=None, device=0, streams=1):
     manifest = manifest or read_manifest(bundle)
-    return open_backend(name, bundle, manifest, device=device, threads=1, streams=streams)
+    return backend(bundle, manifest, device=device, threads=1, streams=streams)
 
 
 class Gpu:
-    """What the doubles of a test have in common.
+    """Observes the sessions of a test.
 
     Attributes:
-        sessions: all that were opened, in order, with what they were told and did.
-        on_open: called with each before it is opened; raises to refuse.
-        on_run: called with each before it runs; raises to fail.
+        sessions: all opened sessions, in order, with their arguments and runs.
+        on_open: called with each session before it is opened; may raise.
+        on_run: called with each session before it runs; may raise.
     """
 
     def __init__(self):
         self.sessions = []
         self.on_open = self.on_run = lambda session: None
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    gpu = Gpu()
+    providers = ["NvTensorRTRTXExecutionProvider", "TensorrtExecutionProvider"]
+    providers += ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session_class(gpu))
+    monkeypatch.setattr(cuda_backend, "_gpu_count", lambda: 4)
+    monkeypatch.setattr(OnnxRuntimeCudaBackend, "memory", "cpu")
+    return gpu
+
+
+@pytest.fixture
+def pair_of(rng):
+    def pair_of(height, width, batch=1):
+        return rng.integers(0, 256, (2, batch, height, width, 3), dtype=np.uint8)
+
+    return pair_of
 
 
 def session_class(gpu):

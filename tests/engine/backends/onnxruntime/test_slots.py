@@ -1,29 +1,26 @@
-"""How pairs get through ONNX Runtime's GPU backends: buffers, graphs, threads."""
+"""Execution slots of ONNX Runtime on GPUs: buffers, CUDA graphs and threads."""
 
 import logging
 import shutil
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from engine.backends.onnxruntime.cuda import MAX_LANES, OnnxRuntimeCudaBackend
-from engine.bundle.manifest import read_manifest
-from engine.errors import BundleError
-from tests.engine.onnxruntime_double import opened
+from engine.backends.onnxruntime.cuda_backend import MAX_SLOTS, OnnxRuntimeCudaBackend
+from tests.support.onnxruntime_double import opened
 
 
 @pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize("max_graphs", [0, 2, 4])
-def test_sizes_back_and_forth(
+def test_sizes_may_alternate(
     gpu, monkeypatch, tiny_bundle, tiny_flow, pair_of, streams, max_graphs
 ):
     monkeypatch.setattr(OnnxRuntimeCudaBackend, "max_graphs", max_graphs)
-    backend = opened("onnxruntime-cuda", tiny_bundle, streams=streams)
+    backend = opened(tiny_bundle, streams=streams)
     assert (backend.name, backend.device, backend.profile) == ("onnxruntime-cuda", "cuda:0", None)
     reference = onnxruntime.InferenceSession.__mro__[1](tiny_bundle / "model.onnx")
     sizes = [(64, 64), (64, 64), (64, 128), (128, 64), (64, 64, 2), (64, 128), (192, 64), (64, 64)]
@@ -37,15 +34,15 @@ def test_sizes_back_and_forth(
         assert flow.dtype == np.float32
         assert flow.flags.writeable
         flows.append((flow, flow.copy()))
-    for flow, then in flows:  # the caller's own: no later run has written into it
+    for flow, then in flows:  # no later run writes into a returned flow
         np.testing.assert_array_equal(flow, then)
     backend.close()
 
 
-def test_each_of_the_first_sizes_is_one_graph(gpu, tiny_bundle, pair_of, caplog):
+def test_the_first_sizes_have_a_graph_each(gpu, tiny_bundle, pair_of, caplog):
     caplog.set_level(logging.INFO, logger="engine")
-    backend = opened("onnxruntime-cuda", tiny_bundle)
-    assert [session.has_graphs for session in gpu.sessions] == [True]  # no size is known yet
+    backend = opened(tiny_bundle)
+    assert [session.has_graphs for session in gpu.sessions] == [True]  # before the first pair
     sizes = [(64, 64), (64, 128), (128, 64), (64, 64, 2), (192, 64), (64, 192)]
     for size in sizes * 3:
         backend.run(*pair_of(*size))
@@ -54,14 +51,14 @@ def test_each_of_the_first_sizes_is_one_graph(gpu, tiny_bundle, pair_of, caplog)
     for session, (height, width, *batch) in zip(captured, sizes[:4], strict=True):
         shape = (*(batch or [1]), height, width, 2)
         assert session.shapes == [shape] * 3
-        # What a graph reads and writes stays where it is.
+        # A graph's buffers stay in place.
         assert len({address for _, address, _ in session.runs}) == 1
     assert set(others.shapes) == {(1, 192, 64, 2), (1, 64, 192, 2)}
     assert caplog.messages == ["sizes after the first 4 run without a CUDA graph"]
     backend.close()
 
 
-def test_buffers_are_made_once_for_a_size(gpu, monkeypatch, tiny_bundle, pair_of):
+def test_buffers_are_allocated_once_per_size(gpu, monkeypatch, tiny_bundle, pair_of):
     made = []
     real = onnxruntime.OrtValue.ortvalue_from_shape_and_type
 
@@ -70,7 +67,7 @@ def test_buffers_are_made_once_for_a_size(gpu, monkeypatch, tiny_bundle, pair_of
         return real(shape, *rest, **more)
 
     monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_shape_and_type", counted)
-    backend = opened("onnxruntime-cuda", tiny_bundle)
+    backend = opened(tiny_bundle)
     for size in [(64, 64), (64, 128)] * 5:
         backend.run(*pair_of(*size))
     image, wide = (1, 64, 64, 3), (1, 64, 128, 3)
@@ -78,7 +75,7 @@ def test_buffers_are_made_once_for_a_size(gpu, monkeypatch, tiny_bundle, pair_of
     backend.close()
 
 
-def test_one_thread_calls_a_session_with_graphs(gpu, tiny_bundle, tiny_flow, pair_of):
+def test_one_thread_runs_all_sessions_with_graphs(gpu, tiny_bundle, tiny_flow, pair_of):
     inside = threading.Semaphore(1)
 
     def alone(session):
@@ -87,7 +84,7 @@ def test_one_thread_calls_a_session_with_graphs(gpu, tiny_bundle, tiny_flow, pai
         inside.release()
 
     gpu.on_run = alone
-    backend = opened("onnxruntime-cuda", tiny_bundle)
+    backend = opened(tiny_bundle)
     pairs = [pair_of(*size) for size in [(64, 64), (64, 128), (128, 64)] * 8]
     with ThreadPoolExecutor(6) as pool:
         flows = list(pool.map(lambda pair: backend.run(*pair), pairs))
@@ -99,8 +96,8 @@ def test_one_thread_calls_a_session_with_graphs(gpu, tiny_bundle, tiny_flow, pai
     backend.close()
 
 
-def test_more_streams_run_at_once_without_graphs(gpu, tiny_bundle, tiny_flow, pair_of):
-    backend = opened("onnxruntime-cuda", tiny_bundle, streams=3)
+def test_streams_run_concurrently_without_graphs(gpu, tiny_bundle, tiny_flow, pair_of):
+    backend = opened(tiny_bundle, streams=3)
     together = threading.Barrier(3)
     gpu.on_run = lambda session: together.wait(timeout=30)  # broken unless three are inside
     pairs = [pair_of(*size) for size in [(64, 64), (64, 128), (128, 64)] * 4]
@@ -114,8 +111,8 @@ def test_more_streams_run_at_once_without_graphs(gpu, tiny_bundle, tiny_flow, pa
     backend.close()
 
 
-def test_callers_beyond_the_lanes_wait(gpu, tiny_bundle, pair_of):
-    backend = opened("onnxruntime-cuda", tiny_bundle, streams=MAX_LANES + 2)
+def test_callers_beyond_the_slots_wait(gpu, tiny_bundle, pair_of):
+    backend = opened(tiny_bundle, streams=MAX_SLOTS + 2)
     inside, go_on = threading.Semaphore(0), threading.Event()
 
     def stop(session):
@@ -123,19 +120,19 @@ def test_callers_beyond_the_lanes_wait(gpu, tiny_bundle, pair_of):
         go_on.wait(30)
 
     gpu.on_run = stop
-    with ThreadPoolExecutor(MAX_LANES + 2) as pool:
-        flows = [pool.submit(backend.run, *pair_of(64, 64)) for _ in range(MAX_LANES + 2)]
-        for _ in range(MAX_LANES):
+    with ThreadPoolExecutor(MAX_SLOTS + 2) as pool:
+        flows = [pool.submit(backend.run, *pair_of(64, 64)) for _ in range(MAX_SLOTS + 2)]
+        for _ in range(MAX_SLOTS):
             assert inside.acquire(timeout=30)
-        assert not inside.acquire(timeout=0.2)  # two are left, and no lane for them
+        assert not inside.acquire(timeout=0.2)  # the other two wait for a slot
         go_on.set()
         assert all(flow.result().shape == (1, 64, 64, 2) for flow in flows)
     backend.close()
 
 
 @pytest.mark.parametrize("streams", [1, 2])
-def test_a_failed_run_is_told_and_the_next_one_works(gpu, tiny_bundle, tiny_flow, pair_of, streams):
-    backend = opened("onnxruntime-cuda", tiny_bundle, streams=streams)
+def test_a_failed_run_raises_and_the_next_one_works(gpu, tiny_bundle, tiny_flow, pair_of, streams):
+    backend = opened(tiny_bundle, streams=streams)
     pair = pair_of(64, 64)
     backend.run(*pair)
 
@@ -146,7 +143,7 @@ def test_a_failed_run_is_told_and_the_next_one_works(gpu, tiny_bundle, tiny_flow
     for _ in range(4):
         with pytest.raises(RuntimeError, match="illegal memory access"):
             backend.run(*pair)
-    assert len(gpu.sessions) == 1  # a graph that was launched before is no reason to do without
+    assert len(gpu.sessions) == 1  # a captured graph is not blamed
     gpu.on_run = lambda session: None
     np.testing.assert_allclose(backend.run(*pair), tiny_flow(*pair), atol=1e-5)
     backend.close()
@@ -160,9 +157,9 @@ def refuse_graphs(session):
         raise RuntimeError(f"[ONNXRuntimeError] : 1 : FAIL : {REFUSED}")
 
 
-def test_a_graph_refused_at_opening_is_done_without(gpu, tiny_bundle, tiny_flow, pair_of, caplog):
+def test_without_graphs_if_opening_refuses_them(gpu, tiny_bundle, tiny_flow, pair_of, caplog):
     gpu.on_open = refuse_graphs
-    backend = opened("onnxruntime-cuda", tiny_bundle)
+    backend = opened(tiny_bundle)
     (message,) = caplog.messages
     assert message.startswith("no CUDA graph, kernels are launched one by one: onnxruntime ")
     assert message.endswith(REFUSED)
@@ -175,10 +172,8 @@ def test_a_graph_refused_at_opening_is_done_without(gpu, tiny_bundle, tiny_flow,
     backend.close()
 
 
-def test_a_graph_that_cannot_be_captured_is_done_without(
-    gpu, tiny_bundle, tiny_flow, pair_of, caplog
-):
-    backend = opened("onnxruntime-cuda", tiny_bundle)
+def test_without_graphs_if_capture_fails(gpu, tiny_bundle, tiny_flow, pair_of, caplog):
+    backend = opened(tiny_bundle)
     caplog.set_level(logging.INFO, logger="engine")
     first = pair_of(64, 64)
     backend.run(*first)
@@ -195,13 +190,13 @@ def test_a_graph_that_cannot_be_captured_is_done_without(
     backend.close()
 
 
-def test_what_fails_with_and_without_graphs_is_no_matter_of_graphs(
+def test_a_failure_with_and_without_graphs_does_not_disable_graphs(
     gpu, tiny_bundle, tiny_flow, pair_of, caplog
 ):
     def fail(session):
         raise RuntimeError(f"out of memory, graphs: {session.has_graphs}")
 
-    backend = opened("onnxruntime-cuda", tiny_bundle)
+    backend = opened(tiny_bundle)
     pair = pair_of(64, 64)
     gpu.on_run = fail
     with pytest.raises(RuntimeError, match="out of memory, graphs: False"):
@@ -215,7 +210,7 @@ def test_what_fails_with_and_without_graphs_is_no_matter_of_graphs(
 
 @pytest.mark.parametrize("streams", [1, 2])
 def test_device_ms_copies_nothing(gpu, monkeypatch, tiny_bundle, pair_of, streams):
-    backend = opened("onnxruntime-cuda", tiny_bundle, streams=streams)
+    backend = opened(tiny_bundle, streams=streams)
     assert backend.device_ms() is None
     for size in [(64, 64), (64, 128), (64, 64), (192, 128)]:
         backend.run(*pair_of(*size))
@@ -231,15 +226,15 @@ def test_device_ms_copies_nothing(gpu, monkeypatch, tiny_bundle, pair_of, stream
         session for count, session in zip(before, gpu.sessions, strict=True)
         if len(session.runs) == count + 1
     ]  # fmt: skip
-    assert session.shapes[-2:] == [(1, 192, 128, 2)] * 2  # what ran last
+    assert session.shapes[-2:] == [(1, 192, 128, 2)] * 2  # the last run
     backend.close()
 
 
 @pytest.mark.parametrize("how", ["close", "drop"])
 @pytest.mark.parametrize("streams", [1, 2])
-def test_nothing_stays_behind(gpu, tiny_bundle, pair_of, streams, how):
+def test_close_or_drop_frees_everything(gpu, tiny_bundle, pair_of, streams, how):
     before = set(threading.enumerate())
-    backend = opened("onnxruntime-cuda", tiny_bundle, streams=streams)
+    backend = opened(tiny_bundle, streams=streams)
     for size in [(64, 64), (64, 128)]:
         backend.run(*pair_of(*size))
     sessions = [weakref.ref(session) for session in gpu.sessions]
@@ -252,25 +247,13 @@ def test_nothing_stays_behind(gpu, tiny_bundle, pair_of, streams, how):
     assert [session() for session in sessions] == [None] * len(sessions)
 
 
-def test_further_sizes_are_of_the_file_that_was_checked(
-    gpu, tiny_bundle, tiny_flow, pair_of, tmp_path
-):
-    """Whatever becomes of it: each of the first sizes opens a session."""
+def test_all_sizes_use_the_checked_file(gpu, tiny_bundle, tiny_flow, pair_of, tmp_path):
+    """Although it changes: each of the first sizes opens a session."""
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
-    backend = opened("onnxruntime-cuda", bundle)
+    backend = opened(bundle)
     for size in [(64, 64), (64, 128), (128, 64)]:
         pair = pair_of(*size)
         np.testing.assert_allclose(backend.run(*pair), tiny_flow(*pair), atol=1e-5)
         (bundle / "model.onnx").write_bytes(b"another model")
     backend.close()
     assert len(gpu.sessions) == 3
-
-
-@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-cuda"])
-def test_a_file_that_changes_while_it_is_opened(gpu, tiny_bundle, name):
-    manifest = read_manifest(tiny_bundle)
-    changed = replace(manifest.files["model.onnx"], sha256="0" * 64)
-    manifest = replace(manifest, files={"model.onnx": changed})
-    with pytest.raises(BundleError, match="was changed while it was being opened"):
-        opened(name, tiny_bundle, manifest=manifest)
-    assert not gpu.sessions

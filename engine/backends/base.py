@@ -1,0 +1,96 @@
+"""The interface of a backend: one runtime with one bundle loaded."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.bundle.manifest import SizeProfile
+from engine.cuda.flow_array import DeviceArray
+from engine.cuda.foreign_arrays import CallerStream, DeviceView
+
+# Tensors of a whole network.
+INPUTS = ("image1", "image2")
+OUTPUT = "flow"
+
+Images = NDArray[np.uint8]
+Flows = NDArray[np.float32]
+
+
+class Backend(Protocol):
+    """A runtime with a bundle loaded. ``FlowEngine`` checks and pads all inputs.
+
+    ``prepare`` and ``run`` may be called from several threads at once.
+
+    Attributes:
+        name: key in ``engine.backends.registry.BACKENDS``.
+        device: ``"cpu"``, or for instance ``"cuda:0"``.
+        runtime_version: version of the runtime.
+        profile: limits of the padded sizes; None: any multiple of the bundle's divisor.
+    """
+
+    name: str
+    device: str
+    runtime_version: str
+    profile: SizeProfile | None
+
+    def prepare(self, image: Images) -> Any:
+        """Compute what depends on one image alone, for every pair that contains the image.
+
+        Args:
+            image: (N, H, W, 3) uint8 RGB, C-contiguous; H and W are multiples of the divisor.
+
+        Returns:
+            An argument of ``run``: the image's features, or the image itself.
+        """
+        ...
+
+    def run(self, first: Any, second: Any) -> Flows:
+        """Return the flow (N, H, W, 2) float32 in pixels, x then y, in memory of the caller.
+
+        Args:
+            first: the first image, prepared.
+            second: the second image, prepared.
+        """
+        ...
+
+    def device_ms(self) -> float | None:
+        """Run the last inputs again, already on the device.
+
+        Returns:
+            Milliseconds; None on a CPU, and before the first ``run``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. No other method is called afterwards."""
+        ...
+
+
+@runtime_checkable
+class DeviceBackend(Protocol):
+    """A ``Backend`` that also reads images on its GPU in place."""
+
+    def run_device(
+        self,
+        first: DeviceView,
+        second: DeviceView,
+        size: tuple[int, int],
+        *,
+        out: DeviceView | None,
+        stream: CallerStream | None,
+    ) -> DeviceArray:
+        """Return the flow of two images; see ``FlowEngine.infer_device``.
+
+        Args:
+            first: the first image, from ``image_view``.
+            second: the second image, of the same shape.
+            size: (height, width) to pad to.
+            out: where to write the flow, from ``flow_view``; None: allocate it.
+            stream: the stream that orders the work; None: wait for the flow.
+
+        Raises:
+            InputError: an array is not on this GPU.
+            BackendError: the GPU or the runtime failed.
+        """
+        ...

@@ -1,0 +1,170 @@
+"""OpenVINO: import it, compile an ONNX file for a size, keep the compiled models by size."""
+
+import sys
+import threading
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from engine.backends.model_files import read_model
+from engine.backends.onnx_graphs import Arrays
+from engine.backends.openvino.slots import ExecutionSlots
+from engine.backends.runtime_import import import_runtime
+from engine.bundle.manifest import BundleFile
+from engine.errors import BackendError, one_line
+from engine.system.cache import writable_folder
+
+_TELEMETRY = "openvino_telemetry"
+
+# Sizes with a compiled model of their own: the images, and the small copy that
+# `engine.global_motion` makes of them.
+_STATIC_SIZES = 2
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def version_of(openvino: ModuleType) -> str:
+    """Return the release, without build number and branch."""
+    return str(openvino.__version__).split("-")[0]
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without its telemetry.
+
+    ``import openvino`` reports to Google Analytics unless the package ``openvino_telemetry`` cannot
+    be imported (``openvino/tools/ovc/telemetry_utils.py``). It also delays the first flow by 12 to
+    28 %.
+
+    Raises:
+        BackendError: OpenVINO is not installed, or does not load.
+    """
+    hide = _TELEMETRY not in sys.modules
+    if hide:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # makes its import fail
+    try:
+        return import_runtime("openvino", "openvino", install="pip install openvino")
+    finally:
+        if hide:
+            sys.modules.pop(_TELEMETRY, None)
+
+
+class OpenVINOSession:
+    """One ONNX file, compiled for each input size; a ``Model``.
+
+    The first two sizes get a model compiled for exactly that size, 5 to 10 % faster than one with
+    dynamic shapes. All further sizes share one with dynamic shapes, so that a folder of images of
+    many sizes does not compile for each.
+    """
+
+    def __init__(
+        self,
+        openvino: ModuleType,
+        path: Path,
+        *,
+        threads: int,
+        streams: int = 1,
+        file: BundleFile | None = None,
+    ) -> None:
+        """Read the file, which may change afterwards; compile for the sizes as they come.
+
+        Args:
+            openvino: the module.
+            path: the ONNX file.
+            threads: number of CPU threads.
+            streams: number of inferences computed at once.
+            file: the file's entry in the manifest; None: do not check it.
+
+        Raises:
+            BackendError: OpenVINO cannot read the file, or has no CPU device here.
+            BundleError: the file has changed since it was checked.
+        """
+        onnx = read_model(path, file)
+        try:
+            core = openvino.Core()
+            core.get_property("CPU", "FULL_DEVICE_NAME")
+            model = core.read_model(onnx)
+        except RuntimeError as error:
+            raise _cannot_load(openvino, path, error) from error
+        self._compile = partial(compile_model, openvino, path, model, threads, streams)
+        self._lock = threading.Lock()
+        self._static: list[tuple[Shapes, ExecutionSlots]] = []  # only ever appended to
+        self._dynamic: ExecutionSlots | None = None
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """See ``engine.backends.onnx_graphs.Model``."""
+        return self.slots_for(inputs)(inputs)
+
+    def slots_for(self, inputs: Arrays) -> ExecutionSlots:
+        """Return the model for inputs of these shapes; compile it if necessary.
+
+        Raises:
+            BackendError: OpenVINO cannot compile it.
+        """
+        shapes = {name: array.shape for name, array in inputs.items()}
+        # Without the lock: another thread may be compiling another size.
+        if (slots := self._find(shapes)) is not None:
+            return slots
+        with self._lock:
+            if (slots := self._find(shapes)) is not None:
+                return slots
+            if len(self._static) < _STATIC_SIZES:
+                self._static.append((shapes, self._compile(shapes)))
+                return self._static[-1][1]
+            if self._dynamic is None:
+                self._dynamic = self._compile(None)
+            return self._dynamic
+
+    def _find(self, shapes: Shapes) -> ExecutionSlots | None:
+        return next((slots for known, slots in self._static if known == shapes), None)
+
+
+def compile_model(
+    openvino: ModuleType,
+    path: Path,
+    model: Any,
+    threads: int,
+    streams: int,
+    shapes: Shapes | None,
+) -> ExecutionSlots:
+    """Compile a model for the CPU.
+
+    OpenVINO caches compiled models (``CACHE_DIR``), in files that it alone checks. Load and first
+    flow of a process take 308 ms with the cache and 492 ms without (default bundle, two threads,
+    median of 7 processes); a checked copy of ours, imported before the ONNX is parsed, took 251 ms.
+
+    Args:
+        openvino: the module.
+        path: the ONNX file, for the error message.
+        model: the ``openvino.Model``.
+        threads: number of CPU threads.
+        streams: number of inferences computed at once.
+        shapes: shape of each input; None: dynamic.
+
+    Raises:
+        BackendError: OpenVINO cannot compile it.
+    """
+    settings: dict[str, Any] = {
+        # THROUGHPUT is no faster with the same number of streams.
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": threads,
+        # The default is bfloat16 where the CPU supports it; a graph marks fp16 explicitly.
+        "INFERENCE_PRECISION_HINT": "f32",
+        # On by default, which puts two processes of one thread each on the same core.
+        "ENABLE_CPU_PINNING": False,
+    }
+    if (folder := writable_folder("openvino")) is not None:
+        settings["CACHE_DIR"] = str(folder)
+    model = model.clone()
+    try:
+        if shapes is not None:
+            model.reshape({name: list(shape) for name, shape in shapes.items()})
+        return ExecutionSlots(openvino, openvino.Core().compile_model(model, "CPU", settings))
+    except RuntimeError as error:
+        raise _cannot_load(openvino, path, error) from error
+
+
+def _cannot_load(openvino: ModuleType, path: Path, error: RuntimeError) -> BackendError:
+    return BackendError(f"openvino {version_of(openvino)} cannot load {path}: {one_line(error)}")
