@@ -125,8 +125,9 @@ class ExecutionSlot:
             self._stream.synchronize()
         finally:
             # Free the memory now: the traceback of an exception may still refer to this slot.
-            for resource in (self._graphs, *self._images, self._flow):
-                resource.close()
+            self._graphs.close()
+            for buffer in (*self._images, self._flow):
+                buffer.close()
             self.__dict__.clear()
 
     def _check_device(self, view: DeviceView) -> None:
