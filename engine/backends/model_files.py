@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from engine.bundle.manifest import BundleFile, Manifest, rebuild_command
+from engine.bundle.advice import rebuild_command
+from engine.bundle.manifest import BundleFile, Manifest
 from engine.errors import BackendError, BundleError
 
 

@@ -1,7 +1,6 @@
 """TensorRT for RTX keeps the kernels it compiled; run by test_tensorrt.py, not collected."""
 
 import logging
-from dataclasses import replace
 
 import pytest
 

@@ -16,7 +16,8 @@ from engine.backends.tensorrt.package import PLAN_FILES, TensorRT, load_tensorrt
 from engine.backends.tensorrt.runtime_cache import RuntimeCache
 from engine.backends.tensorrt.session import open_plan
 from engine.backends.tensorrt.slots import ExecutionSlot
-from engine.bundle.manifest import Manifest, SizeProfile, rebuild_command
+from engine.bundle.advice import rebuild_command
+from engine.bundle.manifest import Manifest, SizeProfile
 from engine.cuda.device import Device
 from engine.cuda.flow_array import DeviceArray
 from engine.cuda.foreign_arrays import CallerStream, DeviceView

@@ -7,7 +7,8 @@ from engine.backends.base import INPUTS, OUTPUT
 from engine.backends.model_files import read_model
 from engine.backends.tensorrt.package import PLUGIN_LIBRARY, TensorRT, message_log
 from engine.backends.tensorrt.plugins import load_plugins
-from engine.bundle.manifest import Manifest, rebuild_command
+from engine.bundle.advice import rebuild_command
+from engine.bundle.manifest import Manifest
 from engine.cuda.device import Device
 from engine.errors import BackendError, HardwareMissingError, PlanMismatchError
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from engine.backends.registry import open_backend
-from engine.bundle.manifest import read_manifest, sha256_of
+from engine.bundle.manifest import read_manifest
 from engine.errors import BackendError, BundleError
+from engine.system.files import sha256_of
 
 CPU_BACKENDS = ["onnxruntime", "openvino"]
 

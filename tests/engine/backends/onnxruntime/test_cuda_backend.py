@@ -8,8 +8,9 @@ import onnxruntime
 import pytest
 
 from engine.backends.onnxruntime import cuda_backend
-from engine.bundle.manifest import read_manifest, sha256_of
+from engine.bundle.manifest import read_manifest
 from engine.errors import BackendError, BackendNotInstalledError, BundleError, HardwareMissingError
+from engine.system.files import sha256_of
 from tests.support.onnxruntime_double import opened
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
