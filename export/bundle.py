@@ -1,4 +1,4 @@
-"""The steps from weights to a bundle that has proven itself."""
+"""From a build request to a verified bundle."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,13 +16,13 @@ from export.graph.properties import operation_count, parameter_count, preprocess
 from export.int8.calibrate import calibrate
 from export.int8.gate import admit
 from export.int8.quantise import int8_from_fp32
-from export.int8.scaling import equalised, readers_in
+from export.int8.scaling import consumers_in, scaled
 from export.progress import step
 from export.staging import move_into_place, staging
 from export.verify.cases import pairs_within
 from export.verify.parity import VerificationError, verify_backend
 from training.int8.fake_quant import layers_for_int8
-from training.int8.ranges import Equalisation, equalisation
+from training.int8.ranges import QuantisationParameters, choose_parameters
 
 
 def build_bundle(request: Request, output: Path) -> Manifest:
@@ -34,8 +34,8 @@ def build_bundle(request: Request, output: Path) -> Manifest:
             one has been verified.
 
     Raises:
-        VerificationError: a backend passes a limit of the network's `ExportSpec`.
-        GateError: int8 raises the error by more than the request allows.
+        VerificationError: a backend exceeds a tolerance of the network.
+        GateError: int8 increases the error by more than the request allows.
         EngineError: TensorRT cannot build the plan.
         OSError: the folder cannot be written.
     """
@@ -60,10 +60,10 @@ def build_bundle(request: Request, output: Path) -> Manifest:
 
 
 def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
-    """Write a bundle that nothing is known of yet.
+    """Write a bundle without measurements.
 
-    What follows measures through `engine.load`, which wants a manifest. Nobody else sees this one:
-    the folder gets its name only after the final manifest is written.
+    Gate and verification measure through `engine.load`, which needs a manifest. This one is not
+    visible to others: the folder is renamed into place after the final manifest is written.
     """
     manifest = Manifest(
         network=request.name,
@@ -88,10 +88,11 @@ def _write_int8(
     folder: Path,
 ) -> Manifest:
     """Write the bundle with as many layers in int8 as its gate admits."""
-    layers = layers_for_int8(request.network)
+    recipe = request.entry.int8
+    layers = layers_for_int8(request.network, recipe)
     with step("calibrate") as current:
-        chosen = _equalisation(request, quantisation, graphs)
-        graphs = graphs.map(partial(equalised, factors=chosen.factors))
+        parameters = _parameters(request, quantisation, graphs)
+        graphs = graphs.map(partial(scaled, factors=parameters.factors))
         current.result = f"{len(layers)} layers, ranges from {quantisation.calibration_name}"
     with step("reference") as current:
         sets = {
@@ -104,9 +105,12 @@ def _write_int8(
 
     def build(in_float: Sequence[str]) -> Path:
         nonlocal manifest
-        kept = {*in_float, *request.network.float_layers}
-        fine = request.network.fine_layers
-        quantise = partial(int8_from_fp32, ranges=chosen.ranges, in_float=kept, fine=fine)
+        quantise = partial(
+            int8_from_fp32,
+            ranges=parameters.ranges,
+            in_float={*in_float, *recipe.float_layers},
+            residual=recipe.residual_layers,
+        )
         manifest = _write(request, graphs.map(quantise), folder)
         return folder
 
@@ -126,19 +130,14 @@ def _write_int8(
     return replace(manifest, gate=gate)
 
 
-def _equalisation(request: Request, quantisation: Quantisation, graphs: Graphs) -> Equalisation:
-    """Return what training found, or find it on pairs."""
-    if quantisation.calibration is None:
-        assert request.equalisation is not None  # `export.resolve` makes sure
-        return request.equalisation
-    network = request.network
+def _parameters(
+    request: Request, quantisation: Quantisation, graphs: Graphs
+) -> QuantisationParameters:
     try:
-        return equalisation(
-            readers_in(graphs.models),
+        return choose_parameters(
+            consumers_in(graphs.models),
             calibrate(graphs.models, quantisation.calibration),
-            layers=network.equalised_layers,
-            joined=network.joined_layers,
-            wide=network.wide_layers,
+            request.entry.int8,
         )
     except ValueError as error:
         raise EngineError(f"int8 cannot be calibrated: {error}") from error
@@ -148,7 +147,7 @@ def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Pari
     with step("reference") as current:
         cases = [(pair, reference_flow(reference, pair)) for pair in pairs_within(request.profile)]
         current.result = "fp32 PyTorch on " + ", ".join(pair.name for pair, _ in cases)
-    tolerance = request.spec.tolerances[request.precision]
+    tolerance = request.entry.tolerances[request.precision]
     parities: list[Parity] = []
     failures: list[str] = []
     for backend in verified_backends(request):
@@ -163,9 +162,9 @@ def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Pari
 
 
 def verified_backends(request: Request) -> list[str]:
-    """Names of `engine.backends` that a build is to verify, where they can run.
+    """Return the names of the backends to verify, where they can run.
 
-    ONNX Runtime is always one: it comes with every install of `engine`.
+    ONNX Runtime is always among them: every install of `engine` has it.
     """
     backends = ["onnxruntime"]
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and not request.split:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from export.spec import SPECS
 from export.tensorrt.correlation_form import FORMS
 from export.verify.pair import GATE_SOURCES
+from training.networks.registry import NETWORKS
 
 # What each target needs: any of these packages, or else this is how to get one.
 TARGETS = {
@@ -66,13 +66,15 @@ def build_parser() -> argparse.ArgumentParser:
         "PyTorch. Sizes are HEIGHTxWIDTH.",
     )
     add = parser.add_argument
-    add("--network", required=True, help=f"one of {', '.join(SPECS)}")
+    add("--network", required=True, help=f"one of {', '.join(NETWORKS)}")
     add("--weights", type=Path, metavar="FILE", help="safetensors; default: the shipped ones")
     add("--precision", choices=("fp32", "fp16", "int8", "auto"), default="fp32",
         help="auto: build all and keep the fastest here that passes; default: fp32")  # fmt: skip
-    add("--calibration", metavar="training|synthetic|DIR", help="what int8 takes its ranges from: "
-        "those that the weights were trained with, or pairs; default: training, or synthetic for "
-        "weights that were trained without")  # fmt: skip
+    add(
+        "--calibration",
+        metavar="synthetic|DIR",
+        help="pairs to calibrate int8 on: procedural ones, or a folder; default: synthetic",
+    )
     add("--gate", metavar="A,B", help="sets of pairs on which int8 must not raise the error: "
         f"folders with true flow, {', '.join(GATE_SOURCES)}; default: the last two")  # fmt: skip
     add("--max-epe-increase", type=_percentage, metavar="P%",

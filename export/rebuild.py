@@ -21,10 +21,10 @@ from engine.errors import BackendNotInstalledError, BundleError
 from engine.system.files import write_atomically
 from export.options import UsageError
 from export.progress import step
-from export.spec import SPECS
 from export.tensorrt.plan_from_onnx import BuiltPlan, build_plan
 from export.verify.pair import noise_within
 from export.verify.parity import VerificationError, verify_backend
+from training.networks.registry import NETWORKS
 
 _BACKEND = "tensorrt"
 _MODEL_PLAN = PLAN_FILES[_BACKEND]
@@ -85,13 +85,15 @@ def _check_graph(bundle: Path, manifest: Manifest) -> None:
     may_have_plugin = _MODEL_PLAN in plans and profile.min == profile.max
     if not plans:
         obstacle = "it has no TensorRT plan. Add one"
-    elif manifest.network not in SPECS:
-        obstacle = f"its network {manifest.network!r} is none of {', '.join(SPECS)}. Build it anew"
+    elif manifest.network not in NETWORKS:
+        obstacle = (
+            f"its network {manifest.network!r} is none of {', '.join(NETWORKS)}. Build it anew"
+        )
     elif WHOLE not in manifest.files:
         obstacle = f"its plan is of one graph, {WHOLE}, and it holds two. Build it anew"
     elif PLUGIN_LIBRARY in manifest.files:
         obstacle = f"its plan's correlation is a plugin, which {WHOLE} has not. Build it anew"
-    elif SPECS[manifest.network].correlates and may_have_plugin:
+    elif NETWORKS[manifest.network].has_correlation and may_have_plugin:
         obstacle = (
             f"its plan is for one size, so that its correlation may be a plugin, which {WHOLE} has "
             "not. Build it anew"
@@ -153,7 +155,7 @@ def _compare(staged: Path, manifest: Manifest, plan: BuiltPlan) -> Parity:
         staged,
         _BACKEND,
         cases=cases,
-        tolerance=SPECS[manifest.network].tolerances[manifest.precision],
+        tolerance=NETWORKS[manifest.network].tolerances[manifest.precision],
         reference=f"{WHOLE} in onnxruntime",
     )
     if failures:

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -15,14 +16,11 @@ from engine.errors import nearest
 from export.build_request import Quantisation, Request
 from export.options import DEFAULT_MAX, TARGETS, UsageError
 from export.progress import step
-from export.spec import SPECS
 from export.staging import check_output
 from export.tensorrt import correlation_form as correlation
 from export.verify.cases import calibration_pairs, described, gate_pairs, name_of
 from export.verify.pair import GATE_SOURCES
 from export.verify.pair_folders import PairsError
-from training.int8.fake_quant import check_equalisation
-from training.int8.ranges import Equalisation
 from training.networks import NETWORKS
 from training.networks.layers import FlowNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
@@ -57,13 +55,13 @@ def requests_from(options: argparse.Namespace) -> tuple[list[Request], Path]:
 
 def _request(options: argparse.Namespace) -> Request:
     name = options.network
-    if name not in SPECS or name not in NETWORKS:
-        hint = nearest(name, SPECS)
-        raise UsageError(f"unknown network {name!r}; expected one of {', '.join(SPECS)}.{hint}")
+    if name not in NETWORKS:
+        hint = nearest(name, NETWORKS)
+        raise UsageError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}.{hint}")
     targets = _targets(options.targets)
     check_output(options.output)
     with step("weights") as current:
-        network, normalisation, origin, equalisation = _load(name, options.weights)
+        network, normalisation, origin = _load(name, options.weights)
         _check_split(options, network, normalisation)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         current.result = f"{name}, {parameters / 1e6:.1f} M parameters, {origin.source}"
@@ -73,58 +71,37 @@ def _request(options: argparse.Namespace) -> Request:
         network=network,
         normalisation=normalisation,
         origin=origin,
-        spec=SPECS[name],
+        entry=NETWORKS[name],
         precision="fp32",
         profile=profile,
         targets=targets,
         split=options.split,
         correlation=_correlation(options, targets, profile),
-        equalisation=equalisation,
     )
 
 
 def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation:
     divisor, limit = request.network.divisor, options.max_epe_increase
-    source = options.calibration
-    if source is None:
-        source = "training" if request.equalisation else "synthetic"
-    if source == "training":
-        _check_trained(request)
+    source = options.calibration or "synthetic"
     sources = GATE_SOURCES if options.gate is None else options.gate.split(",")
     if not all(sources):
         raise UsageError(f"--gate {options.gate}: has an empty name; expected a list like a,b")
     with step("pairs") as current:
         try:
-            calibration = None
-            # A folder, which may be refused, before all that takes time.
-            if source not in ("training", "synthetic"):
-                calibration = calibration_pairs(source, options.size, divisor)
+            # A folder, which may be refused, is read before pairs are rendered, which takes time.
+            calibrate = partial(calibration_pairs, source, options.size, divisor)
+            calibration = None if source == "synthetic" else calibrate()
             gate = gate_pairs(sources, request.profile, divisor)
-            if source == "synthetic":
-                calibration = calibration_pairs(source, options.size, divisor)
+            calibration = calibration or calibrate()
         except PairsError as error:
             raise UsageError(str(error)) from error
-        name = source if calibration is None else described(name_of(source), calibration)
+        name = described(name_of(source), calibration)
         sets = "; ".join(described(set_, pairs) for set_, pairs in gate.items())
         current.result = f"calibration: {name}; gate: {sets}"
     return Quantisation(calibration, name, gate, 0.01 if limit is None else limit)
 
 
-def _check_trained(request: Request) -> None:
-    if request.equalisation is None:
-        raise UsageError(
-            "--calibration training: these weights were not trained with int8's rounding "
-            "(`python -m training.train --int8`); leave it out, or give a folder of pairs"
-        )
-    try:
-        check_equalisation(request.network, request.equalisation)
-    except ValueError as error:
-        raise UsageError(f"{error}, or give --calibration synthetic") from error
-
-
-def _load(
-    name: str, path: Path | None
-) -> tuple[FlowNetwork, nn.Module, WeightsOrigin, Equalisation | None]:
+def _load(name: str, path: Path | None) -> tuple[FlowNetwork, nn.Module, WeightsOrigin]:
     try:
         path = path or shipped_weights(name)
         weights = load_weights(path)
@@ -144,7 +121,7 @@ def _load(
         licence=weights.metadata["licence"],
         epe=epe,
     )
-    return network, NORMALISATIONS[normalisation](), origin, weights.int8
+    return network, NORMALISATIONS[normalisation](), origin
 
 
 def _errors(path: Path, text: str) -> dict[str, float]:
@@ -185,7 +162,7 @@ def _correlation(
 ) -> str:
     """The form that was asked for, or the best that this machine can build."""
     wanted = options.correlation
-    correlates = SPECS[options.network].correlates
+    correlates = NETWORKS[options.network].has_correlation
     if not correlates or "tensorrt" not in targets:
         if wanted is None:
             return "onnx"

@@ -1,4 +1,4 @@
-"""How each family of checkpoints wants its images: part of the network, hence of the graph."""
+"""Image normalisation of each checkpoint family; part of the exported graph."""
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,12 @@ class FixedMean(nn.Module):
         return self.alone(image1), self.alone(image2)
 
     def alone(self, image: Tensor) -> Tensor:
-        """Normalise one image of a pair, whatever the other one is."""
+        """Normalise one image, independent of the other."""
         return image / 255 - self.mean
 
 
 class Centred(FixedMean):
-    """x / 255 - 1/2, in which int8, being symmetric, takes but two of the 256 values for one."""
+    """x / 255 - 1/2, which symmetric int8 represents almost exactly."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,11 +31,11 @@ class Centred(FixedMean):
 
 
 class PairMean(nn.Module):
-    """(x minus the pair's own mean colour) / 255 (NVIDIA/flownet2-pytorch, models.py)."""
+    """(x - mean colour of the pair) / 255 (NVIDIA/flownet2-pytorch, models.py)."""
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise a pair of RGB images, each (N, 3, H, W) float in 0..255."""
-        # Both images have as many pixels, so the mean over both is the mean of the two means.
+        # Both images have the same size: the mean over both is the mean of the two means.
         mean = (image1.mean((2, 3), keepdim=True) + image2.mean((2, 3), keepdim=True)) / 2
         return (image1 - mean) / 255, (image2 - mean) / 255
 

@@ -1,4 +1,4 @@
-"""Where weights come from: what goes into the header of their file."""
+"""Provenance of weights, for the header of their file."""
 
 import subprocess
 from collections.abc import Mapping
@@ -8,21 +8,20 @@ SOURCE = "trained with python -m training.train"
 
 
 def origin_of(data: str, steps: int, before: Mapping[str, str] | None) -> dict[str, str]:
-    """Say what weights were trained on, by whom, how long, and who may use them.
+    """Return what weights were trained on, for how long, and their licence.
 
     Args:
-        data: ``synthetic``, or the data set as ``kind:FOLDER``, of which the last name is kept: a
-            path of this machine is nobody's business.
-        steps: how many steps of it.
-        before: metadata of the weights that training began with; None where it began with noise.
+        data: ``synthetic``, or ``kind:FOLDER``, of which only the folder's name is kept.
+        steps: number of training steps.
+        before: metadata of the initial weights; None: random initialisation.
 
     Returns:
-        The keys licence, source, data, steps and commit of `training.weights.METADATA_KEYS`. Where
-        the data are the same as before, the steps are added up.
+        The keys licence, source, data, steps and commit of `training.weights.METADATA_KEYS`. Steps
+        on the same data are added up.
     """
     kind, _, folder = data.partition(":")
     data = f"{kind}:{Path(folder).resolve().name}" if folder else kind
-    # Nobody's rights are in procedural pairs; those in a data set are its authors'.
+    # Procedural pairs have no other rights holder; data sets have.
     licence = "MIT" if data == "synthetic" else f"as of {data}"
     origin = {
         "licence": licence,
@@ -48,15 +47,12 @@ def origin_of(data: str, steps: int, before: Mapping[str, str] | None) -> dict[s
 
 
 def _lists(licences: str, licence: str) -> bool:
-    """Whether a licence is one of those joined by "and"; a data set's name may have one too."""
+    """Return whether a licence is one of those joined by "and"."""
     return f" and {licence} and " in f" and {licences} and "
 
 
 def _commit() -> str:
-    """Return the source's git commit, or "unknown" outside a checkout.
-
-    In an environment inside somebody else's checkout, git would tell theirs.
-    """
+    """Return the project's git commit; "unknown" if the project is not tracked by git here."""
     here = Path(__file__)
     try:
         if _git("ls-files", "--error-unmatch", here.name, folder=here.parent).returncode:

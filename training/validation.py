@@ -1,30 +1,28 @@
-"""Pairs that are not trained on, and a network's error on them."""
-
-import argparse
+"""Validation pairs, and a network's end-point error on them."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from training.data.pairs import Pairs
-from training.data.sets import first_pairs
+from training.data.sets import FlyingChairs, first_pairs
 from training.losses import end_point_error
 from training.networks.layers import FlowNetwork
 from training.synthetic.render import SyntheticPairs
 
-# Batches of pairs by name of their set.
+# By name of the set, batches of pairs.
 Validation = dict[str, list[Pairs]]
 
 VALIDATION_SEED = 2_000_000_000  # far from every training seed
 
 
-def open_validation(options: argparse.Namespace) -> Validation:
-    """The fixed sets that the error is reported on."""
+def open_validation(pairs_on_disk: FlyingChairs | None, device: str) -> Validation:
+    """Return the sets that the error is reported on: procedural pairs, and those on disk."""
     validation = {}
-    if options.validation is not None:
-        pairs = first_pairs(options.validation, 640)
+    if pairs_on_disk is not None:
+        pairs = first_pairs(pairs_on_disk, 640)
         validation[f"chairs, {len(pairs)} pairs"] = pairs
-    renderer = SyntheticPairs(384, 512, device=options.device)
+    renderer = SyntheticPairs(384, 512, device=device)
     validation["synthetic"] = [renderer.render(4, VALIDATION_SEED + i) for i in range(8)]
     return validation
 
@@ -33,14 +31,14 @@ def open_validation(options: argparse.Namespace) -> Validation:
 def errors_of(
     network: FlowNetwork, normalise: nn.Module, validation: Validation, device: torch.device
 ) -> dict[str, float]:
-    """Mean end-point error of each set, in full-resolution pixels."""
+    """Return the mean end-point error of each set, in full-resolution pixels."""
     errors = {}
     for name, batches in validation.items():
         total, count = 0.0, 0
         for pairs in batches:
             pairs = pairs.to(device)
             height, width = pairs.flow.shape[-2:]
-            # As the runtime does: replicate to whole multiples, crop the flow.
+            # As the engine does: replicate padding to multiples of the divisor, then cropping.
             pad = (0, -width % network.divisor, 0, -height % network.divisor)
             images = (F.pad(x.float(), pad, "replicate") for x in (pairs.image1, pairs.image2))
             flow = network(*normalise(*images))[0].float() * network.flow_scale

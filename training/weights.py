@@ -1,10 +1,6 @@
-"""Weights as safetensors files: numbers, and in the header where they came from.
-
-Checkpoints of ClementPinard/FlowNetPytorch and NVIDIA/flownet2-pytorch are read as well.
-"""
+"""Weights files: safetensors with provenance in the header, and published checkpoints."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training.int8.ranges import Channels, Equalisation
+from training.checkpoints import read_checkpoint
 from training.networks import NETWORKS, build_network
 from training.networks.layers import FlowNetwork
 
@@ -22,25 +18,20 @@ SHIPPED = Path(__file__).parent / "weights"
 METADATA_KEYS = (
     "network", "normalisation", "licence", "source", "data", "steps", "epe", "commit"
 )  # fmt: skip
-# What the names of the tensors of an `Equalisation` begin with.
-_INT8 = "int8."
-_FACTORS, _RANGE = "int8.factors.", "int8.range."
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's weights and their origin.
+    """A network's weights and their provenance.
 
     Attributes:
         state_dict: parameter name -> tensor, float16 or float32.
         metadata: network, normalisation, licence, source, data, steps, epe (JSON object: data set
             -> pixels) and commit, all strings.
-        int8: what they were trained to be rounded by, None where they were not.
     """
 
     state_dict: dict[str, Tensor]
     metadata: dict[str, str]
-    int8: Equalisation | None = None
 
 
 def load_weights(path: str | Path) -> Weights:
@@ -48,13 +39,15 @@ def load_weights(path: str | Path) -> Weights:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is neither, its header lacks a key, or its ranges for int8 are none.
+        ValueError: it is neither, or its header lacks a key.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file")
     if path.suffix in CHECKPOINT_SUFFIXES:
-        return _weights_from_checkpoint(path)
+        state_dict, normalisation = read_checkpoint(path)
+        facts = {"normalisation": normalisation, "source": path.name, "epe": "{}"}
+        return Weights(state_dict, dict.fromkeys(METADATA_KEYS, "unknown") | facts)
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -67,97 +60,11 @@ def load_weights(path: str | Path) -> Weights:
             f"{path}: its header lacks {', '.join(missing)}; expected a file written by "
             "`python -m training.train`"
         )
-    try:
-        int8 = equalisation_from(state_dict)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; expected a file that training wrote") from error
-    state_dict = {name: it for name, it in state_dict.items() if not name.startswith(_INT8)}
-    return Weights(state_dict, metadata, int8)
+    return Weights(state_dict, metadata)
 
 
-def tensors_from(equalisation: Equalisation | None) -> dict[str, Tensor]:
-    """Return what `equalisation_from` takes, by name."""
-    if equalisation is None:
-        return {}
-    factors = {_FACTORS + name: torch.tensor(it) for name, it in equalisation.factors.items()}
-    return factors | {_RANGE + name: torch.tensor(it) for name, it in equalisation.ranges.items()}
-
-
-def equalisation_from(tensors: Mapping[str, Tensor]) -> Equalisation | None:
-    """Return the `Equalisation` that is among a file's tensors, if there is one.
-
-    Raises:
-        ValueError: a tensor of it is not what it is named for.
-    """
-    factors: dict[str, Channels] = {}
-    ranges: dict[str, float] = {}
-    for name, values in tensors.items():
-        if not name.startswith(_INT8):
-            continue
-        positive = bool((values.isfinite() & (values > 0)).all())
-        if positive and name.startswith(_FACTORS) and values.dim() == 1:
-            factors[name.removeprefix(_FACTORS)] = values.float().cpu().numpy()
-        elif positive and name.startswith(_RANGE) and values.dim() == 0:
-            ranges[name.removeprefix(_RANGE)] = values.item()
-        else:
-            raise ValueError(
-                f"{name}, {tuple(values.shape)}, is no range of a layer and no factors of its "
-                "channels, which are greater than zero"
-            )
-    return Equalisation(factors, ranges) if ranges else None
-
-
-def _weights_from_checkpoint(path: Path) -> Weights:
-    """Read someone else's checkpoint; only tensors and plain values are ever unpickled.
-
-    The two publishers differ in what they leave out: ClementPinard's flow heads, deconvolutions
-    and, in FlowNetC, flow upsamplings have no bias (here: zero), and his images lose a fixed mean,
-    NVIDIA's the pair's own.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    # Damaged, it raises whatever its bytes lead to; and what it says of code in a file is to allow
-    # that.
-    except Exception as error:
-        raise ValueError(
-            f"{path}: not a checkpoint of plain tensors; it is damaged, no checkpoint at all, or "
-            "holds more than tensors, which may be code. Download it again, or save its state_dict "
-            "alone"
-        ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(it, str) for it in state)
-        or not all(isinstance(it, Tensor) for it in state.values())
-    ):
-        raise ValueError(f"{path}: holds no state_dict; expected parameter names and tensors")
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    has_biases = any(name.startswith("predict_flow") and name.endswith("bias") for name in state)
-    if not has_biases:
-        transposed = ["deconv", *(["upsampled_flow"] if "conv_redir.0.weight" in state else [])]
-        for name, value in list(state.items()):
-            if name.startswith("predict_flow"):
-                state[name.replace("weight", "bias")] = torch.zeros(value.shape[0])
-            elif name.startswith(tuple(transposed)):
-                state[name.replace("weight", "bias")] = torch.zeros(value.shape[1])
-    metadata = dict.fromkeys(METADATA_KEYS, "unknown") | {
-        "normalisation": "pair_mean" if has_biases else "fixed_mean",
-        "source": path.name,
-        "epe": "{}",
-    }
-    return Weights(state, metadata)
-
-
-def save_weights(
-    path: str | Path,
-    state_dict: dict[str, Tensor],
-    metadata: dict[str, str],
-    int8: Equalisation | None = None,
-) -> None:
-    """Write a weights file, whole or not at all; arguments as the attributes of `Weights`.
+def save_weights(path: str | Path, state_dict: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a weights file atomically; arguments as the attributes of `Weights`.
 
     Raises:
         ValueError: the metadata lacks a key or has an unknown one.
@@ -168,14 +75,13 @@ def save_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    tensors |= tensors_from(int8)
     save_file(tensors, str(partial), metadata=metadata)
-    partial.chmod(0o644)  # safetensors writes for the owner alone
+    partial.chmod(0o644)  # safetensors gives permissions to the owner only
     os.replace(partial, path)
 
 
 def shipped_weights(network: str) -> Path:
-    """Path of the weights that ship with the project.
+    """Return the path of the weights that ship with the project.
 
     Raises:
         FileNotFoundError: none ship for this network; the message gives the training command.
@@ -190,10 +96,10 @@ def shipped_weights(network: str) -> Path:
 
 
 def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
-    """Build a network and fill in its weights: evaluation mode, float32.
+    """Build a network with the given weights, in float32 and evaluation mode.
 
     Raises:
-        ValueError: unknown network, or weights that belong to another one.
+        ValueError: the network is unknown, or the weights are of another network.
     """
     network = build_network(name, seed=0)
     expected, found = network.state_dict(), weights.state_dict

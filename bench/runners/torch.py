@@ -23,8 +23,7 @@ from bench.harness.worker import Job
 from engine.errors import BackendError
 from export.graph.deployable import Deployable
 from export.graph.precision import HalfNetwork
-from export.spec import SPECS
-from training.networks import build_network
+from training.networks import NETWORKS, build_network
 from training.normalise import NORMALISATIONS
 from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
 
@@ -130,7 +129,7 @@ def deployable(network: str, weights: Path, precision: str) -> Deployable:
     normalisation = NORMALISATIONS[loaded.metadata["normalisation"]]()
     built: nn.Module = network_from_weights(network, loaded)
     if precision == "fp16":
-        built = HalfNetwork(built, fp32_islands=SPECS[network].fp32_islands)
+        built = HalfNetwork(built, fp32_islands=NETWORKS[network].fp32_islands)
     return Deployable(built, normalisation).eval()
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.verify.pair import Float32Array, Pair, UInt8Array
-from training.networks.upsampling import Upsampling, resized
+from training.networks.upsampling import Upsampling, upsample_resize
 
 
 class _Around(nn.Module):
@@ -23,7 +23,7 @@ class _Around(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, normalisation: nn.Module, upsampling: Upsampling = resized
+        self, network: nn.Module, normalisation: nn.Module, upsampling: Upsampling = upsample_resize
     ) -> None:
         super().__init__()
         self.network = network

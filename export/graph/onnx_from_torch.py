@@ -15,7 +15,7 @@ from torch.export import Dim
 from export.graph.deployable import Deployable, DeployableFeatures, DeployableMatch
 from export.graph.flow_heads import transpose_heads
 from kernels import onnx_ops
-from training.networks.upsampling import multiplied
+from training.networks.upsampling import upsample_matmul
 
 # The oldest opset of torch's exporter that all our runtimes read, TensorRT 10 of Jetson included.
 OPSET = 18
@@ -100,7 +100,7 @@ def two_graphs_from_torch(
     return (
         _export(alone, {_image("image"): image}, _FEATURES, metadata=metadata, table=table),
         _export(
-            DeployableMatch(network, normalisation, multiplied),
+            DeployableMatch(network, normalisation, upsample_matmul),
             dict(zip(_MATCHED, maps, strict=True)),
             (_FLOW,),
             metadata=metadata,

@@ -20,7 +20,7 @@ from export.progress import step
 from export.tensorrt import correlation_form as correlation
 from export.tensorrt.plan_from_onnx import build_plan
 from kernels import onnx_ops
-from training.networks.upsampling import multiplied
+from training.networks.upsampling import upsample_matmul
 
 _ROLES: dict[str, Role] = {WHOLE: "network", FEATURES: "features", MATCH: "match"}
 
@@ -50,7 +50,7 @@ def export_graphs(request: Request) -> Graphs:
     """Export the network; for int8 in fp32, to be quantised."""
     network: nn.Module = request.network
     if request.precision == "fp16":
-        network = HalfNetwork(network, fp32_islands=request.spec.fp32_islands)
+        network = HalfNetwork(network, fp32_islands=request.entry.fp32_islands)
     metadata = {
         "network": request.name,
         "precision": request.precision,
@@ -62,7 +62,7 @@ def export_graphs(request: Request) -> Graphs:
             graphs = two_graphs_from_torch(network, request.normalisation, metadata=metadata)
             models |= zip(SPLIT, graphs, strict=True)
         else:
-            deployable = Deployable(network, request.normalisation, multiplied)
+            deployable = Deployable(network, request.normalisation, upsample_matmul)
             models[WHOLE] = onnx_from_torch(deployable, metadata=metadata)
         sizes = " + ".join(str(len(model.graph.node)) for model in models.values())
         current.result = f"{sizes} nodes, opset {OPSET}"
@@ -101,7 +101,7 @@ def _model_for_tensorrt(
     """The whole network, its correlation as the plan is to have it."""
     with step("export") as current:
         model = onnx_from_torch(
-            Deployable(network, request.normalisation, multiplied),
+            Deployable(network, request.normalisation, upsample_matmul),
             metadata=metadata,
             translation_table=None if request.correlation == "onnx" else onnx_ops.plugin_table(),
         )
@@ -130,7 +130,7 @@ def _write_plan(request: Request, model: onnx.ModelProto, folder: Path) -> dict[
             precision=request.precision,
             correlation=request.correlation,
         )
-        form = f", correlation: {request.correlation}" if request.spec.correlates else ""
+        form = f", correlation: {request.correlation}" if request.entry.has_correlation else ""
         current.result = f"{plan.file}, {plan.tool}, {plan.bytes / 1e6:.1f} MB{form}"
     source.unlink()
     files = {

@@ -1,4 +1,4 @@
-"""What int8 has to know of a network before it is quantised: how large its activations get."""
+"""Calibration: statistics of the activations that enter each convolution."""
 
 import re
 from collections import defaultdict
@@ -10,25 +10,27 @@ import onnxruntime as ort
 
 from engine.backends.onnx_graphs import FEATURES, MATCH, WHOLE, Arrays, Graphs, OneGraph, TwoGraphs
 from export.verify.cases import Pair
-from training.int8.ranges import Observed, sampling_step
+from training.int8.ranges import ActivationStatistics, sampling_step
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-# Of a tensor and a pair, this many values are looked at: enough to see the tail of a distribution.
+# Values sampled per tensor and pair: enough for the tail of the distribution.
 _SAMPLES = 1 << 15
 
-# Of each layer, what was seen pair by pair.
-_Seen = dict[str, list[Observed]]
+# By layer, one entry per pair.
+_Seen = dict[str, list[ActivationStatistics]]
 
 
-def calibrate(models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]) -> dict[str, Observed]:
-    """Run pairs through a bundle's fp32 graphs and look at what enters each convolution.
+def calibrate(
+    models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]
+) -> dict[str, ActivationStatistics]:
+    """Run pairs through a bundle's fp32 graphs and collect statistics of the convolutions' inputs.
 
     Args:
-        models: the bundle's graphs by file name, whole or in two.
-        pairs: what the network is to see; sizes are multiples of its divisor.
+        models: the bundle's one or two graphs, by file name.
+        pairs: pairs whose sizes are multiples of the network's divisor.
 
     Returns:
-        By layer, see `layer_of`.
+        By layer, as named by `layer_of`.
     """
     seen: _Seen = defaultdict(list)
     probes = {name: _Probe(model, seen) for name, model in models.items()}
@@ -37,24 +39,24 @@ def calibrate(models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]) -> d
     )
     for pair in pairs:
         graphs.run(graphs.prepare(pair.image1), graphs.prepare(pair.image2))
-    return {layer: Observed.together(found) for layer, found in seen.items()}
+    return {layer: ActivationStatistics.merge(found) for layer, found in seen.items()}
 
 
 def layer_of(convolution: onnx.NodeProto) -> str:
-    """Name a convolution as the network names the module whose weight it has.
+    """Return the name of the network's module that a convolution has its weight from.
 
-    A network that looks at each image by itself has two convolutions of one layer.
+    In a siamese network two convolutions have the same layer.
     """
     # "network.conv1.0.weight" is the weight of the convolution in the module conv1.
     return re.sub(r"^network\.|(\.0)?\.weight$", "", convolution.input[1])
 
 
 class _Probe:
-    """A `graphs.Model` in ONNX Runtime that keeps what it sees enter its convolutions."""
+    """An `onnx_graphs.Model` in ONNX Runtime that records the inputs of its convolutions."""
 
     def __init__(self, model: onnx.ModelProto, seen: _Seen) -> None:
         self._seen = seen
-        self._sources = {  # by name of the tensor, the layers that read it
+        self._sources = {  # by tensor, the layers that read it
             node.input[0]: [
                 layer_of(reader)
                 for reader in model.graph.node
@@ -75,14 +77,14 @@ class _Probe:
         )
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        """See `graphs.Model`."""
+        """See `onnx_graphs.Model`."""
         names = [*self._outputs, *self._sources]
         found = dict(zip(names, self._session.run(names, inputs), strict=True))
         for name, layers in self._sources.items():
             maps = found[name]
             values = np.moveaxis(maps, 1, 0).reshape(maps.shape[1], -1)
             sample = values[:, :: sampling_step(values.size, _SAMPLES, maps.shape[-1])].copy()
-            observed = Observed(sample, np.abs(values).max(axis=1))
+            observed = ActivationStatistics(sample, np.abs(values).max(axis=1))
             for layer in layers:
                 self._seen[layer].append(observed)
         return {name: found[name] for name in self._outputs}

@@ -11,31 +11,31 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
 from export.int8.calibrate import CONVOLUTIONS, layer_of
-from export.int8.residual import write_in_two_digits
+from export.int8.residual import write_residual_int8
 
 
 def int8_from_fp32(
     model: onnx.ModelProto,
     ranges: Mapping[str, float],
     in_float: Collection[str],
-    fine: Collection[str] = (),
+    residual: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Quantise the convolutions of a graph.
 
     Args:
-        model: an fp32 graph of `export.graph.onnx_from_torch`; left as it is.
-        ranges: by layer, of an `Equalisation`; of all but those in float.
+        model: an fp32 graph of `export.graph.onnx_from_torch`; not modified.
+        ranges: by layer, of `QuantisationParameters`; for all layers but those in float.
         in_float: layers that stay in fp32.
-        fine: layers whose output is written in two digits, see `export.int8.residual`.
+        residual: layers whose output gets an int8 residual, see `export.int8.residual`.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    coarse = write_in_two_digits(result, fine, ranges, in_float)
+    rounded = write_residual_int8(result, residual, ranges, in_float)
     _guard_concatenations(result, in_float)
-    _give_biases(result, in_float)
+    _add_biases(result, in_float)
     convolutions = [node for node in result.graph.node if node.op_type in CONVOLUTIONS]
     chosen = {node.name for node in convolutions if layer_of(node) not in in_float}
-    tops = {
+    limits = {
         node.input[0]: np.float32(ranges[layer_of(node)])
         for node in convolutions
         if node.name in chosen
@@ -43,12 +43,12 @@ def int8_from_fp32(
     quantizer = QDQQuantizer(
         result,
         per_channel=True,
-        # 7 bits would spare CPUs without VNNI an overflow, but the error rises twice as much.
+        # 7-bit weights would not saturate on CPUs without VNNI, but double the error of int8.
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8,
         tensors_range=TensorsData(
-            CalibrationMethod.MinMax, {name: (-top, top) for name, top in tops.items()}
+            CalibrationMethod.MinMax, {name: (-limit, limit) for name, limit in limits.items()}
         ),
         nodes_to_quantize=[],
         nodes_to_exclude=[node.name for node in convolutions if node.name not in chosen],
@@ -57,26 +57,25 @@ def int8_from_fp32(
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
             "QuantizeBias": False,
-            # What follows a convolution is a LeakyReLU, which the runtimes compute in float.
+            # A LeakyReLU follows each convolution; the runtimes compute it in float.
             "OpTypesToExcludeOutputQuantization": list(CONVOLUTIONS),
         },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
-    _spare_the_rest(quantised, chosen, coarse)
+    _bypass_quantisation(quantised, chosen, rounded)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
 
 
-def _spare_the_rest(
+def _bypass_quantisation(
     model: onnx.ModelProto, chosen: Collection[str], rounded: Collection[str]
 ) -> None:
-    """Let all but the chosen convolutions read what was there before its rounding, in place.
+    """Connect all but the chosen convolutions to the unrounded tensors, in place.
 
-    The quantizer gives the rounded tensor to everybody: a skip, which is rounded again for what it
-    is joined to, would be rounded twice, and clipped to what another layer needs. What was
-    ``rounded`` before it came is left as it is.
+    The quantizer connects every consumer to the rounded tensor. A skip connection would then be
+    rounded twice, and saturate at the range of another layer. Tensors in ``rounded`` stay.
     """
     sources = {node.output[0]: node.input[0] for node in model.graph.node if node.input}
     kinds = {node.output[0]: node.op_type for node in model.graph.node}
@@ -90,11 +89,11 @@ def _spare_the_rest(
 
 
 def _guard_concatenations(model: onnx.ModelProto, in_float: Collection[str]) -> None:
-    """Keep the quantisation of a Concat where it is written, in place.
+    """Keep the quantisation of a Concat behind the Concat, in place.
 
-    OpenVINO 2026.4.1 moves it in front of the Concat, and then computes a Conv (not a
-    ConvTranspose) wrongly on CPUs without AMX. It moves nothing through a Max; this one changes no
-    number.
+    OpenVINO 2026.4.1 moves it to the Concat's inputs, and then computes a Conv (not a
+    ConvTranspose) wrongly on CPUs without AMX. It does not move quantisation through a Max; this
+    one changes no value.
     """
     producers = {output: node.op_type for node in model.graph.node for output in node.output}
     nodes = []
@@ -106,7 +105,7 @@ def _guard_concatenations(model: onnx.ModelProto, in_float: Collection[str]) -> 
         )
         if guarded:
             source, name = node.input[0], f"{node.input[0]}.guarded"
-            if name not in producers:  # another Conv may read the same
+            if name not in producers:  # another Conv may have the same input
                 producers[name] = "Max"
                 nodes.append(onnx.helper.make_node("Max", [source, "lowest"], [name], name))
             node.input[0] = name
@@ -118,11 +117,11 @@ def _guard_concatenations(model: onnx.ModelProto, in_float: Collection[str]) -> 
     model.graph.node.extend(nodes)
 
 
-def _give_biases(model: onnx.ModelProto, in_float: Collection[str]) -> None:
-    """Give transposed convolutions that have no bias one that changes no number, in place.
+def _add_biases(model: onnx.ModelProto, in_float: Collection[str]) -> None:
+    """Add a bias that changes no value to transposed convolutions without one, in place.
 
-    Compiled for all sizes at once on CPUs with AVX512-BF16 and without AMX, OpenVINO 2026.4.1
-    computes some without a bias wrongly, by the scale of their weights. Zeros it would take out.
+    With dynamic sizes, on CPUs with AVX512-BF16 and without AMX, OpenVINO 2026.4.1 computes some of
+    them wrongly, off by the scale of their weights. It would remove a bias of zeros.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:

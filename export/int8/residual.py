@@ -1,10 +1,9 @@
-"""A second int8 digit for what one is too coarse for, written into the graph.
+"""Residual quantisation: activations stored as int8 plus an int8 residual at 1/8 of the step.
 
-Most of what int8 adds to the error of FlowNetS comes from the maps that its decoder hands on: they
-grow with the motion, and steps that reach its end are too coarse for what moves little. With the
-layers in float that read the finest two of them, the whole network takes a quarter longer; with a
-second digit, an eighth as large, a twentieth, and the error is as small (flownets_slim in OpenVINO
-at 384x512, by hand).
+Most of the error that int8 adds to FlowNetS comes from the decoder's activations: they grow with
+the motion, and steps that cover large motion are too coarse for small motion. Keeping the consumers
+of the finest two in float makes the whole network a quarter slower; an int8 residual a twentieth,
+for the same error (flownets_slim in OpenVINO at 384x512, one-off measurement).
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -14,30 +13,31 @@ import onnx
 from onnx import helper, numpy_helper
 
 from export.int8.calibrate import CONVOLUTIONS, layer_of
-from training.int8.ranges import FINE_STEPS
+from training.int8.ranges import RESIDUAL_STEPS
 
 _FINE = "fine_steps"
 
 
-def write_in_two_digits(
+def write_residual_int8(
     model: onnx.ModelProto,
     layers: Collection[str],
     ranges: Mapping[str, float],
     in_float: Collection[str],
 ) -> set[str]:
-    """Let the output of layers enter Concats rounded, followed by what is left of it, in place.
+    """Concatenate the rounded outputs of layers and their rounding residuals, in place.
 
-    What is left is multiplied by `FINE_STEPS`, and the weights for it divided by that: when the
-    Concat is quantised, the first part is what it was, and the second adds what was lost.
+    The residual is multiplied by `RESIDUAL_STEPS` and the consumer's weights for it are divided by
+    that. When the Concat is quantised, the rounded part is unchanged and the residual adds what
+    rounding lost.
 
     Args:
         model: an fp32 graph of `export.graph.onnx_from_torch` or `export.int8.scaling`.
-        layers: whose output to write so, where it is joined with others and read in int8.
-        ranges: by layer, of an `Equalisation`; of all but those in float.
+        layers: layers whose output gets a residual where it is concatenated and read in int8.
+        ranges: by layer, of `QuantisationParameters`; for all layers but those in float.
         in_float: layers that stay in fp32.
 
     Returns:
-        The names of what is rounded here, and is to be read so.
+        The names of the tensors that are rounded already.
     """
     outputs = _outputs(model)
     rounded: set[str] = set()
@@ -50,9 +50,9 @@ def write_in_two_digits(
             places = _places(node, outputs)
             scale = ranges[rounding[0]] / 127
             for name in fine:
-                nodes += _parted(model, name, scale)
+                nodes += _split(model, name, scale)
                 for reader in readers:
-                    _repeat_weights(model, reader, places[name])
+                    _append_weights(model, reader, places[name])
             inputs = [f"{name}.coarse" if name in fine else name for name in node.input]
             del node.input[:]
             node.input.extend([*inputs, *(f"{name}.fine" for name in fine)])
@@ -60,7 +60,7 @@ def write_in_two_digits(
         nodes.append(node)
     if rounded:
         model.graph.initializer.append(
-            numpy_helper.from_array(np.array(FINE_STEPS, np.float32), _FINE)
+            numpy_helper.from_array(np.array(RESIDUAL_STEPS, np.float32), _FINE)
         )
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -68,7 +68,7 @@ def write_in_two_digits(
 
 
 def _outputs(model: onnx.ModelProto) -> dict[str, tuple[str, int]]:
-    """By tensor, the layer whose output it is, behind its LeakyReLU or not, and its channels."""
+    """Return by tensor the layer that it is the output of (with LeakyReLU) and its channels."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     found: dict[str, tuple[str, int]] = {}
     for node in model.graph.node:
@@ -87,7 +87,7 @@ def _readers(model: onnx.ModelProto, node: onnx.NodeProto) -> Iterator[onnx.Node
 
 
 def _places(concat: onnx.NodeProto, outputs: Mapping[str, tuple[str, int]]) -> dict[str, slice]:
-    """As which channels of a Concat its inputs, all of them layers' outputs, come out."""
+    """Return by input of a Concat its channels in the output; all inputs are layers' outputs."""
     places, start = {}, 0
     for name in concat.input:
         stop = start + outputs[name][1]
@@ -96,8 +96,8 @@ def _places(concat: onnx.NodeProto, outputs: Mapping[str, tuple[str, int]]) -> d
     return places
 
 
-def _parted(model: onnx.ModelProto, name: str, scale: float) -> list[onnx.NodeProto]:
-    """Nodes that make ``.coarse`` and ``.fine`` of a tensor."""
+def _split(model: onnx.ModelProto, name: str, scale: float) -> list[onnx.NodeProto]:
+    """Return nodes that compute the rounded tensor ``.coarse`` and the residual ``.fine``."""
     constants = [f"{name}.scale", f"{name}.zero"]
     for constant, value in zip(constants, (np.float32(scale), np.int8(0)), strict=True):
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), constant))
@@ -113,11 +113,11 @@ def _parted(model: onnx.ModelProto, name: str, scale: float) -> list[onnx.NodePr
     ]
 
 
-def _repeat_weights(model: onnx.ModelProto, reader: onnx.NodeProto, place: slice) -> None:
-    """Give a convolution weights for more channels, those of ``place`` once more but smaller."""
+def _append_weights(model: onnx.ModelProto, reader: onnx.NodeProto, place: slice) -> None:
+    """Append input channels to a convolution: the weights of ``place`` for the residual."""
     (tensor,) = (x for x in model.graph.initializer if x.name == reader.input[1])
     weights = numpy_helper.to_array(tensor)
     axis = 1 if reader.op_type == "Conv" else 0
     chosen = weights[:, place] if axis else weights[place]
-    both = np.concatenate([weights, chosen / np.float32(FINE_STEPS)], axis)
+    both = np.concatenate([weights, chosen / np.float32(RESIDUAL_STEPS)], axis)
     tensor.CopyFrom(numpy_helper.from_array(both, tensor.name))

@@ -1,4 +1,4 @@
-"""A graph whose channels are brought to like magnitudes for int8, see `training.int8.ranges`."""
+"""Cross-layer scaling applied to an ONNX graph; `training.int8.ranges` explains it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,33 +9,35 @@ import onnx
 from onnx import numpy_helper
 
 from export.int8.calibrate import CONVOLUTIONS, layer_of
-from training.int8.ranges import Channels, Read
+from training.int8.ranges import Channels, Consumer
 
-_PASS_FACTORS_ON = ("LeakyRelu", "Relu")
+_HOMOGENEOUS = ("LeakyRelu", "Relu")
 
 
-def readers_in(models: Mapping[str, onnx.ModelProto]) -> dict[str, list[Read]]:
-    """Find the layers of a bundle's graphs, whole or in two, whose output may be divided.
+def consumers_in(models: Mapping[str, onnx.ModelProto]) -> dict[str, list[Consumer]]:
+    """Return the layers of a bundle's one or two graphs whose output can be scaled.
 
     Returns:
-        By name, all that read it.
+        By name, all layers that read the output.
     """
     return {
-        source.name: [Read(read.reader.name, read.channels) for read in reads]
+        source.name: [Consumer(read.layer.name, read.channels) for read in reads]
         for model in models.values()
         for source, reads in _Graph(model).sources()
     }
 
 
-def equalised(model: onnx.ModelProto, factors: Mapping[str, Channels]) -> onnx.ModelProto:
-    """Divide layers' outputs by factors, and multiply where they are read: the same flow.
+def scaled(model: onnx.ModelProto, factors: Mapping[str, Channels]) -> onnx.ModelProto:
+    """Divide layers' output channels by factors and multiply the consumers' weights by them.
+
+    The flow is unchanged.
 
     Args:
-        model: an fp32 graph of `export.graph.onnx_from_torch`; left as it is.
-        factors: of an `Equalisation`; the graph need not have all of the layers.
+        model: an fp32 graph of `export.graph.onnx_from_torch`; not modified.
+        factors: of `QuantisationParameters`; layers that the graph does not have are ignored.
 
     Raises:
-        ValueError: it has one, but not where its output can be multiplied again.
+        ValueError: a layer has a consumer that cannot compensate its factors.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -48,7 +50,7 @@ def equalised(model: onnx.ModelProto, factors: Mapping[str, Channels]) -> onnx.M
             for read in reads:
                 graph.multiply_inputs(read, factors[source.name])
     if left:  # the ranges would be wrong
-        raise ValueError(f"in this graph {', '.join(sorted(left))} cannot be equalised")
+        raise ValueError(f"in this graph the outputs of {', '.join(sorted(left))} cannot be scaled")
     return result
 
 
@@ -66,14 +68,14 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Read:
-    """A layer that reads another one's output, and as which of its channels."""
+    """A layer that reads another layer's output, and its input channels that hold it."""
 
-    reader: _Layer
+    layer: _Layer
     channels: slice
 
 
 class _Graph:
-    """A graph with what it takes to see who reads a layer, and to change the weights of both."""
+    """A graph, with lookups from layers to their consumers and to their weights."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._nodes = model.graph.node
@@ -91,7 +93,7 @@ class _Graph:
         return {layer_of(node) for node in self._nodes if node.op_type in CONVOLUTIONS}
 
     def sources(self) -> Iterator[tuple[_Layer, list[_Read]]]:
-        """Layers whose output may be divided, and all that read it."""
+        """Yield the layers whose output can be scaled, with all their consumers."""
         for node in self._nodes:
             if node.op_type in CONVOLUTIONS and self._owns_weights(node):
                 reads = self._reads(node.output[0], slice(0, self._channels(node.output[0])))
@@ -103,18 +105,18 @@ class _Graph:
             self._multiply(constant, axis, slice(None), np.reciprocal(factor))
 
     def multiply_inputs(self, read: _Read, factor: Channels) -> None:
-        self._multiply(read.reader.weight, read.reader.input_axis, read.channels, factor)
+        self._multiply(read.layer.weight, read.layer.input_axis, read.channels, factor)
 
     def _owns_weights(self, convolution: onnx.NodeProto) -> bool:
         return all(self._uses[constant] == 1 for constant in convolution.input[1:])
 
     def _reads(self, tensor: str, channels: slice) -> list[_Read]:
-        """All layers that a tensor reaches, as these of their channels; none: also others."""
+        """Return all layers that read a tensor; empty if another operator reads it too."""
         found: list[_Read] = []
         for node in (node for node in self._nodes if tensor in node.input):
             if node.op_type in CONVOLUTIONS and self._owns_weights(node):
                 reads = [_Read(_Layer(node), channels)]
-            elif node.op_type in _PASS_FACTORS_ON:
+            elif node.op_type in _HOMOGENEOUS:
                 reads = self._reads(node.output[0], channels)
             elif node.op_type == "Concat" and node.attribute[0].i == 1:
                 before = list(node.input)[: list(node.input).index(tensor)]
@@ -130,14 +132,14 @@ class _Graph:
         return [] if tensor in self._outputs else found
 
     def _channels(self, tensor: str) -> int:
-        """How many a tensor has; 0: not known."""
+        """Return the number of channels of a tensor; 0: unknown."""
         node = self._producers.get(tensor)
-        if node is not None and node.op_type in _PASS_FACTORS_ON:
+        if node is not None and node.op_type in _HOMOGENEOUS:
             return self._channels(node.input[0])
         if node is not None and node.op_type in CONVOLUTIONS:
             layer = _Layer(node)
             return int(self._constants[layer.weight].dims[layer.output_axis])
-        # Nothing is inferred behind an operator of our own, which TensorRT's graphs may have.
+        # Shape inference stops at custom operators, which graphs for TensorRT may have.
         shape = self._inferred.get(tensor, ())
         return int(shape[1].dim_value) if len(shape) == 4 else 0
 

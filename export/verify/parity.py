@@ -9,8 +9,8 @@ import numpy as np
 import engine
 from engine.bundle.manifest import Parity
 from engine.errors import BackendNotInstalledError, EngineError, HardwareMissingError
-from export.spec import Tolerance
 from export.verify.pair import Float32Array, Pair
+from training.networks.registry import Tolerance
 
 # What a building machine may lack: a GPU, its driver, or the package that runs what is built.
 EXCUSES = (HardwareMissingError, BackendNotInstalledError)

@@ -1,7 +1,7 @@
 import pytest
 
 from bench.report.summary import EXACT_PX, agreement, overheads, speedup, summary_lines
-from export.spec import SPECS
+from training.networks.registry import NETWORKS
 
 
 def entry(backend, p50, *, precision="fp32", distance=0.0, status="ok", reason=None, **changes):
@@ -29,7 +29,7 @@ def entry(backend, p50, *, precision="fp32", distance=0.0, status="ok", reason=N
 
 
 def test_what_is_exact_is_the_same_to_a_build_and_to_the_bench():
-    for spec in SPECS.values():
+    for spec in NETWORKS.values():
         assert {name: spec.tolerances[name].mean_px for name in EXACT_PX} == EXACT_PX
 
 

@@ -21,14 +21,13 @@ from export.graph import onnx_models as graphs
 from export.graph.deployable import Deployable
 from export.graph.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
 from export.graph.precision import HalfNetwork
-from export.spec import SPECS
 from export.tensorrt.plan_from_onnx import build_plan
 from tests.export.rebuilding import Builder, no_gpu, run_plans_as, written
-from tests.export.tiny import save_tiny, seeded, tiny_flownetc, tiny_flownets
+from tests.export.tiny import save_tiny, seeded, tiny_entry, tiny_flownetc, tiny_flownets
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
-from training.networks.upsampling import multiplied
+from training.networks.upsampling import upsample_matmul
 from training.normalise import FixedMean
 
 
@@ -56,7 +55,7 @@ def exported(network: FlowNetS) -> onnx.ModelProto:
 @pytest.fixture(scope="session")
 def half_exported(network: FlowNetS) -> onnx.ModelProto:
     """The fp16 graph; copy it before changing it."""
-    half = HalfNetwork(network, fp32_islands=SPECS["flownets"].fp32_islands)
+    half = HalfNetwork(network, fp32_islands=NETWORKS["flownets"].fp32_islands)
     return _exported(half, "fp16")
 
 
@@ -73,15 +72,14 @@ def flownetc_split(flownetc: FlowNetC) -> tuple[onnx.ModelProto, onnx.ModelProto
 
 
 def _exported(network: nn.Module, precision: str) -> onnx.ModelProto:
-    whole = Deployable(network, FixedMean(), multiplied)
+    whole = Deployable(network, FixedMean(), upsample_matmul)
     return onnx_from_torch(whole, metadata={"network": "tiny", "precision": precision})
 
 
 @pytest.fixture
 def weights(tmp_path: Path, network: FlowNetS, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The weights file of the network "tiny", which `build_engine` knows as long as this lasts."""
-    monkeypatch.setitem(NETWORKS, "tiny", tiny_flownets)
-    monkeypatch.setitem(SPECS, "tiny", SPECS["flownets"])
+    monkeypatch.setitem(NETWORKS, "tiny", tiny_entry("flownets"))
     return save_tiny(network, tmp_path / "weights" / "tiny.safetensors")
 
 

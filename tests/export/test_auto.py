@@ -22,7 +22,7 @@ from export.build_request import Request
 from export.bundle import VerificationError
 from export.fastest import build_fastest, latencies_ms
 from export.int8.gate import GateError
-from export.spec import SPECS
+from training.networks.registry import NETWORKS
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -34,7 +34,7 @@ def request(precision: Precision) -> Request:
         network=nn.Identity(),
         normalisation=nn.Identity(),
         origin=WeightsOrigin("0" * 64, "", "", {}),
-        spec=SPECS["flownets"],
+        entry=NETWORKS["flownets"],
         precision=precision,
         profile=SizeProfile((1, 64, 64), (1, 64, 128), (1, 64, 128)),
         targets=("onnxruntime",),

@@ -8,8 +8,8 @@ from onnx import numpy_helper
 
 import engine
 from engine.bundle.manifest import read_manifest, verify_files
-from export.spec import SPECS
 from tests.export.tiny import build
+from training.networks.registry import NETWORKS
 
 
 @pytest.mark.usefixtures("quick_export")
@@ -31,7 +31,7 @@ def test_bundle_is_complete_verified_and_loads(
     assert manifest.profile.opt == (1, 128, 192)
     assert manifest.profile.max == (4, 1088, 1920)
     assert (manifest.weights.licence, manifest.weights.epe) == ("MIT", {"noise": 12.5})
-    limit = SPECS["tiny"].tolerances[precision].mean_px
+    limit = NETWORKS["tiny"].tolerances[precision].mean_px
     assert [parity.backend for parity in manifest.parity] == ["onnxruntime", "openvino"]
     for parity in manifest.parity:
         assert parity.status == "ok"

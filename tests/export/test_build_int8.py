@@ -19,9 +19,9 @@ from engine.images import write_image
 from export import bundle
 from export.graph import onnx_models as graphs
 from export.graph.deployable import Deployable
-from export.int8.calibrate import Observed, calibrate
+from export.int8.calibrate import ActivationStatistics, calibrate
 from export.verify.pair import noise
-from tests.export.tiny import METADATA, build, save_tiny, tiny_flownetc, with_ranges
+from tests.export.tiny import METADATA, build, save_tiny, tiny_entry, with_ranges
 from tests.support.cpu import needs_int8
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
@@ -68,12 +68,13 @@ def run(weights: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Runne
 
 
 def _allow_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = NETWORKS["tiny"]()
+    network = NETWORKS["tiny"].build()
     convolutions = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
     names = [name for name, x in network.named_modules() if isinstance(x, convolutions)]
     in_float = {name.removesuffix(".0") for name in names} - {*IN_INT8}
-    monkeypatch.setattr(FlowNetS, "float_layers", tuple(in_float))
-    monkeypatch.setattr(FlowNetC, "float_layers", tuple(in_float))
+    entry = NETWORKS["tiny"]
+    recipe = replace(entry.int8, float_layers=tuple(in_float))
+    monkeypatch.setitem(NETWORKS, "tiny", replace(entry, int8=recipe))
 
 
 def layers_in_int8(model: Path) -> set[str]:
@@ -160,7 +161,7 @@ def test_the_ranges_of_training_are_what_is_built(
 def test_a_layer_that_does_too_much_harm_stays_in_float(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def spoilt(*arguments: object) -> dict[str, Observed]:
+    def spoilt(*arguments: object) -> dict[str, ActivationStatistics]:
         found = calibrate(*arguments)  # type: ignore[arg-type]
         return found | {"conv4": replace(found["conv4"], sample=np.float32([[1e-3]]))}
 
@@ -248,7 +249,7 @@ def test_two_graphs_in_int8(
     weights: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(NETWORKS, "tiny", tiny_flownetc)
+    monkeypatch.setitem(NETWORKS, "tiny", tiny_entry("flownetc"))
     save_tiny(flownetc, weights)
     monkeypatch.setattr(graphs, "two_graphs_from_torch", lambda *_, **__: flownetc_split)
     write_pairs(pictures, Deployable(flownetc, FixedMean()), DISTANCE)

@@ -14,7 +14,7 @@ from engine.backends.onnx_graphs import SPLIT, WHOLE
 from export.graph.deployable import Deployable
 from export.int8.calibrate import calibrate, layer_of
 from export.verify.pair import Pair, noise
-from training.int8.ranges import least_error_range
+from training.int8.ranges import mse_range
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
 from training.normalise import FixedMean
@@ -97,7 +97,7 @@ def test_ranges_are_those_of_what_was_seen(exported: onnx.ModelProto) -> None:
     found = calibrate({WHOLE: exported}, PAIRS)
     assert found.keys() >= {"conv1", "conv6_1", "deconv2", "predict_flow2"}
     # Normalised colours of noise: (0.. 255) / 255 - mean, of which the first mean is 0.45.
-    assert 0.45 < least_error_range(found["conv1"].sample) < 0.6
+    assert 0.45 < mse_range(found["conv1"].sample) < 0.6
 
 
 def test_the_largest_of_each_channel_is_that_of_all_pairs(

@@ -21,10 +21,10 @@ from export.int8.quantise import int8_from_fp32
 from export.verify.pair import noise
 from tests.export.runtimes import in_openvino_up_to
 from tests.support.cpu import needs_avx512_vnni, needs_int8, needs_vnni
-from training.int8.ranges import least_error_range
-from training.networks.flownets import FlowNetS
+from training.int8.ranges import mse_range
+from training.networks.registry import NETWORKS
 
-EXCEPTIONS = FlowNetS.float_layers
+EXCEPTIONS = NETWORKS["flownets"].int8.float_layers
 UPSAMPLING = "upsampled_flow6_to_5"  # the four start alike, and equal weights are exported once
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -32,7 +32,7 @@ Arrays = Mapping[str, NDArray[Any]]
 @pytest.fixture(scope="module")
 def ranges(exported: onnx.ModelProto) -> dict[str, float]:
     observed = calibrate({WHOLE: exported}, [noise(1, 64, 64, seed=1)])
-    return {layer: least_error_range(seen.sample) for layer, seen in observed.items()}
+    return {layer: mse_range(seen.sample) for layer, seen in observed.items()}
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def rounded(x: torch.Tensor, top: float) -> torch.Tensor:
     return torch.fake_quantize_per_tensor_affine(x, top / 127, 0, -128, 127)
 
 
-def rounded_weights(weights: torch.Tensor, axis: int) -> torch.Tensor:
+def fake_quantised_weights(weights: torch.Tensor, axis: int) -> torch.Tensor:
     """What 7 bits and a sign keep of weights, by channel."""
     others = tuple({0, 1, 2, 3} - {axis})
     scales = weights.abs().amax(others) / 127
@@ -207,11 +207,14 @@ def test_numbers_are_those_of_rounding_by_hand(runtime, kind: str) -> None:
     top1, top2 = 2.5, 9.0
     inputs = random_input()
     a = F.conv2d(
-        rounded(torch.from_numpy(inputs["x"]), top1), rounded_weights(weights1, 0), bias1, padding=1
+        rounded(torch.from_numpy(inputs["x"]), top1),
+        fake_quantised_weights(weights1, 0),
+        bias1,
+        padding=1,
     )
     second, axis = (F.conv2d, 0) if kind == "Conv" else (F.conv_transpose2d, 1)
     b = rounded(F.leaky_relu(a, 0.1), top2)
-    expected = second(b, rounded_weights(weights2, axis), bias2, padding=1).numpy()
+    expected = second(b, fake_quantised_weights(weights2, axis), bias2, padding=1).numpy()
 
     found = runtime(int8_from_fp32(model, {"first": top1, "second": top2}, ()), inputs)
 

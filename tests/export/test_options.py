@@ -17,10 +17,8 @@ from export.resolve import requests_from
 from export.verify.cases import CALIBRATION_SEED, GATE_SEED
 from export.verify.pair import Pair, noise
 from tests.export.pictures import write_pair
-from tests.export.tiny import METADATA, assert_one_line, build, save_tiny, with_ranges
-from training.int8.fake_quant import layers_for_int8
+from tests.export.tiny import assert_one_line, build, save_tiny
 from training.networks.flownets import FlowNetS
-from training.weights import save_weights
 
 
 def parse_requests(arguments: list[str]) -> tuple[list[Request], Path]:
@@ -193,46 +191,6 @@ def test_requests_for_int8(weights: Path, tmp_path: Path, pictures: Path) -> Non
     assert [request.quantisation is None for request in requests] == [True, True, False]
     assert requests[2].quantisation is not None
     assert requests[2].quantisation.max_epe_increase == 0.005
-
-
-def test_weights_trained_for_int8_bring_their_ranges(
-    weights: Path, tmp_path: Path, pictures: Path, network: FlowNetS
-) -> None:
-    int8 = with_ranges(network, dict.fromkeys(layers_for_int8(network), 2.0))
-    save_weights(weights, network.state_dict(), METADATA, int8)
-    common = ["--network", "tiny", "--weights", str(weights), "-o", str(tmp_path / "bundle")]
-    common += ["--precision", "int8", "--gate", str(pictures)]
-    for options in ([], ["--calibration", "training"]):
-        (request,), _ = parse_requests([*common, *options])
-        assert request.equalisation is not None
-        assert request.equalisation.ranges == int8.ranges
-        assert request.quantisation is not None
-        assert request.quantisation.calibration is None
-        assert request.quantisation.calibration_name == "training"
-    (request,), _ = parse_requests([*common, "--calibration", str(pictures)])
-    assert request.quantisation is not None
-    assert request.quantisation.calibration is not None
-    assert request.quantisation.calibration_name == "pictures, 1 pair"
-
-
-def test_ranges_of_other_layers_are_refused_where_they_are_needed(
-    weights: Path, tmp_path: Path, network: FlowNetS, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ranges = {name: 2.0 for name in layers_for_int8(network) if name != "conv4"}
-    save_weights(weights, network.state_dict(), METADATA, with_ranges(network, ranges))
-    assert build(weights, tmp_path / "bundle", "--precision", "int8") == 2
-    assert_one_line(capsys, "1 differ, such as conv4; .*, or give --calibration synthetic")
-    common = ["--network", "tiny", "--weights", str(weights), "-o", str(tmp_path / "bundle")]
-    (request,), _ = parse_requests([*common, "--precision", "fp16"])
-    assert request.precision == "fp16"
-
-
-def test_ranges_of_training_that_are_not_there(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ("--precision", "int8", "--calibration", "training")
-    assert build(weights, tmp_path / "bundle", *options) == 2
-    assert_one_line(capsys, "--calibration training: these weights were not trained with int8's")
 
 
 def test_pairs_are_synthetic_unless_told_otherwise(

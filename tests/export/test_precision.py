@@ -6,9 +6,9 @@ from onnx import TensorProto
 
 from export.graph.deployable import Deployable
 from export.graph.precision import HalfNetwork
-from export.spec import SPECS
 from tests.export.runtimes import RUNTIMES, Runner, random_images
 from training.networks.flownets import FlowNetS
+from training.networks.registry import NETWORKS
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -19,7 +19,9 @@ def test_half_graph_is_close_to_fp32_pytorch(
     with torch.inference_mode():
         expected = deployable(torch.from_numpy(image1), torch.from_numpy(image2)).numpy()
     distance = np.linalg.norm(runtime(half_exported)(image1, image2) - expected, axis=-1)
-    assert distance.mean() < SPECS["flownets"].tolerances["fp16"].relative * np.abs(expected).mean()
+    assert (
+        distance.mean() < NETWORKS["flownets"].tolerances["fp16"].relative * np.abs(expected).mean()
+    )
 
 
 def test_precision_is_in_the_graph(half_exported: onnx.ModelProto) -> None:

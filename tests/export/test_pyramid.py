@@ -16,8 +16,7 @@ from export.graph.precision import HalfNetwork
 from export.int8 import quantise as int8
 from export.int8.calibrate import calibrate
 from export.int8.quantise import int8_from_fp32
-from export.int8.scaling import equalised, readers_in
-from export.spec import SPECS
+from export.int8.scaling import consumers_in, scaled
 from export.verify.pair import noise
 from tests.export.runtimes import (
     INT8_RUNTIMES,
@@ -28,13 +27,14 @@ from tests.export.runtimes import (
     with_onnxruntime,
 )
 from tests.export.tiny import seeded
-from training.int8.fake_quant import Int8Rounding
-from training.int8.ranges import equalisation
+from training.int8.fake_quant import FakeQuantiser
+from training.int8.ranges import choose_parameters
 from training.networks.flownets_pyramid import PyramidFlowNetS
-from training.networks.upsampling import multiplied
+from training.networks.registry import NETWORKS
+from training.networks.upsampling import upsample_matmul
 from training.normalise import FixedMean
 
-SPEC = SPECS["flownets_pyramid"]
+ENTRY = NETWORKS["flownets_pyramid"]
 PAIR = noise(1, 128, 192, seed=3)
 Equal = tuple[onnx.ModelProto, dict[str, float]]
 
@@ -52,13 +52,13 @@ def network() -> PyramidFlowNetS:
 
 @pytest.fixture(scope="module")
 def exported(network: PyramidFlowNetS) -> onnx.ModelProto:
-    return onnx_from_torch(Deployable(network, FixedMean(), multiplied), metadata={})
+    return onnx_from_torch(Deployable(network, FixedMean(), upsample_matmul), metadata={})
 
 
 @pytest.fixture(scope="module")
 def exported_half(network: PyramidFlowNetS) -> onnx.ModelProto:
-    half = HalfNetwork(network, fp32_islands=SPEC.fp32_islands)
-    return onnx_from_torch(Deployable(half, FixedMean(), multiplied), metadata={})
+    half = HalfNetwork(network, fp32_islands=ENTRY.fp32_islands)
+    return onnx_from_torch(Deployable(half, FixedMean(), upsample_matmul), metadata={})
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +90,14 @@ def test_fp16_is_close(
 
 
 @pytest.fixture(scope="module")
-def equal(network: PyramidFlowNetS, exported: onnx.ModelProto) -> Equal:
-    """The graph with like magnitudes in what int8 reads, and its ranges."""
+def equal(exported: onnx.ModelProto) -> Equal:
+    """The scaled graph and its ranges."""
     observed = calibrate({WHOLE: exported}, [PAIR])
-    chosen = equalisation(
-        readers_in({WHOLE: exported}),
-        observed,
-        layers=network.equalised_layers,
-        joined=network.joined_layers,
-    )
-    # What the decoder hands to both is divided, what is measured here is not.
+    chosen = choose_parameters(consumers_in({WHOLE: exported}), observed, ENTRY.int8)
+    # The decoder's output is scaled, the maps that motion is measured on are not.
     assert "deconv2" in chosen.factors
     assert chosen.factors.keys().isdisjoint({"appearance", "predict_flow2"})
-    return equalised(exported, chosen.factors), chosen.ranges
+    return scaled(exported, chosen.factors), chosen.ranges
 
 
 @pytest.mark.parametrize("runtime", INT8_RUNTIMES)
@@ -110,23 +105,22 @@ def test_int8_is_near(
     runtime: Runner, equal: Equal, network: PyramidFlowNetS, expected: np.ndarray
 ) -> None:
     # Of noise, rounding makes more than of pictures; a graph computed wrongly is off by its flow.
-    flow = runtime(int8_from_fp32(*equal, network.float_layers))(PAIR.image1, PAIR.image2)
+    flow = runtime(int8_from_fp32(*equal, ENTRY.int8.float_layers))(PAIR.image1, PAIR.image2)
     assert distance(flow, expected) < 0.25
 
 
 @pytest.mark.parametrize("runtime", INT8_RUNTIMES)
-def test_int8_is_what_training_rounds_by(
+def test_int8_equals_fake_quantisation(
     runtime: Runner, network: PyramidFlowNetS, exported: onnx.ModelProto, expected: np.ndarray
 ) -> None:
-    """With the ranges of training, the graph computes what training's rounding does."""
     images = [torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2)]
     planes = [image.float().permute(0, 3, 1, 2) for image in images]
-    rounding = Int8Rounding(network)
+    rounding = FakeQuantiser(network, ENTRY.int8)
     rounding.observe(network, *FixedMean()(*planes))
-    assert rounding.equalisation is not None
-    graph = equalised(exported, rounding.equalisation.factors)
-    in_int8 = int8_from_fp32(graph, rounding.equalisation.ranges, network.float_layers)
-    with torch.inference_mode(), rounding.attach(network), rounding.rounded_weights(network):
+    assert rounding.parameters is not None
+    graph = scaled(exported, rounding.parameters.factors)
+    in_int8 = int8_from_fp32(graph, rounding.parameters.ranges, ENTRY.int8.float_layers)
+    with torch.inference_mode(), rounding.attach(network), rounding.fake_quantised_weights(network):
         rounded = Deployable(network, FixedMean())(*images).numpy()
     flow = runtime(in_int8)(PAIR.image1, PAIR.image2)
     # What is left is that a sum between two codes may be rounded to either one.
@@ -165,8 +159,8 @@ def test_openvino_needs_the_biases(
     tmp_path: Path,
 ) -> None:
     if not biases:
-        monkeypatch.setattr(int8, "_give_biases", lambda *_: None)
-    model = int8_from_fp32(*equal, network.float_layers)
+        monkeypatch.setattr(int8, "_add_biases", lambda *_: None)
+    model = int8_from_fp32(*equal, ENTRY.int8.float_layers)
     inputs = {"image1": PAIR.image1, "image2": PAIR.image2}
     flow = in_openvino_up_to("AVX512_CORE_BF16", model, inputs, tmp_path)
     # A sum that falls between two codes may be rounded to either one.
@@ -174,5 +168,5 @@ def test_openvino_needs_the_biases(
     assert right == biases, f"OpenVINO {openvino.__version__} computes transposed convolutions " + (
         "with a bias wrongly"
         if biases
-        else "without a bias rightly: remove quantise._give_biases, and this test with it"
+        else "without a bias rightly: remove quantise._add_biases, and this test with it"
     )

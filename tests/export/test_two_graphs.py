@@ -18,9 +18,8 @@ from export.graph import onnx_models as graphs
 from export.graph.deployable import Deployable
 from export.graph.onnx_from_torch import two_graphs_from_torch
 from export.graph.precision import HalfNetwork
-from export.spec import SPECS
 from tests.export.runtimes import RUNTIMES, Runner, random_images
-from tests.export.tiny import build, save_tiny, tiny_flownetc
+from tests.export.tiny import build, save_tiny, tiny_entry
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
 from training.normalise import FixedMean
@@ -30,7 +29,7 @@ Graphs = tuple[onnx.ModelProto, onnx.ModelProto]
 
 @pytest.fixture(scope="module")
 def halves(flownetc: FlowNetC) -> Graphs:
-    half = HalfNetwork(flownetc, fp32_islands=SPECS["flownetc"].fp32_islands)
+    half = HalfNetwork(flownetc, fp32_islands=NETWORKS["flownetc"].fp32_islands)
     return two_graphs_from_torch(half, FixedMean(), metadata={"network": "tiny"})
 
 
@@ -80,8 +79,7 @@ def test_interface_of_two_graphs(halves: Graphs) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_is_a_network() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, "tiny", tiny_flownetc)
-        patch.setitem(SPECS, "tiny", SPECS["flownetc"])
+        patch.setitem(NETWORKS, "tiny", tiny_entry("flownetc"))
         yield
 
 

@@ -12,7 +12,6 @@ from engine.errors import (
     PlanMismatchError,
 )
 from export.graph.deployable import Deployable, reference_flow
-from export.spec import Tolerance
 from export.verify.cases import Pair
 from export.verify.parity import (
     Deviation,
@@ -21,6 +20,7 @@ from export.verify.parity import (
     excesses,
     verify_backend,
 )
+from training.networks.registry import Tolerance
 
 TOLERANCE = Tolerance(mean_px=0.1, max_px=1.0, relative=0.01)
 

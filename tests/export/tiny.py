@@ -2,19 +2,18 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from export import build_engine
-from training.int8.fake_quant import readers_in
-from training.int8.ranges import Equalisation, divided
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
+from training.networks.registry import NETWORKS, NetworkEntry
 from training.weights import METADATA_KEYS, save_weights
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -36,6 +35,12 @@ def tiny_flownetc() -> FlowNetC:
     return FlowNetC(width=1 / 16)
 
 
+def tiny_entry(name: str) -> NetworkEntry:
+    """The registry's entry of a network, with 1/16 of its channels."""
+    build = {"flownets": tiny_flownets, "flownetc": tiny_flownetc}[name]
+    return replace(NETWORKS[name], build=build)
+
+
 def seeded(build: Callable[[], Network]) -> Network:
     """Weights that float16 holds exactly, and heads strong enough for flow of several pixels."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -51,16 +56,6 @@ def seeded(build: Callable[[], Network]) -> Network:
 def save_tiny(network: nn.Module, path: Path, **metadata: str) -> Path:
     save_weights(path, network.state_dict(), METADATA | metadata)
     return path
-
-
-def with_ranges(network: FlowNetS, ranges: dict[str, float]) -> Equalisation:
-    """As training would find them, had all channels been of like magnitudes already."""
-    factors = {}
-    for name in divided(readers_in(network), network.equalised_layers):
-        layers = network.get_submodule(name).modules()
-        channels = next(layer.out_channels for layer in layers if hasattr(layer, "out_channels"))
-        factors[name] = np.ones(int(channels), np.float32)  # type: ignore[arg-type]
-    return Equalisation(factors, ranges)
 
 
 def build(weights: Path, output: Path, *options: str) -> int:

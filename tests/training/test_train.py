@@ -1,6 +1,7 @@
 """The training command: it learns, survives being killed, and writes usable weights."""
 
 import json
+import re
 import shlex
 from itertools import repeat
 from pathlib import Path
@@ -10,15 +11,16 @@ import pytest
 import torch
 
 from export.options import build_parser
-from training.config import parse
+from training.config import TrainingError, parse
 from training.data.pairs import Pairs
 from training.data.streams import SyntheticStream
-from training.int8.fake_quant import check_equalisation, layers_for_int8
+from training.inputs import open_inputs
 from training.networks import build_network
 from training.normalise import PairMean
 from training.synthetic.render import SyntheticPairs
 from training.synthetic.render import main as render
-from training.train import Trainer, learning_rate, main
+from training.train import main
+from training.trainer import Trainer, learning_rate
 from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
 
 
@@ -30,11 +32,19 @@ def options(folder: Path, *extra: str, length: tuple[str, str] = ("--steps", "4"
     ]
 
 
+def trainer_for(arguments: list[str]) -> Trainer:
+    """As the command creates it."""
+    config = parse(arguments)
+    inputs = open_inputs(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    return Trainer(config, inputs.initial)
+
+
 @pytest.fixture
 def one_small_validation_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of 32 large ones, which take most of the time of a short run."""
     pairs = SyntheticPairs(64, 64).render(1, 0)
-    monkeypatch.setattr("training.train.open_validation", lambda options: {"synthetic": [pairs]})
+    monkeypatch.setattr("training.train.open_validation", lambda *_: {"synthetic": [pairs]})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +78,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
     def run(folder: Path, stops: list[int]) -> Trainer:
         for stop in stops:
-            trainer = Trainer(parse(options(folder)))
+            trainer = trainer_for(options(folder))
             stream = SyntheticStream(renderer, pool=4, fresh=1, batch=2, seed=0, step=trainer.step)
             batches = iter(stream)
             while trainer.step < stop:
@@ -85,49 +95,30 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_small_validation_pair")
-def test_a_run_with_int8_writes_what_it_rounds_by(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """And a run that goes on, killed or with its weights, begins with it."""
-    main(options(tmp_path / "run", "--int8"))
-    path = tmp_path / "run" / "flownets_slim.safetensors"
-    int8 = load_weights(path).int8
-    assert int8 is not None
-    network = build_network("flownets_slim", seed=0)
-    assert int8.ranges.keys() == {*layers_for_int8(network)}
-    check_equalisation(network, int8)
-
-    again = [
-        Trainer(parse(options(tmp_path / "run", "--int8"))),
-        Trainer(parse(options(tmp_path / "new", "--int8", "--init", str(path)))),
-    ]
-    for trainer in again:
-        assert trainer.equalisation is not None
-        assert trainer.equalisation.ranges == int8.ranges
-    # Of other layers they cannot be gone on from.
-    del int8.ranges["conv4"]
-    wrong = tmp_path / "wrong.safetensors"
-    save_weights(wrong, network.state_dict(), load_weights(path).metadata, int8)
-    with pytest.raises(SystemExit):
-        parse(options(tmp_path / "other", "--int8", "--init", str(wrong)))
-    assert "1 differ, such as conv4; train it with --int8 again" in capsys.readouterr().err
-    # What trains without it does not keep what is no longer true.
-    main(options(tmp_path / "without", "--init", str(path)))
-    assert load_weights(tmp_path / "without" / "flownets_slim.safetensors").int8 is None
+def test_a_run_with_int8_reports_the_error_of_int8(tmp_path: Path) -> None:
+    assert main(options(tmp_path / "run", "--int8")) == 0
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epe"].keys() for line in lines] == [
+        {"synthetic", "synthetic, int8"}
+    ] * 2
+    weights = load_weights(tmp_path / "run" / "flownets_slim.safetensors")
+    assert weights.state_dict.keys() == build_network("flownets_slim", seed=0).state_dict().keys()
 
 
 @pytest.mark.usefixtures("one_small_validation_pair")
-def test_a_run_with_another_optimizer_is_refused(tmp_path: Path) -> None:
-    """As older versions wrote it; nothing of it is lost."""
+def test_a_run_of_another_version_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its checkpoint is not touched."""
     folder = tmp_path / "run"
     main(options(folder))
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    state["optimizer"] = {"state": {}, "param_groups": []}
-    torch.save(state, folder / "checkpoint.pt")
-    before = (folder / "checkpoint.pt").read_bytes()
-    with pytest.raises(SystemExit, match="older version, whose optimizer was another; choose"):
-        main(options(folder))
-    assert (folder / "checkpoint.pt").read_bytes() == before
+    content = torch.load(folder / "checkpoint.pt", weights_only=True)
+    for older in (content | {"facts": {"version": 1}}, content["state"]):
+        torch.save(older, folder / "checkpoint.pt")
+        before = (folder / "checkpoint.pt").read_bytes()
+        assert main(options(folder)) == 2
+        assert "was written by another version of this project; choose" in capsys.readouterr().err
+        assert (folder / "checkpoint.pt").read_bytes() == before
 
 
 def test_a_time_limit_is_the_length_of_the_run(
@@ -135,7 +126,7 @@ def test_a_time_limit_is_the_length_of_the_run(
 ) -> None:
     """Ten seconds a step make six steps a minute, also where a killed run had done two of them."""
     clock, rates = [1000.0], []
-    monkeypatch.setattr("training.train.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr("training.trainer.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     train_step = Trainer.train_step
 
     def slow_step(self: Trainer, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,8 +140,8 @@ def test_a_time_limit_is_the_length_of_the_run(
     monkeypatch.setattr(Trainer, "train_step", slow_step)
     images = torch.randint(0, 256, (2, 2, 3, 96, 128), dtype=torch.uint8)
     pairs = Pairs(*images, torch.zeros(2, 2, 96, 128), torch.zeros(2, 1, 96, 128, dtype=torch.bool))
-    monkeypatch.setattr("training.train.open_stream", lambda options, step: repeat(pairs))
-    monkeypatch.setattr("training.train.open_validation", lambda options: {})
+    monkeypatch.setattr("training.train.open_stream", lambda *_: repeat(pairs))
+    monkeypatch.setattr("training.train.open_validation", lambda *_: {})
     arguments = options(tmp_path / "run", "--lr", "1", length=("--minutes", "1"))
     with pytest.raises(KeyboardInterrupt):
         main(arguments)  # the last report, which saves, was after two steps
@@ -165,7 +156,7 @@ def test_a_time_limit_is_the_length_of_the_run(
 
 def test_learns_to_see_a_shift(tmp_path: Path) -> None:
     """Overfit one batch: the error must fall far below that of answering zero."""
-    trainer = Trainer(parse(options(tmp_path / "run", "--lr", "1e-3", "--steps", "400")))
+    trainer = trainer_for(options(tmp_path / "run", "--lr", "1e-3", "--steps", "400"))
     pairs = SyntheticPairs(96, 128).render(2, 0)
     first = float(trainer.train_step(pairs)[0])
     for _ in range(60):
@@ -175,20 +166,20 @@ def test_learns_to_see_a_shift(tmp_path: Path) -> None:
 
 
 def test_another_networks_run_is_refused(tmp_path: Path) -> None:
-    Trainer(parse(options(tmp_path / "run"))).save()
-    with pytest.raises(SystemExit, match="is a run of flownets_slim, not of flownets"):
-        Trainer(parse(options(tmp_path / "run", "--network", "flownets")))
+    trainer_for(options(tmp_path / "run")).save()
+    with pytest.raises(TrainingError, match="is a run of flownets_slim, not of flownets"):
+        trainer_for(options(tmp_path / "run", "--network", "flownets"))
 
 
-def test_a_run_that_began_with_other_weights_is_refused(tmp_path: Path) -> None:
+def test_a_run_that_started_from_other_weights_is_refused(tmp_path: Path) -> None:
     """Else the old run's weights would be written with the history of the new ones."""
     shipped = ("--init", str(shipped_weights("flownets_slim")))
     for first, then in (((), shipped), (shipped, ())):
         run = tmp_path / f"run{len(first)}"
-        Trainer(parse(options(run, *first))).save()
-        Trainer(parse(options(run, *first)))
-        with pytest.raises(SystemExit, match="began with other weights"):
-            Trainer(parse(options(run, *then)))
+        trainer_for(options(run, *first)).save()
+        trainer_for(options(run, *first))
+        with pytest.raises(TrainingError, match="started from other weights"):
+            trainer_for(options(run, *then))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +203,10 @@ def test_a_run_that_began_with_other_weights_is_refused(tmp_path: Path) -> None:
         (("--data", "sintel:x"), "expected `synthetic` or `chairs:FOLDER`"),
         (("--validate", "x"), "--validate x: expected `chairs:FOLDER`"),
         (("--data", "chairs:none"), "none: no such folder"),
-        (("--data", "chairs:x", "--fresh-every", "2"), "--fresh-every 2: is for --data synthetic"),
+        (
+            ("--data", "chairs:x", "--fresh-every", "2"),
+            "--fresh-every 2: applies to --data",
+        ),
         (("--seed", "-1"), "-1: expected a whole number from 0 to 1,000,000,000"),
         (("--seed", "9" * 20), "expected a whole number from 0 to"),
     ],
@@ -220,8 +214,11 @@ def test_a_run_that_began_with_other_weights_is_refused(tmp_path: Path) -> None:
 def test_bad_options(
     tmp_path: Path, extra: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        parse(options(tmp_path / "run", *extra))
+    try:
+        code = main(options(tmp_path / "run", *extra))
+    except SystemExit as error:  # argparse
+        code = error.code
+    assert code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -258,30 +255,24 @@ def test_trains_on_a_folder(tmp_path: Path) -> None:
     assert json.loads(metadata["epe"]).keys() == {"chairs, 4 pairs", "synthetic"}
 
 
-def test_validation_on_training_pairs_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_validation_on_training_pairs_is_refused(tmp_path: Path) -> None:
     data = chairs(tmp_path / "data")
     both = ("--data", f"chairs:{data}", "--validate", f"chairs:{data}")
-    with pytest.raises(SystemExit):
-        parse(options(tmp_path / "run", *both))
-    assert "these are the training pairs" in capsys.readouterr().err
+    with pytest.raises(TrainingError, match="these are the training pairs"):
+        trainer_for(options(tmp_path / "run", *both))
     # By another name, too.
     (tmp_path / "link").symlink_to(data)
     for other in (f"{data}/", tmp_path / "link"):
-        with pytest.raises(SystemExit):
-            parse(options(tmp_path / "run", *both[:3], f"chairs:{other}"))
+        with pytest.raises(TrainingError, match="these are the training pairs"):
+            trainer_for(options(tmp_path / "run", *both[:3], f"chairs:{other}"))
     (data / "FlyingChairs_train_val.txt").write_text("1\n1\n2\n1\n")
-    assert len(parse(options(tmp_path / "run", *both)).validation) == 1
+    assert len(open_inputs(parse(options(tmp_path / "run", *both))).validation) == 1
 
 
-def test_pairs_that_do_not_fill_a_batch_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pairs_that_do_not_fill_a_batch_are_refused(tmp_path: Path) -> None:
     data = ("--data", f"chairs:{chairs(tmp_path / 'data')}", "--batch-size", "5")
-    with pytest.raises(SystemExit):
-        parse(options(tmp_path / "run", *data))
-    assert "4 pairs do not fill a batch of 5; lower --batch-size" in capsys.readouterr().err
+    with pytest.raises(TrainingError, match="4 pairs do not fill a batch of 5; lower --batch-size"):
+        trainer_for(options(tmp_path / "run", *data))
 
 
 def test_pairs_of_different_sizes_are_refused(
@@ -290,23 +281,25 @@ def test_pairs_of_different_sizes_are_refused(
     data, other = chairs(tmp_path / "data"), chairs(tmp_path / "other", "70x90")
     for part in ("img1.ppm", "img2.ppm", "flow.flo"):
         (other / f"00002_{part}").replace(data / f"00002_{part}")
-    with pytest.raises(SystemExit):
-        parse(options(tmp_path / "run", "--data", f"chairs:{data}"))
+    assert main(options(tmp_path / "run", "--data", f"chairs:{data}")) == 2
     said = capsys.readouterr().err
     assert "00002_flow.flo: its pair is of 70x90, that of 00001_flow.flo 96x128; expected" in said
 
 
-def test_a_file_that_spoils_the_validation_is_named(tmp_path: Path) -> None:
+def test_a_file_that_spoils_the_validation_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = chairs(tmp_path / "data")
     (data / "00002_img2.ppm").write_bytes(b"P6")
-    with pytest.raises(SystemExit, match=r"^--validate chairs:.*00002_img2.ppm: not a readable"):
-        main(options(tmp_path / "run", "--validate", f"chairs:{data}"))
+    assert main(options(tmp_path / "run", "--validate", f"chairs:{data}")) == 2
+    said = capsys.readouterr().err
+    assert re.match(r"error: --validate chairs:.*00002_img2.ppm: not a readable", said)
 
 
 @pytest.mark.usefixtures("one_small_validation_pair")
 @pytest.mark.parametrize("int8", [(), ("--int8",)])
 def test_a_run_that_diverges_keeps_what_was_good(tmp_path: Path, int8: tuple[str, ...]) -> None:
-    trainer = Trainer(parse(options(tmp_path / "run", *int8)))
+    trainer = trainer_for(options(tmp_path / "run", *int8))
     trainer.save()
     before = trainer.checkpoint.read_bytes()
     with torch.no_grad():
@@ -314,7 +307,7 @@ def test_a_run_that_diverges_keeps_what_was_good(tmp_path: Path, int8: tuple[str
     images = torch.zeros(2, 3, 96, 128, dtype=torch.uint8)
     pairs = Pairs(images, images, torch.zeros(2, 2, 96, 128), torch.zeros(2, 1, 96, 128) > 0)
     with pytest.raises(
-        SystemExit, match=r"diverged before step .+checkpoint.pt is as it was\. Low"
+        TrainingError, match=r"diverged before step .+checkpoint.pt is unchanged\. Low"
     ):
         trainer.run(repeat(pairs), {})
     assert trainer.checkpoint.read_bytes() == before
@@ -322,41 +315,42 @@ def test_a_run_that_diverges_keeps_what_was_good(tmp_path: Path, int8: tuple[str
 
 
 def test_a_resumed_run_decays_weights_as_it_is_told(tmp_path: Path) -> None:
-    Trainer(parse(options(tmp_path / "run", "--weight-decay", "0.3"))).save()
-    trainer = Trainer(parse(options(tmp_path / "run", "--weight-decay", "0.7")))
-    assert {group["weight_decay"] for group in trainer.optimizer.param_groups} == {0.7}
+    trainer_for(options(tmp_path / "run", "--weight-decay", "0.3")).save()
+    trainer = trainer_for(options(tmp_path / "run", "--weight-decay", "0.7"))
+    assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.7, 0.7, 0.0]
 
 
-def test_weights_with_another_normalisation_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_with_another_normalisation_are_refused(tmp_path: Path) -> None:
     weights = load_weights(shipped_weights("flownets_slim"))
     metadata = weights.metadata | {"normalisation": "pear_mean"}
     save_weights(tmp_path / "x.safetensors", weights.state_dict, metadata)
-    with pytest.raises(SystemExit):
-        parse(options(tmp_path / "run", "--init", str(tmp_path / "x.safetensors")))
-    assert "its normalisation is 'pear_mean'; expected one of" in capsys.readouterr().err
+    with pytest.raises(TrainingError, match="its normalisation is 'pear_mean'; expected one of"):
+        trainer_for(options(tmp_path / "run", "--init", str(tmp_path / "x.safetensors")))
 
 
 def test_a_run_on_other_data_is_not_gone_on_with(tmp_path: Path) -> None:
     """Else weights would be said to have seen, and be licensed as, what came last alone."""
     data = f"chairs:{chairs(tmp_path / 'data')}"
-    Trainer(parse(options(tmp_path / "run", "--data", data))).save()
-    with pytest.raises(SystemExit, match=rf"is a run on --data {data}; give the same"):
-        Trainer(parse(options(tmp_path / "run")))
-    Trainer(parse(options(tmp_path / "run", "--data", data)))
+    trainer_for(options(tmp_path / "run", "--data", data)).save()
+    with pytest.raises(TrainingError, match=rf"is a run on --data {data}; give the same"):
+        trainer_for(options(tmp_path / "run"))
+    trainer_for(options(tmp_path / "run", "--data", data))
 
 
-def test_ranges_of_a_killed_run_weigh_what_they_did(tmp_path: Path) -> None:
-    """Of few observations a mean moves on faster than one of 25."""
-    trainer = Trainer(parse(options(tmp_path / "run", "--int8")))
-    images = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    for _ in range(3):
-        trainer.rounding.observe(trainer.network, *images)
-    trainer.save()
-    again = Trainer(parse(options(tmp_path / "run", "--int8")))
-    assert again.rounding.observations == 3
-    assert again.equalisation.ranges == pytest.approx(trainer.equalisation.ranges)
+def test_a_resumed_int8_run_observes_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    """The window of observed batches is part of the checkpoint."""
+    batches = torch.rand(6, 2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    whole, killed = (trainer_for(options(tmp_path / run, "--int8")) for run in ("a", "b"))
+    for trainer in (whole, killed):
+        for images in batches[:3]:
+            trainer.quantiser.observe(trainer.network, *images)
+    killed.save()
+    resumed = trainer_for(options(tmp_path / "b", "--int8"))
+    for trainer in (whole, resumed):
+        for images in batches[3:]:
+            trainer.quantiser.observe(trainer.network, *images)
+    assert resumed.quantiser.observations == 6
+    assert resumed.quantiser.parameters.ranges == whole.quantiser.parameters.ranges
 
 
 @pytest.mark.usefixtures("one_small_validation_pair")
@@ -369,7 +363,7 @@ def test_starts_from_given_weights_and_says_so(tmp_path: Path) -> None:
     assert metadata["normalisation"] == "pair_mean"
     assert metadata["licence"] == "unknown and MIT"
     assert metadata["steps"] == "unknown + 1"
-    trainer = Trainer(parse(options(tmp_path / "second", "--init", str(tmp_path / "other.pth"))))
+    trainer = trainer_for(options(tmp_path / "second", "--init", str(tmp_path / "other.pth")))
     assert isinstance(trainer.normalise, PairMean)
     for name, value in state.items():
         assert torch.equal(trainer.network.state_dict()[name], value)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.networks.upsampling import multiplied, resized
+from training.networks.upsampling import upsample_matmul, upsample_resize
 
 
 @settings(max_examples=30, deadline=None)
@@ -19,10 +19,12 @@ from training.networks.upsampling import multiplied, resized
 def test_both_ways_agree(batch, height, width, factor, seed):
     generator = torch.Generator().manual_seed(seed)
     flow = 60 * torch.randn(batch, 2, height, width, generator=generator)
-    torch.testing.assert_close(multiplied(flow, factor), resized(flow, factor), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        upsample_matmul(flow, factor), upsample_resize(flow, factor), rtol=0, atol=1e-4
+    )
 
 
-@pytest.mark.parametrize("upsampling", [resized, multiplied])
+@pytest.mark.parametrize("upsampling", [upsample_resize, upsample_matmul])
 def test_worked_out_by_hand(upsampling):
     # One row, x of two pixels: 0 and 8. Twice as fine, centres lie at 1/4 and 3/4 between them.
     flow = torch.tensor([[[[0.0, 8.0]], [[1.0, 1.0]]]])

@@ -2,16 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training.int8.fake_quant import layers_for_int8
-from training.int8.ranges import Equalisation
 from training.networks import build_network
-from training.networks.layers import FlowNetwork
 from training.weights import (
     METADATA_KEYS,
     load_weights,
@@ -39,44 +35,6 @@ def test_round_trip(file: Path) -> None:
     for name, value in network.state_dict().items():
         assert value.dtype == torch.float32
         assert torch.equal(value, original.state_dict()[name].float())
-
-
-def int8_of(network: FlowNetwork) -> Equalisation:
-    return Equalisation(
-        {"conv2": np.arange(1, 49, dtype=np.float32)},
-        {name: 1 + index / 8 for index, name in enumerate(layers_for_int8(network))},
-    )
-
-
-def test_round_trip_with_ranges_for_int8(tmp_path: Path) -> None:
-    network = build_network("flownets_slim", seed=1)
-    path = tmp_path / "weights.safetensors"
-    save_weights(path, network.half().state_dict(), METADATA, int8_of(network))
-    weights = load_weights(path)
-    assert weights.state_dict.keys() == network.state_dict().keys()
-    network_from_weights("flownets_slim", weights)
-    assert weights.int8 is not None
-    assert weights.int8.ranges == int8_of(network).ranges
-    assert weights.int8.factors["conv2"].tolist() == list(range(1, 49))
-    assert weights.int8.factors.keys() == {"conv2"}
-
-
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("int8.range.conv1", torch.tensor(-1.0)),
-        ("int8.range.conv1", torch.tensor(torch.nan)),
-        ("int8.range.conv1", torch.ones(2)),
-        ("int8.factors.conv2", torch.tensor([1.0, 0.0])),
-        ("int8.factors.conv2", torch.tensor(1.0)),
-        ("int8.other.conv2", torch.tensor(1.0)),
-    ],
-)
-def test_ranges_that_are_none_are_refused(tmp_path: Path, name: str, values: torch.Tensor) -> None:
-    path = tmp_path / "weights.safetensors"
-    save_weights(path, {name: values}, METADATA)
-    with pytest.raises(ValueError, match=f"{name}.* is no range .*; expected a file that training"):
-        load_weights(path)
 
 
 def test_truncated_file_is_refused(file: Path) -> None:

@@ -1,8 +1,9 @@
-"""int8's rounding in a network's forward pass: trained with it, a network loses little to int8.
+"""Fake quantisation: int8 rounding of activations and weights in the forward pass.
 
-Quantisation-aware training (Jacob et al., arXiv 1712.05877). With a scale per channel, rounding the
-weights disturbs a layer by a fiftieth of what rounding the activations does, but always alike: of
-what int8 added to the end-point error of the pyramid, trained without, it was about half (by hand).
+Quantisation-aware training (Jacob et al., arXiv 1712.05877) with the parameters that export uses.
+With per-channel scales, rounding the weights disturbs a layer by a fiftieth of what rounding the
+activations does, but always in the same way: without training it was half of the end-point error
+that int8 added to flownets_pyramid_slim (one-off measurement).
 """
 
 from collections import defaultdict, deque
@@ -15,113 +16,137 @@ import torch
 from torch import Tensor, nn
 
 from training.int8.ranges import (
-    FINE_STEPS,
-    Equalisation,
-    Observed,
-    Read,
-    divided,
-    divisor_of,
-    equalisation,
+    RESIDUAL_STEPS,
+    ActivationStatistics,
+    Consumer,
+    QuantisationParameters,
+    choose_parameters,
+    input_divisor,
     sampling_step,
 )
 from training.networks.layers import FlowNetwork
+from training.networks.registry import Int8Recipe
 
-# Of a layer's input, this many values are looked at.
-_SAMPLES = 1 << 14
-# Ranges are found on so many batches at once: what the largest motion needs is in few pairs.
-_BATCHES = 4
-# And they are means over so many observations, of which the last is deployed: else they would hang
-# on which pairs came last.
+_SAMPLES = 1 << 14  # values sampled from each layer's input
+# Parameters are chosen on a window of batches: few pairs have the largest motion.
+_WINDOW = 4
+# They are a running mean over about this many observations, so that the parameters that are
+# deployed do not depend on the last few batches.
 _OBSERVATIONS = 25
 
 
-class Int8Rounding:
-    """Rounds what enters convolutions as in a deployed network, which then has the same scales.
+class FakeQuantiser:
+    """Rounds inputs and weights of a network's convolutions as the deployed int8 network does.
 
     Args:
-        network: says which convolutions there are, which of them stay in float, and of which the
-            channels are equalised; nothing is attached to it yet.
+        network: the network; nothing is attached to it yet.
+        recipe: which layers stay in float, are scaled, or have a residual.
 
     Attributes:
-        equalisation: what it rounds by, None before anything was observed.
-        observations: how many times it has observed.
+        parameters: scaling factors and ranges in use; None before the first observation.
+        observations: number of observations so far.
     """
 
-    def __init__(self, network: FlowNetwork) -> None:
-        self.equalisation: Equalisation | None = None
+    def __init__(self, network: FlowNetwork, recipe: Int8Recipe) -> None:
+        self.parameters: QuantisationParameters | None = None
         self.observations = 0
-        self._seen: deque[dict[str, Observed]] = deque(maxlen=_BATCHES)
+        self._recipe = recipe
+        self._window: deque[dict[str, ActivationStatistics]] = deque(maxlen=_WINDOW)
         self._divisors: dict[str, Tensor] = {}
         self._scales: dict[str, Tensor] = {}
         self._limits: dict[str, Tensor] = {}
         convolutions = _convolutions(network)
         self._channels: dict[str, int] = {
             name: convolutions[name].in_channels  # type: ignore[misc]
-            for name in layers_for_int8(network)
+            for name in layers_for_int8(network, recipe)
         }
-        self._joined, self._wide = network.joined_layers, network.wide_layers
-        self._equal = network.equalised_layers
-        self._readers = readers_in(network)
+        self._consumers = consumers_in(network)
         self._device = next(network.parameters()).device
-        for source in network.fine_layers:
-            for read in self._readers[source]:
-                self._read_in_two_digits(read)
+        for source in recipe.residual_layers:
+            for consumer in self._consumers[source]:
+                self._add_residual(consumer)
 
-    def _read_in_two_digits(self, read: Read) -> None:
-        """Let codes of these channels have steps of the second digit, and its range as well."""
-        if read.reader in self._channels:
-            channels = self._channels[read.reader]
+    def _add_residual(self, consumer: Consumer) -> None:
+        """Give these channels the step of the residual, and the range of both codes together."""
+        if consumer.layer in self._channels:
+            channels = self._channels[consumer.layer]
             limit = self._limits.setdefault(
-                read.reader, torch.full((1, channels, 1, 1), 127.0, device=self._device)
+                consumer.layer, torch.full((1, channels, 1, 1), 127.0, device=self._device)
             )
-            limit[:, read.channels] = 127 * (FINE_STEPS + 1)
+            limit[:, consumer.channels] = 127 * (RESIDUAL_STEPS + 1)
 
-    def go_on_from(self, equalisation: Equalisation, observations: int | None = None) -> None:
-        """Round by what was found before, a mean over so many observations; None: over enough."""
-        self.equalisation = equalisation
-        self.observations = _OBSERVATIONS if observations is None else observations
-        self._scale(equalisation)
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs to continue as if never interrupted."""
+        parameters = self.parameters
+        window = [
+            {name: (torch.tensor(it.sample), torch.tensor(it.largest)) for name, it in seen.items()}
+            for seen in self._window
+        ]
+        return {
+            "observations": self.observations,
+            "window": window,
+            "ranges": parameters.ranges if parameters else {},
+            "factors": {
+                name: torch.tensor(factor)
+                for name, factor in (parameters.factors if parameters else {}).items()
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from an earlier `state_dict`."""
+        self.observations = state["observations"]
+        self._window.extend(
+            {
+                name: ActivationStatistics(sample.cpu().numpy(), largest.cpu().numpy())
+                for name, (sample, largest) in seen.items()
+            }
+            for seen in state["window"]
+        )
+        if state["ranges"]:
+            factors = {name: factor.cpu().numpy() for name, factor in state["factors"].items()}
+            self.parameters = QuantisationParameters(factors, dict(state["ranges"]))
+            self._update_scales(self.parameters)
 
     def observe(self, network: nn.Module, image1: Tensor, image2: Tensor) -> None:
-        """Let the ranges follow what a batch of normalised images (N, 3, H, W) needs."""
-        seen: dict[str, list[Observed]] = defaultdict(list)
+        """Update the parameters with a batch of normalised images, (N, 3, H, W)."""
+        parts: dict[str, list[ActivationStatistics]] = defaultdict(list)
 
-        def look(name: str, values: Tensor) -> None:
+        def record(name: str, values: Tensor) -> None:
             flat = values.detach().float().transpose(0, 1).flatten(1)
             sample = flat[:, :: sampling_step(flat.numel(), _SAMPLES, values.shape[-1])]
             largest = flat.abs().amax(1)
-            seen[name].append(Observed(sample.cpu().numpy(), largest.cpu().numpy()))
+            parts[name].append(ActivationStatistics(sample.cpu().numpy(), largest.cpu().numpy()))
 
-        with torch.no_grad(), _watched(network, look):
+        with torch.no_grad(), _recorded_inputs(network, record):
             network(image1, image2)
-        # A layer that sees each image by itself is called once for each.
-        observed = {name: Observed.together(parts) for name, parts in seen.items()}
-        self._seen.append(observed)
-        together = {name: Observed.together([it[name] for it in self._seen]) for name in observed}
-        chosen = equalisation(
-            self._readers, together, layers=self._equal, joined=self._joined, wide=self._wide
-        )
+        # A siamese layer is called once for each image.
+        self._window.append({name: ActivationStatistics.merge(it) for name, it in parts.items()})
+        statistics = {
+            name: ActivationStatistics.merge([seen[name] for seen in self._window])
+            for name in parts
+        }
+        chosen = choose_parameters(self._consumers, statistics, self._recipe)
         ranges = {name: chosen.ranges[name] for name in self._channels}
-        chosen = Equalisation(chosen.factors, ranges)
+        chosen = QuantisationParameters(chosen.factors, ranges)
         self.observations += 1
         share = 1 / min(self.observations, _OBSERVATIONS)
-        self.equalisation = (self.equalisation or chosen).towards(chosen, share)
-        self._scale(self.equalisation)
+        self.parameters = (self.parameters or chosen).interpolate(chosen, share)
+        self._update_scales(self.parameters)
 
-    def _scale(self, equalisation: Equalisation) -> None:
+    def _update_scales(self, parameters: QuantisationParameters) -> None:
         for name, channels in self._channels.items():
             divisor = torch.from_numpy(
-                divisor_of(name, channels, self._readers, equalisation.factors)
+                input_divisor(name, channels, self._consumers, parameters.factors)
             ).to(self._device)
             self._divisors[name] = divisor
-            scale = divisor.reshape(1, -1, 1, 1) * (equalisation.ranges[name] / 127)
+            scale = divisor.reshape(1, -1, 1, 1) * (parameters.ranges[name] / 127)
             if name in self._limits:
-                scale = torch.where(self._limits[name] > 127, scale / FINE_STEPS, scale)
-            # In place: the rounding keeps hold of the tensor.
+                scale = torch.where(self._limits[name] > 127, scale / RESIDUAL_STEPS, scale)
+            # In place: attached hooks hold this tensor.
             self._scales.setdefault(name, scale.clone()).copy_(scale)
 
     def attach(self, network: nn.Module) -> ExitStack:
-        """Round activations in this network from now on, until what is returned is closed.
+        """Round activations in this network until the returned stack is closed.
 
         Raises:
             ValueError: nothing was observed yet.
@@ -131,41 +156,40 @@ class Int8Rounding:
         hooks = ExitStack()
         for name in self._channels:
             hook = layers[name].register_forward_pre_hook(
-                _Rounding(self._scales[name], self._limits.get(name))
+                _RoundInput(self._scales[name], self._limits.get(name))
             )
             hooks.callback(hook.remove)
         return hooks
 
     @contextmanager
-    def rounded_weights(self, network: nn.Module) -> Iterator[None]:
-        """Give this network the weights that a deployed one has, until the context ends.
+    def fake_quantised_weights(self, network: nn.Module) -> Iterator[None]:
+        """Replace this network's weights by their rounded values until the context ends.
 
-        Gradients that are computed inside belong to the unrounded weights as well as to these (the
-        straight-through estimator).
+        Gradients computed inside apply to the original weights (straight-through estimator).
 
         Raises:
             ValueError: nothing was observed yet.
         """
         self._check_observed()
         layers = _convolutions(network)
-        kept: list[tuple[Tensor, Tensor]] = []
+        originals: list[tuple[Tensor, Tensor]] = []
         for name in self._channels:
             weight: Tensor = layers[name].weight.data  # type: ignore[assignment]
-            kept.append((weight, weight.clone()))
+            originals.append((weight, weight.clone()))
             weight.copy_(_rounded_weight(layers[name], self._divisors[name]))
         try:
             yield
         finally:
-            for weight, original in kept:
+            for weight, original in originals:
                 weight.copy_(original)
 
     def _check_observed(self) -> None:
-        if self.equalisation is None:
+        if self.parameters is None:
             raise ValueError("there are no ranges to round by; observe a batch first")
 
 
 def _rounded_weight(layer: nn.Module, divisor: Tensor) -> Tensor:
-    """A convolution's weight in 255 steps per output channel, its inputs divided by ``divisor``."""
+    """Return a convolution's weight in 255 steps per output channel, as scaled for its inputs."""
     weight: Tensor = layer.weight.data  # type: ignore[assignment]
     # (out, in, H, W) of a Conv2d, (in, out, H, W) of a ConvTranspose2d.
     transposed = isinstance(layer, nn.ConvTranspose2d)
@@ -176,33 +200,13 @@ def _rounded_weight(layer: nn.Module, divisor: Tensor) -> Tensor:
     return (weight / step).round_().mul_(step).div_(divisor)
 
 
-def check_equalisation(network: FlowNetwork, equalisation: Equalisation) -> None:
-    """Make sure that it is this network's.
-
-    Raises:
-        ValueError: it is of other layers.
-    """
-    layers, found = _convolutions(network), equalisation.factors
-    expected = divided(readers_in(network), network.equalised_layers)
-    wrong = list(equalisation.ranges.keys() ^ {*layers_for_int8(network)})
-    wrong += found.keys() ^ {*expected}
-    wrong += [
-        name for name in found.keys() & {*expected} if len(found[name]) != layers[name].out_channels
-    ]
-    if wrong:
-        raise ValueError(
-            f"these ranges for int8 are of other layers than the network's: {len(wrong)} differ, "
-            f"such as {', '.join(sorted(wrong)[:3])}; train it with --int8 again"
-        )
-
-
-def layers_for_int8(network: FlowNetwork) -> list[str]:
-    """Return the names of all convolutions but those that stay in float."""
-    return [name for name in _convolutions(network) if name not in network.float_layers]
+def layers_for_int8(network: nn.Module, recipe: Int8Recipe) -> list[str]:
+    """Return the names of all convolutions that the recipe does not keep in float."""
+    return [name for name in _convolutions(network) if name not in recipe.float_layers]
 
 
 def _convolutions(network: nn.Module) -> dict[str, nn.Module]:
-    """All of a network's, by the name of the layer that each is alone or first in."""
+    """Return all convolutions by layer: itself, or the Sequential that it is the first of."""
     return {
         name.removesuffix(".0"): module
         for name, module in network.named_modules()
@@ -211,36 +215,36 @@ def _convolutions(network: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def _watched(network: nn.Module, look: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Show ``look`` what enters each convolution, before it is rounded where it is."""
+def _recorded_inputs(network: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Call ``record`` with the input of each convolution, before any rounding."""
     with ExitStack() as hooks:
         for name, layer in _convolutions(network).items():
 
-            def show(_: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
-                look(name, inputs[0])
+            def hook(_: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
+                record(name, inputs[0])
 
-            hooks.callback(layer.register_forward_pre_hook(show, prepend=True).remove)
+            hooks.callback(layer.register_forward_pre_hook(hook, prepend=True).remove)
         yield
 
 
-def readers_in(network: FlowNetwork) -> dict[str, list[Read]]:
-    """Find out which convolutions read which others' outputs, by layer that is read.
+def consumers_in(network: FlowNetwork) -> dict[str, list[Consumer]]:
+    """Return by layer which convolutions read its output, and as which of their input channels.
 
-    Every channel of their outputs is given a number of its own, everywhere, with a half, which
-    LeakyReLU and joining pass on, and a sum of two has not.
+    Every output channel of every convolution is replaced by a number that is unique in the network
+    and has the fraction 1/2: LeakyReLU and concatenation preserve it, a sum of two does not.
     """
     numbers: dict[float, tuple[str, int]] = {}
-    readers: dict[str, list[Read]] = defaultdict(list)
+    consumers: dict[str, list[Consumer]] = defaultdict(list)
 
-    def find(reader: str, values: Tensor) -> None:
+    def find(layer: str, values: Tensor) -> None:
         found = (numbers.get(number, ("", 0)) for number in values[0, :, 0, 0].tolist())
-        # A source's channels come one after the other.
+        # The channels of one source are adjacent.
         for source, channels in groupby(enumerate(found), key=lambda item: item[1][0]):
             indices = [index for index, _ in channels]
             if source:
-                readers[source].append(Read(reader, slice(indices[0], indices[-1] + 1)))
+                consumers[source].append(Consumer(layer, slice(indices[0], indices[-1] + 1)))
 
-    with torch.no_grad(), ExitStack() as hooks, _watched(network, find):
+    with torch.no_grad(), ExitStack() as hooks, _recorded_inputs(network, find):
         for name, layer in _convolutions(network).items():
             own = len(numbers) + 0.5 + torch.arange(layer.out_channels)  # type: ignore[call-overload]
             numbers |= {number: (name, index) for index, number in enumerate(own.tolist())}
@@ -251,29 +255,31 @@ def readers_in(network: FlowNetwork) -> dict[str, list[Read]]:
             hooks.callback(layer.register_forward_hook(replace).remove)
         image = next(network.parameters()).new_zeros(1, 3, network.divisor, network.divisor)
         network(image, image)
-    return dict(readers)
+    return dict(consumers)
 
 
-class _Rounding:
+class _RoundInput:
+    """Forward pre-hook that rounds a layer's input."""
+
     def __init__(self, scale: Tensor, limit: Tensor | None) -> None:
         self.scale, self.limit = scale, limit
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
-        return (_Rounded.apply(inputs[0], self.scale, self.limit),)
+        return (_Round.apply(inputs[0], self.scale, self.limit),)
 
 
-class _Rounded(torch.autograd.Function):
-    """Multiples of a scale, at most 127 of them; no gradient passes where there are so many.
+class _Round(torch.autograd.Function):
+    """Round to multiples of a scale and saturate; no gradient passes where values saturate.
 
-    ``limit`` has another number for each channel, or is None.
+    ``limit`` is the largest code per channel; None: 127 for all.
 
-    In the type that comes, mostly training's bfloat16: torch.fake_quantize_per_tensor_affine, which
-    wants float32 to be fast, takes a CPU three times as long.
+    Computes in the input's dtype, mostly bfloat16: torch.fake_quantize_per_tensor_affine, which is
+    fast in float32 only, takes a CPU three times as long.
     """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, scale: Tensor, limit: Tensor | None) -> Tensor:
-        scale = scale.to(values.dtype)  # else a scale by channel would make float32 of everything
+        scale = scale.to(values.dtype)  # a float32 scale per channel would promote everything
         codes = (values * scale.reciprocal()).round_()
         if limit is None:
             codes.clamp_(-127, 127)

@@ -1,61 +1,63 @@
-"""Ranges for int8, and channels brought to like magnitudes: int8 has one scale for a whole layer.
+"""Quantisation parameters: activation ranges and cross-layer scaling.
 
-A decoder joins what the encoder saw, of magnitude 3, with what came from below, of 15 and growing
-with the motion. A scale that holds the latter leaves few steps for the former, and one that does
-not makes large motion small. So the output of a layer is divided by a factor per channel, and the
-weights of the layers that read it are multiplied by it, which changes no result: a LeakyReLU passes
-a positive factor on (Nagel et al., arXiv 1906.04721).
+A decoder concatenates encoder maps, of magnitude 3, with decoder maps, of magnitude 15 and growing
+with the motion. One int8 scale for both either leaves few steps for the encoder maps or saturates
+on large motion. Cross-layer scaling divides the output channels of a layer by factors and
+multiplies the weights of the layers that consume them by the same factors; the result is unchanged,
+because LeakyReLU is positively homogeneous (Nagel et al., arXiv 1906.04721).
 
-Chosen here for both who train with int8's rounding and who deploy it, so that it is the same.
+Training with fake quantisation and export choose the parameters with this code, so they agree.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-# Of the largest magnitude seen in what a decoder joins, what int8 has room for. It grows with the
-# motion: 0.6 made that of larger motion small, 1.3 all steps coarser.
-JOINED_SHARE = 0.8
-# Of the range of least error, what those have that are equalised besides: they see images, whose
-# strong edges matter less than the weak ones' steps. A quarter to half of what int8 added to the
-# error of flownets_slim, of two sets of weights, where little moves was due to the rest (by hand).
-IMAGE_SHARE = 0.7
+from training.networks.registry import Int8Recipe
 
-# Of int8's second digit, where a layer's output has one, so many steps are one of the first.
-FINE_STEPS = 8
+# Range of the decoder's inputs, relative to the largest magnitude seen in calibration. With 0.6
+# large motion came out too small, with 1.3 every step was too coarse.
+DECODER_SHARE = 0.8
+# Range of the other scaled layers, relative to the range of least squared error: outliers saturate,
+# small values get finer steps. This removed a quarter to a half of the error that int8 adds where
+# little moves (flownets_slim, two sets of weights, one-off measurement; docs/int8.md).
+SATURATED_SHARE = 0.7
 
-Channels = npt.NDArray[np.float32]  # (C,), a number for each
+# The step of the int8 residual, where an output has one, is the step divided by this.
+RESIDUAL_STEPS = 8
+
+Channels = npt.NDArray[np.float32]  # (C,), one number per channel
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What was seen of a layer's input.
+class ActivationStatistics:
+    """Statistics of a layer's input.
 
     Attributes:
         sample: (C, n) values of each channel.
-        largest: the largest magnitude in each channel.
+        largest: largest magnitude in each channel.
     """
 
     sample: npt.NDArray[np.float32]
     largest: Channels
 
     @staticmethod
-    def together(observed: "Sequence[Observed]") -> "Observed":
-        """Return what was seen in all."""
-        return Observed(
-            np.concatenate([one.sample for one in observed], axis=1),
-            np.max([one.largest for one in observed], axis=0),
+    def merge(parts: "Sequence[ActivationStatistics]") -> "ActivationStatistics":
+        """Return the statistics of all parts together."""
+        return ActivationStatistics(
+            np.concatenate([part.sample for part in parts], axis=1),
+            np.max([part.largest for part in parts], axis=0),
         )
 
 
 def sampling_step(count: int, wanted: int, width: int) -> int:
-    """Return a step through maps one after the other that takes about ``wanted`` of all values.
+    """Return a stride through flattened maps that samples about ``wanted`` of ``count`` values.
 
-    It has no factor in common with their width, or it would see some of their columns alone.
+    The stride is coprime to the width of the maps; otherwise it would sample some columns only.
     """
     step = max(1, count // wanted)
     while math.gcd(step, width) > 1:
@@ -64,33 +66,38 @@ def sampling_step(count: int, wanted: int, width: int) -> int:
 
 
 @dataclass(frozen=True)
-class Read:
-    """That a layer reads another's output.
+class Consumer:
+    """A layer that reads another layer's output.
 
     Attributes:
-        reader: its name.
-        channels: as which of its channels.
+        layer: its name.
+        channels: its input channels that hold the output.
     """
 
-    reader: str
+    layer: str
     channels: slice
 
 
+Consumers = Mapping[str, Sequence[Consumer]]  # by name of the layer whose output they read
+
+
 @dataclass(frozen=True)
-class Equalisation:
-    """What to change, and the ranges that then hold.
+class QuantisationParameters:
+    """Cross-layer scaling factors, and the activation ranges that hold after scaling.
 
     Attributes:
-        factors: by layer, what to divide the channels of its output by.
-        ranges: by layer, the magnitude of its input that int8's 127 is to stand for.
+        factors: by layer, divisors of its output channels.
+        ranges: by layer, the magnitude of its input that the int8 code 127 stands for.
     """
 
     factors: dict[str, Channels]
     ranges: dict[str, float]
 
-    def towards(self, other: "Equalisation", share: float) -> "Equalisation":
-        """Return what lies ``share``, 0 to 1, of the way to another of the same layers."""
-        return Equalisation(
+    def interpolate(
+        self, other: "QuantisationParameters", share: float
+    ) -> "QuantisationParameters":
+        """Return parameters ``share`` (0 to 1) of the way to others of the same layers."""
+        return QuantisationParameters(
             {
                 name: old + np.float32(share) * (other.factors[name] - old)
                 for name, old in self.factors.items()
@@ -99,99 +106,97 @@ class Equalisation:
         )
 
 
-def equalisation(
-    readers: Mapping[str, Sequence[Read]],
-    observed: Mapping[str, Observed],
-    *,
-    layers: Collection[str],
-    joined: Collection[str],
-    wide: Collection[str] = (),
-) -> Equalisation:
-    """Choose factors and ranges.
+def choose_parameters(
+    consumers: Consumers, statistics: Mapping[str, ActivationStatistics], recipe: Int8Recipe
+) -> QuantisationParameters:
+    """Choose scaling factors and ranges.
 
-    A factor is the square root of a channel's largest magnitude: half-way between sparing small
-    values from coarse steps and large ones from being clipped, as in SmoothQuant (arXiv
-    2211.10438). It is relative to what is joined with the channel and stays as it is, if anything.
+    A factor is the square root of a channel's largest magnitude, relative to the median of the
+    unscaled channels that it is concatenated with. As in SmoothQuant (arXiv 2211.10438) the square
+    root balances coarse steps for small values against saturation of large ones.
 
     Args:
-        readers: by layer whose output can be divided, all that read it.
-        observed: by layer, what enters it.
-        layers: whose input is to be equalised; the outputs that these alone read are. They see the
-            images, but for those that are joined.
-        joined: those whose input grows with the motion: little of it is clipped.
-        wide: those of which nothing is clipped that was observed.
+        consumers: by layer whose output can be scaled, all layers that read it.
+        statistics: by layer, of its input.
+        recipe: which layers are scaled, and how their ranges are chosen.
 
     Raises:
-        ValueError: a value that was observed is no finite number.
+        ValueError: a value is NaN or infinite.
     """
-    changed: dict[str, dict[str, slice]] = defaultdict(dict)  # by reader, channels of each source
-    for source in divided(readers, layers):
-        for read in readers[source]:
-            changed[read.reader][source] = read.channels
+    factors = _factors(consumers, statistics, recipe)
+    ranges = {}
+    for layer, found in statistics.items():
+        divisor = input_divisor(layer, len(found.largest), consumers, factors)
+        if layer in recipe.unclipped_layers or layer in recipe.decoder_inputs:
+            share = 1.0 if layer in recipe.unclipped_layers else DECODER_SHARE
+            ranges[layer] = share * float((found.largest / divisor).max()) or 1.0
+        else:
+            share = SATURATED_SHARE if layer in recipe.scaled_layers else 1.0
+            try:
+                ranges[layer] = share * mse_range(found.sample / divisor[:, np.newaxis])
+            except ValueError as error:
+                raise ValueError(f"input of {layer}: {error}; train the network again") from error
+    return QuantisationParameters(factors, ranges)
+
+
+def _factors(
+    consumers: Consumers, statistics: Mapping[str, ActivationStatistics], recipe: Int8Recipe
+) -> dict[str, Channels]:
+    scaled: dict[str, dict[str, slice]] = defaultdict(dict)  # by consumer, channels by source
+    for source in scaled_sources(consumers, recipe):
+        for consumer in consumers[source]:
+            scaled[consumer.layer][source] = consumer.channels
     factors: dict[str, Channels] = {}
-    for reader, sources in changed.items():
-        largest = observed[reader].largest
-        stays = np.ones(len(largest), bool)
+    for layer, sources in scaled.items():
+        largest = statistics[layer].largest
+        unscaled = np.ones(len(largest), bool)
         for channels in sources.values():
-            stays[channels] = False
-        usual = float(np.median(largest[stays])) if stays.any() else 0.0
+            unscaled[channels] = False
+        usual = float(np.median(largest[unscaled])) if unscaled.any() else 0.0
         for source, channels in sources.items():
             relative = largest[channels] / (usual or 1.0)
-            # A channel that never was anything gets no factor.
+            # A channel that is always zero keeps the factor 1.
             factors[source] = np.sqrt(np.where(relative > 0, relative, 1), dtype=np.float32)
-    ranges = {}
-    for layer, seen in observed.items():
-        divisor = divisor_of(layer, len(seen.largest), readers, factors)
-        if layer in (*wide, *joined):
-            share = 1.0 if layer in wide else JOINED_SHARE
-            ranges[layer] = share * float((seen.largest / divisor).max()) or 1.0
-        else:
-            share = IMAGE_SHARE if layer in layers else 1.0
-            try:
-                ranges[layer] = share * least_error_range(seen.sample / divisor[:, np.newaxis])
-            except ValueError as error:
-                raise ValueError(f"what enters {layer}: {error}; train it anew") from error
-    return Equalisation(factors, ranges)
+    return factors
 
 
-def divided(readers: Mapping[str, Sequence[Read]], layers: Collection[str]) -> list[str]:
-    """Return the layers whose outputs are divided: those that equalised layers alone read."""
+def scaled_sources(consumers: Consumers, recipe: Int8Recipe) -> list[str]:
+    """Return the layers whose outputs are scaled: all of their consumers are scaled layers."""
     return [
-        source for source, reads in readers.items() if all(read.reader in layers for read in reads)
+        source
+        for source, found in consumers.items()
+        if all(consumer.layer in recipe.scaled_layers for consumer in found)
     ]
 
 
-def divisor_of(
-    layer: str,
-    channels: int,
-    readers: Mapping[str, Sequence[Read]],
-    factors: Mapping[str, Channels],
+def input_divisor(
+    layer: str, channels: int, consumers: Consumers, factors: Mapping[str, Channels]
 ) -> Channels:
-    """Return what the channels of a layer's input are divided by in consequence of the factors."""
+    """Return the divisors of a layer's input channels that follow from the factors."""
     divisor = np.ones(channels, np.float32)
     for source, factor in factors.items():
-        for read in readers[source]:
-            if read.reader == layer:
-                divisor[read.channels] = factor
+        for consumer in consumers[source]:
+            if consumer.layer == layer:
+                divisor[consumer.channels] = factor
     return divisor
 
 
-def least_error_range(values: npt.NDArray[np.float32]) -> float:
-    """Choose the magnitude for int8's 127 so that codes lie nearest to values, in the mean square.
+def mse_range(values: npt.NDArray[np.float32]) -> float:
+    """Return the magnitude for the int8 code 127 with the least mean squared rounding error.
 
-    A wide range rounds all values more coarsely, a narrow one clips the large ones. (The mean of
-    the pairs' maxima, which needs no search, clips what coarse levels say about large motion: 4 %
-    of the end-point error on a pair with motion of 60 px.)
+    A wide range has coarse steps, a narrow one saturates. (The mean of the maxima of single pairs
+    needs no search, but saturates in coarse levels on large motion: 4 % more end-point error on a
+    pair with 60 px of motion.)
 
     Raises:
-        ValueError: a value is no finite number.
+        ValueError: a value is NaN or infinite.
     """
     values = np.abs(values.ravel())
     top = float(values.max())
     if not math.isfinite(top):
-        raise ValueError("activations that are no finite numbers have no range for int8")
+        raise ValueError("activations are NaN or infinite")
     if top == 0:
-        return 1.0  # nothing ever passes here; any scale will do
+        return 1.0  # any scale represents zero
     counts, edges = np.histogram(values, 2048, (0, top))
     centres = (edges[1:] + edges[:-1]) / 2
     ranges = top * np.linspace(0.1, 1, 181)

@@ -1,4 +1,4 @@
-"""What FlowNetS and FlowNetC share: all layers from conv3_1 on.
+"""The layers that FlowNetS and FlowNetC share: all from conv3_1 on.
 
 FlowNet (Dosovitskiy et al., ICCV 2015, arXiv 1504.06852), figures 2 and 3. Module names are those
 of the published PyTorch checkpoints (ClementPinard/FlowNetPytorch and NVIDIA/flownet2-pytorch), so
@@ -12,7 +12,7 @@ from training.networks.layers import FlowNetwork, conv, deconv, predict_flow, up
 
 
 class Decoder(FlowNetwork):
-    """The refinement from the fifth level on; a subclass makes the layers."""
+    """The expanding part from the fifth level on; a subclass creates the layers."""
 
     deconv4: nn.Module
     deconv3: nn.Module
@@ -27,12 +27,12 @@ class Decoder(FlowNetwork):
     def decode_finer(
         self, skips: tuple[Tensor, Tensor, Tensor], deepest: Tensor, flow5: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the flows of levels 2 to 5, and the finest deconvolution's maps.
+        """Return the flows of levels 2 to 5, and the maps of the finest deconvolution.
 
         Args:
-            skips: what the encoder hands to levels 2, 3 and 4.
-            deepest: what the fifth level's flow was predicted from.
-            flow5: that flow.
+            skips: encoder maps of levels 2, 3 and 4.
+            deepest: input of the fifth level's flow head.
+            flow5: flow of the fifth level.
         """
         conv2, conv3, conv4 = skips
         concat4 = torch.cat((conv4, self.deconv4(deepest), self.upsampled_flow5_to_4(flow5)), dim=1)
@@ -46,32 +46,19 @@ class Decoder(FlowNetwork):
 
 
 class EncoderDecoder(Decoder):
-    """The contracting part's end and the whole refinement.
+    """The end of the contracting part and the whole expanding part.
 
     Args:
         width: multiplier of every layer's channel count; 1 is the papers' network.
-        joined: channels of what enters conv3_1.
-        upsampling_bias: whether the flow's upsamplings have a bias.
+        in_channels: input channels of conv3_1.
+        upsampling_bias: whether the flow upsampling layers have a bias.
     """
 
-    joined_layers = (
-        *("deconv4", "deconv3", "deconv2"),
-        *("predict_flow5", "predict_flow4", "predict_flow3", "predict_flow2"),
-    )
-    equalised_layers: tuple[str, ...] = joined_layers
-    # Two channels at 1/64 to 1/8 of the resolution. Of two convolutions that read one tensor in
-    # int8 OpenVINO computes a transposed one in float: predict_flow6 would cost deconv5.
-    float_layers: tuple[str, ...] = (
-        "predict_flow6",
-        *("upsampled_flow6_to_5", "upsampled_flow5_to_4"),
-        *("upsampled_flow4_to_3", "upsampled_flow3_to_2"),
-    )
-
-    def __init__(self, *, width: float, joined: int, upsampling_bias: bool) -> None:
+    def __init__(self, *, width: float, in_channels: int, upsampling_bias: bool) -> None:
         super().__init__()
         c64, c128, c256, c512, c1024 = (round(c * width) for c in (64, 128, 256, 512, 1024))
 
-        self.conv3_1 = conv(joined, c256)
+        self.conv3_1 = conv(in_channels, c256)
         self.conv4 = conv(c256, c512, stride=2)
         self.conv4_1 = conv(c512, c512)
         self.conv5 = conv(c512, c512, stride=2)
@@ -95,18 +82,18 @@ class EncoderDecoder(Decoder):
         self.upsampled_flow4_to_3 = upsample_flow(bias=upsampling_bias)
         self.upsampled_flow3_to_2 = upsample_flow(bias=upsampling_bias)
 
-    def refine(self, conv2: Tensor, joined: Tensor) -> tuple[Tensor, ...]:
+    def refine(self, conv2: Tensor, features: Tensor) -> tuple[Tensor, ...]:
         """Predict flow at five resolutions.
 
         Args:
-            conv2: what skips to the finest level, at 1/4 of the images' resolution.
-            joined: what both images were joined into, at 1/8.
+            conv2: skip connection to the finest level, at 1/4 of the images' resolution.
+            features: input of conv3_1, at 1/8.
 
         Returns:
             Flows (N, 2, H/s, W/s) for s = 4, 8, 16, 32, 64, in pixels of the full-size image
             divided by ``flow_scale``.
         """
-        conv3 = self.conv3_1(joined)
+        conv3 = self.conv3_1(features)
         conv4 = self.conv4_1(self.conv4(conv3))
         conv5 = self.conv5_1(self.conv5(conv4))
         conv6 = self.conv6_1(self.conv6(conv5))

@@ -1,4 +1,4 @@
-"""FlowNetC, "FlowNetCorr" (arXiv 1504.06852, figure 2): each image by itself, then correlated."""
+"""FlowNetC, "FlowNetCorr" (arXiv 1504.06852, figure 2): siamese encoders and a correlation."""
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +8,14 @@ from kernels import torch_op  # registers flow::correlation
 from training.networks.encoder_decoder import EncoderDecoder
 from training.networks.layers import LEAK, SiameseNetwork, conv, initialise
 
-# Of the correlation, in pixels of 1/8 resolution; both published versions agree.
+# In pixels at 1/8 resolution, as in both published versions.
 MAX_DISPLACEMENT = 20
 STRIDE_2 = 2
 DISPLACEMENTS = (2 * (MAX_DISPLACEMENT // STRIDE_2) + 1) ** 2
 
 
 class FlowNetC(EncoderDecoder, SiameseNetwork):
-    """FlowNetC with every layer's channel count, but for the correlation's, times ``width``.
+    """FlowNetC with every layer's channel count, except the correlation's, times ``width``.
 
     Args:
         width: multiplier of the channel counts; 1 is the paper's network (39.2 M parameters),
@@ -24,14 +24,14 @@ class FlowNetC(EncoderDecoder, SiameseNetwork):
 
     def __init__(self, *, width: float = 1.0) -> None:
         c32, c64, c128, c256 = (round(c * width) for c in (32, 64, 128, 256))
-        super().__init__(width=width, joined=c32 + DISPLACEMENTS, upsampling_bias=True)
+        super().__init__(width=width, in_channels=c32 + DISPLACEMENTS, upsampling_bias=True)
         self.conv1 = conv(3, c64, kernel_size=7, stride=2)
         self.conv2 = conv(c64, c128, kernel_size=5, stride=2)
         self.conv3 = conv(c128, c256, kernel_size=5, stride=2)
         self.conv_redir = conv(c256, c32, kernel_size=1)
         initialise(self)
-        # Normalised images have a standard deviation near 1/4, and the correlation squares what
-        # comes of that: undone here, or it starts too faint for the network to learn from it.
+        # Normalised images have a standard deviation near 1/4, and the correlation squares the
+        # features: without this scaling its initial output is too small to learn from.
         with torch.no_grad():
             for parameter in self.conv1.parameters():
                 parameter.mul_(4)

@@ -1,4 +1,4 @@
-"""FlowNetS on small images, then a second look at each finer resolution."""
+"""FlowNetS at half resolution, refined at 1/8 and 1/4 of the image resolution."""
 
 import torch
 import torch.nn.functional as F
@@ -10,42 +10,23 @@ from training.networks.refinement import Appearance, Refinement, by_image
 
 
 class PyramidFlowNetS(Decoder):
-    """FlowNetS without its coarsest level, on images of half the size, refined at 1/8 and at 1/4.
+    """FlowNetS without its coarsest level, on half-size images, refined at 1/8 and at 1/4.
 
-    Most of FlowNetS's time goes to its finest levels, and a `Refinement` finds what these would
-    have told for less: at half the size everything costs a quarter, and the coarsest level is at
-    1/64 of the images' resolution as in FlowNetS. (Coarse to fine, as in SPyNet, arXiv 1611.00850.)
+    FlowNetS spends most of its time at its finest levels; a `Refinement` replaces them at lower
+    cost. At half size every layer costs a quarter, and the coarsest level is at 1/64 of the images'
+    resolution, as in FlowNetS. (Coarse to fine, as in SPyNet, arXiv 1611.00850.)
 
     Args:
         width: as `FlowNetS`.
     """
 
-    flow_scale = 40.0  # as FlowNetS's 20 on images of half the size
-    joined_layers = (
-        *("deconv3", "deconv2"),
-        *("predict_flow4", "predict_flow3", "predict_flow2"),
-    )
-    equalised_layers = (
-        *joined_layers,
-        *("conv2", "conv3", "conv3_1"),
-        *("refinement8.context", "refinement4.context"),
-    )
-    float_layers = (
-        # As in FlowNetS; refinement8.predict_residual would cost refinement4.coarser.
-        *("predict_flow5", "refinement8.predict_residual"),
-        *("upsampled_flow5_to_4", "upsampled_flow4_to_3", "upsampled_flow3_to_2"),
-        # What is left of the motion is measured in fractions of a pixel: in int8 it was most of the
-        # error that int8 adds, and took longer.
-        *("refinement8.left", "refinement4.left"),
-        # A quarter of what int8 then still added, for 2 % of the time.
-        "refinement4.predict_residual",
-    )
+    flow_scale = 40.0  # 20 as in FlowNetS, on half-size images
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()
         c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
         self.appearance = Appearance()
-        # Begins as the mean of two by two pixels.
+        # Initialised as the mean of 2x2 pixels.
         self.halve = nn.Conv2d(6, 6, 2, stride=2, bias=False)
         self.conv1 = conv(6, c64, kernel_size=7, stride=2)
         self.conv2 = conv(c64, c128, kernel_size=5, stride=2)
@@ -72,7 +53,7 @@ class PyramidFlowNetS(Decoder):
         self.refinement8 = Refinement(c64, hidden=32)
         self.refinement4 = Refinement(c64, hidden=16, coarser=32)
         initialise(self)
-        self.appearance.begin_alike()
+        self.appearance.init_siamese()
         self.halve.weight.data.copy_(torch.eye(6)[..., None, None] / 4)
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
@@ -83,13 +64,13 @@ class PyramidFlowNetS(Decoder):
             image2: second image, likewise.
 
         Returns:
-            Flows (N, 2, H/s, W/s): refined, s = 4, 8, and as FlowNetS's, s = 8, 16, 32, 64; in
-            pixels of the full-size image divided by ``flow_scale``.
+            Flows (N, 2, H/s, W/s), in pixels of the full-size image divided by ``flow_scale``:
+            refined for s = 4, 8, and unrefined for s = 8, 16, 32, 64.
         """
         images = torch.cat((image1, image2), dim=1)
         conv1 = self.conv1(self.halve(images))
         flows, context = self._decode(conv1)
-        # In float32 before one is moved: what is looked for is a small difference between them.
+        # In float32 before warping: the refinement measures small differences between the maps.
         maps = self.appearance(images).float()
         coarse, hidden = self.refinement8(
             flows[0], context, by_image(F.avg_pool2d(maps, 2)), scale=self.flow_scale / 4
@@ -104,7 +85,7 @@ class PyramidFlowNetS(Decoder):
         return fine, coarse, *flows
 
     def _decode(self, conv1: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the flows before refinement, and the finest deconvolution's maps, at 1/8."""
+        """Return the flows before refinement, and the maps of the finest deconvolution at 1/8."""
         conv2 = self.conv2(conv1)
         conv3 = self.conv3_1(self.conv3(conv2))
         conv4 = self.conv4_1(self.conv4(conv3))

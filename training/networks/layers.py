@@ -1,4 +1,4 @@
-"""What the networks of the FlowNet family are made of, and what they have in common."""
+"""Layers, initialisation and base classes of the FlowNet family."""
 
 import torch
 import torch.nn.functional as F
@@ -34,23 +34,23 @@ def upsample_flow(*, bias: bool) -> nn.Module:
 
 
 def warp(maps: Tensor, flow: Tensor) -> Tensor:
-    """Move what the flow found back to where it came from; beyond the border, the border's values.
+    """Backward-warp maps of the second image to the first, clamping coordinates to the border.
 
     Args:
         maps: (N, C, H, W), of the second image.
         flow: (N, H, W, 2), in pixels of the maps.
 
     Returns:
-        (N, C, H, W) in the maps' type: at each x, maps at x + flow(x), bilinear. Computed in
-        float32: half of a coordinate's bits would say where, none how far between two pixels.
+        (N, C, H, W) in the maps' dtype: at each x, maps at x + flow(x), bilinear. Computed in
+        float32: a half-precision coordinate has no bits left for the fraction of a pixel.
     """
     height, width = maps.shape[-2:]
     x = torch.arange(width, dtype=torch.float32, device=maps.device)
     y = torch.arange(height, dtype=torch.float32, device=maps.device)
-    # Not height and width: ONNX Runtime would copy these to a GPU in each run, and then records no
-    # CUDA graph.
+    # From the tensors, not from height and width: ONNX Runtime would compute those on the host and
+    # could then not record a CUDA graph.
     rows, columns = y[-1:] + 1, x[-1:] + 1
-    # The centres of the first and last pixel lie half a pixel inside -1 and 1.
+    # grid_sample without align_corners: pixel centres lie half a pixel inside -1 and 1.
     x, y = (2 * x + 1) / columns - 1, (2 * y + 1) / rows - 1
     pixels = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
     grid = pixels + flow.float() * torch.cat((2 / columns, 2 / rows))
@@ -86,41 +86,29 @@ def initialise(network: nn.Module) -> None:
 class FlowNetwork(nn.Module):
     """A network that predicts flow at several resolutions.
 
-    Its ``forward`` takes two normalised images (N, 3, H, W) and returns flows (N, 2, H/s, W/s),
-    finest first, in pixels of the full-size image divided by ``flow_scale``.
+    ``forward`` takes two normalised images (N, 3, H, W) and returns flows (N, 2, H/s, W/s), finest
+    first, in pixels of the full-size image divided by ``flow_scale``.
 
     Attributes:
         divisor: height and width must be multiples of it.
         output_stride: the finest flow has 1 / output_stride of the input's resolution.
-        flow_scale: what the flow is divided by (the papers' "div_flow").
-        joined_layers: those that read maps of the encoder joined with what comes from below.
-        equalised_layers: these and others, whose input's channels are brought to like magnitudes
-            for int8, see `training.int8.ranges`.
-        wide_layers: those whose input grows with the motion, and of which int8 is to clip nothing.
-        float_layers: those that int8 leaves in float, where it would save nothing.
-        fine_layers: those whose output int8 holds in two digits where it is joined with others,
-            because one is too coarse, see `export.int8.residual`.
+        flow_scale: divisor of the flow during training (the papers' "div_flow").
     """
 
     divisor = 64
     output_stride = 4
     flow_scale = 20.0
-    joined_layers: tuple[str, ...] = ()
-    equalised_layers: tuple[str, ...] = ()
-    wide_layers: tuple[str, ...] = ()
-    float_layers: tuple[str, ...] = ()
-    fine_layers: tuple[str, ...] = ()
 
 
 class SiameseNetwork(FlowNetwork):
-    """A network whose first layers see one image at a time, so that a video's frames share them."""
+    """A network whose first layers process each image alone, so that video frames share them."""
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what ``match`` needs of a normalised image (N, 3, H, W): its skip and features."""
+        """Return the skip connection and the features of a normalised image (N, 3, H, W)."""
         raise NotImplementedError
 
     def match(self, skip: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-        """Return the flows, from the first image's skip and features and the second's features."""
+        """Return the flows from the first image's skip and features and the second's features."""
         raise NotImplementedError
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:

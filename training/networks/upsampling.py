@@ -1,8 +1,7 @@
-"""Bilinear upsampling of a flow field, said in two ways that agree.
+"""Bilinear upsampling of a flow field, in two equivalent implementations.
 
 Both take (N, 2, H, W) and return (N, factor * H, factor * W, 2), with half-pixel centres
-(align_corners=False), which is how both published PyTorch versions of FlowNet bring their finest
-flow to full resolution.
+(align_corners=False), as both published PyTorch versions of FlowNet upsample their finest flow.
 """
 
 from collections.abc import Callable
@@ -15,18 +14,18 @@ from torch import Tensor
 Upsampling = Callable[[Tensor, int], Tensor]
 
 
-def resized(flow: Tensor, factor: int) -> Tensor:
-    """Upsample with PyTorch's own operator: what the reference does."""
+def upsample_resize(flow: Tensor, factor: int) -> Tensor:
+    """Upsample with PyTorch's operator: the reference."""
     flow = F.interpolate(flow, scale_factor=float(factor), mode="bilinear", align_corners=False)
     return flow.permute(0, 2, 3, 1)
 
 
-def multiplied(flow: Tensor, factor: int) -> Tensor:
-    """Upsample by matrix products: what is deployed.
+def upsample_matmul(flow: Tensor, factor: int) -> Tensor:
+    """Upsample by matrix products: the deployed form.
 
-    Each row of the result comes from the 3x3 neighbourhoods of one row of the flow by one product,
-    and leaves it as the caller wants it, channels last. As ONNX Resize and Transpose the same took
-    OpenVINO 2.0 ms instead of 0.3 at 384x512 on two cores.
+    Each row of the result is one product of the 3x3 neighbourhoods of one row of the flow with a
+    constant matrix, and is channels last already. ONNX Resize and Transpose took OpenVINO 2.0 ms
+    instead of 0.3 at 384x512 on two cores.
     """
     batch, _, height, width = flow.shape
     padded = F.pad(flow, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
@@ -41,7 +40,7 @@ def multiplied(flow: Tensor, factor: int) -> Tensor:
 
 
 def _weights(factor: int) -> Tensor:
-    """(row, neighbour and channel, column and channel): what each source adds to each result."""
+    """Return the weights, (row, neighbour * channel, column * channel)."""
     taps = np.zeros((factor, 3))
     for place in range(factor):
         source = (place + 0.5) / factor - 0.5  # relative to the middle neighbour's centre

@@ -1,4 +1,4 @@
-"""Maps in two int8 digits, against the same sums in numpy."""
+"""Residual quantisation against the same sums in numpy."""
 
 import numpy as np
 import onnx
@@ -11,14 +11,15 @@ from onnx import TensorProto, helper, numpy_helper
 from export.graph.deployable import Deployable
 from export.graph.onnx_from_torch import onnx_from_torch
 from export.int8.quantise import int8_from_fp32
-from export.int8.residual import write_in_two_digits
-from export.int8.scaling import equalised
+from export.int8.residual import write_residual_int8
+from export.int8.scaling import scaled
 from export.verify.pair import noise
 from tests.export.runtimes import INT8_RUNTIMES, Runner, distance
 from tests.export.tiny import seeded, tiny_flownets
-from training.int8.fake_quant import Int8Rounding
+from training.int8.fake_quant import FakeQuantiser
 from training.networks.flownets import FlowNetS
-from training.networks.upsampling import multiplied
+from training.networks.registry import NETWORKS
+from training.networks.upsampling import upsample_matmul
 from training.normalise import FixedMean
 
 TOP = 127.0  # steps of 1, and of 1/8
@@ -38,8 +39,8 @@ def weight(layer: str, values: NDArray, kind: str = "Conv") -> onnx.TensorProto:
 READ = np.array([[127, -64, 8, 120, -120], [0, 127, 16, -8, 64]])
 
 
-def joined(kind: str, *readers: str) -> onnx.ModelProto:
-    """The input, two channels, beside what layer "fine" makes three of, read by 1x1 layers."""
+def concatenation(kind: str, *readers: str) -> onnx.ModelProto:
+    """Two input channels, concatenated with the three of layer "fine", read by 1x1 layers."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, None, None])
     outputs = [
         helper.make_tensor_value_info(f"y_{name}", TensorProto.FLOAT, [1, 2, None, None])
@@ -90,32 +91,32 @@ def x() -> Values:
 @pytest.mark.parametrize("kind", KINDS)
 def test_by_hand(kind: str, x: Values) -> None:
     in_float = {"coarse", "fine"}
-    (found,) = run(int8_from_fp32(joined(kind, "r"), {"r": TOP}, in_float, ["fine"]), x)
+    (found,) = run(int8_from_fp32(concatenation(kind, "r"), {"r": TOP}, in_float, ["fine"]), x)
     maps = maps_of(x)
     rounded = np.concatenate([np.rint(maps[:2]), np.rint(8 * maps[2:]) / 8])
     np.testing.assert_allclose(found[0], summed(rounded), atol=0.01)
-    (single,) = run(int8_from_fp32(joined(kind, "r"), {"r": TOP}, in_float), x)
+    (single,) = run(int8_from_fp32(concatenation(kind, "r"), {"r": TOP}, in_float), x)
     np.testing.assert_allclose(single[0], summed(np.rint(maps)), atol=0.01)
 
 
-def test_what_the_first_digit_clips_the_second_goes_on_with(x: Values) -> None:
+def test_the_residual_extends_the_range(x: Values) -> None:
     x = x * 0 + 130
     in_float = {"coarse", "fine"}
-    (found,) = run(int8_from_fp32(joined("Conv", "r"), {"r": TOP}, in_float, ["fine"]), x)
+    (found,) = run(int8_from_fp32(concatenation("Conv", "r"), {"r": TOP}, in_float, ["fine"]), x)
     maps = maps_of(x)
     maps[:2], maps[4] = 127, 127 + 127 / 8
     np.testing.assert_allclose(found[0], summed(maps), atol=0.01)
 
 
-def test_who_reads_it_in_float_loses_nothing(x: Values) -> None:
-    model = joined("Conv", "r", "exact")
+def test_a_float_consumer_reads_unrounded_values(x: Values) -> None:
+    model = concatenation("Conv", "r", "exact")
     rounded = int8_from_fp32(model, {"r": TOP}, {"coarse", "fine", "exact"}, ["fine"])
     np.testing.assert_allclose(run(rounded, x)[1], run(model, x)[1], atol=0.01)
 
 
-def test_what_is_joined_with_it_is_rounded_once(x: Values) -> None:
-    """Though another layer reads that in int8 too, and by a much smaller range."""
-    model = joined("Conv", "r")
+def test_other_inputs_of_the_concat_are_rounded_once(x: Values) -> None:
+    """Another int8 layer with a much smaller range reads one of them."""
+    model = concatenation("Conv", "r")
     model.graph.node.append(
         helper.make_node("Conv", ["coarse", "network.other.0.weight"], ["y_other"], "other")
     )
@@ -133,58 +134,56 @@ def test_what_is_joined_with_it_is_rounded_once(x: Values) -> None:
 @pytest.mark.parametrize(
     ("layers", "in_float"), [(["fine"], {"coarse", "fine", "r"}), (["other"], {"coarse", "fine"})]
 )
-def test_where_it_is_not_read_in_int8_nothing_changes(
-    layers: list[str], in_float: set[str]
-) -> None:
-    model = joined("Conv", "r")
+def test_without_an_int8_consumer_nothing_changes(layers: list[str], in_float: set[str]) -> None:
+    model = concatenation("Conv", "r")
     before = model.SerializeToString()
-    assert write_in_two_digits(model, layers, {"r": TOP}, in_float) == set()
+    assert write_residual_int8(model, layers, {"r": TOP}, in_float) == set()
     assert model.SerializeToString() == before
 
 
 PAIR = noise(1, 128, 192, seed=3)
+RECIPE = NETWORKS["flownets"].int8
 
 
 @pytest.fixture(scope="module")
 def network() -> FlowNetS:
-    """One that has such layers."""
     network = seeded(tiny_flownets)
     for index, (name, values) in enumerate(network.named_parameters()):
         if name.startswith("upsampled"):
-            values.data *= 1 + index / 64  # equal ones would be exported once, under one name
+            values.data *= 1 + index / 64  # equal weights would be exported once
     return network
 
 
 @pytest.fixture(scope="module")
-def rounding(network: FlowNetS) -> Int8Rounding:
+def rounding(network: FlowNetS) -> FakeQuantiser:
     images = (torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2))
     planes = [image.float().permute(0, 3, 1, 2) for image in images]
-    rounding = Int8Rounding(network)
+    rounding = FakeQuantiser(network, RECIPE)
     rounding.observe(network, *FixedMean()(*planes))
     return rounding
 
 
 @pytest.fixture(scope="module")
-def model(network: FlowNetS, rounding: Int8Rounding) -> onnx.ModelProto:
-    chosen = rounding.equalisation
+def model(network: FlowNetS, rounding: FakeQuantiser) -> onnx.ModelProto:
+    chosen = rounding.parameters
     assert chosen is not None
-    exported = onnx_from_torch(Deployable(network, FixedMean(), multiplied), metadata={})
-    graph = equalised(exported, chosen.factors)
-    model = int8_from_fp32(graph, chosen.ranges, network.float_layers, network.fine_layers)
+    exported = onnx_from_torch(Deployable(network, FixedMean(), upsample_matmul), metadata={})
+    graph = scaled(exported, chosen.factors)
+    model = int8_from_fp32(graph, chosen.ranges, RECIPE.float_layers, RECIPE.residual_layers)
     fine = [node.name for node in model.graph.node if node.name.endswith(".fine")]
-    assert len(fine) == len(network.fine_layers) == 3
+    assert len(fine) == len(RECIPE.residual_layers) == 3
     return model
 
 
 @pytest.mark.parametrize("runtime", INT8_RUNTIMES)
-def test_int8_is_what_training_rounds_by(
-    runtime: Runner, network: FlowNetS, rounding: Int8Rounding, model: onnx.ModelProto
+def test_int8_equals_fake_quantisation(
+    runtime: Runner, network: FlowNetS, rounding: FakeQuantiser, model: onnx.ModelProto
 ) -> None:
     images = [torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2)]
     with torch.inference_mode():
         expected = Deployable(network, FixedMean())(*images).numpy()
-        with rounding.attach(network), rounding.rounded_weights(network):
+        with rounding.attach(network), rounding.fake_quantised_weights(network):
             rounded = Deployable(network, FixedMean())(*images).numpy()
     flow = runtime(model)(PAIR.image1, PAIR.image2)
-    # What is left is that a sum between two codes may be rounded to either one.
+    # A value halfway between two codes may be rounded to either.
     assert distance(flow, rounded) < min(0.01, distance(flow, expected) / 1.5)

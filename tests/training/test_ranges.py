@@ -1,4 +1,4 @@
-"""The range chosen for int8 against every range there is, tried with int8's real rounding."""
+"""The chosen int8 range against a search over all ranges with int8 rounding."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from training.int8.ranges import Observed, equalisation, least_error_range, sampling_step
+from training.int8.ranges import ActivationStatistics, choose_parameters, mse_range, sampling_step
+from training.networks.registry import Int8Recipe
 
 SIZE = 4000
 Draw = Callable[[np.random.Generator], np.ndarray]
 
-# What activations look like, from bounded to heavy-tailed, behind a LeakyReLU or not.
+# Activation distributions, from bounded to heavy-tailed, with and without LeakyReLU.
 DISTRIBUTIONS: dict[str, Draw] = {
     "uniform": lambda rng: rng.uniform(-1, 1, SIZE),
     "normal": lambda rng: rng.normal(size=SIZE),
@@ -25,7 +26,7 @@ DISTRIBUTIONS: dict[str, Draw] = {
 
 
 def squared_error(values: np.ndarray, top: float) -> float:
-    """What int8 makes of values when 127 stands for ``top``."""
+    """Mean squared error of int8 with the range ``top``."""
     values = values.astype(np.float64)
     step = top / 127
     return float(np.mean((np.clip(np.rint(values / step), -127, 127) * step - values) ** 2))
@@ -38,7 +39,7 @@ def test_no_range_is_much_better(draw: Draw, seed: int, exponent: int) -> None:
     values = (draw(np.random.default_rng(seed)) * 2.0**exponent).astype(np.float32)
     ranges = np.abs(values).max() * np.linspace(0.02, 1.1, 300)
     best = min(squared_error(values, top) for top in ranges)
-    assert squared_error(values, least_error_range(values)) < 1.15 * best
+    assert squared_error(values, mse_range(values)) < 1.15 * best
 
 
 anything = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
@@ -47,7 +48,7 @@ anything = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
 @settings(deadline=None)
 @given(hnp.arrays(np.float32, st.integers(1, 200), elements=anything))
 def test_the_range_is_never_worse_than_a_half_step_of_the_widest(values: np.ndarray) -> None:
-    top = least_error_range(values)
+    top = mse_range(values)
     widest = float(np.abs(values).max())
     if widest == 0:
         assert top == 1.0
@@ -64,37 +65,42 @@ def test_the_range_is_never_worse_than_a_half_step_of_the_widest(values: np.ndar
 def test_sign_and_order_do_not_matter_and_scale_carries_over(
     values: np.ndarray, exponent: int
 ) -> None:
-    expected = least_error_range(values)
-    assert least_error_range(-values[::-1].reshape(1, -1)) == expected
+    expected = mse_range(values)
+    assert mse_range(-values[::-1].reshape(1, -1)) == expected
     if np.any(values):
-        assert least_error_range(values * np.float32(2.0**exponent)) == expected * 2.0**exponent
+        assert mse_range(values * np.float32(2.0**exponent)) == expected * 2.0**exponent
 
 
 @pytest.mark.parametrize("value", [1e-30, -2.5, 3e4])
-def test_a_constant_is_kept_exactly(value: float) -> None:
+def test_a_constant_is_represented_exactly(value: float) -> None:
     values = np.full(100, value, np.float32)
-    assert least_error_range(values) == pytest.approx(abs(value), rel=1e-6)
+    assert mse_range(values) == pytest.approx(abs(value), rel=1e-6)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_has_no_range(value: float) -> None:
-    with pytest.raises(ValueError, match="no finite numbers have no range"):
-        least_error_range(np.array([1, value], np.float32))
+def test_nan_and_infinity_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="activations are NaN or infinite"):
+        mse_range(np.array([1, value], np.float32))
     sample = np.full((1, 2), value, np.float32)
-    with pytest.raises(ValueError, match=r"what enters conv2: .*; train it anew"):
-        equalisation({}, {"conv2": Observed(sample, sample[:, 0])}, layers=(), joined=())
+    with pytest.raises(ValueError, match=r"input of conv2: .*; train the network again"):
+        choose_parameters({}, {"conv2": ActivationStatistics(sample, sample[:, 0])}, Int8Recipe())
 
 
-def test_of_what_grows_with_the_motion_little_or_nothing_is_clipped() -> None:
+def test_decoder_inputs_and_unclipped_layers_have_wide_ranges() -> None:
     sample = np.append(np.ones(999), 10).astype(np.float32)[None]
-    seen = Observed(sample, np.array([20], np.float32))  # the largest was not in the sample
-    observed = dict.fromkeys(("least", "image", "joined", "wide"), seen)
-    layers, joined = ("image", "joined", "wide"), ("joined", "wide")
-    chosen = equalisation({}, observed, layers=layers, joined=joined, wide=("wide",))
-    assert chosen.ranges["least"] < 10
-    assert chosen.ranges["image"] == pytest.approx(0.7 * chosen.ranges["least"])
-    assert chosen.ranges["joined"] == pytest.approx(16)
-    assert chosen.ranges["wide"] == 20
+    # The largest value was not sampled.
+    found = ActivationStatistics(sample, np.array([20], np.float32))
+    statistics = dict.fromkeys(("mse", "scaled", "decoder", "unclipped"), found)
+    recipe = Int8Recipe(
+        decoder_inputs=("decoder", "unclipped"),
+        scaled_layers=("scaled", "decoder", "unclipped"),
+        unclipped_layers=("unclipped",),
+    )
+    ranges = choose_parameters({}, statistics, recipe).ranges
+    assert ranges["mse"] < 10
+    assert ranges["scaled"] == pytest.approx(0.7 * ranges["mse"])
+    assert ranges["decoder"] == pytest.approx(16)
+    assert ranges["unclipped"] == 20
 
 
 @given(

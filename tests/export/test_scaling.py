@@ -1,7 +1,7 @@
-"""Equalised graphs: the same flow, less lost to int8, and what must stay as it is."""
+"""Cross-layer scaling of graphs: the same flow, and less error from int8."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,16 +16,21 @@ from export.graph.deployable import Deployable
 from export.graph.onnx_from_torch import onnx_from_torch
 from export.int8.calibrate import calibrate
 from export.int8.quantise import int8_from_fp32
-from export.int8.scaling import equalised, readers_in
+from export.int8.scaling import consumers_in, scaled
 from export.verify.pair import noise
 from tests.export.tiny import seeded
-from training.int8.fake_quant import readers_in as readers_in_network
-from training.int8.ranges import Equalisation, Observed, equalisation, least_error_range
+from training.int8.fake_quant import consumers_in as consumers_in_network
+from training.int8.ranges import (
+    ActivationStatistics,
+    QuantisationParameters,
+    choose_parameters,
+    mse_range,
+)
 from training.networks.flownetc import FlowNetC
-from training.networks.flownets import FlowNetS
 from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.layers import FlowNetwork
-from training.networks.upsampling import multiplied
+from training.networks.registry import NETWORKS, Int8Recipe
+from training.networks.upsampling import upsample_matmul
 from training.normalise import FixedMean
 
 PAIRS = [noise(1, 64, 64, seed=1), noise(1, 128, 64, seed=2)]
@@ -52,16 +57,15 @@ def changed(model: onnx.ModelProto, other: onnx.ModelProto) -> set[str]:
     return {name.removeprefix("network.") for name in names}
 
 
-def test_a_network_computes_the_same(network: FlowNetS, exported: onnx.ModelProto) -> None:
+def test_the_flow_is_unchanged(exported: onnx.ModelProto) -> None:
     before = exported.SerializeToString()
     observed = calibrate({WHOLE: exported}, PAIRS)
-    joined = network.joined_layers
-    equal = network.equalised_layers
-    chosen = equalisation(readers_in({WHOLE: exported}), observed, layers=equal, joined=joined)
-    result = equalised(exported, chosen.factors)
+    recipe = replace(NETWORKS["flownets"].int8, unclipped_layers=())
+    chosen = choose_parameters(consumers_in({WHOLE: exported}), observed, recipe)
+    result = scaled(exported, chosen.factors)
     assert exported.SerializeToString() == before
-    # Not conv3_1, which conv4 reads too, nor the flows' upsamplings, which start alike and are
-    # exported as one.
+    # Not conv3_1, which conv4 reads, too, nor the flow upsampling layers: their initial weights are
+    # equal and exported once.
     deconvolutions = {f"deconv{n}" for n in (2, 3, 4, 5)}
     assert chosen.factors.keys() == {"conv1", "conv2", "conv3"} | deconvolutions
     # The biases are 0.
@@ -70,48 +74,50 @@ def test_a_network_computes_the_same(network: FlowNetS, exported: onnx.ModelProt
     assert changed(exported, result) == layers | {f"predict_flow{n}.weight" for n in (2, 3, 4, 5)}
     for pair in PAIRS:
         assert_same(*(run(model, pair.image1, pair.image2) for model in (exported, result)))
-    # The ranges are those of what calibration would see now.
+    # The ranges are those that calibration of the scaled graph would give.
     seen = calibrate({WHOLE: result}, PAIRS)
     assert chosen.ranges.keys() == seen.keys()
     for layer, top in chosen.ranges.items():
         largest = 0.8 * seen[layer].largest.max()
-        share = 0.7 if layer in equal else 1.0
-        expected = largest if layer in joined else share * least_error_range(seen[layer].sample)
+        share = 0.7 if layer in recipe.scaled_layers else 1.0
+        expected = (
+            largest if layer in recipe.decoder_inputs else share * mse_range(seen[layer].sample)
+        )
         assert top == pytest.approx(expected, rel=1e-2), layer
 
 
-@pytest.mark.parametrize("kind", [PyramidFlowNetS, FlowNetC])
-def test_training_rounds_as_what_is_deployed(kind: Callable[..., FlowNetwork]) -> None:
-    """Seen in PyTorch and in the graph, the same layers read each other."""
+@pytest.mark.parametrize(
+    ("name", "kind"), [("flownets_pyramid", PyramidFlowNetS), ("flownetc", FlowNetC)]
+)
+def test_training_and_export_choose_the_same_parameters(
+    name: str, kind: Callable[..., FlowNetwork]
+) -> None:
+    """Consumers found in the PyTorch module and in the graph are the same."""
+    recipe = NETWORKS[name].int8
     network = seeded(lambda: kind(width=1 / 16))
-    # All alike at first, and then exported as one.
+    # Equal weights would be exported once.
     for name, module in network.named_modules():
         if name.startswith("upsampled"):
             torch.nn.init.normal_(module.weight)  # type: ignore[arg-type]
-    model = onnx_from_torch(Deployable(network, FixedMean(), multiplied), metadata={})
+    model = onnx_from_torch(Deployable(network, FixedMean(), upsample_matmul), metadata={})
     seen = calibrate({WHOLE: model}, PAIRS[:1])
-    choose = partial(
-        equalisation,
-        observed=seen,
-        layers=network.equalised_layers,
-        joined=network.joined_layers,
-    )
-    chosen = choose(readers_in({WHOLE: model}))
+    chosen = choose_parameters(consumers_in({WHOLE: model}), seen, recipe)
+    in_network = choose_parameters(consumers_in_network(network), seen, recipe)
     assert chosen.factors
     for part in ("factors", "ranges"):
-        expected, found = (getattr(x, part) for x in (chosen, choose(readers_in_network(network))))
+        expected, found = (getattr(x, part) for x in (chosen, in_network))
         assert found.keys() == expected.keys()
         for layer in found:
             np.testing.assert_array_equal(found[layer], expected[layer], err_msg=layer)
 
 
-def test_of_two_graphs_the_one_that_joins(
-    flownetc: FlowNetC, flownetc_split: tuple[onnx.ModelProto, onnx.ModelProto]
+def test_of_two_graphs_the_second_is_scaled(
+    flownetc_split: tuple[onnx.ModelProto, onnx.ModelProto],
 ) -> None:
-    """The same factors as in one graph, and the skip, which comes from outside, keeps its own."""
+    """The skip connection is an input of the second graph and is not scaled."""
     models = dict(zip(SPLIT, flownetc_split, strict=True))
-    chosen = of_joined(flownetc, models)
-    features, match = (equalised(model, chosen.factors) for model in flownetc_split)
+    chosen = flownetc_parameters(models)
+    features, match = (scaled(model, chosen.factors) for model in flownetc_split)
     assert not changed(flownetc_split[0], features)
     assert "deconv2.0.weight" in changed(flownetc_split[1], match)
     generator = np.random.default_rng(0)
@@ -123,34 +129,32 @@ def test_of_two_graphs_the_one_that_joins(
     assert_same(*(run(model, *maps) for model in (flownetc_split[1], match)))
 
 
-def of_joined(network: FlowNetC, models: dict[str, onnx.ModelProto]) -> Equalisation:
-    joined = network.joined_layers
-    return equalisation(readers_in(models), calibrate(models, PAIRS), layers=joined, joined=joined)
+def flownetc_parameters(models: dict[str, onnx.ModelProto]) -> QuantisationParameters:
+    recipe = NETWORKS["flownetc"].int8
+    return choose_parameters(consumers_in(models), calibrate(models, PAIRS), recipe)
 
 
-def test_the_correlation_is_left_alone(
-    flownetc: FlowNetC, flownetc_exported: onnx.ModelProto
-) -> None:
-    """It is joined too, but does not grow with the motion."""
+def test_the_correlation_is_not_scaled(flownetc_exported: onnx.ModelProto) -> None:
+    """It is concatenated, too, but does not grow with the motion."""
     models = {WHOLE: flownetc_exported}
-    chosen = of_joined(flownetc, models)
+    chosen = flownetc_parameters(models)
     assert "conv_redir" not in chosen.factors
     sample = calibrate(models, PAIRS)["conv3_1"].sample
-    assert chosen.ranges["conv3_1"] == least_error_range(sample)
+    assert chosen.ranges["conv3_1"] == mse_range(sample)
 
 
-def joined(
+def concatenation(
     *extra: onnx.NodeProto, reader: str = "ConvTranspose", activation: str = "LeakyRelu"
 ) -> onnx.ModelProto:
-    """A skip of magnitude 1 joined with what is 16 and 64 times that, and a layer that reads all.
+    """A skip of magnitude 1, concatenated with channels 16 and 64 times as large, and a reader.
 
     Args:
         extra: more nodes.
         reader: the kind of that layer.
-        activation: behind the layer that comes from below.
+        activation: after the layer with large outputs.
     """
     generator = np.random.default_rng(3)
-    # What is large counts for less, as in trained networks.
+    # As in trained networks, large inputs have small weights.
     shares = np.reshape([1, 1, 1 / 16, 1 / 64], _inputs_of(reader))
     weights = {
         "network.skip.weight": generator.normal(size=(2, 3, 3, 3)) / 27**0.5,
@@ -190,38 +194,42 @@ def _inputs_of(kind: str) -> tuple[int, int, int, int]:
     return (1, 4, 1, 1) if kind == "Conv" else (4, 1, 1, 1)
 
 
-def observed(*largest: float) -> dict[str, Observed]:
-    return {"reader": Observed(np.zeros((4, 1), np.float32), np.array(largest, np.float32))}
+READER = Int8Recipe(decoder_inputs=("reader",), scaled_layers=("reader",))
 
 
-def of_reader(model: onnx.ModelProto, *largest: float) -> Equalisation:
-    """With that seen in what the reader joins."""
-    seen = observed(*largest)
-    return equalisation(readers_in({WHOLE: model}), seen, layers=["reader"], joined=["reader"])
+def observed(*largest: float) -> dict[str, ActivationStatistics]:
+    return {
+        "reader": ActivationStatistics(np.zeros((4, 1), np.float32), np.array(largest, np.float32))
+    }
+
+
+def of_reader(model: onnx.ModelProto, *largest: float) -> QuantisationParameters:
+    """Parameters for these magnitudes of the reader's input channels."""
+    return choose_parameters(consumers_in({WHOLE: model}), observed(*largest), READER)
 
 
 def test_factors_and_ranges_by_hand() -> None:
-    """Of what stays, 3 and 1, 2 is usual; the others are 8 and 32 times that."""
-    chosen = of_reader(joined(), 3, 1, 16, 64)
+    """The median of the unscaled channels, 3 and 1, is 2; the others are 8 and 32 times that."""
+    chosen = of_reader(concatenation(), 3, 1, 16, 64)
     assert chosen.factors.keys() == {"below"}
     np.testing.assert_allclose(chosen.factors["below"], np.sqrt([8, 32]))
     assert chosen.ranges == {"reader": pytest.approx(0.8 * 64 / np.sqrt(32))}
 
 
-def test_a_channel_that_never_was_anything() -> None:
-    chosen = of_reader(joined(), 2, 2, 0, 8)
+def test_a_channel_of_zeros_keeps_the_factor_1() -> None:
+    chosen = of_reader(concatenation(), 2, 2, 0, 8)
     np.testing.assert_allclose(chosen.factors["below"], [1, 2])
-    chosen = of_reader(joined(), 0, 0, 0, 0)
+    chosen = of_reader(concatenation(), 0, 0, 0, 0)
     np.testing.assert_allclose(chosen.factors["below"], [1, 1])
     assert chosen.ranges["reader"] > 0
 
 
 @pytest.mark.parametrize("reader", ["Conv", "ConvTranspose"])
 def test_weights_by_hand(reader: str) -> None:
-    model = joined(reader=reader)
+    model = concatenation(reader=reader)
     factors = np.array([4, 2], np.float32)
     before = constants_of(model)
-    after = constants_of(equalised(model, {"below": factors, "in another graph": factors}))
+    after = constants_of(scaled(model, {"below": factors, "in another graph": factors}))
     for name, by in {
         "network.skip.weight": np.ones(1),
         "network.below.weight": 1 / factors.reshape(2, 1, 1, 1),
@@ -231,8 +239,8 @@ def test_weights_by_hand(reader: str) -> None:
         np.testing.assert_array_equal(after[name], before[name] * by, err_msg=name)
 
 
-def test_a_layer_without_a_join_by_hand() -> None:
-    """Of what one layer hands to another: channels of 4 and 16 become 2 and 4."""
+def test_a_layer_without_a_concatenation_by_hand() -> None:
+    """Channels of magnitude 4 and 16 become 2 and 4."""
     weights = np.ones((2, 3, 1, 1), np.float32), np.ones((2, 2, 1, 1), np.float32)
     names = ("network.first.weight", "network.second.weight")
     ports = [
@@ -248,27 +256,27 @@ def test_a_layer_without_a_join_by_hand() -> None:
     graph = helper.make_graph(nodes, "small", ports[:1], ports[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     sample = np.float32([[-4, 1, 2], [16, 0, 8]])
-    seen = {"second": Observed(sample, np.abs(sample).max(1))}
-    chosen = equalisation(readers_in({WHOLE: model}), seen, layers=["second"], joined=[])
+    seen = {"second": ActivationStatistics(sample, np.abs(sample).max(1))}
+    recipe = Int8Recipe(scaled_layers=("second",))
+    chosen = choose_parameters(consumers_in({WHOLE: model}), seen, recipe)
     assert chosen.factors.keys() == {"first"}
     np.testing.assert_array_equal(chosen.factors["first"], [2, 4])
-    kept = 0.7 * least_error_range(np.float32([-2, 0.5, 1, 4, 0, 2]))
+    kept = 0.7 * mse_range(np.float32([-2, 0.5, 1, 4, 0, 2]))
     assert chosen.ranges == {"second": pytest.approx(kept)}
-    after = constants_of(equalised(model, chosen.factors))
+    after = constants_of(scaled(model, chosen.factors))
     assert after[names[0]][:, 0].ravel().tolist() == [1 / 2, 1 / 4]
     assert after[names[1]][0].ravel().tolist() == [2, 4]
 
 
-def test_int8_loses_less() -> None:
-    """Of all that a range that clips little lets through."""
-    model = joined()
+def test_scaling_lowers_the_error_of_int8() -> None:
+    model = concatenation()
     image = np.random.default_rng(5).normal(size=(1, 3, 32, 32)).astype(np.float32)
     s, c = run(with_outputs(model, "s", "c"), image)
     largest = [float(np.abs(x).max()) for x in (*s[0], *c[0])]
     chosen = of_reader(model, *largest)
     others = {"skip": 6.0, "below": 6.0}
     plain = int8_from_fp32(model, others | {"reader": max(largest)}, ())
-    better = int8_from_fp32(equalised(model, chosen.factors), others | chosen.ranges, ())
+    better = int8_from_fp32(scaled(model, chosen.factors), others | chosen.ranges, ())
     expected = run(model, image)[0]
     lost, left = (np.abs(run(x, image)[0] - expected).mean() for x in (plain, better))
     assert lost > 2 * left
@@ -277,23 +285,23 @@ def test_int8_loses_less() -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        joined(activation="Sigmoid"),
-        joined(helper.make_node("Identity", ["c"], ["other"], "reads below")),
-        joined(helper.make_node("Identity", ["both"], ["other"], "reads both")),
-        joined(convolution("Conv", "below", "x", "other")),
-        joined(convolution("ConvTranspose", "reader", "both", "other")),
+        concatenation(activation="Sigmoid"),
+        concatenation(helper.make_node("Identity", ["c"], ["other"], "reads below")),
+        concatenation(helper.make_node("Identity", ["both"], ["other"], "reads both")),
+        concatenation(convolution("Conv", "below", "x", "other")),
+        concatenation(convolution("ConvTranspose", "reader", "both", "other")),
     ],
     ids=["not homogeneous", "read elsewhere", "no convolution", "same weights", "same reader"],
 )
-def test_what_would_change_the_result_is_left_alone(model: onnx.ModelProto) -> None:
+def test_layers_that_cannot_be_compensated_are_not_scaled(model: onnx.ModelProto) -> None:
     assert not of_reader(model, 3, 1, 16, 64).factors
-    with pytest.raises(ValueError, match="in this graph below cannot be equalised"):
-        equalised(model, {"below": np.array([4, 2], np.float32)})
+    with pytest.raises(ValueError, match="in this graph the outputs of below cannot be scaled"):
+        scaled(model, {"below": np.array([4, 2], np.float32)})
 
 
-def test_behind_an_operator_of_our_own() -> None:
-    """Of which ONNX infers no shapes: FlowNetC's correlation where TensorRT has it as a plugin."""
-    model = joined()
+def test_behind_a_custom_operator() -> None:
+    """ONNX infers no shapes there: FlowNetC's correlation as a TensorRT plugin."""
+    model = concatenation()
     for node in model.graph.node:
         if node.input[0] == "x":
             node.input[0] = "correlated"
@@ -302,14 +310,13 @@ def test_behind_an_operator_of_our_own() -> None:
     chosen = of_reader(model, 3, 1, 16, 64)
     assert chosen.factors.keys() == {"below"}
     layers = {"below.weight", "below.bias", "reader.weight"}
-    assert changed(model, equalised(model, chosen.factors)) == layers
+    assert changed(model, scaled(model, chosen.factors)) == layers
 
 
-def test_only_layers_that_are_named() -> None:
+def test_only_layers_of_the_recipe_are_scaled() -> None:
+    recipe = Int8Recipe(decoder_inputs=("another",), scaled_layers=("another",))
     seen = observed(3, 1, 16, 64)
-    assert not equalisation(
-        readers_in({WHOLE: joined()}), seen, layers=["another"], joined=["another"]
-    ).factors
+    assert not choose_parameters(consumers_in({WHOLE: concatenation()}), seen, recipe).factors
 
 
 def with_outputs(model: onnx.ModelProto, *names: str) -> onnx.ModelProto:

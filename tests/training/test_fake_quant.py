@@ -1,18 +1,23 @@
-"""int8's rounding in training against numbers worked out by hand and against NumPy."""
+"""Fake quantisation against hand-worked numbers and NumPy."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from training.int8.fake_quant import Int8Rounding, check_equalisation
-from training.int8.ranges import Equalisation, least_error_range
+from training.int8.fake_quant import FakeQuantiser
+from training.int8.ranges import mse_range
 from training.networks.flownets import FlowNetS
 from training.networks.layers import FlowNetwork
+from training.networks.registry import NETWORKS, Int8Recipe
 
 
 class TwoLayers(FlowNetwork):
     """Passes the first image through two 1x1 convolutions that change nothing."""
+
+    recipe = Int8Recipe()
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,12 +29,15 @@ class TwoLayers(FlowNetwork):
         return self.second(self.first(image1))
 
 
-class JoinedLayers(FlowNetwork):
-    """The first channel by two ways, joined; the second of them in two digits."""
+class Concatenation(FlowNetwork):
+    """Concatenates two copies of the first channel; the second has an int8 residual."""
 
-    joined_layers = equalised_layers = ("reader",)
-    fine_layers = ("two",)
-    float_layers = ("one", "two")
+    recipe = Int8Recipe(
+        decoder_inputs=("reader",),
+        scaled_layers=("reader",),
+        residual_layers=("two",),
+        float_layers=("one", "two"),
+    )
     divisor = 8
 
     def __init__(self) -> None:
@@ -44,19 +52,19 @@ class JoinedLayers(FlowNetwork):
         return self.reader(torch.cat((self.one(image1), self.two(image1)), 1))
 
 
-def test_a_range_without_tail_is_kept_whole():
+def test_a_uniform_distribution_keeps_its_whole_range():
     values = np.linspace(-3, 3, 10_001, dtype=np.float32)
     # Clipping a part t of a uniform distribution costs more than it saves beyond 1 / (4 * 127).
-    assert 3 * (1 - 0.01) <= least_error_range(values) <= 3
+    assert 3 * (1 - 0.01) <= mse_range(values) <= 3
 
 
-def test_nothing_seen_gives_some_range():
-    assert least_error_range(np.zeros(5, np.float32)) == 1.0
+def test_zeros_have_some_range():
+    assert mse_range(np.zeros(5, np.float32)) == 1.0
 
 
-def test_inputs_are_rounded_to_127_steps_and_clipped():
+def test_inputs_are_rounded_and_saturate():
     network = TwoLayers()
-    rounding = Int8Rounding(network)
+    rounding = FakeQuantiser(network, network.recipe)
     rounding.observe(network, torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8))
     image = torch.tensor([0.04, 0.06, 20.0]).reshape(1, 3, 1, 1)
     with rounding.attach(network):
@@ -66,9 +74,9 @@ def test_inputs_are_rounded_to_127_steps_and_clipped():
     assert network(image, image).flatten().tolist() == image.flatten().tolist()
 
 
-def test_gradients_pass_where_nothing_is_clipped():
+def test_gradients_pass_where_nothing_saturates():
     network = TwoLayers()
-    rounding = Int8Rounding(network)
+    rounding = FakeQuantiser(network, network.recipe)
     rounding.observe(network, torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8))
     image = torch.tensor([0.04, 5.0, 20.0]).reshape(1, 3, 1, 1).requires_grad_()
     with rounding.attach(network):
@@ -76,13 +84,13 @@ def test_gradients_pass_where_nothing_is_clipped():
     assert image.grad.flatten().tolist() == [1.0, 1.0, 0.0]
 
 
-def test_weights_are_rounded_by_output_channel_for_as_long_as_asked():
+def test_weights_are_rounded_per_output_channel_inside_the_context():
     network = TwoLayers()
     rows = torch.tensor([[1.27, 0.304, 0.006], [-2.54, 0.051, 0.0], [0.0, 0.0, 0.0]])
     network.first.weight.data = rows[..., None, None].clone()
-    rounding = Int8Rounding(network)
+    rounding = FakeQuantiser(network, network.recipe)
     rounding.observe(network, torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
-    with rounding.rounded_weights(network):
+    with rounding.fake_quantised_weights(network):
         found = network.first.weight.data[..., 0, 0].clone()
         network(torch.ones(1, 3, 1, 1), torch.zeros(1)).sum().backward()
     expected = [[1.27, 0.3, 0.01], [-2.54, 0.06, 0.0], [0.0, 0.0, 0.0]]
@@ -93,39 +101,39 @@ def test_weights_are_rounded_by_output_channel_for_as_long_as_asked():
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_weights_are_rounded_as_they_are_with_equalised_inputs(transposed: bool):
+def test_weights_of_scaled_inputs_have_scaled_steps(transposed: bool):
     """Of a channel whose input is divided by 4, a step is a quarter of another one's."""
-    network = Equalised()
+    network = Scaled()
     if transposed:
         network.second = nn.ConvTranspose2d(3, 3, 1, bias=False)
     columns = torch.tensor([0.127, 0.0341, 0.02])  # of each input channel, for one output channel
     weight = torch.zeros(3, 3)
     weight[0] = columns
     network.second.weight.data = (weight.T if transposed else weight)[..., None, None].clone()
-    rounding = Int8Rounding(network)
+    rounding = FakeQuantiser(network, network.recipe)
     image = torch.tensor([1.0, 4.0, 16.0]).reshape(1, 3, 1, 1).expand(1, 3, 64, 64)
     rounding.observe(network, image, 0 * image)  # their roots are the divisors: 1, 2 and 4
-    with rounding.rounded_weights(network):
+    with rounding.fake_quantised_weights(network):
         found = network.second.weight.data[..., 0, 0].clone()
     # 0.127, 0.068 and 0.08 in steps of 0.001, divided again.
     expected = [0.127, 0.034, 0.02]
     np.testing.assert_allclose((found.T if transposed else found)[0], expected, rtol=1e-5)
 
 
-class Joined(TwoLayers):
-    """Its second layer reads what is joined."""
+class DecoderInput(TwoLayers):
+    """Its second layer reads a concatenation."""
 
-    joined_layers = equalised_layers = ("second",)
+    recipe = Int8Recipe(decoder_inputs=("second",), scaled_layers=("second",))
 
 
-def test_what_is_joined_has_scales_by_channel():
+def test_decoder_inputs_have_a_scale_per_channel():
     """Channels up to 1, 4 and 16: the largest keeps 0.8 of itself, the others relatively more.
 
     A step of the largest is 0.8 * 16 / 127 = 0.101, half of that at a quarter of the magnitude, a
     quarter at a sixteenth.
     """
-    network = Joined()
-    rounding = Int8Rounding(network)
+    network = DecoderInput()
+    rounding = FakeQuantiser(network, network.recipe)
     largest = torch.tensor([1.0, 4.0, 16.0]).reshape(1, 3, 1, 1)
     none = torch.zeros(1, 3, 8, 8)
     # The largest of the map counts, wherever it is.
@@ -142,14 +150,14 @@ def test_what_is_joined_has_scales_by_channel():
     torch.testing.assert_close(in_bfloat16.float(), rounded, rtol=2**-6, atol=0)
 
 
-class Equalised(TwoLayers):
-    equalised_layers = ("second",)
+class Scaled(TwoLayers):
+    recipe = Int8Recipe(scaled_layers=("second",))
 
 
-def test_what_is_equalised_has_the_roots_of_its_magnitudes_as_scales():
+def test_scaled_layers_have_square_roots_of_magnitudes_as_scales():
     """Channels of 1, 4 and 16 everywhere are 1, 2 and 4 over their roots; 0.7 * 4 is 127 steps."""
-    network = Equalised()
-    rounding = Int8Rounding(network)
+    network = Scaled()
+    rounding = FakeQuantiser(network, network.recipe)
     image = torch.tensor([1.0, 4.0, 16.0]).reshape(1, 3, 1, 1).expand(1, 3, 64, 64)
     rounding.observe(network, image, 0 * image)
     with rounding.attach(network):
@@ -160,9 +168,9 @@ def test_what_is_equalised_has_the_roots_of_its_magnitudes_as_scales():
     np.testing.assert_allclose(step, [5 * 2.8 / 127, 2 * 5.6 / 127, 11.2 / 127], rtol=0.01)
 
 
-def test_ranges_follow_and_see_what_is_not_yet_rounded():
+def test_ranges_follow_unrounded_activations():
     network = TwoLayers()
-    rounding = Int8Rounding(network)
+    rounding = FakeQuantiser(network, network.recipe)
     large, none = torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8)
     rounding.observe(network, large / 10, none)
     image = torch.full((1, 3, 1, 1), 50.0)
@@ -170,19 +178,19 @@ def test_ranges_follow_and_see_what_is_not_yet_rounded():
         assert network(image, 0 * image).max() < 1.28
         for _ in range(24):  # with the first one, the mean of 25
             rounding.observe(network, large, none)
-        assert rounding.equalisation is not None
+        assert rounding.parameters is not None
         mean = (1.27 + 24 * 12.7) / 25
         # Where both were seen together, either might be rounded to one another's steps.
-        np.testing.assert_allclose(rounding.equalisation.ranges["first"], mean, rtol=0.01)
+        np.testing.assert_allclose(rounding.parameters.ranges["first"], mean, rtol=0.01)
         for _ in range(200):  # from here on 0.96 to this power of the old range is left
             rounding.observe(network, large, none)
         np.testing.assert_allclose(network(image, 0 * image).max().item(), 12.7, rtol=1e-3)
 
 
-def test_every_convolution_of_a_network_but_those_that_stay_in_float():
+def test_every_convolution_outside_float_layers_is_rounded():
     network = FlowNetS(width=1 / 16).eval()
-    network.fine_layers = ()  # which have more levels
-    rounding = Int8Rounding(network)
+    recipe = replace(NETWORKS["flownets"].int8, residual_layers=())  # which have more levels
+    rounding = FakeQuantiser(network, recipe)
     images = torch.rand(2, 1, 3, 128, 192) - 0.5
     rounding.observe(network, *images)
     seen = []
@@ -197,18 +205,19 @@ def test_every_convolution_of_a_network_but_those_that_stay_in_float():
         network(*images)
     assert len({name for name, _ in seen}) == 23
     for name, levels in seen:
-        if name not in network.float_layers:
+        if name not in recipe.float_layers:
             assert levels <= 255, name
     # Something in float was to be seen that int8 could not hold: rounded it would not be there.
     assert max(levels for name, levels in seen if name.startswith("upsampled_flow3")) > 255
 
 
-def test_a_second_digit_is_finer_and_reaches_further():
-    """In the channels of what is held in two digits, and in no others."""
-    network = JoinedLayers()
-    rounding = Int8Rounding(network)
-    ones = {name: np.ones(1, np.float32) for name in ("one", "two")}
-    rounding.go_on_from(Equalisation(ones, {"reader": 127.0}))
+def test_a_residual_has_finer_steps_and_a_wider_range():
+    """Only in the channels with a residual."""
+    network = Concatenation()
+    rounding = FakeQuantiser(network, network.recipe)
+    ones = {name: torch.ones(1) for name in ("one", "two")}
+    state = {"observations": 25, "window": [], "ranges": {"reader": 127.0}, "factors": ones}
+    rounding.load_state_dict(state)
     image = torch.tensor([0.3, 126.7, 133.0, 150.0]).reshape(4, 1, 1, 1).expand(4, 3, 1, 1)
     image = image.clone().requires_grad_()
     seen = []
@@ -223,68 +232,26 @@ def test_a_second_digit_is_finer_and_reaches_further():
     assert image.grad[:, 0].flatten().tolist() == [2.0, 1.0, 1.0, 0.0]
 
 
-def test_rounding_goes_on_from_what_it_was():
-    network = TwoLayers()
-    before = Int8Rounding(network)
-    before.observe(network, torch.full((1, 3, 8, 8), 12.7), torch.zeros(1, 3, 8, 8))
-    image = torch.tensor([0.04, 0.06, 20.0]).reshape(1, 3, 1, 1)
-    after = Int8Rounding(network)
-    after.go_on_from(before.equalisation)
-    with after.attach(network):
-        rounded = network(image, image).flatten().tolist()
-        np.testing.assert_allclose(rounded, [0.0, 0.1, 12.7], rtol=1e-6, atol=1e-6)
-        # One observation is one of 25, not the first.
-        after.observe(network, torch.full((1, 3, 8, 8), 1.27), torch.zeros(1, 3, 8, 8))
-        assert after.equalisation is not None
-        mean = (24 * 12.7 + 1.27) / 25
-        np.testing.assert_allclose(after.equalisation.ranges["first"], mean, rtol=1e-3)
-
-
-def test_what_few_batches_need_is_kept():
+def test_a_large_batch_counts_while_it_is_in_the_window():
     """One large batch in four counts whole, and for as long as it is among them."""
     network = TwoLayers()
-    rounding = Int8Rounding(network)
+    rounding = FakeQuantiser(network, network.recipe)
     none = torch.zeros(1, 3, 8, 8)
     found = []
     for size in (1.27, 12.7, 1.27, 1.27, 1.27, 1.27, 1.27):
         rounding.observe(network, torch.full((1, 3, 8, 8), size), none)
-        assert rounding.equalisation is not None
-        found.append(rounding.equalisation.ranges["first"])
+        assert rounding.parameters is not None
+        found.append(rounding.parameters.ranges["first"])
     sums = np.array(found) * np.arange(1, 8)  # of means
     np.testing.assert_allclose(np.diff(sums), [12.7] * 4 + [1.27] * 2, rtol=0.05)
 
 
-def test_without_ranges_there_is_nothing_to_round_by():
+def test_rounding_needs_an_observation():
     network = TwoLayers()
     with pytest.raises(ValueError, match="observe a batch first"):
-        Int8Rounding(network).attach(network)
+        FakeQuantiser(network, network.recipe).attach(network)
     with (
         pytest.raises(ValueError, match="observe a batch first"),
-        Int8Rounding(network).rounded_weights(network),
+        FakeQuantiser(network, network.recipe).fake_quantised_weights(network),
     ):
         pass
-
-
-BOTH = {"first": 1.0, "second": 1.0}
-FACTORS = {"first": np.ones(3, np.float32)}
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        Equalisation(FACTORS, {"first": 1.0}),
-        Equalisation(FACTORS, BOTH | {"third": 1.0}),
-        Equalisation(FACTORS | {"third": np.ones(3, np.float32)}, BOTH),
-        Equalisation({"first": np.ones(4, np.float32)}, BOTH),
-        # Its ranges would be those of a network whose channels had been divided.
-        Equalisation({}, BOTH),
-        # Nobody reads it who could multiply it again.
-        Equalisation(FACTORS | {"second": np.ones(3, np.float32)}, BOTH),
-    ],
-)
-def test_ranges_of_another_network_are_refused(wrong: Equalisation):
-    network = TwoLayers()
-    network.equalised_layers = ("second",)
-    with pytest.raises(ValueError, match=r"1 differ, such as (first|second|third); train it"):
-        check_equalisation(network, wrong)
-    check_equalisation(network, Equalisation(FACTORS, BOTH))

@@ -1,0 +1,246 @@
+"""The networks by name: how each is built, and what deployment has to know about it.
+
+Imports no PyTorch, so that command lines and the plan rebuild on a device can read it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.networks.layers import FlowNetwork
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest accepted distance to the flow of fp32 PyTorch, on every verified pair.
+
+    Attributes:
+        mean_px: mean over the pixels of the distance between the two flow vectors.
+        max_px: largest distance at any pixel.
+        relative: mean distance divided by the mean length of the reference's flow vectors, so
+            that a network with small flow does not pass for that reason alone.
+    """
+
+    mean_px: float
+    max_px: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Int8Recipe:
+    """How a network's convolutions are quantised; docs/int8.md gives the reasons per network.
+
+    Layers are named as the network's submodules.
+
+    Attributes:
+        decoder_inputs: layers that read encoder maps concatenated with decoder maps.
+        scaled_layers: layers whose input channels get cross-layer scaling; includes
+            ``decoder_inputs``.
+        unclipped_layers: layers whose range covers every value seen in calibration.
+        float_layers: layers that stay in float, because int8 would not make them faster.
+        residual_layers: layers whose output is stored as int8 plus an int8 residual where it is
+            concatenated.
+    """
+
+    decoder_inputs: tuple[str, ...] = ()
+    scaled_layers: tuple[str, ...] = ()
+    unclipped_layers: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
+    residual_layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of an exported graph.
+
+    Attributes:
+        name: tensor name.
+        axes: axis names, "" for a fixed axis; ``height / 4`` is a quarter of the image's height.
+    """
+
+    name: str
+    axes: tuple[str, str, str, str]
+
+
+def image_port(name: str) -> Port:
+    """Return a port at the images' resolution: (batch, height, width, channels)."""
+    return Port(name, ("batch", "height", "width", ""))
+
+
+def map_port(name: str, stride: int) -> Port:
+    """Return a port for feature maps at 1/``stride`` of the images' resolution."""
+    return Port(name, ("batch", f"height / {stride}", f"width / {stride}", ""))
+
+
+# The outputs of `SiameseNetwork.features`, and the inputs of `SiameseNetwork.match`.
+_SIAMESE_FEATURES = (map_port("skip", 4), map_port("features", 8))
+_SIAMESE_MATCH = (map_port("skip", 4), map_port("features1", 8), map_port("features2", 8))
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """One network.
+
+    Attributes:
+        build: creates the network with freshly initialised weights.
+        tolerances: limits of the verification, by precision.
+        int8: how it is quantised.
+        fp32_islands: submodules that an fp16 graph computes in float32.
+        has_correlation: whether it contains the correlation operator, for which TensorRT can use
+            a plugin.
+        inputs: inputs of the graph; uint8 images.
+        outputs: outputs of the graph; the first is the flow in pixels.
+        features: outputs of the first graph of a two-graph export; empty: cannot be split.
+        match: inputs of its second graph.
+    """
+
+    build: Callable[[], FlowNetwork]
+    tolerances: Mapping[str, Tolerance]
+    int8: Int8Recipe = field(default_factory=Int8Recipe)
+    fp32_islands: tuple[str, ...] = ()
+    has_correlation: bool = False
+    inputs: tuple[Port, ...] = (image_port("image1"), image_port("image2"))
+    outputs: tuple[Port, ...] = (image_port("flow"),)
+    features: tuple[Port, ...] = ()
+    match: tuple[Port, ...] = ()
+
+
+def _flownets(width: float) -> FlowNetwork:
+    from training.networks.flownets import FlowNetS
+
+    return FlowNetS(width=width)
+
+
+def _flownets_pyramid(width: float) -> FlowNetwork:
+    from training.networks.flownets_pyramid import PyramidFlowNetS
+
+    return PyramidFlowNetS(width=width)
+
+
+def _flownetc(width: float) -> FlowNetwork:
+    from training.networks.flownetc import FlowNetC
+
+    return FlowNetC(width=width)
+
+
+_TOLERANCES = {
+    "fp32": Tolerance(mean_px=1e-3, max_px=0.05, relative=1e-3),
+    # Rounding to 11 bits costs 0.003 px in ONNX Runtime at 40 px of motion (flownets_slim).
+    # OpenVINO also rounds the slope of LeakyReLU, 0.1, to 0.09998: over all layers 1e-3 of the
+    # flow, 0.036 px. A float32 LeakyReLU would avoid that but no longer fuse with its convolution.
+    "fp16": Tolerance(mean_px=0.04, max_px=1.0, relative=1e-2),
+    # The accuracy gate judges int8; these limits detect graphs that are computed wrongly.
+    "int8": Tolerance(mean_px=3.0, max_px=100.0, relative=0.3),
+}
+
+_DECODER_INPUTS = (
+    *("deconv4", "deconv3", "deconv2"),
+    *("predict_flow5", "predict_flow4", "predict_flow3", "predict_flow2"),
+)
+_FIRST_LAYERS = ("conv2", "conv3", "conv3_1")
+_ENCODER_DECODER_INT8 = Int8Recipe(
+    decoder_inputs=_DECODER_INPUTS,
+    scaled_layers=_DECODER_INPUTS,
+    float_layers=(
+        "predict_flow6",
+        *("upsampled_flow6_to_5", "upsampled_flow5_to_4"),
+        *("upsampled_flow4_to_3", "upsampled_flow3_to_2"),
+    ),
+)
+_PYRAMID_DECODER_INPUTS = (
+    *("deconv3", "deconv2"),
+    *("predict_flow4", "predict_flow3", "predict_flow2"),
+)
+
+_FLOWNETS = NetworkEntry(
+    build=partial(_flownets, 1.0),
+    tolerances=_TOLERANCES,
+    int8=replace(
+        _ENCODER_DECODER_INT8,
+        scaled_layers=(*_DECODER_INPUTS, *_FIRST_LAYERS),
+        unclipped_layers=("conv6_1", *_DECODER_INPUTS),
+        residual_layers=("deconv4", "deconv3", "deconv2"),
+    ),
+    # The finest head predicts pixels / 20: half precision would put steps of 0.04 px between
+    # neighbouring values of a flow of 60 px.
+    fp32_islands=("predict_flow2",),
+)
+_PYRAMID = NetworkEntry(
+    build=partial(_flownets_pyramid, 1.0),
+    tolerances=_TOLERANCES,
+    int8=Int8Recipe(
+        decoder_inputs=_PYRAMID_DECODER_INPUTS,
+        scaled_layers=(
+            *_PYRAMID_DECODER_INPUTS,
+            *_FIRST_LAYERS,
+            *("refinement8.context", "refinement4.context"),
+        ),
+        float_layers=(
+            *("predict_flow5", "refinement8.predict_residual"),
+            *("upsampled_flow5_to_4", "upsampled_flow4_to_3", "upsampled_flow3_to_2"),
+            *("refinement8.left", "refinement4.left"),
+            "refinement4.predict_residual",
+        ),
+    ),
+    fp32_islands=(
+        *("predict_flow2", "refinement8.predict_residual", "refinement4.predict_residual"),
+    ),
+)
+_FLOWNETC = NetworkEntry(
+    build=partial(_flownetc, 1.0),
+    tolerances=_TOLERANCES,
+    int8=_ENCODER_DECODER_INT8,
+    fp32_islands=("predict_flow2",),
+    has_correlation=True,
+    features=_SIAMESE_FEATURES,
+    match=_SIAMESE_MATCH,
+)
+
+# The thin variants of FlowNet 2.0 (arXiv 1612.01925, section 5) have 3/8 of the channels.
+_SLIM = 3 / 8
+NETWORKS: dict[str, NetworkEntry] = {
+    "flownets": _FLOWNETS,
+    "flownets_pyramid": _PYRAMID,
+    "flownetc": _FLOWNETC,
+    "flownets_slim": replace(_FLOWNETS, build=partial(_flownets, _SLIM)),
+    "flownets_pyramid_slim": replace(_PYRAMID, build=partial(_flownets_pyramid, _SLIM)),
+    "flownetc_slim": replace(_FLOWNETC, build=partial(_flownetc, _SLIM)),
+}
+
+
+def network_entry(name: str) -> NetworkEntry:
+    """Return the entry of a network.
+
+    Raises:
+        ValueError: the name is unknown; the message suggests the nearest one.
+    """
+    if name not in NETWORKS:
+        match = difflib.get_close_matches(name, NETWORKS, n=1)
+        hint = f" Did you mean {match[0]!r}?" if match else ""
+        raise ValueError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}.{hint}")
+    return NETWORKS[name]
+
+
+def build_network(name: str, *, seed: int | None = None) -> FlowNetwork:
+    """Build a network with freshly initialised weights.
+
+    Args:
+        name: a key of ``NETWORKS``.
+        seed: seed of the initialisation; ``None`` draws from torch's global generator.
+
+    Raises:
+        ValueError: the name is unknown; the message suggests the nearest one.
+    """
+    build = network_entry(name).build
+    if seed is None:
+        return build()
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()

@@ -1,0 +1,257 @@
+"""The state of a training run, its steps, reports and results."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.config import PRECISIONS, TrainingConfig, TrainingError
+from training.data.augment import augment
+from training.data.pairs import Pairs
+from training.int8.fake_quant import FakeQuantiser
+from training.losses import end_point_error, multiscale_loss
+from training.networks import build_network, network_entry
+from training.networks.layers import FlowNetwork
+from training.normalise import NORMALISATIONS
+from training.optimizer import Optimizer
+from training.origin import origin_of
+from training.validation import Validation, errors_of
+from training.weights import Weights, network_from_weights, save_weights
+
+OBSERVED_EVERY = 20  # steps between observations of activation ranges
+# Pairs per observation: otherwise ranges that cover the largest value would grow with the batch.
+OBSERVED_PAIRS = 8
+
+
+def learning_rate(step: int, share: float, peak: float, *, warmup: int = 200) -> float:
+    """Return the learning rate at a step, ``share`` (0 to 1) into the run.
+
+    Linear warm-up, constant for the first third, then linear to zero. The papers halve the rate
+    after a third, half, two thirds and five sixths of the run (S_long of FlowNet 2.0), which the
+    line approximates.
+    """
+    fall = min(1.0, 1.5 * (1 - share))
+    return peak * min(1.0, (step + 1) / warmup) * max(fall, 0.0)
+
+
+class Trainer:
+    """A run; continues from the checkpoint in its folder if there is one.
+
+    Args:
+        config: the run's configuration.
+        initial: weights to start from; None: random initialisation.
+
+    Raises:
+        TrainingError: the folder holds a checkpoint of another run.
+    """
+
+    def __init__(self, config: TrainingConfig, initial: Weights | None = None) -> None:
+        self.config, self.initial = config, initial
+        self.device = torch.device(config.device)
+        self.folder = config.out
+        if initial:
+            network = network_from_weights(config.network, initial).train()
+            self.normalisation = initial.metadata["normalisation"]
+        else:
+            network = build_network(config.network, seed=config.seed)
+            self.normalisation = "centred"
+        self.network: FlowNetwork = network.to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # torch.compile fuses kernels on a GPU; on a CPU it gains nothing for this network.
+        cuda = self.device.type == "cuda"
+        torch.backends.cudnn.benchmark = True
+        self.forward = torch.compile(self.network) if cuda else self.network
+        self.normalise = NORMALISATIONS[self.normalisation]().to(self.device)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.dtype = PRECISIONS[config.precision]
+        self.optimizer = Optimizer(
+            self.network, lr=config.lr, weight_decay=config.weight_decay, dtype=self.dtype
+        )
+        self.step = 0
+        self.seconds = 0.0  # spent in `run`
+        self.quantiser = (
+            FakeQuantiser(self.network, network_entry(config.network).int8) if config.int8 else None
+        )
+        self._initial_hash = _sha256(config.init) if config.init else "random"
+        self._resume()
+        if self.quantiser and self.quantiser.parameters:
+            self.quantiser.attach(self.network)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the checkpoint file."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def share(self) -> float:
+        """Completed share of the run, 0 to 1: of its steps, or of its time with ``--minutes``."""
+        if self.config.minutes is None:
+            return min(1.0, self.step / self.config.steps)
+        return min(1.0, self.seconds / (60 * self.config.minutes))
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.checkpoint, self.config, self._initial_hash, self.device)
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.seconds = state["seconds"]
+        if self.quantiser and "quantiser" in state:
+            self.quantiser.load_state_dict(state["quantiser"])
+        print(f"resuming {self.folder} at step {self.step}")
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        if self.quantiser:
+            state["quantiser"] = self.quantiser.state_dict()
+        save_checkpoint(self.checkpoint, self.config, self._initial_hash, state)
+
+    def train_step(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Update once; return the loss and the end-point error in pixels at 1/4 resolution."""
+        config = self.config
+        crop = (config.height, config.width)
+        samples = augment(pairs.to(self.device), crop, config.seed + self.step)
+        # Occluded pixels can only be extrapolated: their weight rises from 0 to 1 over the first
+        # third of the run ("The Devil in the Details", arXiv 2308.07378). Trained weights already
+        # extrapolate, and would unlearn it.
+        occluded_weight = 1.0 if self.initial else min(1.0, 3 * self.share)
+        weight = samples.valid * (1 - samples.occluded * (1 - occluded_weight))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.share, config.lr)
+        lower = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=lower):
+            images = [
+                image.contiguous(memory_format=torch.channels_last)
+                for image in self.normalise(samples.image1, samples.image2)
+            ]
+            self._observe(images)
+        target = samples.flow / self.network.flow_scale
+        self.optimizer.zero_grad()
+        quantiser = self.quantiser
+        with quantiser.fake_quantised_weights(self.network) if quantiser else nullcontext():
+            # A second autocast context: the first has cached casts of the unrounded weights.
+            with torch.autocast(self.device.type, self.dtype, enabled=lower):
+                flows = self.forward(*images)
+            loss = multiscale_loss(flows, target, weight)
+            loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+        with torch.no_grad():
+            small = F.avg_pool2d(target, self.network.output_stride)
+            error = end_point_error(flows[0].float(), small).mean() * self.network.flow_scale
+        return loss.detach(), error
+
+    def _observe(self, images: list[Tensor]) -> None:
+        """Update the activation ranges now and then; attach the rounding after the first time."""
+        if self.quantiser is None:
+            return
+        first = self.quantiser.parameters is None
+        if first or self.step % OBSERVED_EVERY == 0:
+            try:
+                self.quantiser.observe(self.network, *(image[:OBSERVED_PAIRS] for image in images))
+            except ValueError as error:
+                raise TrainingError(self._diverged(str(error))) from error
+        if first:
+            self.quantiser.attach(self.network)
+
+    def run(self, stream: Iterator[Pairs], validation: Validation) -> None:
+        """Train to the end, with reports and checkpoints.
+
+        Raises:
+            TrainingError: the run diverged; the last checkpoint is unchanged.
+        """
+        config = self.config
+        total = config.steps if config.minutes is None else None
+        bar = tqdm(total=total, initial=self.step, unit="step", mininterval=2)
+        # Read seldom: reading waits for the GPU.
+        running, since = torch.zeros((), device=self.device), time.perf_counter()
+        start, first = since - self.seconds, self.step
+        while self.share < 1:
+            _, error = self.train_step(next(stream))
+            self.step += 1
+            self.seconds = time.perf_counter() - start
+            bar.update()
+            running.lerp_(error, max(0.02, 1 / (self.step - first)))
+            if self.step % 10 == 0:
+                speed = 10 * config.batch_size / (time.perf_counter() - since)
+                since = time.perf_counter()
+                bar.set_postfix(epe=f"{float(running):.2f}", samples=f"{speed:.1f}/s")
+            if self.step % config.report_every == 0 or self.share == 1:
+                if not all(values.isfinite().all() for values in self.network.parameters()):
+                    raise TrainingError(self._diverged("weights are NaN or infinite"))
+                self.report(float(running), validation)
+                self.save()
+                since = time.perf_counter()
+        bar.close()
+
+    def _diverged(self, how: str) -> str:
+        exists = self.checkpoint.exists()
+        kept = f"{self.checkpoint} is unchanged" if exists else "there is no checkpoint yet"
+        return f"the run diverged before step {self.step}: {how}; {kept}. Lower --lr"
+
+    def validate(self, validation: Validation) -> dict[str, float]:
+        """Return the end-point error of the averaged weights by set, in full-resolution pixels."""
+        network = cast(FlowNetwork, self.average.module).eval()
+        return errors_of(network, self.normalise, validation, self.device)
+
+    def report(self, training_epe: float, validation: Validation) -> dict[str, float]:
+        """Validate, print, and append to the log."""
+        scores = self.validate(validation)
+        if self.quantiser is not None:
+            average = self.average.module
+            with self.quantiser.attach(average), self.quantiser.fake_quantised_weights(average):
+                rounded = self.validate(validation)
+            scores |= {f"{name}, int8": error for name, error in rounded.items()}
+        line = {"step": self.step, "training_epe": round(training_epe, 4), "epe": scores}
+        with (self.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        tqdm.write(json.dumps(line), file=sys.stdout)
+        sys.stdout.flush()
+        return scores
+
+    def export(self, validation: Validation) -> Path:
+        """Write the averaged weights in half precision, with the error measured on them.
+
+        Rounding to half precision costs less than 0.001 px and halves the file. The error is that
+        of the rounded weights, which fp16 and fp32 bundles then use unchanged.
+        """
+        average = self.average.module
+        for parameter in average.parameters():
+            parameter.data = parameter.data.half().float()
+        metadata = {
+            "network": self.config.network,
+            "normalisation": self.normalisation,
+            **origin_of(
+                self.config.data, self.step, self.initial.metadata if self.initial else None
+            ),
+            "epe": json.dumps(self.validate(validation)),
+        }
+        path = self.folder / f"{self.config.network}.safetensors"
+        state = {name: value.half() for name, value in average.state_dict().items()}
+        save_weights(path, state, metadata)
+        return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
