@@ -1,6 +1,5 @@
 """`--precision int8` and `auto` from weights to a bundle that its gate has admitted."""
 
-import copy
 import importlib.util
 import re
 from collections.abc import Callable
@@ -21,13 +20,11 @@ from export.graph import onnx_models as graphs
 from export.graph.deployable import Deployable
 from export.int8.calibrate import ActivationStatistics, calibrate
 from export.verify.pair import noise
-from tests.export.tiny import METADATA, build, save_tiny, tiny_entry, with_ranges
+from tests.export.tiny import build, save_tiny, tiny_entry
 from tests.support.cpu import needs_int8
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
-from training.networks.flownets import FlowNetS
 from training.normalise import FixedMean
-from training.weights import save_weights
 
 # These alone may be int8: a narrow network does not survive more of it, and a gate that looks for
 # layers builds once for each.
@@ -129,31 +126,6 @@ def test_a_bundle_in_int8_is_admitted_verified_and_loads(
         assert "Old has no VNNI" in str(manifest.parity[1].reason)
     assert_gate_is_what_the_bundle_does(tmp_path / "bundle", manifest)
     assert layers_in_int8(tmp_path / "bundle" / "model.onnx") == {*IN_INT8}
-
-
-def test_the_ranges_of_training_are_what_is_built(
-    run: Runner, tmp_path: Path, weights: Path, network: FlowNetS
-) -> None:
-    network = copy.deepcopy(network)
-    for index, (name, weight) in enumerate(network.named_parameters()):
-        if name.startswith("upsampled"):
-            weight.data *= 1 + index / 64  # equal ones would be written once, under one name
-    ranges = dict(zip(IN_INT8, (2.0, 3.0, 5.0), strict=True))
-    save_weights(weights, network.state_dict(), METADATA, with_ranges(network, ranges))
-    options = ("--calibration", "training", "--max-epe-increase", "1000%")
-    assert run(tmp_path / "bundle", *options) == 0
-
-    manifest = read_manifest(tmp_path / "bundle")
-    assert manifest.gate is not None
-    assert manifest.gate.calibration == "training"
-    model = onnx.load(tmp_path / "bundle" / "model.onnx")
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    scales = [
-        float(onnx.numpy_helper.to_array(constants[node.input[1]]))
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear"
-    ]
-    assert {round(127 * scale, 3) for scale in scales} == {2.0, 3.0, 5.0}
 
 
 @needs_int8  # ONNX Runtime computes activations in float
