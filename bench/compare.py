@@ -25,9 +25,10 @@ from bench.harness.measure import Outcome, Setting, measure_group
 from bench.harness.plan import Row, unavailable
 from bench.machine.peaks import highest, measure_peaks, not_measured
 from bench.machine.startup import measure_startup
-from bench.report.page import terminal_table, write_report
+from bench.report.page import write_report
 from bench.report.pictures import pictures_of
 from bench.report.summary import summary_lines
+from bench.report.terminal import terminal_table
 from engine.errors import EngineError
 from engine.loader import DEFAULT_BUNDLE
 from engine.system.files import write_atomically

@@ -1,6 +1,7 @@
 """What the flows look like, for the report."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -8,8 +9,16 @@ from numpy.typing import NDArray
 
 from bench.data import PairSet, resize_pair
 from bench.harness.measure import Outcome
-from bench.report.page import Picture
 from engine.flow.colour import flow_to_color
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG for the report; ``title`` is also its alternative text."""
+
+    title: str
+    caption: str
+    png: bytes
 
 
 def pictures_of(outcomes: Sequence[Outcome], pairs: PairSet) -> list[Picture]:

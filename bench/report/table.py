@@ -1,4 +1,4 @@
-"""What the HTML report and the terminal table agree on: groups, columns and how numbers look."""
+"""Groups, columns and number formats that the HTML report and the terminal table share."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ _STATUS_ORDER = {"ok": 0, "failed": 1, "skipped": 2}
 
 @dataclass(frozen=True)
 class Column:
-    """One number of a row: ``title (unit)``, and ``note`` says what it means."""
+    """One number of a row: ``title (unit)``, explained by ``note``."""
 
     title: str
     unit: str
@@ -29,7 +29,7 @@ class Column:
 
 
 def number(value: object) -> float | None:
-    """Return ``value`` as a float, or None for whatever is no finite number."""
+    """Return ``value`` as a float, or None if it is not a finite number."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
@@ -49,7 +49,7 @@ def latency(row: Row, key: str = "p50") -> float | None:
 
 
 def is_latency(row: Row) -> bool:
-    """Whether the row's times are those of single pairs, and not of pairs side by side."""
+    """Whether the times are latencies of single pairs, not times per result of concurrent pairs."""
     contestant = BY_NAME.get(str(row["backend"]))
     return contestant is None or contestant.kind != "many"
 
@@ -75,9 +75,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def column(title: str) -> Column:
+    return next(each for each in COLUMNS if each.title == title)
+
+
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows that may be compared: one image size and batch; the fastest first."""
+    """Comparable rows: one image size and batch; the fastest first."""
 
     title: str
     rows: tuple[Row, ...]
@@ -86,9 +90,24 @@ class RowGroup:
     def measured(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row["status"] == "ok")
 
+    def summary(self) -> str:
+        """Return sentences: how many rows ran, the fastest one and the most accurate one."""
+        counts = [
+            f"{sum(row['status'] == status for row in self.rows)} {word}"
+            for status, word in (("ok", "measured"), ("failed", "failed"), ("skipped", "skipped"))
+        ]
+        sentences = [f"{', '.join(counts)}."]
+        for word, title in (("Fastest", "p50"), ("Most accurate", "EPE")):
+            shown = column(title)
+            best = next((row for row in self.measured if self.is_best(row, shown)), None)
+            if best is not None:
+                value = f"{shown.show(best)} {shown.unit}"
+                sentences.append(f"{word}: {label(best)} on {best['backend']}, {value}.")
+        return " ".join(sentences)
+
     def is_best(self, row: Row, column: Column) -> bool:
-        """Tell whether no other row shows a lower number; equal as shown is equal."""
-        # From result to result, where several are under way, is not what one pair takes.
+        """Whether no other row has a lower number; numbers that are shown equal are equal."""
+        # The time per result of concurrent pairs is not the latency of a pair.
         rivals = [other for other in self.measured if column.title != "p50" or is_latency(other)]
         values = [value for other in rivals if (value := column.value(other)) is not None]
         if row not in rivals or not column.lower_is_better or not values or row["status"] != "ok":
@@ -110,7 +129,7 @@ def _rank(row: Row) -> tuple[int, float]:
 
 
 def label(row: Row) -> str:
-    """Return what runs: the network and its precision."""
+    """Return the network and its precision."""
     return " ".join(str(row[key]) for key in ("network", "precision") if row.get(key))
 
 

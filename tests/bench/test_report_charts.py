@@ -1,16 +1,15 @@
-import re
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report.charts import LogScale, Point, linear_ticks, scatter
+from bench.report.charts import LogScale, Point, linear_ticks, marker, scatter
 
 
-def label_boxes(svg):
-    for x, y, text in re.findall(r'class="label" x="([-\d.]+)" y="([-\d.]+)">([^<]+)<', svg):
-        half = 3.2 * len(text)  # a little less than what the plot reserves
-        yield float(x) - half, float(y) - 10, float(x) + half, float(y) + 2
+def label_boxes(chart):
+    for label in chart.labels:
+        half = 3.2 * len(label.text)  # a little less than what the plot reserves
+        yield label.x - half, label.y - 10, label.x + half, label.y + 2
 
 
 @given(
@@ -33,11 +32,17 @@ def test_labels_do_not_cover_each_other(points):
 
 def test_points_of_one_label_share_it():
     points = [Point(10.0 + i, 3.4, "net fp32", i, f"note {i}") for i in range(10)]
-    svg = scatter(points, width=430, height=460)
-    assert svg.count(">net fp32<") == 1
-    assert svg.count('class="mark"') == 8
-    assert svg.count('class="mark hollow"') == 2
-    assert [f"note {i}" in svg for i in range(10)] == [True] * 10
+    chart = scatter(points, width=430, height=460)
+    assert [label.text for label in chart.labels] == ["net fp32"]
+    assert [point.note for point, _, _ in chart.marks] == [f"note {i}" for i in range(10)]
+
+
+def test_markers_repeat_hollow_then_dashed():
+    markers = [marker(series) for series in range(24)]
+    assert len(set(markers)) == 24
+    assert {each.colour for each in markers} == {f"var(--s{i})" for i in range(8)}
+    classes = ["mark", "mark hollow", "mark hollow dashed"]
+    assert [each.css_class for each in markers[::8]] == classes
 
 
 @given(low=st.floats(0.01, 1e4), ratio=st.floats(1.4, 1e5))

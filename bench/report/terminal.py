@@ -1,0 +1,44 @@
+"""The comparison as a table for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bench.report.table import RowGroup, column, grouped, label
+
+_TITLES = ("p50", "p99", "device", "fps", "EPE", "Fl-all", "vs fp32")
+
+
+def terminal_table(result: Mapping[str, Any]) -> Group:
+    """Return the result for ``rich``'s ``Console.print``, readable at 100 columns."""
+    parts: list[RenderableType] = []
+    for group in grouped(result["rows"]):
+        parts.append(_terminal_group(group))
+        for row in group.rows:
+            if row["status"] != "ok":
+                reason = row.get("reason") or "no reason given"
+                line = f"{row['status']}: {label(row)} on {row['backend']}: {reason}"
+                parts.append(Padding(Text(line, "dim"), (0, 0, 0, 2)))
+        parts.append(Text())
+    return Group(*parts)
+
+
+def _terminal_group(group: RowGroup) -> Table:
+    table = Table(title=group.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("network", "backend"):
+        table.add_column(title, overflow="fold")
+    columns = [column(title) for title in _TITLES]
+    for each in columns:
+        table.add_column(f"{each.title}\n{each.unit}", justify="right", no_wrap=True)
+    for row in group.measured:
+        numbers = [
+            Text(each.show(row), "bold green" if group.is_best(row, each) else "")
+            for each in columns
+        ]
+        table.add_row(Text(label(row)), Text(str(row["backend"])), *numbers)
+    return table
