@@ -119,7 +119,7 @@ def run_module(module: str, arguments: list[str]) -> object:
     return importlib.import_module(module).main(arguments)
 
 
-@pytest.mark.parametrize("command", module_commands())
+@pytest.mark.parametrize("command", module_commands(), ids=lambda command: command[10:60])
 def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     few = {"synthetic": [SyntheticPairs(64, 64).render(2, 0)]}
