@@ -3,7 +3,8 @@
 They are in ``$FLOWNET_ENGINE_CACHE`` (empty: no cache), else ``$XDG_CACHE_HOME/flownet-engine``,
 else ``~/.cache/flownet-engine`` (https://specifications.freedesktop.org/basedir-spec/latest/).
 A cache that cannot be used is never an error: one warning is logged, and the work is done again.
-The content is trusted as a bundle is; SHA-256 detects damage only.
+The content is trusted as a bundle is. `read_cached` detects damage by SHA-256; OpenVINO writes and
+checks its files itself.
 """
 
 import contextlib

@@ -11,26 +11,26 @@ from pathlib import Path
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` under a temporary name beside ``path``, then rename it into place.
 
-    A file that is replaced keeps its permissions, a link its place: what it leads to is replaced.
-    Into what is no file, such as a pipe or ``/dev/null``, data are written as they are.
+    A replaced file keeps its permissions. A symbolic link stays, and its target is replaced. Data
+    for a pipe or a device, such as ``/dev/null``, are written directly.
 
     Raises:
-        OSError: It cannot be written; names ``path``.
+        OSError: the file cannot be written; the error contains ``path``.
     """
     try:
         mode = _mode(path)
         if mode is not None and not stat.S_ISREG(mode):
-            path.write_bytes(data)  # of a folder, the error that says so
+            path.write_bytes(data)  # raises IsADirectoryError for a folder
         else:
             _replace(Path(os.path.realpath(path)), data, mode)
     except OSError as error:
-        if error.errno is None:  # not from the system: it names no file
+        if error.errno is None:  # not from the operating system
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _mode(path: Path) -> int | None:
-    """Kind and permissions of what is there, None: nothing."""
+    """Return the type and permissions of a file; None if it does not exist."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:
@@ -45,7 +45,7 @@ def _replace(path: Path, data: bytes, mode: int | None) -> None:
             temporary.chmod(stat.S_IMODE(mode))
         os.replace(temporary, path)
     finally:
-        with contextlib.suppress(OSError):  # renamed, or never made
+        with contextlib.suppress(OSError):  # already renamed, or never created
             temporary.unlink()
 
 

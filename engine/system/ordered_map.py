@@ -1,4 +1,4 @@
-"""A function over a source of any length, side by side in threads, its results in order."""
+"""Apply a function to an iterable in several threads, with the results in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,19 +9,26 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Items taken from the source per thread before a result is asked for: one that is computed, and one
-# that waits, so that no thread does while the caller looks at a result.
+# Items taken from the source per thread ahead of the results: one in progress and one waiting, so
+# that no thread is idle while the caller processes a result.
 LOOK_AHEAD = 2
 
 
 def map_in_order(
     function: Callable[[int, Item], Result], items: Iterable[Item], *, threads: int
 ) -> Iterator[Result]:
-    """Yield ``function(index, item)`` of each item, in order, computed by ``threads`` threads.
+    """Yield ``function(index, item)`` for each item, in order, computed by ``threads`` threads.
 
-    What the function or the source raises comes after the results of the items before it. The
-    threads start with the first result that is asked for, and end when the iterator is exhausted,
-    raises, is closed or collected; a call that has begun is waited for.
+    The source may be endless. Threads start at the first ``next``, and end when the iterator is
+    exhausted, raises, is closed or is collected; calls in progress finish first.
+
+    Args:
+        function: called with the index and the item.
+        items: the source.
+        threads: number of threads.
+
+    Raises:
+        Exception: of ``function`` or of the source, after the results of the items before it.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="flow")
     futures = _futures(pool, function, items)
@@ -41,7 +48,7 @@ def _futures(
     try:
         for index, item in enumerate(items):
             yield pool.submit(function, index, item)
-    except Exception as error:  # the source's: it has its turn like any result
+    except Exception as error:  # of the source; raised after the results before it
         failed: Future[Result] = Future()
         failed.set_exception(error)
         yield failed

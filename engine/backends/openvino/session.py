@@ -130,9 +130,8 @@ def compile_model(
 ) -> ExecutionSlots:
     """Compile a model for the CPU.
 
-    OpenVINO caches compiled models (``CACHE_DIR``), in files that it alone checks. Load and first
-    flow of a process take 308 ms with the cache and 492 ms without (default bundle, two threads,
-    median of 7 processes); a checked copy of ours, imported before the ONNX is parsed, took 251 ms.
+    OpenVINO caches compiled models (``CACHE_DIR``): load and first flow of a process take 308 ms
+    with the cache and 492 ms without (default bundle, two threads, median of 7 processes).
 
     Args:
         openvino: the module.
