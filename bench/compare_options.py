@@ -110,8 +110,8 @@ def _parser() -> argparse.ArgumentParser:
         default=list(PRECISIONS), help=f"default: {','.join(PRECISIONS)}")  # fmt: skip
     add("--sizes", type=_sizes, metavar="HxW,..", help="default: 384x512")
     add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
-    add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder in the "
-        "layout of Flying Chairs")  # fmt: skip
+    add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder of "
+        "pairs with true flow")  # fmt: skip
     add("--pairs", type=count, default=8, metavar="N", help="at most so many; default: 8")
     add("--bundle", type=Path, action="append", default=[], metavar="DIR",
         help="a bundle to use; may be given several times")  # fmt: skip

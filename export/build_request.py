@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from engine.bundle.manifest import SizeProfile, WeightsOrigin
-from export.verify.cases import Pair
+from engine.data.pair import Pair
 from training.networks.layers import FlowNetwork
 from training.networks.registry import NetworkEntry
 

@@ -16,7 +16,7 @@ from export.bundle import VerificationError, build_bundle, verified_backends
 from export.int8.gate import GateError
 from export.progress import step
 from export.staging import move_into_place, staging
-from export.verify.pair import noise
+from export.verify.noise import noise
 from export.verify.parity import EXCUSES
 
 _ROUNDS, _CALLS = 6, 5

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from export.tensorrt.correlation_form import FORMS
-from export.verify.pair import GATE_SOURCES
 from training.networks.registry import NETWORKS
 
 # What each target needs: any of these packages, or else this is how to get one.
@@ -20,6 +19,8 @@ TARGETS = {
         "is for, pip install 'flownet-engine[tensorrt]'",
     ),
 }
+# The gate's default sets of pairs; `./synthetic` is a folder of that name.
+GATE_SOURCES = ("motorcycle", "synthetic")
 # Full HD, rounded up to whole multiples of 64, is what a plan takes at most by default.
 DEFAULT_MAX = (1088, 1920)
 DEFAULT_MAX_BATCH = 4

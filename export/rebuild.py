@@ -22,7 +22,7 @@ from engine.system.files import write_atomically
 from export.options import UsageError
 from export.progress import step
 from export.tensorrt.plan_from_onnx import BuiltPlan, build_plan
-from export.verify.pair import noise_within
+from export.verify.noise import noise_within
 from export.verify.parity import VerificationError, verify_backend
 from training.networks.registry import NETWORKS
 

@@ -12,15 +12,14 @@ from torch import nn
 
 from engine.backends.tensorrt.package import load_tensorrt
 from engine.bundle.manifest import SizeProfile, WeightsOrigin, sha256_of
+from engine.data.pair import PairsError
 from engine.errors import nearest
 from export.build_request import Quantisation, Request
-from export.options import DEFAULT_MAX, TARGETS, UsageError
+from export.options import DEFAULT_MAX, GATE_SOURCES, TARGETS, UsageError
 from export.progress import step
 from export.staging import check_output
 from export.tensorrt import correlation_form as correlation
 from export.verify.cases import calibration_pairs, described, gate_pairs, name_of
-from export.verify.pair import GATE_SOURCES
-from export.verify.pair_folders import PairsError
 from training.networks import NETWORKS
 from training.networks.layers import FlowNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS

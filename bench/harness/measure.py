@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Pair, PairSet, resize_pair
+from bench.data import PairSet
 from bench.environment import RefusedError
 from bench.harness.bundles import Bundles
 from bench.harness.interleave import Measurement, measure_together
@@ -16,6 +16,8 @@ from bench.harness.plan import REFERENCE, Row, unavailable
 from bench.harness.worker import Job
 from bench.operations import count_operations
 from engine.backends.onnx_graphs import WHOLE
+from engine.data.pair import Pair
+from engine.data.resize import resize_pair
 from engine.errors import BackendError, EngineError
 from engine.flow.metrics import fl_all, mean_epe
 

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import PairSet, resize_pair
+from bench.data import PairSet
 from bench.harness.measure import Outcome
+from engine.data.resize import resize_pair
 from engine.flow.colour import flow_to_color
 
 

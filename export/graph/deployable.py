@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.verify.pair import Float32Array, Pair, UInt8Array
+from engine.data.pair import Image, Pair
+from engine.flow.validity import Flow
 from training.networks.upsampling import Upsampling, upsample_resize
 
 
@@ -83,12 +84,12 @@ def _planes(image: Tensor) -> Tensor:
     return image.float().permute(0, 3, 1, 2)
 
 
-def reference_flow(deployable: Deployable, pair: Pair) -> Float32Array:
+def reference_flow(deployable: Deployable, pair: Pair) -> Flow:
     """Compute a pair's flow in PyTorch, at its own size: replicate padding, then cropping."""
-    height, width = pair.image1.shape[1:3]
+    height, width = pair.size
     bottom, right = -height % deployable.divisor, -width % deployable.divisor
 
-    def padded(image: UInt8Array) -> torch.Tensor:
+    def padded(image: Image) -> torch.Tensor:
         planes = torch.tensor(image).permute(0, 3, 1, 2).float()
         planes = F.pad(planes, (0, right, 0, bottom), mode="replicate")
         return planes.permute(0, 2, 3, 1).to(torch.uint8)

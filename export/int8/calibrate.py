@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 
 from engine.backends.onnx_graphs import FEATURES, MATCH, WHOLE, Arrays, Graphs, OneGraph, TwoGraphs
-from export.verify.cases import Pair
+from engine.data.pair import Pair
 from training.int8.ranges import ActivationStatistics, sampling_step
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")

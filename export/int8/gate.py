@@ -14,10 +14,11 @@ import numpy as np
 import engine
 from engine.bundle.manifest import GateResult
 from engine.errors import EngineError
+from engine.flow.metrics import endpoint_error
+from engine.flow.validity import Flow
 from export.progress import step
 from export.verify.cases import described
-from export.verify.pair import Float32Array
-from export.verify.parity import EXCUSES, Case, end_point_error
+from export.verify.parity import EXCUSES, Case, pair_epe
 
 # Pairs of each set that the search for layers looks at.
 _FEW = 8
@@ -147,15 +148,12 @@ def _results(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> 
     return results
 
 
-def _compared(
-    backend: str, name: str, cases: Sequence[Case], flows: Iterable[Float32Array]
-) -> GateResult:
+def _compared(backend: str, name: str, cases: Sequence[Case], flows: Iterable[Flow]) -> GateResult:
     before, after, distances = [], [], []
     for (pair, reference), flow in zip(cases, flows, strict=True):
-        assert pair.flow is not None  # `export.verify.cases.gate_pairs` makes sure
-        before.append(end_point_error(reference, pair.flow))
-        after.append(end_point_error(flow, pair.flow))
-        distances.append(np.linalg.norm(flow - reference, axis=-1).ravel())
+        before.append(pair_epe(reference, pair))
+        after.append(pair_epe(flow, pair))
+        distances.append(endpoint_error(flow, reference).ravel())
     distance = np.concatenate(distances)
     changes = np.subtract(after, before)
     several = len(changes) > 1
@@ -165,7 +163,7 @@ def _compared(
         epe_before=float(np.mean(before)),
         epe=float(np.mean(after)),
         standard_error=float(changes.std(ddof=1) / len(changes) ** 0.5) if several else None,
-        mean_px=float(distance.mean(dtype=np.float64)),
+        mean_px=float(distance.mean()),
         p99_px=float(np.percentile(distance, 99)),
     )
 

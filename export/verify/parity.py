@@ -8,8 +8,10 @@ import numpy as np
 
 import engine
 from engine.bundle.manifest import Parity
+from engine.data.pair import Pair
 from engine.errors import BackendNotInstalledError, EngineError, HardwareMissingError
-from export.verify.pair import Float32Array, Pair
+from engine.flow.metrics import endpoint_error
+from engine.flow.validity import Flow
 from training.networks.registry import Tolerance
 
 # What a building machine may lack: a GPU, its driver, or the package that runs what is built.
@@ -19,7 +21,7 @@ EXCUSES = (HardwareMissingError, BackendNotInstalledError)
 REFERENCE = "fp32 PyTorch"
 
 # A pair and the flow that it is to have.
-Case = tuple[Pair, Float32Array]
+Case = tuple[Pair, Flow]
 
 
 class VerificationError(EngineError):
@@ -77,7 +79,7 @@ def verify_backend(
 
 def _judge(
     backend: str,
-    flows: Sequence[Float32Array],
+    flows: Sequence[Flow],
     *,
     cases: Sequence[Case],
     tolerance: Tolerance,
@@ -92,8 +94,8 @@ def _judge(
         failures += (
             f"{backend}: {pair.name}: {text}" for text in excesses(deviation, tolerance, reference)
         )
-        if pair.flow is not None:
-            changes.append(end_point_error(flow, pair.flow) - end_point_error(expected, pair.flow))
+        if pair.valid.any():
+            changes.append(pair_epe(flow, pair) - pair_epe(expected, pair))
     parity = Parity(
         backend=backend,
         status="ok",
@@ -110,9 +112,9 @@ def _names(cases: Sequence[Case]) -> str:
     return ", ".join(pair.name for pair, _ in cases)
 
 
-def deviation_between(flow: Float32Array, reference: Float32Array) -> Deviation:
+def deviation_between(flow: Flow, reference: Flow) -> Deviation:
     """Measure the distance between two flow fields of one size."""
-    distance = np.linalg.norm(flow.astype(np.float64) - reference, axis=-1)
+    distance = endpoint_error(flow, reference)
     length = float(np.linalg.norm(reference.astype(np.float64), axis=-1).mean())
     mean = float(distance.mean())
     return Deviation(mean, float(distance.max()), mean / length if length > 0 else np.inf)
@@ -131,7 +133,9 @@ def excesses(
             yield f"{what} to {reference} is {found:.3g}{unit}, expected at most {limit:g}{unit}"
 
 
-def end_point_error(flow: Float32Array, truth: Float32Array) -> float:
-    """Mean distance to the true flow where that is known; NaN where ``flow`` is NaN there."""
-    known = ~np.isnan(truth).any(axis=-1)
-    return float(np.linalg.norm(flow[known].astype(np.float64) - truth[known], axis=-1).mean())
+def pair_epe(flow: Flow, pair: Pair) -> float:
+    """Return the mean end-point error over a pair's pixels with known flow; NaN if there are none.
+
+    A flow that is NaN or infinite at one of them has no finite error.
+    """
+    return float(endpoint_error(flow, pair.flow)[pair.valid].mean())

@@ -14,10 +14,11 @@ import pytest
 
 import engine
 from bench.compare import main
-from bench.data import motorcycle, resize_pair
 from bench.environment import RefusedError, child_environment
 from bench.harness.bundles import Weights
 from bench.harness.plan import PEERS
+from engine.data.resize import resize_pair
+from engine.data.sources import motorcycle
 from engine.flow.metrics import mean_epe
 
 ENVIRONMENT = {
@@ -115,7 +116,7 @@ def test_engine_and_its_bare_runtime_without_torch(tiny_bundle, tiny_flow, monke
     assert "torch is not installed: pip install" in rows["pytorch-eager", "fp32"]["reason"]
     assert rows["tensorrt", "fp32"]["status"] == "skipped"
     assert "no bundle of tiny in fp16 for onnxruntime" in rows["onnxruntime", "fp16"]["reason"]
-    pair = resize_pair(motorcycle()[0], 40, 100)
+    pair = resize_pair(motorcycle(), 40, 100)
     expected = mean_epe(tiny_flow(pair.image1, pair.image2), pair.flow, pair.valid)
     for backend in backends[1:4]:
         row = rows[backend, "fp32"]
@@ -151,7 +152,7 @@ def test_an_aligned_row_is_not_held_to_pytorchs_flow(tiny_bundle):
     arguments = ["--network", "tiny", "--bundle", str(tiny_bundle), "--sizes", "192x256"]
     _, result = run(*arguments, "--precisions", "fp32", "--backends", backends)
     (row,) = (row for row in result["rows"] if row["backend"] == "onnxruntime (aligned)")
-    pair = resize_pair(motorcycle()[0], 192, 256)
+    pair = resize_pair(motorcycle(), 192, 256)
     with engine.load(tiny_bundle, backend="onnxruntime", threads=1, align=True) as aligned:
         flow = aligned.infer(pair.image1, pair.image2)
     assert row["epe"] == pytest.approx(mean_epe(flow[None], pair.flow[None], pair.valid[None]))
@@ -230,7 +231,7 @@ def test_a_row_that_fails_is_kept_and_told(tiny_bundle, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "nowhere"], "error: no data set 'nowhere'"),
+        (["--data", "nowhere"], "error: nowhere does not exist; expected a folder of pictures"),
         (["--bundle", "nowhere"], "error: nowhere is not a bundle"),
         (["--backends", "nothing"], "error: unknown backend 'nothing'"),
     ],

@@ -19,7 +19,7 @@ from export import bundle
 from export.graph import onnx_models as graphs
 from export.graph.deployable import Deployable
 from export.int8.calibrate import ActivationStatistics, calibrate
-from export.verify.pair import noise
+from export.verify.noise import noise
 from tests.export.tiny import build, save_tiny, tiny_entry
 from tests.support.cpu import needs_int8
 from training.networks import NETWORKS

@@ -11,9 +11,10 @@ from onnx import helper
 from torch import nn
 
 from engine.backends.onnx_graphs import SPLIT, WHOLE
+from engine.data.pair import Pair
 from export.graph.deployable import Deployable
 from export.int8.calibrate import calibrate, layer_of
-from export.verify.pair import Pair, noise
+from export.verify.noise import noise
 from training.int8.ranges import mse_range
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS

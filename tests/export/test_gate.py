@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import engine
 from engine.bundle.manifest import GateResult
+from engine.data.pair import Pair
 from engine.errors import BackendError, BackendNotInstalledError, EngineError, HardwareMissingError
 from export.int8 import gate
 from export.int8.gate import GateError, admit
-from export.verify.cases import Pair
 
 # A power of two, so that its fractions are exact.
 BEFORE = 128

@@ -18,7 +18,7 @@ from engine.backends.onnx_graphs import WHOLE
 from export.int8 import quantise as int8
 from export.int8.calibrate import CONVOLUTIONS, calibrate
 from export.int8.quantise import int8_from_fp32
-from export.verify.pair import noise
+from export.verify.noise import noise
 from tests.export.runtimes import in_openvino_up_to
 from tests.support.cpu import needs_avx512_vnni, needs_int8, needs_vnni
 from training.int8.ranges import mse_range

@@ -12,22 +12,21 @@ from hypothesis import strategies as st
 
 from bench.data import SYNTHETIC_SEED
 from engine.bundle.manifest import SizeProfile
+from engine.data.pair import Pair, PairsError
 from engine.flow.formats import write_flow
 from engine.images import write_image
+from export.options import GATE_SOURCES
 from export.verify import cases as pairs
 from export.verify.cases import (
     CALIBRATION_SEED,
     GATE_SEED,
-    GATE_SOURCES,
-    Pair,
     calibration_pairs,
     described,
     gate_pairs,
     pairs_within,
 )
-from export.verify.pair import noise
-from export.verify.pair_folders import PairsError
-from tests.export.pictures import flow, image, write_pair
+from export.verify.noise import noise
+from tests.support.pictures import flow, image, write_pair
 from training.data.pairs import Pairs
 from training.synthetic.render import SyntheticPairs
 from training.validation import VALIDATION_SEED
@@ -79,19 +78,6 @@ def test_noise_is_coarse_and_fine_and_moves_by_five_pixels_each_way() -> None:
     assert (pair.image1[0] != pair.image1[1]).any()
 
 
-def test_motorcycle_truth_maps_the_first_image_onto_the_second() -> None:
-    pair = pairs_within(PROFILE)[0]
-    assert pair.flow is not None
-    rows, columns = np.nonzero(np.isfinite(pair.flow[0, ..., 0]))
-    x = columns + np.rint(pair.flow[0, rows, columns, 0]).astype(int)
-    inside = x >= 0
-    rows, columns, x = rows[inside], columns[inside], x[inside]
-    here = pair.image1[0, rows, columns].astype(int)
-    there = pair.image2[0, rows, x].astype(int)
-    unmoved = pair.image2[0, rows, columns].astype(int)
-    assert np.median(np.abs(here - there)) < 0.3 * np.median(np.abs(here - unmoved))
-
-
 @pytest.fixture
 def chairs(tmp_path: Path) -> Path:
     folder = tmp_path / "chairs"
@@ -124,7 +110,6 @@ def test_calibration_cuts_out_the_middle(
     (pair,) = calibration_pairs(str(tmp_path), (64, 64), 64)
     np.testing.assert_array_equal(pair.image1[0], image(height, width, 1)[rows, columns])
     np.testing.assert_array_equal(pair.image2[0], image(height, width, 2)[rows, columns])
-    assert pair.flow is not None
     np.testing.assert_array_equal(pair.flow[0], flow(height, width)[rows, columns])
     assert pair.name == "x {}x{}".format(*pair.image1.shape[1:3])
 
@@ -141,7 +126,6 @@ def test_calibration_pads_what_is_too_small(
     margin = ((0, size[0] - height), (0, size[1] - width), (0, 0))
     np.testing.assert_array_equal(pair.image1[kept], image(height, width, 1))
     np.testing.assert_array_equal(pair.image2[0], np.pad(pair.image2[kept], margin, mode="edge"))
-    assert pair.flow is not None
     np.testing.assert_array_equal(pair.flow[kept], flow(height, width))
     known = np.isfinite(pair.flow).all(axis=-1)
     assert known.sum() == height * width - 1
@@ -166,7 +150,6 @@ def test_synthetic_pairs_are_the_same_in_every_build_and_differ_from_each_other(
     ):
         assert one.name == two.name
         assert one.image1.shape == one.image2.shape == (1, 64, 64, 3)
-        assert one.flow is not None
         assert one.flow.shape == (1, 64, 64, 2)
         for values in ("image1", "image2", "flow"):
             np.testing.assert_array_equal(getattr(one, values), getattr(two, values))
@@ -180,7 +163,6 @@ def test_synthetic_flow_leads_from_the_first_image_to_the_second(
     moved, stayed = [], []
     y, x = np.mgrid[:64, :64]
     for pair in synthetic[0]:
-        assert pair.flow is not None
         to_x, to_y = (np.rint(pair.flow[0, ..., i]).astype(int) + c for i, c in ((0, x), (1, y)))
         inside = (to_x >= 0) & (to_x < 64) & (to_y >= 0) & (to_y < 64)
         here = pair.image1[0][inside].astype(int)
@@ -255,8 +237,6 @@ def test_the_gates_motorcycle_is_seen_in_four_ways() -> None:
         ((y, x), (y, width - 1 - x), (height - 1 - y, x), (height - 1 - y, width - 1 - x)),
         strict=True,
     ):
-        assert pair.flow is not None
-        assert other.flow is not None
         np.testing.assert_array_equal(other.image1[0, top, left], pair.image1[0, y, x])
         np.testing.assert_array_equal(other.image2[0, top, left], pair.image2[0, y, x])
         there = np.array((x, y)) + pair.flow[0, y, x]
@@ -288,7 +268,6 @@ def test_a_gates_pairs_keep_their_size_within_the_profile(
     limits = zip(profile.min[1:], padded, profile.max[1:], strict=True)
     assert all(low <= side <= high for low, side, high in limits)
     assert pair.image1.shape == pair.image2.shape == (1, *size, 3)
-    assert pair.flow is not None
     expected = np.full((1, *size, 2), np.nan)
     expected[0, : kept[0], : kept[1]] = flow(height, width)[: kept[0], : kept[1]]
     np.testing.assert_array_equal(pair.flow, expected)
@@ -319,7 +298,7 @@ def test_a_gate_wants_true_flow_of_every_pair_and_says_so_at_once(
 ) -> None:
     (chairs / "00002_flow.flo").unlink()
     monkeypatch.setattr(pairs, "_rendered", lambda *_a, **_k: pytest.fail("rendered first"))
-    message = r"00002_img1\.png has no true flow; expected 00002_flow\.flo beside it: add it"
+    message = r"00002_img1\.png has no true flow; expected 00002_flow\.\* beside it, with"
     with pytest.raises(PairsError, match=message):
         gate_pairs(["synthetic", str(chairs)], SMALL, 64)
 

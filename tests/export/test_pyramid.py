@@ -17,7 +17,7 @@ from export.int8 import quantise as int8
 from export.int8.calibrate import calibrate
 from export.int8.quantise import int8_from_fp32
 from export.int8.scaling import consumers_in, scaled
-from export.verify.pair import noise
+from export.verify.noise import noise
 from tests.export.runtimes import (
     INT8_RUNTIMES,
     RUNTIMES,

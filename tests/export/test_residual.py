@@ -13,7 +13,7 @@ from export.graph.onnx_from_torch import onnx_from_torch
 from export.int8.quantise import int8_from_fp32
 from export.int8.residual import write_residual_int8
 from export.int8.scaling import scaled
-from export.verify.pair import noise
+from export.verify.noise import noise
 from tests.export.runtimes import INT8_RUNTIMES, Runner, distance
 from tests.export.tiny import seeded, tiny_flownets
 from training.int8.fake_quant import FakeQuantiser

@@ -17,7 +17,7 @@ from export.graph.onnx_from_torch import onnx_from_torch
 from export.int8.calibrate import calibrate
 from export.int8.quantise import int8_from_fp32
 from export.int8.scaling import consumers_in, scaled
-from export.verify.pair import noise
+from export.verify.noise import noise
 from tests.export.tiny import seeded
 from training.int8.fake_quant import consumers_in as consumers_in_network
 from training.int8.ranges import (

@@ -3,8 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 import engine
+from engine.data.pair import Pair
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -12,12 +14,11 @@ from engine.errors import (
     PlanMismatchError,
 )
 from export.graph.deployable import Deployable, reference_flow
-from export.verify.cases import Pair
 from export.verify.parity import (
     Deviation,
     deviation_between,
-    end_point_error,
     excesses,
+    pair_epe,
     verify_backend,
 )
 from training.networks.registry import Tolerance
@@ -32,7 +33,9 @@ def test_reference_pads_by_repeating_the_edge_and_crops(deployable: Deployable) 
     padded = [torch.from_numpy(np.pad(image, margin, mode="edge")) for image in (image1, image2)]
     with torch.inference_mode():
         expected = deployable(*padded).numpy()[:, :70, :130]
-    np.testing.assert_array_equal(reference_flow(deployable, Pair("", image1, image2)), expected)
+    np.testing.assert_array_equal(
+        reference_flow(deployable, Pair.without_flow("", image1, image2)), expected
+    )
 
 
 def test_deviation_is_the_distance_between_vectors() -> None:
@@ -42,19 +45,24 @@ def test_deviation_is_the_distance_between_vectors() -> None:
     assert deviation_between(flow, reference) == Deviation(mean_px=1.25, max_px=5, relative=0.125)
 
 
-def test_end_point_error_ignores_unknown_pixels() -> None:
+def test_epe_of_a_pair_ignores_unknown_pixels() -> None:
     truth = np.zeros((1, 1, 3, 2), np.float32)
     truth[0, 0, 2] = np.nan
     flow = np.asarray([[[(3, 4), (0, 0), (9, 9)]]], np.float32)
-    assert end_point_error(flow, truth) == pytest.approx(2.5)
+    assert pair_epe(flow, pair_with(truth)) == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_end_point_error_of_a_flow_that_is_no_number_is_none(value: float) -> None:
+def test_epe_of_a_flow_that_is_not_finite_is_not_finite(value: float) -> None:
     truth = np.zeros((1, 1, 3, 2), np.float32)
     flow = truth.copy()
     flow[0, 0, 1, 0] = value
-    assert not np.isfinite(end_point_error(flow, truth))
+    assert not np.isfinite(pair_epe(flow, pair_with(truth)))
+
+
+def pair_with(truth: NDArray[np.float32]) -> Pair:
+    images = np.zeros((*truth.shape[:-1], 3), np.uint8)
+    return Pair("", images, images, truth)
 
 
 def test_every_limit_that_is_passed_is_said() -> None:

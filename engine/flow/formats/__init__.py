@@ -27,10 +27,10 @@ class _Format(NamedTuple):
 
 _FORMATS = {
     ".flo": _Format(flo.decode, flo.encode, flo.read_size),
-    ".png": _Format(kitti.decode, kitti.encode, kitti.read_size),
     ".pfm": _Format(pfm.decode, pfm.encode, pfm.read_size),
     ".npy": _Format(numpy.decode_npy, numpy.encode_npy, numpy.read_npy_size),
     ".npz": _Format(numpy.decode_npz, numpy.encode_npz, numpy.read_npz_size),
+    ".png": _Format(kitti.decode, kitti.encode, kitti.read_size),
 }
 FLOW_SUFFIXES = tuple(_FORMATS)
 

@@ -1,0 +1,67 @@
+"""Sources of pairs by their names on command lines: data sets in folders, and one stereo pair."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from engine.data.files import PairFiles
+from engine.data.folders import Split, find_pairs
+from engine.data.pair import Pair, PairsError
+
+T = TypeVar("T")
+
+
+class _Finder(Protocol):
+    def __call__(self, folder: Path, *, split: Split | None = None) -> list[PairFiles]: ...
+
+
+# By the name before the colon in ``NAME:DIR``.
+DATA_SETS: dict[str, _Finder] = {"chairs": find_pairs}
+DEFAULT_DATA_SET = "chairs"
+
+
+def parse_source(source: str) -> tuple[str, Path]:
+    """Return data set and folder of ``NAME:DIR`` or ``DIR``, which is `DEFAULT_DATA_SET`'s layout.
+
+    Raises:
+        PairsError: The folder is empty text.
+    """
+    name, colon, folder = source.partition(":")
+    if not colon or name not in DATA_SETS:
+        name, folder = DEFAULT_DATA_SET, source
+    if not folder:
+        raise PairsError(f"{source!r} names no folder; expected DIR or {name}:DIR")
+    return name, Path(folder)
+
+
+def find_source(source: str, *, split: Split | None = None) -> list[PairFiles]:
+    """Find the pairs of ``NAME:DIR`` or ``DIR``, see `engine.data.folders.find_pairs`.
+
+    Raises:
+        PairsError: The folder is not as the data set's layout, or holds no pairs.
+    """
+    name, folder = parse_source(source)
+    return DATA_SETS[name](folder, split=split)
+
+
+def spread(items: Sequence[T], limit: int) -> list[T]:
+    """Return at most ``limit`` items, in order, at distances that differ by one at most."""
+    count = min(limit, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def motorcycle() -> Pair:
+    """Return the stereo pair Motorcycle (Middlebury 2014, a quarter of its size) of scikit-image.
+
+    The right image of a rectified pair is the left one with every pixel moved left by its
+    disparity, so the flow is (-disparity, 0) where the disparity is known.
+    """
+    import skimage.data  # only this pair needs the package
+
+    left, right, disparity = skimage.data.stereo_motorcycle()  # type: ignore[no-untyped-call]
+    flow = np.full((*disparity.shape, 2), np.nan, np.float32)
+    valid = np.isfinite(disparity)
+    flow[valid] = np.stack((-disparity[valid], np.zeros_like(disparity[valid])), axis=-1)
+    return Pair("motorcycle", left, right, flow)
