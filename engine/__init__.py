@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from engine.bundle.manifest import Manifest
 from engine.cuda.flow_array import DeviceArray
-from engine.engine import Color, Flow, FlowEngine
+from engine.engine import FlowEngine
 from engine.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -29,6 +29,7 @@ from engine.errors import (
     PlanMismatchError,
 )
 from engine.loader import load
+from engine.types import Color, Flow
 
 __version__ = "0.1.0"
 
@@ -54,9 +55,9 @@ _default_lock = threading.Lock()
 
 
 def _forget_default() -> None:
-    """In a forked child: neither the engine's threads nor whoever held the lock is there.
+    """Drop the default engine in a forked child, which has none of its parent's threads.
 
-    The engine is never freed, not even when the child ends: that would wait for its threads.
+    The engine is leaked on purpose: freeing it would wait for these threads.
     """
     global _default, _default_lock
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_default))
@@ -68,11 +69,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def infer(image1: ArrayLike, image2: ArrayLike, *, color: Color = "rgb") -> Flow:
-    """Return the optical flow between two images, by the default bundle on the fastest backend.
+    """Return the optical flow between two images, with the default bundle on the fastest backend.
 
-    The engine is opened by the first call and kept; any thread may call, and a forked process
-    opens its own. Arguments, result and
-    errors are those of ``FlowEngine.infer``, plus those of ``load`` at the first call.
+    The first call opens the engine, later calls reuse it. Thread-safe; a forked process opens its
+    own engine. Arguments, result and errors are those of ``FlowEngine.infer``, and at the first
+    call the errors of ``load``.
     """
     global _default
     if _default is None:

@@ -1,4 +1,4 @@
-"""What ``FlowEngine`` is given beside the images themselves, checked."""
+"""Checks of the arguments of ``engine.load`` and of ``FlowEngine``, other than images."""
 
 import os
 from collections.abc import Iterable
@@ -9,8 +9,31 @@ from engine.bundle.manifest import SizeProfile
 from engine.errors import InputError, nearest
 
 
+def check_device(device: int) -> None:
+    """Raise ``InputError`` unless ``device`` is an index of a GPU."""
+    if type(device) is not int or device < 0:
+        raise InputError(f"device is {device!r}; expected the index of a GPU, 0 or more.")
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise ``InputError`` unless ``threads`` is a number of CPU threads or None."""
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise InputError(f"threads is {threads!r}; expected a number from 1 up, or None for all.")
+
+
+def check_streams(streams: int, threads: int) -> None:
+    """Raise ``InputError`` unless ``streams`` is from 1 to the number of threads."""
+    if type(streams) is not int or streams < 1:
+        raise InputError(f"streams is {streams!r}; expected a number from 1 up.")
+    if streams > threads:
+        raise InputError(
+            f"streams is {streams}, but there are {threads} CPU threads to share among them; "
+            f"expected at most {threads}. Ask for fewer streams, or for more threads."
+        )
+
+
 def is_bgr(color: str) -> bool:
-    """Return whether the channels come in reverse, or raise ``InputError``."""
+    """Return whether the channels are in the order BGR; ``InputError`` for an unknown order."""
     if color not in ("rgb", "bgr"):
         guess = nearest(color, ("rgb", "bgr")) if isinstance(color, str) else ""
         raise InputError(f"color is {color!r}; expected 'rgb' or 'bgr'.{guess}")
@@ -18,7 +41,7 @@ def is_bgr(color: str) -> bool:
 
 
 def check_is_no_path(source: object, name: str, items: str) -> None:
-    """Raise ``InputError`` for the path of a video where its frames are expected."""
+    """Raise ``InputError`` if ``source`` is a path instead of an iterable of arrays."""
     if isinstance(source, str | bytes | os.PathLike):
         raise InputError(
             f"{name} is a path ({os.fspath(source)!r}); expected an iterable of {items} (H, W, 3). "
@@ -26,8 +49,8 @@ def check_is_no_path(source: object, name: str, items: str) -> None:
         )
 
 
-def both_of(pair: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
-    """Return both images of a pair, or raise ``InputError`` if there are not two."""
+def pair_of(pair: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
+    """Return the two images of a pair; ``InputError`` if it has another number of items."""
     try:
         image1, image2 = pair
     except (TypeError, ValueError) as error:
@@ -41,13 +64,13 @@ def both_of(pair: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
 def check_profile(
     profile: SizeProfile, shape: tuple[int, ...], size: tuple[int, int], network: str
 ) -> None:
-    """Raise ``InputError`` if images are beyond the sizes that a plan was built for.
+    """Raise ``InputError`` if a TensorRT plan does not accept the images.
 
     Args:
-        profile: those sizes.
-        shape: of an image, (H, W, 3) or (N, H, W, 3).
-        size: (height, width) that it is padded to.
-        network: whose plan it is, for the message.
+        profile: sizes that the plan accepts.
+        shape: shape of an image, (H, W, 3) or (N, H, W, 3).
+        size: padded height and width.
+        network: name of the network, for the message.
     """
     count = shape[0] if len(shape) == 4 else 1
     (fewest, *low), (most, *high) = profile.min, profile.max

@@ -1,50 +1,46 @@
-"""FlowEngine: check, lay out, pad, run, crop; what every backend shares."""
+"""FlowEngine: validates images, pads them, runs the backend and crops the flow."""
 
 import contextlib
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from engine.backends.base import Backend, DeviceBackend
 from engine.bundle.manifest import Manifest
-from engine.call_checks import both_of, check_is_no_path, check_profile, is_bgr
+from engine.call_checks import check_is_no_path, check_profile, is_bgr, pair_of
 from engine.cuda.flow_array import DeviceArray
 from engine.cuda.foreign_arrays import caller_stream, flow_view, image_view
 from engine.errors import BackendError, EngineError, InputError, one_line
-from engine.images import check_alike, checked_image, network_input, padded_size
+from engine.images import check_same_kind, checked_image, network_input, padded_size
+from engine.lifetime import Lifetime
 from engine.system.ordered_map import map_in_order
-
-Flow = NDArray[np.float32]
-Color = Literal["rgb", "bgr"]
+from engine.types import Array, Color, Flow
 
 
 class FlowEngine:
-    """A network on one device, for any number of threads. Made by ``engine.load``.
+    """A network on one device; created by ``engine.load``. All methods are thread-safe.
 
-    Use it as a context manager, or call ``close``. Create it after a fork, not before: the
-    runtimes' own threads do not survive one.
+    Use it as a context manager, or call ``close``. Create it after a fork, not before: threads of
+    the runtimes do not survive one.
 
     Attributes:
-        manifest: what the bundle says about itself.
-        backend: the runtime that was opened; ``backend.name`` and ``backend.device`` say which.
-        streams: how many flows ``infer_many`` and ``infer_async`` compute side by side.
+        manifest: the bundle's manifest.
+        backend: the open backend; see ``backend.name`` and ``backend.device``.
+        streams: number of pairs that ``infer_many`` and ``infer_async`` compute concurrently.
     """
 
     def __init__(self, manifest: Manifest, backend: Backend, *, streams: int = 1) -> None:
-        """Take over an open backend."""
+        """Take ownership of an open backend."""
         self.manifest = manifest
         self.backend = backend
         self.streams = streams
-        # Its threads start with what infer_async gives them.
+        # The pool starts its threads on demand, for infer_async only.
         self._threads = ThreadPoolExecutor(streams, thread_name_prefix="flow-async")
-        self._lock = threading.Lock()
-        self._running = 0
-        self._closed = False
+        self._lifetime = Lifetime(self._release)
 
     def __repr__(self) -> str:
         """Return e.g. ``<FlowEngine flownets_slim fp32, openvino on cpu>``."""
@@ -55,32 +51,32 @@ class FlowEngine:
         """Return the optical flow from the first image to the second.
 
         Args:
-            image1: (H, W, 3), or (N, H, W, 3) for N pairs at once, any H and W from 1 up: uint8
-                in 0..255, or float16, float32 or float64 in 0..1, which is rounded to 8 bits. It
+            image1: (H, W, 3), or (N, H, W, 3) for a batch of N pairs, of any H and W: uint8 in
+                0..255, or float16, float32 or float64 in 0..1, which is rounded to 8 bits. It
                 need not be contiguous.
-            image2: the same shape and kind.
+            image2: the same shape and kind of type.
             color: order of the channels, ``"rgb"`` or ``"bgr"`` (OpenCV).
 
         Returns:
-            (H, W, 2), or (N, H, W, 2), float32 in pixels, x then y: what is at (x, y) in the first
-            image is at (x + flow[y, x, 0], y + flow[y, x, 1]) in the second. C-contiguous, yours.
+            (H, W, 2), or (N, H, W, 2), float32 in pixels, x then y: the point (x, y) of the first
+            image is at (x + flow[y, x, 0], y + flow[y, x, 1]) in the second. A new C-contiguous
+            array.
 
         Raises:
-            InputError: The images cannot be used as they are, or are beyond the plan's sizes.
+            InputError: The images have an unsupported type, shape, value or size.
             BackendError: The runtime failed, or the engine is closed.
         """
         pair = self._checked(image1, image2, color)
-        with self._in_use():
+        with self._lifetime.borrowed():
             return self._flow(*pair)
 
     def infer_async(
         self, image1: ArrayLike, image2: ArrayLike, *, color: Color = "rgb"
     ) -> Future[Flow]:
-        """Return at once what will hold the flow from the first image to the second.
+        """Start computing the optical flow from the first image to the second, and return.
 
-        ``streams`` flows are computed side by side, the others wait their turn. The images may not
-        change before their flow is there. ``close`` takes back nothing: what was asked for before
-        is still computed.
+        ``streams`` pairs are computed concurrently; others wait in a queue. Do not change the
+        images before their flow is computed. ``close`` does not cancel queued pairs.
 
         Args:
             image1: as for ``infer``.
@@ -88,21 +84,21 @@ class FlowEngine:
             color: as for ``infer``.
 
         Returns:
-            A future, whose ``result`` is the flow as ``infer`` returns it, or raises BackendError;
-            ``cancel`` works for as long as its turn has not come.
+            A future. Its ``result`` returns the flow as ``infer`` does, or raises BackendError;
+            its ``cancel`` succeeds while the pair is queued.
 
         Raises:
             InputError: As ``infer``.
             BackendError: The engine is closed.
         """
         pair = self._checked(image1, image2, color)
-        self._enter()
+        self._lifetime.borrow()
         try:
             future = self._threads.submit(self._flow, *pair)
         except BaseException:
-            self._leave()
+            self._lifetime.give_back()
             raise
-        future.add_done_callback(lambda _: self._leave())
+        future.add_done_callback(lambda _: self._lifetime.give_back())
         return future
 
     def infer_device(
@@ -110,34 +106,35 @@ class FlowEngine:
     ) -> DeviceArray:
         """Return the optical flow between two images on the GPU, without a copy through the host.
 
-        With ``backend="tensorrt"`` alone. An image whose height and width are multiples of
-        ``manifest.divisor`` is read where it is if it is contiguous, as is a new array of any
-        library; any other image is padded on the GPU.
+        Backend ``"tensorrt"`` only. A contiguous image is read in place if its height and width are
+        multiples of ``manifest.divisor``; other images are padded on the GPU.
 
         Args:
-            image1: (H, W, 3) or (N, H, W, 3) uint8 RGB, on the engine's GPU: an array with
+            image1: (H, W, 3) or (N, H, W, 3) uint8 RGB on the engine's GPU: an array with
                 ``__cuda_array_interface__`` (PyTorch, CuPy, PyCUDA, Numba) or ``__dlpack__``. Rows
-                may lie apart, as in a crop of a larger image, the pixels of a row may not.
+                may have a stride, as in a crop of a larger image; the pixels of a row may not.
             image2: the same shape.
-            out: an array of the same kinds, float32 and C-contiguous, (H, W, 2) or (N, H, W, 2),
-                that the flow is written to; nothing is allocated then. None: a new one.
-            stream: None: the images are read after what is on the legacy default stream, and the
-                flow is there on return. A stream of PyTorch, CuPy or PyCUDA, or the handle of one:
-                the work is ordered in it, and the call returns before it is done. Keep the images
-                and ``out`` until the stream has passed, and the stream as long as the result.
+            out: an array of one of these kinds, float32, C-contiguous, (H, W, 2) or (N, H, W, 2),
+                that receives the flow; None allocates a new array.
+            stream: None: the images are read after the work on the legacy default stream, and the
+                call returns when the flow is computed. A stream of PyTorch, CuPy or PyCUDA, or its
+                handle: the work is queued on it, and the call returns at once. Keep the images and
+                ``out`` until the stream has executed it, and the stream as long as the result.
 
         Returns:
-            (H, W, 2), or (N, H, W, 2), float32 as ``infer`` returns it: a new array, or ``out``.
+            (H, W, 2), or (N, H, W, 2), float32 with the values of ``infer``: a new array, or
+            ``out``.
 
         Raises:
-            InputError: The arrays cannot be used as they are, or are beyond the plan's sizes.
-            BackendError: The backend takes no device arrays, the GPU failed (in the work before,
-                perhaps), or the engine is closed.
+            InputError: The arrays have an unsupported type, shape, layout, device or size.
+            BackendError: The backend does not support device arrays, the GPU reported an error
+                (possibly of earlier work), or the engine is closed.
         """
         if not isinstance(self.backend, DeviceBackend):
             raise BackendError(
                 f"backend {self.backend.name} takes no arrays on a GPU; only tensorrt does, "
-                'without align. Use infer, or load a bundle with a plan with backend="tensorrt".'
+                "without compensate_motion. Use infer, or load a bundle that has a plan with "
+                'backend="tensorrt".'
             )
         order = caller_stream(stream)
         first, second = image_view(image1, "image1", order), image_view(image2, "image2", order)
@@ -146,40 +143,40 @@ class FlowEngine:
             raise InputError(f"{shapes}; expected the same shape. Crop one on the device.")
         size = self._padded_size(first.shape)
         place = None if out is None else flow_view(out, (*first.shape[:-1], 2), order)
-        with self._in_use(), self._told(first.shape):
+        with self._lifetime.borrowed(), self._wrap_errors(first.shape):
             return self.backend.run_device(first, second, size, out=place, stream=order)
 
     def stream(self, frames: Iterable[ArrayLike], *, color: Color = "rgb") -> Iterator[Flow]:
-        """Return the flow of each frame to the next, one less than there are frames.
+        """Return the flow from each frame to the next: one less than there are frames.
 
-        What concerns one frame alone is done once: layout always, and with a bundle of two graphs
-        (``build_engine --split``) the network's first layers. The source may reuse its buffer.
+        Work on a single frame is done once: padding always, and the first layers of the network
+        with a split bundle (``build_engine --split``). The source may reuse its buffer.
 
         Args:
-            frames: images as ``infer`` takes them, all of the same shape and kind.
+            frames: images as for ``infer``, all of the same shape and kind of type.
             color: as for ``infer``.
 
         Raises:
-            InputError: As ``infer``; the message counts the frames from 0.
+            InputError: As ``infer``; the message has the index of the frame, from 0.
             BackendError: As ``infer``.
         """
         check_is_no_path(frames, "frames", "arrays")
         return self._stream(frames, is_bgr(color))
 
     def _stream(self, frames: Iterable[ArrayLike], bgr: bool) -> Iterator[Flow]:
-        previous: tuple[NDArray[Any], Any] | None = None
+        previous: tuple[Array, Any] | None = None
         for index, frame in enumerate(frames):
             image = checked_image(frame, f"frame {index}")
             if previous is not None:
-                check_alike(previous[0], image, (f"frame {index - 1}", f"frame {index}"))
+                check_same_kind(previous[0], image, (f"frame {index - 1}", f"frame {index}"))
             try:
                 size = self._padded_size(image.shape)
             except InputError as error:
                 raise InputError(f"frame {index}: {error}") from error
-            laid_out = network_input(image, size, bgr=bgr, copy=True)
+            padded = network_input(image, size, bgr=bgr, copy=True)
             flow = None
-            with self._in_use(), self._told(image.shape):
-                prepared = self.backend.prepare(laid_out)
+            with self._lifetime.borrowed(), self._wrap_errors(image.shape):
+                prepared = self.backend.prepare(padded)
                 if previous is not None:
                     flow = self.backend.run(previous[1], prepared)
             previous = image, prepared
@@ -189,20 +186,20 @@ class FlowEngine:
     def infer_many(
         self, pairs: Iterable[tuple[ArrayLike, ArrayLike]], *, color: Color = "rgb"
     ) -> Iterator[Flow]:
-        """Return the flow of each pair, in order, ``streams`` of them computed side by side.
+        """Return the flow of each pair, in order; ``streams`` pairs are computed concurrently.
 
-        For many pairs and no hurry about any one of them; for a video as it comes, use ``stream``.
-        Two pairs per stream are taken from the source before their flows are asked for, so it may
-        be endless, and an image may not change before its flow is there. The threads that compute
-        end with the iterator: when it is exhausted, raises, is closed or collected.
+        For throughput over many pairs. For a live video use ``stream``. The source is read two
+        pairs per stream ahead of the results, so it may be endless; do not change an image before
+        its flow is returned. The worker threads end when the iterator is exhausted, raises, is
+        closed or is collected.
 
         Args:
-            pairs: ``(image1, image2)`` as ``infer`` takes them; each pair may have its own size.
+            pairs: ``(image1, image2)`` as for ``infer``; pairs may differ in size.
             color: as for ``infer``.
 
         Raises:
-            InputError: As ``infer``; the message counts the pairs from 0. The flows of the pairs
-                before it come first.
+            InputError: As ``infer``, after the flows of the pairs before; the message has the
+                index of the pair, from 0.
             BackendError: As ``infer``, likewise.
         """
         check_is_no_path(pairs, "pairs", "pairs of arrays")
@@ -210,23 +207,18 @@ class FlowEngine:
 
         def flow_of(index: int, pair: tuple[ArrayLike, ArrayLike]) -> Flow:
             try:
-                return self.infer(*both_of(pair), color=color)
+                return self.infer(*pair_of(pair), color=color)
             except EngineError as error:
                 raise type(error)(f"pair {index}: {error}") from error
 
         return map_in_order(flow_of, pairs, threads=self.streams)
 
     def close(self) -> None:
-        """Free the model, as soon as nothing runs in it any more. May be called again.
+        """Free the model when the running and queued calls are done; does not wait for them.
 
-        That is when the calls in other threads, and what ``infer_async`` was asked for, are done;
-        ``close`` does not wait for them.
+        May be called more than once.
         """
-        with self._lock:
-            idle = not self._closed and not self._running
-            self._closed = True
-        if idle:
-            self._free()
+        self._lifetime.close()
 
     def __enter__(self) -> "FlowEngine":
         """Return the engine itself."""
@@ -243,18 +235,16 @@ class FlowEngine:
 
     def _checked(
         self, image1: ArrayLike, image2: ArrayLike, color: str
-    ) -> tuple[NDArray[Any], NDArray[Any], tuple[int, int], bool]:
+    ) -> tuple[Array, Array, tuple[int, int], bool]:
         bgr = is_bgr(color)
         first = checked_image(image1, "image1")
         second = checked_image(image2, "image2")
-        check_alike(first, second, ("image1", "image2"))
+        check_same_kind(first, second, ("image1", "image2"))
         return first, second, self._padded_size(first.shape), bgr
 
-    def _flow(
-        self, first: NDArray[Any], second: NDArray[Any], size: tuple[int, int], bgr: bool
-    ) -> Flow:
+    def _flow(self, first: Array, second: Array, size: tuple[int, int], bgr: bool) -> Flow:
         images = [network_input(image, size, bgr=bgr) for image in (first, second)]
-        with self._told(first.shape):
+        with self._wrap_errors(first.shape):
             flow = self.backend.run(*map(self.backend.prepare, images))
         return _cropped(flow, first)
 
@@ -264,40 +254,18 @@ class FlowEngine:
             check_profile(self.backend.profile, shape, size, self.manifest.network)
         return size
 
-    @contextlib.contextmanager
-    def _in_use(self) -> Iterator[None]:
-        """Keep the backend open for the calls inside."""
-        self._enter()
-        try:
-            yield
-        finally:
-            self._leave()
-
-    def _enter(self) -> None:
-        with self._lock:
-            if self._closed:
-                raise BackendError("this engine is closed. Load another: engine.load(bundle).")
-            self._running += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._running -= 1
-            last = self._closed and not self._running
-        if last:
-            self._free()
-
-    def _free(self) -> None:
-        self._threads.shutdown(wait=False)  # it may be one of them that is here
+    def _release(self) -> None:
+        self._threads.shutdown(wait=False)  # the caller may be one of these threads
         self.backend.close()
 
     @contextlib.contextmanager
-    def _told(self, shape: tuple[int, ...]) -> Iterator[None]:
-        """Tell the backend's errors with the images, whose shape this is."""
+    def _wrap_errors(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """Re-raise runtime exceptions as BackendError with the image size."""
         try:
             yield
         except EngineError:
             raise
-        except Exception as error:  # each runtime has its own kinds
+        except Exception as error:  # each runtime has its own exception types
             count = shape[0] if len(shape) == 4 else 1
             raise BackendError(
                 f"{self.manifest.network}: {self.backend.name} {self.backend.runtime_version} "
@@ -305,7 +273,7 @@ class FlowEngine:
             ) from error
 
 
-def _cropped(flow: Flow, image: NDArray[Any]) -> Flow:
+def _cropped(flow: Flow, image: Array) -> Flow:
     height, width = image.shape[-3:-1]
     inside = flow[:, :height, :width]
     return np.ascontiguousarray(inside if image.ndim == 4 else inside[0])

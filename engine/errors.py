@@ -1,6 +1,6 @@
-"""What can go wrong, one class per kind, so that a caller can tell them apart.
+"""Exceptions of this package, one class per kind of error.
 
-Every message says what was wrong, what was expected and what to do.
+Every message states what is wrong, what was expected and what to do.
 """
 
 import difflib
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 
 class EngineError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base class of all exceptions that this package raises on purpose."""
 
 
 class InputError(EngineError, ValueError):
-    """An image (or another argument) cannot be used as it is."""
+    """An image or another argument is invalid."""
 
 
 class BundleError(EngineError):
@@ -20,7 +20,7 @@ class BundleError(EngineError):
 
 
 class BackendError(EngineError):
-    """A runtime cannot run this bundle on this machine."""
+    """A runtime cannot run the bundle on this machine."""
 
 
 class BackendNotInstalledError(BackendError):
@@ -28,9 +28,9 @@ class BackendNotInstalledError(BackendError):
 
 
 class HardwareMissingError(BackendError):
-    """The GPU or the driver that a runtime needs is not there, or the runtime does not support it.
+    """The GPU or driver that a runtime needs is missing, or the runtime does not support it.
 
-    Says nothing against the bundle, which may well run on another machine.
+    The bundle may still run on another machine.
     """
 
 
@@ -43,7 +43,7 @@ class FlowFileError(EngineError, ValueError):
 
 
 def sentence(text: str) -> str:
-    """Return the text on one line that ends as a sentence does."""
+    """Return ``text`` on one line, with a full stop unless it ends in punctuation."""
     line = " ".join(text.split())
     return line if line.endswith((".", "?", "!")) else f"{line}."
 

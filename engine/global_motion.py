@@ -1,11 +1,11 @@
-"""The motion that most of a picture shares, taken out before the network looks.
+"""Global motion compensation: shift the second image by the dominant motion before inference.
 
-A camera that pans and two cameras side by side move everything, and networks are most exact where
-little moves. A copy of a sixteenth of the pixels tells by how much: the median of its flow. The
-second image is moved back by that, and the flow gets it added.
+Under camera motion or between stereo images most pixels share one motion, and the networks are most
+accurate where motion is small. The dominant motion is the median of the flow of a copy with a
+sixteenth of the pixels.
 
-Nothing checks that motion: where a texture repeats, or most of a picture is flat, it may be wrong
-by a whole period, and the flow then is too.
+The estimate is not verified: where a texture repeats or most of an image is flat, it may be wrong
+by a whole period, and so is the flow then.
 """
 
 from typing import Any
@@ -15,55 +15,54 @@ from numpy.typing import NDArray
 
 from engine.backends.base import Backend
 from engine.images import network_input, padded_size
+from engine.types import Flow, Image
 
-# Every so many pixels of a row and column are in the copy. Twice as many find hardly better motion.
+# Subsampling of the copy in each direction; 2 hardly improves the estimate.
 _STEP = 4
-# Networks give flow at a quarter of the resolution; between that are means.
+# The networks predict flow at a quarter of the resolution; values in between are interpolated.
 _FLOW_STEP = 4
 
 
-class AlignedBackend:
-    """A backend with that around it; a ``Backend``."""
+class GlobalMotionBackend:
+    """Backend decorator that compensates global motion before inference."""
 
     def __init__(self, backend: Backend, divisor: int) -> None:
-        """Take over a backend, and say what its heights and widths have to be multiples of."""
+        """Take ownership of a backend whose heights and widths are multiples of ``divisor``."""
         self._backend = backend
         self._divisor = divisor
-        self.name = f"{backend.name} (aligned)"
+        self.name = f"{backend.name} (motion compensated)"
         self.device = backend.device
         self.runtime_version = backend.runtime_version
         self.profile = backend.profile
 
-    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the image: what concerns it alone depends on how far it is moved."""
+    def prepare(self, image: Image) -> Image:
+        """Return the image: the shift of the second one depends on the first."""
         return image
 
-    def run(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, first: Image, second: Image) -> Flow:
         """See ``Backend.run``."""
-        motion = self._shared_motion(first, second)
-        flow = self._flow(first, moved_back(second, motion))
-        for one, shared in zip(flow, motion.astype(np.float32), strict=True):
-            for axis in (0, 1):  # both at once numpy adds pixel by pixel
-                one[..., axis] += shared[axis]
+        motion = self._global_motion(first, second)
+        flow = self._flow(first, shift(second, motion))
+        for one, offset in zip(flow, motion.astype(np.float32), strict=True):
+            for axis in (0, 1):  # numpy is slower on both components at once
+                one[..., axis] += offset[axis]
         return flow
 
     def device_ms(self) -> float | None:
-        """See ``Backend.device_ms``; of the second of the two runs."""
+        """See ``Backend.device_ms``; the time of the full-size inference alone."""
         return self._backend.device_ms()
 
     def close(self) -> None:
         """See ``Backend.close``."""
         self._backend.close()
 
-    def _flow(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _flow(self, first: Image, second: Image) -> Flow:
         prepared: list[Any] = [self._backend.prepare(image) for image in (first, second)]
         return self._backend.run(*prepared)
 
-    def _shared_motion(
-        self, first: NDArray[np.uint8], second: NDArray[np.uint8]
-    ) -> NDArray[np.int64]:
-        """Return (N, 2), x then y, in pixels."""
-        # A copy smaller than one block of the network's would be mostly padding.
+    def _global_motion(self, first: Image, second: Image) -> NDArray[np.int64]:
+        """Return the dominant motion of each pair, (N, 2), x then y, in pixels."""
+        # A copy smaller than the divisor would be mostly padding.
         step = min(max(min(first.shape[1:3]) // self._divisor, 1), _STEP)
         small = [image[:, ::step, ::step] for image in (first, second)]
         height, width = small[0].shape[1:3]
@@ -75,36 +74,36 @@ class AlignedBackend:
         inside = flow[:, :height, :width][:, ::_FLOW_STEP, ::_FLOW_STEP]
         motion = np.nan_to_num(np.rint(np.median(inside, axis=(1, 2)) * step))
         height, width = first.shape[1:3]
-        furthest = np.array((width - 1, height - 1))
-        whole: NDArray[np.int64] = motion.clip(-furthest, furthest).astype(np.int64)
+        limit = np.array((width - 1, height - 1))
+        whole: NDArray[np.int64] = motion.clip(-limit, limit).astype(np.int64)
         return whole
 
 
-def moved_back(images: NDArray[np.uint8], motion: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return images in which what is at (x, y) was at (x + motion[0], y + motion[1]).
+def shift(images: Image, motion: NDArray[np.int64]) -> Image:
+    """Return images whose pixel (x, y) is the pixel (x + motion[0], y + motion[1]) of ``images``.
 
-    What comes from outside is the nearest pixel of the border.
+    Pixels outside the image are replaced by the nearest pixel of the border.
 
     Args:
-        images: (N, H, W, 3) uint8, C-contiguous; returned themselves where nothing moves.
-        motion: (N, 2), x then y, in pixels, less than the images are wide and high.
+        images: (N, H, W, 3) uint8, C-contiguous; returned unchanged if all motion is zero.
+        motion: (N, 2), x then y, in pixels, smaller than the width and height.
     """
     if not motion.any():
         return images
     result = np.empty_like(images)
     height, width = images.shape[1:3]
-    for image, moved, (x, y) in zip(images, result, motion.tolist(), strict=True):
+    for image, shifted, (x, y) in zip(images, result, motion.tolist(), strict=True):
         rows, top, bottom = _overlap(y, height)
         columns, left, right = _overlap(x, width)
-        moved[top:bottom, left:right] = image[rows, columns]
-        moved[top:bottom, :left] = moved[top:bottom, left : left + 1]
-        moved[top:bottom, right:] = moved[top:bottom, right - 1 : right]
-        moved[:top] = moved[top]
-        moved[bottom:] = moved[bottom - 1]
+        shifted[top:bottom, left:right] = image[rows, columns]
+        shifted[top:bottom, :left] = shifted[top:bottom, left : left + 1]
+        shifted[top:bottom, right:] = shifted[top:bottom, right - 1 : right]
+        shifted[:top] = shifted[top]
+        shifted[bottom:] = shifted[bottom - 1]
     return result
 
 
-def _overlap(shift: int, length: int) -> tuple[slice, int, int]:
-    """Where an axis of the source still lies in the result, and from where to where there."""
-    start, stop = max(0, -shift), length - max(0, shift)
-    return slice(start + shift, stop + shift), start, stop
+def _overlap(offset: int, length: int) -> tuple[slice, int, int]:
+    """Return the part of an axis that stays inside, and its start and stop in the result."""
+    start, stop = max(0, -offset), length - max(0, offset)
+    return slice(start + offset, stop + offset), start, stop

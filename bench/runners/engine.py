@@ -52,10 +52,10 @@ class ManyRunner(EngineRunner):
 
 
 class AlignedRunner(EngineRunner):
-    """``FlowEngine.infer`` of an engine that was loaded with ``align``."""
+    """``FlowEngine.infer`` of an engine that was loaded with ``compensate_motion``."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(job, align=True)
+        super().__init__(job, compensate_motion=True)
 
 
 class StreamRunner(EngineRunner):

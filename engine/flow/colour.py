@@ -1,7 +1,7 @@
-"""Flow as colour: the Middlebury wheel of Baker et al., IJCV 2011 (flow-code, ``colorcode.cpp``).
+"""Colour coding of flow: the Middlebury colour wheel (Baker et al., IJCV 2011; ``colorcode.cpp``).
 
-Hue is the direction, saturation the magnitude: no motion is white, the largest motion is a pure
-hue, beyond a fixed scale the hues are darkened.
+Hue is the direction and saturation the magnitude: zero flow is white, the maximum magnitude is a
+fully saturated hue, larger flow is darkened.
 """
 
 import numpy as np
@@ -9,13 +9,12 @@ import numpy.typing as npt
 
 from engine.errors import InputError
 from engine.flow.validity import known, unmasked
-
-Rgb = npt.NDArray[np.uint8]
+from engine.types import Image
 
 
 def _wheel() -> npt.NDArray[np.float32]:
     """Return the (55, 3) RGB hues in 0..255, from red through yellow, green, blue and magenta."""
-    # Steps between neighbouring corners, chosen by perceptual similarity in the original.
+    # Number of hues between neighbouring corners, chosen by perceptual similarity in the original.
     corners = ("red", 15), ("yellow", 6), ("green", 4), ("cyan", 11), ("blue", 13), ("magenta", 6)
     rgb = {
         "red": (255, 0, 0), "yellow": (255, 255, 0), "green": (0, 255, 0),
@@ -31,18 +30,17 @@ def _wheel() -> npt.NDArray[np.float32]:
 _WHEEL = _wheel()
 
 
-def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) -> Rgb:
-    """Return ``flow`` as a picture, (H, W, 3) uint8 RGB.
+def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) -> Image:
+    """Return a colour-coded picture of a flow, (H, W, 3) uint8 RGB.
 
     Args:
-        flow: (H, W, 2) floats, pixels, x then y. Where either is NaN or beyond 1e9 the picture is
-            black.
-        max_magnitude: The length in pixels that gets a pure hue, for a scale shared by several
-            pictures; longer flow is darkened. By default the longest flow of this picture.
+        flow: (H, W, 2) floats in pixels, x then y. Unknown flow (NaN or beyond 1e9) is black.
+        max_magnitude: magnitude in pixels that gets full saturation, to share one scale between
+            pictures; larger flow is darkened. By default the largest magnitude of this flow.
 
     Raises:
-        InputError: Wrong shape or type, masked values, or a ``max_magnitude`` that is no positive
-            number.
+        InputError: ``flow`` has another shape or type or masked values, or ``max_magnitude`` is
+            not a positive number.
     """
     given = unmasked(flow)
     if given.dtype.kind != "f" or given.ndim != 3 or given.shape[2] != 2:
@@ -58,7 +56,7 @@ def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) ->
     with np.errstate(over="ignore"):
         array = given.astype(np.float32)
     valid = known(array)
-    # + 0.0 turns -0.0 into 0.0: on the wheel's seam the two would get different reds.
+    # + 0.0 turns -0.0 into 0.0: arctan2 would map the two to different ends of the wheel.
     vectors = array[valid] + np.float32(0)
     lengths = np.hypot(vectors[:, 0], vectors[:, 1])
     scale = lengths.max(initial=0) if max_magnitude is None else max_magnitude
@@ -67,8 +65,8 @@ def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) ->
     return picture
 
 
-def _colors(vectors: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) -> Rgb:
-    """Return (N, 3) RGB for the directions of (N, 2) and the lengths (N,), 1 being a pure hue."""
+def _colors(vectors: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) -> Image:
+    """Return (N, 3) RGB for vectors (N, 2) and their magnitudes relative to the maximum, (N,)."""
     turns = np.arctan2(-vectors[:, 1], -vectors[:, 0]) / np.float32(2 * np.pi) + np.float32(0.5)
     position = turns * (len(_WHEEL) - 1)
     first = position.astype(np.intp)
@@ -81,11 +79,11 @@ def _colors(vectors: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) ->
     return colors.astype(np.uint8)
 
 
-def color_wheel_legend(size: int) -> Rgb:
-    """Return the key to ``flow_to_color``: (size, size, 3) uint8 RGB, a disc on white.
+def color_wheel_legend(size: int) -> Image:
+    """Return the legend of ``flow_to_color``: (size, size, 3) uint8 RGB, a disc on white.
 
-    A pixel of the disc has the colour of the flow that points from the centre to it; on the rim
-    the flow has the length ``max_magnitude``.
+    Each pixel of the disc has the colour of the flow that points from the centre to it; flow of
+    magnitude ``max_magnitude`` points to the rim.
 
     Raises:
         InputError: ``size`` is below 1.

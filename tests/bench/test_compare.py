@@ -153,7 +153,9 @@ def test_an_aligned_row_is_not_held_to_pytorchs_flow(tiny_bundle):
     _, result = run(*arguments, "--precisions", "fp32", "--backends", backends)
     (row,) = (row for row in result["rows"] if row["backend"] == "onnxruntime (aligned)")
     pair = resize_pair(motorcycle(), 192, 256)
-    with engine.load(tiny_bundle, backend="onnxruntime", threads=1, align=True) as aligned:
+    with engine.load(
+        tiny_bundle, backend="onnxruntime", threads=1, compensate_motion=True
+    ) as aligned:
         flow = aligned.infer(pair.image1, pair.image2)
     assert row["epe"] == pytest.approx(mean_epe(flow[None], pair.flow[None], pair.valid[None]))
     assert row["epe_vs_reference"] is row["gflop"] is None

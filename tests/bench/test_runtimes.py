@@ -56,7 +56,7 @@ def test_every_way_gives_the_same_flow(name, request, batches, tiny_flow):
 def test_aligned_rows_are_those_of_an_aligned_engine(name, tiny_bundle, batches):
     runner = opened(name, tiny_bundle, threads=1)
     backend = name.partition(" ")[0]
-    with engine.load(tiny_bundle, backend=backend, threads=1, align=True) as aligned:
+    with engine.load(tiny_bundle, backend=backend, threads=1, compensate_motion=True) as aligned:
         for image1, image2 in batches:
             expected = aligned.infer(image1, image2)
             np.testing.assert_allclose(runner.run(image1, image2), expected, atol=1e-5)

@@ -154,7 +154,7 @@ def test_the_default_bundle_runs_without_vnni():
     code = """
 import numpy as np
 import engine
-from engine.__main__ import main
+from engine.cli.main import main
 
 with engine.load(threads=1) as loaded:
     flow = loaded.infer(*np.zeros((2, 64, 64, 3), np.uint8))

@@ -1,19 +1,16 @@
+"""``flow infer``."""
+
 import io
 import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import engine
-from engine.__main__ import main
+from engine.cli.main import main
 from engine.flow.formats import read_flow
 from engine.images import read_image, write_image
-
-ROOT = Path(engine.__file__).parents[1]
 
 
 @pytest.fixture
@@ -96,7 +93,7 @@ def test_errors_are_one_line(pictures, tiny_bundle, tmp_path, capsys, change, me
 def test_outputs_are_checked_first(
     pictures, tmp_path, monkeypatch, capsys, output, picture, message
 ):
-    monkeypatch.setattr("engine.__main__.read_image", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr("engine.cli.infer.read_image", lambda path: pytest.fail(f"read {path}"))
     (tmp_path / "link").symlink_to(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
     options = [("-o", output), ("--picture", picture)]
@@ -136,87 +133,19 @@ def test_nothing_to_write(pictures, tiny_bundle, capsys):
     assert "expected -o FILE, --picture FILE or both" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["inferr"], ["infer", "a.png"], ["doctor", "--x"]])
-def test_usage_errors(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert "usage: flow" in capsys.readouterr().err
-
-
-def test_doctor(tiny_bundle, capsys):
-    assert main(["doctor", "--bundle", str(tiny_bundle), "--threads", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"engine    {engine.__version__}"
-    assert any(line.startswith("packages  numpy ") and "onnxruntime" in line for line in lines)
-    assert any(line.startswith("cpu ") and "threads for this process" in line for line in lines)
-    assert any(line.startswith("gpu ") for line in lines)
-    assert any(line.startswith("bundle    tiny fp32 (model.onnx ") for line in lines)
-    (tensorrt,) = (line for line in lines if line.startswith("  tensorrt "))
-    assert " no   " in tensorrt
-    (cpu,) = (line for line in lines if line.startswith("  onnxruntime "))
-    assert cpu.split()[1:] == ["yes", *cpu.split()[2:3], "on", "cpu"]
-    assert lines[-1].startswith("auto      ")
-
-
-def test_doctor_says_where_the_cache_is(tiny_bundle, capsys, monkeypatch, tmp_path):
-    for value, expected in ((str(tmp_path), str(tmp_path)), ("", "none (FLOWNET_ENGINE_CACHE ")):
-        monkeypatch.setenv("FLOWNET_ENGINE_CACHE", value)
-        main(["doctor", "--bundle", str(tiny_bundle), "--threads", "1"])
-        (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("cache "))
-        assert line.split(maxsplit=1)[1].startswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--threads", "0", "threads is 0; expected a number from 1 up"),
-        ("--device", "-1", "device is -1; expected the index of a GPU"),
-    ],
-)
-def test_doctor_refuses_what_load_refuses(tiny_bundle, capsys, option, value, message):
-    assert main(["doctor", "--bundle", str(tiny_bundle), option, value]) == 1
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
-def test_doctor_prints_names_that_are_not_utf8(tiny_bundle, tmp_path, capsys):
-    bundle = tmp_path / os.fsdecode(b"b\xff")
-    assert main(["doctor", "--bundle", str(bundle)]) == 1
-    shutil.copytree(tiny_bundle, bundle)
-    assert main(["doctor", "--bundle", str(bundle), "--threads", "1"]) == 0
-    assert r"b\udcff" in capsys.readouterr().out.encode().decode()
-
-
 def test_an_error_ends_as_a_sentence_does(pictures, tiny_bundle, tmp_path, capsys):
     assert infer(pictures[0], tiny_bundle, "-o", tmp_path / "flow.fl") == 1
     assert capsys.readouterr().err.endswith("Did you mean '.flo'?\n")
 
 
-def test_doctor_without_a_bundle(tmp_path, capsys):
-    assert main(["doctor", "--bundle", str(tmp_path)]) == 1
-    output = capsys.readouterr().out
-    assert f"bundle    {tmp_path} is not a bundle" in output
-    assert "backends  not tried: they need a bundle" in output
-
-
-def test_doctor_when_nothing_opens(monkeypatch, tiny_bundle, capsys):
-    for module in ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"):
-        monkeypatch.setitem(sys.modules, module, None)
-    assert main(["doctor", "--bundle", str(tiny_bundle)]) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "auto      nothing runs here"
-
-
-def test_module_runs(tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "engine", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert run("--version").stdout.strip() == engine.__version__
-    failed = run("infer", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-o", "flow.flo")
-    assert failed.returncode == 1
-    assert (
-        failed.stderr
-        == f"flow: {tmp_path}/a.png does not exist; expected a picture, e.g. a "
-        + (".png or .jpg.\n")
-    )
+def test_motion_is_compensated(pictures, tiny_bundle, tmp_path, capsys):
+    paths, images = pictures
+    with engine.load(tiny_bundle, threads=1, compensate_motion=True) as loaded:
+        expected = loaded.infer(*images)
+    for flag, note in (("--compensate-motion", ""), ("--align", "use --compensate-motion")):
+        assert infer(paths, tiny_bundle, "-o", tmp_path / "flow.npy", flag) == 0
+        np.testing.assert_allclose(np.load(tmp_path / "flow.npy"), expected, atol=1e-4)
+        captured = capsys.readouterr()
+        assert "onnxruntime (motion compensated) on cpu" in captured.out
+        assert note in captured.err
+        assert captured.err.count("\n") == bool(note)

@@ -1,0 +1,44 @@
+"""The command ``flow``: parse the command line, run a verb, report errors."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import engine
+from engine.cli import doctor, infer
+from engine.errors import EngineError, sentence
+
+_EPILOG = """examples:
+  flow infer frame1.png frame2.png -o flow.flo --picture flow.png
+  flow infer left.png right.png -o disparity.npy --compensate-motion
+  flow doctor
+  flow COMMAND --help
+
+exit status: 0 success, 1 error (one line on stderr), 2 wrong usage, 130 interrupted"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; errors are printed as one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except (EngineError, OSError) as error:
+        print(f"flow: {sentence(str(error) or type(error).__name__)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flow",
+        description="Optical flow between two images.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=engine.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for verb in (infer, doctor):
+        verb.add_command(commands)
+    return parser

@@ -1,0 +1,54 @@
+"""The command itself: usage, help and exit status."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import engine
+from engine.cli.main import main
+
+ROOT = Path(engine.__file__).parents[1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["inferr"], ["infer", "a.png"], ["doctor", "--x"]])
+def test_usage_errors(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: flow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["flow", "flow infer", "flow doctor"])
+def test_help_has_examples(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split()[1:], "--help"])
+    assert caught.value.code == 0
+    output = capsys.readouterr().out
+    assert output.startswith(f"usage: {command} [-h]")
+    assert f"examples:\n  {command}" in output
+    assert "align" not in output
+
+
+def test_an_interrupt_is_130(monkeypatch):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.cli.infer.run", interrupted)
+    assert main(["infer", "a.png", "b.png"]) == 130
+
+
+def test_module_runs(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "engine", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert run("--version").stdout.strip() == engine.__version__
+    failed = run("infer", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-o", "flow.flo")
+    assert failed.returncode == 1
+    assert (
+        failed.stderr
+        == f"flow: {tmp_path}/a.png does not exist; expected a picture, e.g. a "
+        + (".png or .jpg.\n")
+    )

@@ -1,0 +1,108 @@
+"""Picture files."""
+
+import os
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.errors import BackendNotInstalledError, InputError
+from engine.images import read_image, write_image
+
+
+def test_pictures_keep_their_colors(tmp_path, rng):
+    image = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_image(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    write_image(tmp_path / "red.ppm", np.full((1, 1, 3), (255, 0, 0), np.uint8))
+    assert (tmp_path / "red.ppm").read_bytes().endswith(b"\xff\x00\x00")
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3)])
+def test_sixteen_bits_become_eight(tmp_path, shape):
+    levels = np.zeros(shape, np.uint16)
+    levels[0], levels[1, 0] = 65535, 257
+    cv2.imwrite(str(tmp_path / "a.png"), levels)
+    image = read_image(tmp_path / "a.png")
+    assert image[..., 0].tolist() == [[255, 255, 255], [1, 0, 0]]
+
+
+def test_levels_without_a_white_are_refused(tmp_path):
+    """12 bits in a file of 16 would become 0 to 15, floats up to 1 black."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((2, 3, 3), 4095, np.uint16))
+    with pytest.raises(InputError, match=r"a\.png has uint16 levels up to 4095; .*\(x >> 4\) for"):
+        read_image(tmp_path / "a.png")
+    cv2.imwrite(str(tmp_path / "a.pfm"), np.ones((2, 3, 3), np.float32))
+    with pytest.raises(InputError, match=r"a\.pfm has float32 levels up to 1\.0; expected 8 bits"):
+        read_image(tmp_path / "a.pfm")
+
+
+def test_unreadable_pictures(tmp_path):
+    with pytest.raises(InputError, match=r"missing\.png does not exist; expected a picture"):
+        read_image(tmp_path / "missing.png")
+    with pytest.raises(InputError, match="does not exist"):
+        read_image(tmp_path)
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(InputError, match=r"text\.png is not a picture OpenCV can read"):
+        read_image(tmp_path / "text.png")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(InputError, match=r"empty\.png is not a picture OpenCV can read"):
+        read_image(tmp_path / "empty.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_names_that_are_not_utf8(tmp_path, rng):
+    path = tmp_path / os.fsdecode(b"bad\xff.png")
+    image = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_image(path, image)
+    np.testing.assert_array_equal(read_image(path), image)
+
+
+def test_a_failed_write_names_the_target(tmp_path):
+    (tmp_path / "file").touch()
+    for name, kind in (("missing/a.png", FileNotFoundError), ("file/a.png", NotADirectoryError)):
+        with pytest.raises(kind) as caught:
+            write_image(tmp_path / name, np.zeros((2, 2, 3), np.uint8))
+        assert caught.value.filename == str(tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_image(tmp_path / "folder.png", np.zeros((2, 2, 3), np.uint8))
+    assert str(caught.value).endswith(f": {str(tmp_path / 'folder.png')!r}")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.png"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((4, 5, 3), float), ((4, 5), np.uint8), ((4, 5, 4), np.uint8)]
+)
+def test_what_is_no_picture_is_not_written(tmp_path, shape, dtype):
+    with pytest.raises(InputError, match=r"the image is \(4, 5.*; expected \(H, W, 3\) uint8"):
+        write_image(tmp_path / "a.png", np.zeros(shape, dtype))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_too_large_for_its_format(tmp_path):
+    # JPEG's sides have 16 bits.
+    with pytest.raises(
+        InputError, match=r"2x70000 cannot be written as '\.jpg'; expected a smaller"
+    ):
+        write_image(tmp_path / "a.jpg", np.zeros((2, 70_000, 3), np.uint8))
+
+
+def test_unknown_picture_format(tmp_path):
+    with pytest.raises(
+        InputError, match=r"'\.xyz' is not a format for colour pictures; expected e\.g\. \.png"
+    ):
+        write_image(tmp_path / "a.xyz", np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(InputError, match="'' is not a format"):
+        write_image(tmp_path / "a", np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(InputError, match=r"'\.pgm' is not a format"):  # of grey ones
+        write_image(tmp_path / "a.pgm", np.zeros((2, 2, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_opencv(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(BackendNotInstalledError, match="pip install opencv-python-headless"):
+        read_image("a.png")

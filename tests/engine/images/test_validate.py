@@ -1,0 +1,117 @@
+"""What ``checked_image`` accepts and refuses."""
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import InputError
+from engine.images import check_same_kind, checked_image
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("a.png", r"image1 is a path \('a\.png'\); expected an array .*read_image"),
+        (Path("a.png"), r"image1 is a path \('a\.png'\)"),
+        (b"a.png", r"image1 is a path"),
+        (None, r"image1 is NoneType; expected an array"),
+        ([[1]], r"image1 is list; expected an array .* numpy\.asarray"),
+        (np.zeros((8, 8, 3), np.int64), r"has type int64; expected uint8 .*astype"),
+        (np.zeros((8, 8, 3), bool), r"has type bool; expected uint8 .* \* numpy\.uint8\(255\)"),
+        (np.zeros((8, 8, 3), np.longdouble), r"type (float128|float96|longdouble); .*'float64'"),
+        (np.zeros((8, 8, 3), object), r"has type object; .* one of these types"),
+        (np.zeros((8, 8), np.uint8), r"has shape \(8, 8\); .* numpy\.stack"),
+        (np.zeros(8, np.uint8), r"has shape \(8,\); expected .* one batch"),
+        (np.zeros((1, 1, 8, 8, 3), np.uint8), r"has shape \(1, 1, 8, 8, 3\); expected"),
+        (np.zeros((8, 8, 1), np.uint8), r"\(8, 8, 1\); .* numpy\.repeat"),
+        (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\); .* Pick three of its 4 .*\[\.\.\., :3\]"),
+        (np.zeros((3, 8, 8), np.uint8), r"\(3, 8, 8\); .* numpy\.moveaxis\(image1, -3, -1\)"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"\(2, 3, 8, 8\); .* numpy\.moveaxis"),
+        (np.zeros((0, 8, 3), np.uint8), r"image1 is empty: its shape is \(0, 8, 3\)"),
+        (np.zeros((0, 8, 8, 3), np.float32), r"image1 is empty"),
+        (np.zeros((8, 8, 0), np.uint8), r"image1 is empty"),
+        (np.full((8, 8, 3), np.nan, np.float32), r"holds 192 values that are NaN or infinite"),
+        (np.full((8, 8, 3), np.inf, np.float64), r"holds 192 values that are NaN or infinite"),
+        (np.full((8, 8, 3), 255, np.float32), r"from 255\.0 to 255\.0; .*astype\('uint8'\)"),
+        (np.full((8, 8, 3), 1.001, np.float16), r"from 1\.0009766 .* clip it"),
+        (np.full((8, 8, 3), -1e-9), r"from -1e-09 to -1e-09; expected 0 to 1\. .*clip it"),
+        (np.full((8, 8, 3), 1 + 2**-23, np.float32), r"from 1\.0000001 .* 255, .* image1 / 255"),
+    ],
+)
+def test_refused(image, message):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match=message):
+            checked_image(image, "image1")
+
+
+@pytest.mark.parametrize(
+    ("full_scale", "example"),
+    [
+        (np.array([[[False, True, True]]]), r"it: (.*)\."),
+        (np.array([[[0, 4095, 4095]]], np.uint16), r"e\.g\. (.*) for 12 bits"),
+        (np.array([[[0, 65535, 65535]]], np.uint16), r"or (\S* // .*) for 16;"),
+    ],
+)
+def test_advice_maps_the_full_scale_to_255(full_scale, example):
+    with pytest.raises(InputError) as caught:
+        checked_image(full_scale, "image1")
+    advice = re.search(example, str(caught.value))[1]
+    converted = eval(advice, {"image1": full_scale, "numpy": np})
+    assert checked_image(converted, "image1").tolist() == [[[0, 255, 255]]]
+
+
+def test_one_nan_among_many_is_found(rng):
+    image = rng.random((32, 32, 3))
+    image[7, 9, 1] = np.nan
+    with pytest.raises(InputError, match="holds 1 values that are NaN"):
+        checked_image(image, "image1")
+
+
+class ArrayLike:
+    def __init__(self, result):
+        self.result = result
+
+    def __array__(self, dtype=None, copy=None):
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def test_other_arrays_are_converted():
+    image = np.ones((2, 3, 3), np.uint8)
+    assert checked_image(ArrayLike(image), "image1") is image
+    with pytest.raises(InputError, match="cannot be converted to a numpy array: on a GPU"):
+        checked_image(ArrayLike(TypeError("on a GPU")), "image1")
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV", "L", "P", "RGBA", "CMYK"])
+def test_pillow_pictures_are_rgb(rng, mode):
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    array = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    picture = pillow.fromarray(array)
+    np.testing.assert_array_equal(checked_image(picture, "image1"), array)
+    with pytest.raises(InputError, match=rf"mode {mode}; expected RGB.*convert"):
+        checked_image(picture.convert(mode), "image1")
+
+
+def test_masks_are_not_dropped(rng):
+    array = np.ma.masked_array(rng.integers(0, 256, (4, 6, 3), dtype=np.uint8), mask=False)
+    np.testing.assert_array_equal(checked_image(array, "image1"), array.data)
+    array[1, 2] = np.ma.masked
+    with pytest.raises(InputError, match=r"has masked pixels.*filled"):
+        checked_image(array, "image1")
+
+
+def test_pairs_must_be_alike():
+    image = np.zeros((384, 512, 3), np.uint8)
+    with pytest.raises(InputError, match=r"a has shape \(384, 512, 3\) and b \(384, 500, 3\)"):
+        check_same_kind(image, image[:, :500], ("a", "b"))
+    with pytest.raises(InputError, match=r"a has shape \(384, 512, 3\) and b \(1, 384, 512, 3\)"):
+        check_same_kind(image, image[None], ("a", "b"))
+    with pytest.raises(InputError, match="a has type uint8 and b float32"):
+        check_same_kind(image, image.astype(np.float32), ("a", "b"))
+    check_same_kind(image, image, ("a", "b"))
