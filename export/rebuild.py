@@ -8,15 +8,15 @@ from pathlib import Path
 import engine
 from engine.backends.onnx_graphs import WHOLE
 from engine.backends.tensorrt.package import PLAN_FILES, PLUGIN_LIBRARY, load_tensorrt
+from engine.bundle.advice import rebuild_command
 from engine.bundle.manifest import (
     BundleFile,
     Manifest,
     Parity,
     read_manifest,
-    rebuild_command,
-    verify_files,
     write_manifest,
 )
+from engine.bundle.verify import verify_files
 from engine.errors import BackendNotInstalledError, BundleError
 from engine.system.files import write_atomically
 from export.options import UsageError

@@ -11,9 +11,10 @@ from pathlib import Path
 from torch import nn
 
 from engine.backends.tensorrt.package import load_tensorrt
-from engine.bundle.manifest import SizeProfile, WeightsOrigin, sha256_of
+from engine.bundle.manifest import SizeProfile, WeightsOrigin
 from engine.data.pair import PairsError
 from engine.errors import nearest
+from engine.system.files import sha256_of
 from export.build_request import Quantisation, Request
 from export.options import DEFAULT_MAX, GATE_SOURCES, TARGETS, UsageError
 from export.progress import step

@@ -10,9 +10,10 @@ from bench.cli import UsageError
 from bench.environment import fingerprint, run_module, versions
 from bench.harness.plan import Row
 from engine.backends.onnx_graphs import FEATURES
-from engine.bundle.manifest import Manifest, read_manifest, sha256_of
+from engine.bundle.manifest import Manifest, read_manifest
 from engine.errors import BackendError
 from engine.loader import DEFAULT_BUNDLE
+from engine.system.files import sha256_of
 
 # How bench.runners.torch names the origin of weights that nobody trained.
 UNTRAINED = "seeded random"

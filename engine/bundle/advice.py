@@ -26,8 +26,8 @@ def rebuild_command(
     reader to fill in, except for the bundle inside this package.
     """
     in_package = _is_in_package(bundle)
-    roles = {file.role for file in manifest.files.values()}
-    rebuildable = {"network", "plan"} <= roles and "plugin" not in roles
+    has_plugin = bool(manifest.names("plugin"))
+    rebuildable = manifest.names("network") and manifest.names("plan") and not has_plugin
     if target == "tensorrt" and not whole and not in_package and rebuildable:
         return f"python -m export.build_engine --rebuild {shlex.quote(str(bundle))}"
     command = f"python -m export.build_engine --network {manifest.network}"
@@ -36,8 +36,8 @@ def rebuild_command(
     if manifest.gate is not None:
         command += f" --max-epe-increase {100 * manifest.gate.max_epe_increase:g}%"
     command += f" --targets {target}" if target else ""
-    command += " --split" if "features" in roles and not whole else ""
-    command += " --correlation library" if "plugin" in roles else ""
+    command += " --split" if manifest.names("features") and not whole else ""
+    command += " --correlation library" if has_plugin else ""
     return f"{command}{_sizes(manifest)} -o {'DIR' if in_package else shlex.quote(str(bundle))}"
 
 

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.bundle.advice import rebuild_command, repair_advice
+from engine.bundle.advice import repair_advice
+from engine.bundle.checks import check
 from engine.bundle.schema import (
     MANIFEST_FILE,
     SCHEMA,
@@ -24,13 +25,11 @@ from engine.bundle.schema import (
     Role,
     SizeProfile,
     WeightsOrigin,
-    check,
 )
 from engine.bundle.schema1 import manifest_from_schema1
 from engine.bundle.strict_json import SchemaError, parsed, strict_json
-from engine.bundle.verify import verify_files
 from engine.errors import BundleError
-from engine.system.files import sha256_of, write_atomically
+from engine.system.files import write_atomically
 
 __all__ = [
     "MANIFEST_FILE",
@@ -47,9 +46,6 @@ __all__ = [
     "SizeProfile",
     "WeightsOrigin",
     "read_manifest",
-    "rebuild_command",
-    "sha256_of",
-    "verify_files",
     "write_manifest",
 ]
 

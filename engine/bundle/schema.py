@@ -1,11 +1,9 @@
-"""The fields of ``manifest.json``, schema 2, and the rules for their values."""
+"""The fields of ``manifest.json``, schema 2."""
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Literal
 
-from engine.bundle.strict_json import SchemaError
 from engine.system.files import sha256_of
 
 MANIFEST_FILE = "manifest.json"
@@ -186,9 +184,12 @@ class WeightsOrigin:
 class Manifest:
     """Description of a bundle.
 
+    A bundle may hold several files of one role, e.g. the network in int8 and in fp32 for CPUs that
+    compute int8 incorrectly; each file states its precision.
+
     Attributes:
         network: name of the network.
-        precision: precision of the bundle's models.
+        precision: precision of the bundle's preferred models.
         parameters: number of trained parameters.
         operations: floating-point operations per pair.
         preprocessing: what the models do besides running the network.
@@ -217,49 +218,15 @@ class Manifest:
     gate: Gate | None
     weights: WeightsOrigin
 
+    def names(self, role: Role, precision: Precision | None = None) -> list[str]:
+        """Return the names of the files with a role, in the manifest's order.
 
-def check(manifest: Manifest) -> None:
-    """Raise ``SchemaError`` for values of the right type that contradict each other or the format.
-
-    ``engine.bundle.strict_json.parsed`` has checked the types.
-    """
-    if manifest.divisor < 1:
-        raise SchemaError(f"divisor is {manifest.divisor}; expected at least 1")
-    _check_profile(manifest.profile, manifest.divisor)
-    if manifest.parameters is not None and manifest.parameters < 1:
-        raise SchemaError(f"parameters is {manifest.parameters}; expected at least 1")
-    count = manifest.operations
-    if count is not None and not (count.gflop > 0 and count.height > 0 and count.width > 0):
-        raise SchemaError(f"operations is {count}; expected positive numbers")
-    if not manifest.files:
-        raise SchemaError("files is empty; expected at least one model file")
-    for name, file in manifest.files.items():
-        _check_file(name, file)
-    _check_sha256(manifest.weights.sha256, "weights.sha256")
-
-
-def _check_profile(profile: SizeProfile, divisor: int) -> None:
-    for low, typical, high in zip(profile.min, profile.opt, profile.max, strict=True):
-        if not 1 <= low <= typical <= high:
-            raise SchemaError(f"profile is {profile}; expected 1 <= min <= opt <= max")
-    for _, height, width in (profile.min, profile.opt, profile.max):
-        if height % divisor or width % divisor:
-            raise SchemaError(f"profile has {height}x{width}; expected multiples of {divisor}")
-
-
-def _check_file(name: str, file: BundleFile) -> None:
-    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII) or name == MANIFEST_FILE:
-        raise SchemaError(f"files has {name!r}; expected a plain file name beside the manifest")
-    _check_sha256(file.sha256, f"files.{name}.sha256")
-    if file.bytes < 1:
-        raise SchemaError(f"files.{name}.bytes is {file.bytes}; expected at least 1")
-    if (file.precision is None) != (file.role == "plugin"):
-        raise SchemaError(
-            f"files.{name}.precision is {file.precision}; expected a precision for each file with "
-            "computations, None for a plugin"
-        )
-
-
-def _check_sha256(text: str, where: str) -> None:
-    if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise SchemaError(f"{where} is {text!r}; expected 64 lower-case hexadecimal digits")
+        Args:
+            role: the role.
+            precision: the precision; None: any.
+        """
+        return [
+            name
+            for name, file in self.files.items()
+            if file.role == role and precision in (None, file.precision)
+        ]

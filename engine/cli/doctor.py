@@ -148,7 +148,10 @@ def _bundle(bundle: Path | None) -> Report:
         "path": common.printable(folder),
         "network": manifest.network,
         "precision": manifest.precision,
-        "files": {name: file.bytes for name, file in manifest.files.items()},
+        "files": {
+            name: {"role": file.role, "precision": file.precision, "bytes": file.bytes}
+            for name, file in manifest.files.items()
+        },
     }
 
 
@@ -199,7 +202,10 @@ def _lines(report: Report) -> list[str]:
 
 
 def _bundle_text(bundle: Report) -> str:
-    files = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in bundle["files"].items())
+    files = ", ".join(
+        f"{name} {file['precision'] or file['role']} {file['bytes'] / 1e6:.1f} MB"
+        for name, file in bundle["files"].items()
+    )
     return f"{bundle['network']} {bundle['precision']} ({files}), {bundle['path']}"
 
 

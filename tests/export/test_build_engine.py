@@ -7,7 +7,8 @@ import pytest
 from onnx import numpy_helper
 
 import engine
-from engine.bundle.manifest import read_manifest, verify_files
+from engine.bundle.manifest import read_manifest
+from engine.bundle.verify import verify_files
 from tests.export.tiny import build
 from training.networks.registry import NETWORKS
 

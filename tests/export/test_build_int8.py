@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import engine
-from engine.bundle.manifest import Manifest, read_manifest, verify_files
+from engine.bundle.manifest import Manifest, read_manifest
+from engine.bundle.verify import verify_files
 from engine.flow.formats import read_flow, write_flow
 from engine.images import write_image
 from export import bundle

@@ -2,8 +2,10 @@
 
 import onnx
 
-from engine.bundle.manifest import read_manifest, sha256_of, verify_files
+from engine.bundle.manifest import read_manifest
+from engine.bundle.verify import verify_files
 from engine.loader import DEFAULT_BUNDLE
+from engine.system.files import sha256_of
 from training.weights import shipped_weights
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.bundle.manifest import read_manifest, rebuild_command
+from engine.bundle.advice import rebuild_command
+from engine.bundle.manifest import read_manifest
 from engine.data.pair import Pair
 from engine.images import write_image
 from export.build_request import Request

@@ -19,9 +19,9 @@ from engine.bundle.manifest import (
     GateResult,
     Parity,
     read_manifest,
-    verify_files,
     write_manifest,
 )
+from engine.bundle.verify import verify_files
 from engine.errors import BundleError
 from export import rebuild
 from export.graph.fp16_storage import store_in_half

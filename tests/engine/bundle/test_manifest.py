@@ -26,6 +26,7 @@ from engine.bundle.manifest import (
 from engine.errors import BundleError
 
 ONNX = BundleFile(role="network", precision="int8", bytes=3, sha256="a" * 64, tool="torch 2.13.0")
+PLAN = replace(ONNX, role="plan", tool="tensorrt 11.4.0", compute_capability="9.0")
 MANIFEST = Manifest(
     network="flownets_slim",
     precision="int8",
@@ -37,7 +38,7 @@ MANIFEST = Manifest(
     profile=SizeProfile((1, 64, 64), (1, 384, 512), (4, 1088, 1920)),
     files={
         "model.onnx": ONNX,
-        "model.plan": replace(ONNX, role="plan", tool="tensorrt 11.4.0", compute_capability="9.0"),
+        "model.plan": PLAN,
     },
     parity=(
         Parity("onnxruntime", "ok", None, 1e-4, 2e-3, 0.0, "chairs"),
@@ -100,7 +101,19 @@ def test_other_precisions_have_no_gate(tmp_path):
     assert read_manifest(tmp_path) == ungated
 
 
-def test_nothing_is_written_when_it_makes_no_sense(tmp_path):
+def test_several_files_of_one_role(tmp_path):
+    """As for CPUs with and without fast int8."""
+    float32 = replace(ONNX, precision="fp32", sha256="d" * 64)
+    files = {"model.onnx": ONNX, "model-fp32.onnx": float32, "model.plan": PLAN}
+    write_manifest(tmp_path, replace(MANIFEST, files=files))
+    manifest = read_manifest(tmp_path)
+    assert manifest.names("network") == ["model.onnx", "model-fp32.onnx"]
+    assert manifest.names("network", "fp32") == ["model-fp32.onnx"]
+    assert manifest.names("plan") == ["model.plan"]
+    assert manifest.names("plugin") == []
+
+
+def test_contradictions_are_not_written(tmp_path):
     with pytest.raises(BundleError, match=r"files is empty; expected .* Nothing was written\."):
         write_manifest(tmp_path, replace(MANIFEST, files={}))
     assert not list(tmp_path.iterdir())

@@ -89,7 +89,8 @@ def test_json(report, tiny_bundle):
     assert report["engine"]["version"] == engine.__version__
     assert report["packages"].keys() >= {"numpy", "onnxruntime"}
     assert report["bundle"]["path"] == str(tiny_bundle)
-    assert report["bundle"]["files"].keys() == {"model.onnx"}
+    (file,) = report["bundle"]["files"].values()
+    assert (file["role"], file["precision"]) == ("network", "fp32")
     assert report["backends"]["onnxruntime"]["device"] == "cpu"
     assert report["auto"] in ("openvino", "onnxruntime")
 
