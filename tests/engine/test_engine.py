@@ -1,4 +1,5 @@
-import threading
+"""FlowEngine: ``infer``, ``stream`` and ``close``, on a bundle whose flow has a closed form."""
+
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,36 +12,10 @@ import engine
 from engine import FlowEngine
 from engine.bundle.manifest import SizeProfile, read_manifest
 from engine.errors import BackendError, InputError
+from tests.support.fake_backend import FakeBackend, failing
 
 # One float32 rounding of values up to 128.
 TOLERANCE = 1e-5
-
-
-class SlowBackend:
-    """Waits inside ``run`` until told to go on."""
-
-    name = "slow"
-    device = "cpu"
-    runtime_version = "1"
-    profile = None
-
-    def __init__(self):
-        self.entered, self.proceed, self.closed = threading.Event(), threading.Event(), 0
-
-    def prepare(self, image):
-        return image
-
-    def run(self, first, second):
-        self.entered.set()
-        assert self.proceed.wait(30)
-        assert not self.closed
-        return np.zeros((*first.shape[:3], 2), np.float32)
-
-    def device_ms(self):
-        return None
-
-    def close(self):
-        self.closed += 1
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -73,7 +48,7 @@ def pair(rng, *shape):
     "shape",
     [(64, 128), (1, 1), (65, 63), (100, 200), (1, 300), (2, 64, 64), (1, 30, 70), (3, 1, 1)],
 )
-def test_flow_is_the_closed_form_one(tiny_engine, tiny_flow, rng, shape):
+def test_flow_has_its_closed_form(tiny_engine, tiny_flow, rng, shape):
     image1, image2 = pair(rng, *shape)
     flow = tiny_engine.infer(image1, image2)
     assert flow.shape == (*shape, 2)
@@ -132,7 +107,7 @@ def test_results_belong_to_the_caller(tiny_engine, rng):
     np.testing.assert_array_equal(tiny_engine.infer(*first), kept)
 
 
-def test_images_are_left_alone(tiny_engine, rng):
+def test_images_are_not_modified(tiny_engine, rng):
     image1, image2 = pair(rng, 64, 64)
     kept = image1.copy(), image2.copy()
     tiny_engine.infer(image1, image2)
@@ -207,7 +182,7 @@ def test_within_the_profile(limited, tiny_flow, rng):
     np.testing.assert_allclose(flow, tiny_flow(image1, image2), atol=TOLERANCE)
 
 
-def test_stream_gives_the_flow_of_every_pair(tiny_engine, tiny_flow, rng):
+def test_stream_returns_the_flow_of_each_pair(tiny_engine, tiny_flow, rng):
     frames = rng.integers(0, 256, (4, 70, 64, 3), dtype=np.uint8)
     flows = list(tiny_engine.stream(frames))
     assert len(flows) == 3
@@ -218,7 +193,7 @@ def test_stream_gives_the_flow_of_every_pair(tiny_engine, tiny_flow, rng):
     assert list(tiny_engine.stream([])) == []
 
 
-def test_stream_looks_at_each_frame_once(backend, tiny_split_bundle, rng):
+def test_stream_computes_features_once_per_frame(backend, tiny_split_bundle, rng):
     frames = rng.integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     with engine.load(tiny_split_bundle, backend=backend, threads=1) as opened:
         graphs, seen = opened.backend.graphs, []
@@ -229,7 +204,7 @@ def test_stream_looks_at_each_frame_once(backend, tiny_split_bundle, rng):
     assert seen == ["features", *["features", "match"] * 3]
 
 
-def test_stream_survives_a_source_that_reuses_its_buffer(tiny_engine, rng):
+def test_stream_accepts_a_source_that_reuses_its_buffer(tiny_engine, rng):
     frames = rng.integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
 
     def camera():
@@ -242,7 +217,7 @@ def test_stream_survives_a_source_that_reuses_its_buffer(tiny_engine, rng):
         np.testing.assert_array_equal(reused, fresh)
 
 
-def test_stream_says_which_frame_is_bad(session_engine):
+def test_stream_errors_name_the_frame(session_engine):
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(InputError, match=r"frames is a path \('a\.mp4'\); expected an iterable"):
         session_engine.stream("a.mp4")
@@ -252,7 +227,7 @@ def test_stream_says_which_frame_is_bad(session_engine):
         list(session_engine.stream([image, "b.png"]))
 
 
-def test_stream_says_which_frame_is_beyond_the_profile(limited):
+def test_stream_errors_name_the_frame_beyond_the_profile(limited):
     image = np.zeros((1200, 2000, 3), np.uint8)
     with pytest.raises(InputError, match=r"^frame 0: tiny: image is 1200x2000 \(padded"):
         next(limited.stream([image, image]))
@@ -268,26 +243,26 @@ def test_closed_engine(tiny_bundle):
 
 
 def test_close_waits_for_running_threads(tiny_bundle):
-    backend = SlowBackend()
+    backend = FakeBackend(blocking=True)
     opened = FlowEngine(read_manifest(tiny_bundle), backend)
     image = np.zeros((64, 64, 3), np.uint8)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(opened.infer, image, image)
-        assert backend.entered.wait(30)
+        assert backend.entered.acquire(timeout=30)
         opened.close()
         assert backend.closed == 0
-        backend.proceed.set()
+        backend.proceed.release()
         assert running.result().shape == (64, 64, 2)
     assert backend.closed == 1
 
 
 def test_a_failing_runtime_is_a_backend_error(tiny_bundle):
-    backend = SlowBackend()
-    backend.run = lambda image1, image2: (_ for _ in ()).throw(RuntimeError("out of\n  memory."))
+    backend = FakeBackend()
+    backend.run = failing
     opened = FlowEngine(read_manifest(tiny_bundle), backend)
     image = np.zeros((2, 8, 8, 3), np.uint8)
     with pytest.raises(
-        BackendError, match=r"tiny: slow 1 failed on 2 pair\(s\) of 8x8: out of memory\."
+        BackendError, match=r"tiny: fake 1 failed on 2 pair\(s\) of 8x8: out of memory\."
     ):
         opened.infer(image, image)
 

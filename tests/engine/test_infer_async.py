@@ -1,4 +1,4 @@
-"""Flow that is computed while the caller does something else."""
+"""``infer_async``: futures, cancellation and ``close``."""
 
 import threading
 import time
@@ -11,68 +11,33 @@ import engine
 from engine import FlowEngine
 from engine.bundle.manifest import SizeProfile, read_manifest
 from engine.errors import BackendError, InputError
+from tests.support.fake_backend import FakeBackend, failing
 
 # One float32 rounding of values up to 128.
 TOLERANCE = 1e-5
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
-class Backend:
-    """Gives zeros, each as soon as it is let."""
-
-    name = "fake"
-    device = "cpu"
-    runtime_version = "1"
-    profile = None
-
-    def __init__(self):
-        self.let = threading.Semaphore(0)
-        self.lock = threading.Lock()
-        self.running = self.most = self.started = self.closed = 0
-        self.entered = threading.Semaphore(0)
-
-    def prepare(self, image):
-        return image
-
-    def run(self, first, second):
-        with self.lock:
-            self.started += 1
-            self.running += 1
-            self.most = max(self.most, self.running)
-        self.entered.release()
-        assert self.let.acquire(timeout=30)
-        assert not self.closed
-        with self.lock:
-            self.running -= 1
-        return np.zeros((*first.shape[:3], 2), np.float32)
-
-    def device_ms(self):
-        return None
-
-    def close(self):
-        self.closed += 1
-
-
 @pytest.fixture
 def backend():
-    return Backend()
+    return FakeBackend(blocking=True)
 
 
 @pytest.fixture
 def make(tiny_bundle, backend):
     yield lambda streams=1: FlowEngine(read_manifest(tiny_bundle), backend, streams=streams)
-    until(lambda: not our_threads())
+    until(lambda: not pool_threads())
 
 
 def until(condition):
-    """Wait for what another thread is about to do."""
+    """Wait for another thread."""
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def our_threads():
+def pool_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("flow-async")]
 
 
@@ -91,25 +56,25 @@ def test_futures_hold_what_infer_returns(tiny_bundle, tiny_flow, rng, runtime, s
         assert flow.flags.c_contiguous
         assert flow.flags.writeable
         np.testing.assert_allclose(flow, tiny_flow(*images), atol=TOLERANCE)
-    until(lambda: not our_threads())
+    until(lambda: not pool_threads())
 
 
-def test_the_call_does_not_wait_and_streams_run_side_by_side(make, backend):
+def test_calls_return_at_once_and_streams_run_concurrently(make, backend):
     opened = make(streams=2)
     futures = [opened.infer_async(IMAGE, IMAGE) for _ in range(5)]
     for _ in range(2):
         assert backend.entered.acquire(timeout=30)
     assert not any(future.done() for future in futures)
     assert backend.started == 2
-    backend.let.release(5)
+    backend.proceed.release(5)
     assert [future.result(30).shape for future in futures] == [(8, 8, 2)] * 5
     assert backend.most == 2
     opened.close()
 
 
-def test_threads_start_when_they_are_needed(make):
+def test_threads_start_on_demand(make):
     opened = make(streams=3)
-    assert our_threads() == []
+    assert pool_threads() == []
     opened.close()
 
 
@@ -123,7 +88,7 @@ def test_threads_start_when_they_are_needed(make):
         ((IMAGE[:0], IMAGE[:0]), "image1 is empty"),
     ],
 )
-def test_bad_images_are_told_at_once(make, backend, arguments, message):
+def test_bad_images_raise_at_once(make, backend, arguments, message):
     opened = make()
     with pytest.raises(InputError, match=message):
         opened.infer_async(*arguments)
@@ -133,15 +98,15 @@ def test_bad_images_are_told_at_once(make, backend, arguments, message):
     assert backend.closed == 1
 
 
-def test_sizes_beyond_the_profile_are_told_at_once(make, backend):
+def test_sizes_beyond_the_profile_raise_at_once(make, backend):
     backend.profile = SizeProfile((1, 128, 128), (1, 192, 192), (2, 1088, 1920))
     with pytest.raises(InputError, match=r"padded 64x64.* allows at least 128x128"):
         make().infer_async(IMAGE, IMAGE)
 
 
-def test_what_the_runtime_says_comes_with_the_result(make, backend):
+def test_runtime_errors_are_raised_by_the_result(make, backend):
     opened = make()
-    backend.run = lambda first, second: (_ for _ in ()).throw(RuntimeError("out of\n memory."))
+    backend.run = failing
     future = opened.infer_async(IMAGE, IMAGE)
     with pytest.raises(
         BackendError, match=r"tiny: fake 1 failed on 1 pair\(s\) of 8x8: out of memory\."
@@ -151,17 +116,17 @@ def test_what_the_runtime_says_comes_with_the_result(make, backend):
     until(lambda: backend.closed == 1)
 
 
-def test_close_takes_nothing_back_and_waits_for_nothing(make, backend):
+def test_close_neither_cancels_nor_waits(make, backend):
     opened = make()
     futures = [opened.infer_async(IMAGE, IMAGE) for _ in range(3)]
     opened.close()
     assert backend.closed == 0
     with pytest.raises(BackendError, match=r"this engine is closed\. Load another"):
         opened.infer_async(IMAGE, IMAGE)
-    backend.let.release(3)
+    backend.proceed.release(3)
     assert [future.result(30).shape for future in futures] == [(8, 8, 2)] * 3
     until(lambda: backend.closed == 1)
-    until(lambda: not our_threads())
+    until(lambda: not pool_threads())
     opened.close()
     assert backend.closed == 1
 
@@ -170,19 +135,19 @@ def test_close_in_a_callback(make, backend):
     opened = make()
     futures = [opened.infer_async(IMAGE, IMAGE) for _ in range(2)]
     futures[0].add_done_callback(lambda _: opened.close())
-    backend.let.release(2)
+    backend.proceed.release(2)
     assert futures[1].result(30).shape == (8, 8, 2)
     until(lambda: backend.closed == 1)
 
 
-def test_what_has_not_begun_can_be_cancelled(make, backend):
+def test_queued_pairs_can_be_cancelled(make, backend):
     opened = make()
     running, waiting = (opened.infer_async(IMAGE, IMAGE) for _ in range(2))
     assert backend.entered.acquire(timeout=30)
     assert waiting.cancel()
     assert not running.cancel()
     opened.close()
-    backend.let.release()
+    backend.proceed.release()
     assert running.result(30).shape == (8, 8, 2)
     with pytest.raises(CancelledError):
         waiting.result(30)

@@ -1,3 +1,5 @@
+"""``infer_many``: order, concurrency and errors."""
+
 import itertools
 import threading
 
@@ -9,31 +11,11 @@ from engine import FlowEngine
 from engine.bundle.manifest import SizeProfile, read_manifest
 from engine.errors import BackendError, InputError
 from engine.system.ordered_map import LOOK_AHEAD
+from tests.support.fake_backend import FakeBackend, failing
 
 # One float32 rounding of values up to 128.
 TOLERANCE = 1e-5
 IMAGE = np.zeros((8, 8, 3), np.uint8)
-
-
-class Backend:
-    """Gives zeros; ``run`` may be replaced."""
-
-    name = "fake"
-    device = "cpu"
-    runtime_version = "1"
-    profile = None
-
-    def prepare(self, image):
-        return image
-
-    def run(self, first, second):
-        return np.zeros((*first.shape[:3], 2), np.float32)
-
-    def device_ms(self):
-        return None
-
-    def close(self):
-        pass
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -44,10 +26,10 @@ def backend(request):
 
 @pytest.fixture
 def fake(tiny_bundle):
-    return FlowEngine(read_manifest(tiny_bundle), Backend(), streams=2)
+    return FlowEngine(read_manifest(tiny_bundle), FakeBackend(), streams=2)
 
 
-def our_threads():
+def pool_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("flow")]
 
 
@@ -60,7 +42,7 @@ def test_flow_of_every_pair_in_order(request, backend, bundle, streams, tiny_flo
     with engine.load(bundle, backend=backend, threads=2, streams=streams) as opened:
         assert opened.streams == streams
         flows = list(opened.infer_many((one, two) for one, two in pairs))
-    assert our_threads() == []
+    assert pool_threads() == []
     for (image1, image2), flow in zip(pairs, flows, strict=True):
         np.testing.assert_allclose(flow, tiny_flow(image1, image2), atol=TOLERANCE)
 
@@ -73,13 +55,13 @@ def test_bgr_is_rgb_reversed(tiny_bundle, tiny_flow, rng):
     np.testing.assert_allclose(flow, tiny_flow(image1, image2), atol=TOLERANCE)
 
 
-def test_streams_are_by_default_one(tiny_bundle):
+def test_one_stream_by_default(tiny_bundle):
     with engine.load(tiny_bundle, backend="onnxruntime", threads=3) as opened:
         assert opened.streams == 1
         assert len(list(opened.infer_many([(IMAGE, IMAGE)] * 3))) == 3
 
 
-def test_streams_run_side_by_side_with_their_layout(fake, monkeypatch):
+def test_streams_run_concurrently_including_the_layout(fake, monkeypatch):
     meeting = threading.Barrier(2, timeout=30)  # broken unless two calls overlap
     zeros = fake.backend.run
 
@@ -110,7 +92,7 @@ def test_an_endless_source(fake):
         assert (next(flows) == number).all()
     assert next(taken) == 9 + LOOK_AHEAD * 2
     flows.close()
-    assert our_threads() == []
+    assert pool_threads() == []
     assert fake.infer(IMAGE, IMAGE).shape == (8, 8, 2)
 
 
@@ -125,26 +107,23 @@ def test_an_endless_source(fake):
         (3, r"pair 2: expected \(image1, image2\), not int: cannot unpack"),
     ],
 )
-def test_a_bad_pair_is_counted(fake, pair, message):
+def test_errors_have_the_index_of_the_pair(fake, pair, message):
     fake.backend.profile = SizeProfile((1, 64, 64), (1, 64, 64), (4, 256, 320))
     flows = fake.infer_many([(IMAGE, IMAGE), (IMAGE, IMAGE), pair, (IMAGE, IMAGE)])
     assert [next(flows).shape, next(flows).shape] == [(8, 8, 2)] * 2
     with pytest.raises(InputError, match=message):
         next(flows)
-    assert our_threads() == []
+    assert pool_threads() == []
 
 
-def test_a_failing_runtime_is_counted(fake):
-    def run(first, second):
-        raise RuntimeError("out of memory")
-
-    fake.backend.run = run
+def test_runtime_errors_have_the_index_of_the_pair(fake):
+    fake.backend.run = failing
     message = r"^pair 0: tiny: fake 1 failed on 1 pair\(s\) of 8x8: out of memory\.$"
     with pytest.raises(BackendError, match=message):
         next(fake.infer_many([(IMAGE, IMAGE)] * 2))
 
 
-def test_an_engine_that_is_closed_meanwhile(fake):
+def test_closing_the_engine_meanwhile(fake):
     flows = fake.infer_many(itertools.repeat((IMAGE, IMAGE)))
     next(flows)
     fake.close()
@@ -152,7 +131,7 @@ def test_an_engine_that_is_closed_meanwhile(fake):
         list(itertools.islice(flows, 10))
 
 
-def test_arguments_are_checked_at_once(fake):
+def test_bad_arguments_raise_at_once(fake):
     with pytest.raises(InputError, match=r"color is 'bgrr'; expected 'rgb' or 'bgr'"):
         fake.infer_many([], color="bgrr")
     message = r"pairs is a path \('pairs'\); expected an iterable of pairs of arrays"

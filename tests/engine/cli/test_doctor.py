@@ -14,7 +14,7 @@ from engine.cli import doctor
 from engine.cli.main import main
 
 
-def test_doctor(tiny_bundle, capsys):
+def test_text(tiny_bundle, capsys):
     assert main(["doctor", "--bundle", str(tiny_bundle), "--threads", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"engine    {engine.__version__}"
@@ -29,7 +29,7 @@ def test_doctor(tiny_bundle, capsys):
     assert lines[-1].startswith("auto      ")
 
 
-def test_doctor_says_where_the_cache_is(tiny_bundle, capsys, monkeypatch, tmp_path):
+def test_cache_folder(tiny_bundle, capsys, monkeypatch, tmp_path):
     for value, expected in (
         (str(tmp_path), str(tmp_path)),
         ("", "none (FLOWNET_ENGINE_CACHE is empty"),
@@ -47,13 +47,13 @@ def test_doctor_says_where_the_cache_is(tiny_bundle, capsys, monkeypatch, tmp_pa
         ("--device", "-1", "device is -1; expected the index of a GPU"),
     ],
 )
-def test_doctor_refuses_what_load_refuses(tiny_bundle, capsys, option, value, message):
+def test_arguments_are_checked_as_by_load(tiny_bundle, capsys, option, value, message):
     assert main(["doctor", "--bundle", str(tiny_bundle), option, value]) == 1
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
-def test_doctor_prints_names_that_are_not_utf8(tiny_bundle, tmp_path, capsys):
+def test_names_that_are_not_utf8(tiny_bundle, tmp_path, capsys):
     bundle = tmp_path / os.fsdecode(b"b\xff")
     assert main(["doctor", "--bundle", str(bundle)]) == 1
     shutil.copytree(tiny_bundle, bundle)
@@ -61,14 +61,14 @@ def test_doctor_prints_names_that_are_not_utf8(tiny_bundle, tmp_path, capsys):
     assert r"b\udcff" in capsys.readouterr().out.encode().decode()
 
 
-def test_doctor_without_a_bundle(tmp_path, capsys):
+def test_without_a_bundle(tmp_path, capsys):
     assert main(["doctor", "--bundle", str(tmp_path)]) == 1
     output = capsys.readouterr().out
     assert f"bundle    {tmp_path} is not a bundle" in output
     assert "backends  not tried: they need a bundle" in output
 
 
-def test_doctor_when_nothing_opens(monkeypatch, tiny_bundle, capsys):
+def test_when_no_backend_opens(monkeypatch, tiny_bundle, capsys):
     for module in ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, module, None)
     assert main(["doctor", "--bundle", str(tiny_bundle)]) == 1

@@ -29,7 +29,7 @@ def infer(paths, bundle, *arguments):
 
 
 @pytest.mark.parametrize("name", ["flow.flo", "flow.png", "flow.npy"])
-def test_infer_writes_the_flow(pictures, tiny_bundle, tiny_flow, tmp_path, capsys, name):
+def test_flow_file(pictures, tiny_bundle, tiny_flow, tmp_path, capsys, name):
     paths, images = pictures
     assert infer(paths, tiny_bundle, "-o", tmp_path / name) == 0
     expected = tiny_flow(*images)
@@ -43,7 +43,7 @@ def test_infer_writes_the_flow(pictures, tiny_bundle, tiny_flow, tmp_path, capsy
     assert written == f"wrote {tmp_path / name}"
 
 
-def test_infer_draws_the_flow(pictures, tiny_bundle, tmp_path):
+def test_picture_of_the_flow(pictures, tiny_bundle, tmp_path):
     picture = tmp_path / "picture.png"
     assert infer(pictures[0], tiny_bundle, "--picture", picture) == 0
     assert read_image(picture).shape == (50, 70, 3)
@@ -90,7 +90,7 @@ def test_errors_are_one_line(pictures, tiny_bundle, tmp_path, capsys, change, me
         ("flow.flo", "missing/flow.png", "missing is not a folder. Create it"),
     ],
 )
-def test_outputs_are_checked_first(
+def test_outputs_are_checked_before_inputs_are_read(
     pictures, tmp_path, monkeypatch, capsys, output, picture, message
 ):
     monkeypatch.setattr("engine.cli.infer.read_image", lambda path: pytest.fail(f"read {path}"))
@@ -133,7 +133,7 @@ def test_nothing_to_write(pictures, tiny_bundle, capsys):
     assert "expected -o FILE, --picture FILE or both" in capsys.readouterr().err
 
 
-def test_an_error_ends_as_a_sentence_does(pictures, tiny_bundle, tmp_path, capsys):
+def test_errors_are_sentences(pictures, tiny_bundle, tmp_path, capsys):
     assert infer(pictures[0], tiny_bundle, "-o", tmp_path / "flow.fl") == 1
     assert capsys.readouterr().err.endswith("Did you mean '.flo'?\n")
 

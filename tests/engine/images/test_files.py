@@ -29,8 +29,8 @@ def test_sixteen_bits_become_eight(tmp_path, shape):
     assert image[..., 0].tolist() == [[255, 255, 255], [1, 0, 0]]
 
 
-def test_levels_without_a_white_are_refused(tmp_path):
-    """12 bits in a file of 16 would become 0 to 15, floats up to 1 black."""
+def test_unknown_white_level_is_refused(tmp_path):
+    """12-bit levels in a 16-bit file would become 0 to 15, floats up to 1 would become 0."""
     cv2.imwrite(str(tmp_path / "a.png"), np.full((2, 3, 3), 4095, np.uint16))
     with pytest.raises(InputError, match=r"a\.png has uint16 levels up to 4095; .*\(x >> 4\) for"):
         read_image(tmp_path / "a.png")
@@ -76,7 +76,7 @@ def test_a_failed_write_names_the_target(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((4, 5, 3), float), ((4, 5), np.uint8), ((4, 5, 4), np.uint8)]
 )
-def test_what_is_no_picture_is_not_written(tmp_path, shape, dtype):
+def test_other_arrays_are_not_written(tmp_path, shape, dtype):
     with pytest.raises(InputError, match=r"the image is \(4, 5.*; expected \(H, W, 3\) uint8"):
         write_image(tmp_path / "a.png", np.zeros(shape, dtype))
     assert not list(tmp_path.iterdir())

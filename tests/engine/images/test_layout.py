@@ -51,7 +51,7 @@ def test_floats_are_rounded_to_the_nearest_level():
     assert network_input(image, (1, 2)).ravel().tolist() == [0, 0, 1, 127, 255, 255]
 
 
-def test_what_fits_is_not_copied(rng):
+def test_contiguous_images_of_the_size_are_not_copied(rng):
     image = rng.integers(0, 256, (64, 128, 3), dtype=np.uint8)
     assert np.shares_memory(network_input(image, (64, 128)), image)
     batch = rng.integers(0, 256, (2, 64, 128, 3), dtype=np.uint8)

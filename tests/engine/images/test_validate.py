@@ -89,7 +89,7 @@ def test_other_arrays_are_converted():
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "HSV", "L", "P", "RGBA", "CMYK"])
-def test_pillow_pictures_are_rgb(rng, mode):
+def test_pillow_images_must_be_rgb(rng, mode):
     pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
     array = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
     picture = pillow.fromarray(array)
@@ -98,7 +98,7 @@ def test_pillow_pictures_are_rgb(rng, mode):
         checked_image(picture.convert(mode), "image1")
 
 
-def test_masks_are_not_dropped(rng):
+def test_masked_pixels_are_refused(rng):
     array = np.ma.masked_array(rng.integers(0, 256, (4, 6, 3), dtype=np.uint8), mask=False)
     np.testing.assert_array_equal(checked_image(array, "image1"), array.data)
     array[1, 2] = np.ma.masked
@@ -106,7 +106,7 @@ def test_masks_are_not_dropped(rng):
         checked_image(array, "image1")
 
 
-def test_pairs_must_be_alike():
+def test_pairs_have_one_shape_and_kind():
     image = np.zeros((384, 512, 3), np.uint8)
     with pytest.raises(InputError, match=r"a has shape \(384, 512, 3\) and b \(384, 500, 3\)"):
         check_same_kind(image, image[:, :500], ("a", "b"))
