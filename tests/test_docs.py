@@ -79,7 +79,8 @@ def module_commands() -> list[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the pages assume."""
     folder = tmp_path_factory.mktemp("docs")
-    (folder / "training").symlink_to(ROOT / "training")
+    for name in ("engine", "training"):
+        (folder / name).symlink_to(ROOT / name)
     rng = np.random.default_rng(0)
     for name in ("frame1.png", "frame2.png"):
         write_image(folder / name, rng.integers(0, 256, (64, 96, 3), np.uint8))
