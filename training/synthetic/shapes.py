@@ -4,6 +4,8 @@ The vocabulary follows the FlowNet authors' generator (Mayer et al., IJCV 2018, 
 mode 7): ellipses, polygons, thin parts, and composites that add components or cut holes.
 """
 
+import functools
+
 import cv2
 import numpy as np
 import torch
@@ -73,12 +75,13 @@ def silhouette(rng: np.random.Generator) -> np.ndarray:
     return canvas
 
 
+@functools.cache
 def distance_maps(count: int = 400, *, seed: int = 11) -> Tensor:
     """Signed distances to ``count`` random outlines.
 
     Returns:
         (1, 96, 96 * count) float32, side by side: distance to the outline, positive inside, in
-        units of half the map's width (a map spans -1..1).
+        units of half the map's width (a map spans -1..1); shared, not to be changed.
     """
     rng = np.random.default_rng(seed)
     maps: list[np.ndarray] = []

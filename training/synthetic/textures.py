@@ -4,6 +4,8 @@ The photographs are from the scikit-image wheel, whose authors distribute them a
 stereo pair in it is left out because the bench evaluates on it. Everything else is procedural.
 """
 
+import functools
+
 import cv2
 import numpy as np
 import skimage.data
@@ -93,8 +95,9 @@ def coloured_noise(rng: np.random.Generator) -> np.ndarray:
     return np.clip(base + noise * rng.uniform(15, 55), 0, 255).astype(np.uint8)
 
 
+@functools.cache
 def texture_atlas(*, leaves: int = 40, noises: int = 16, seed: int = 7) -> Tensor:
-    """All textures side by side: (3, 512, 512 * n) float32 in 0..255."""
+    """All textures side by side: (3, 512, 512 * n) float32 in 0..255; shared, not to be changed."""
     rng = np.random.default_rng(seed)
     photos = photographs()
     palettes = [photo.reshape(-1, 3) for photo in photos]
