@@ -1,4 +1,4 @@
-"""Building a plan with ``tensorrt``, on doubles of the real classes; run by test_tensorrt.py."""
+"""Build a plan with ``tensorrt``, on doubles of the real classes; run by test_tensorrt.py."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.contract.tensorrt_double import PROFILE, install_driver
 
 
 class Builds:
-    """Builder, network, parser and config doubles that remember what they were told."""
+    """Doubles of builder, network, parser and config that record their calls."""
 
     def __init__(self, trt: ModuleType) -> None:
         self.trt = trt
@@ -95,7 +95,7 @@ def builds(bindings, cu, monkeypatch) -> Builds:
 
 @pytest.fixture
 def loaded(bindings, monkeypatch, tmp_path_factory) -> list[str]:
-    """The plugin libraries that TensorRT was given; one of unique content lies in $FLOW_KERNELS."""
+    """Names of the plugin libraries that TensorRT loads; $FLOW_KERNELS contains a unique one."""
     libraries: list[str] = []
     folder = tmp_path_factory.mktemp("kernels")
     (folder / tensorrt_package.PLUGIN_LIBRARY).write_text(str(folder))
@@ -113,7 +113,7 @@ def build(folder, *, precision: str = "fp16", correlation: str = "onnx") -> Buil
     return build_plan(model, plan, PROFILE, precision=precision, correlation=correlation)
 
 
-def test_plan_is_for_the_gpu_that_is_here(builds, bindings, tmp_path):
+def test_plan_is_for_this_gpu(builds, bindings, tmp_path):
     built = build(tmp_path)
     assert (built.file, built.bytes, built.compute_capability) == ("model.plan", 6, "8.9")
     assert built.tool == f"tensorrt {bindings.__version__}"
@@ -124,7 +124,7 @@ def test_plan_is_for_the_gpu_that_is_here(builds, bindings, tmp_path):
     assert len(builds.profiles) == 1
 
 
-def test_tf32_is_off_in_fp32_graphs_only(builds, bindings, tmp_path):
+def test_tf32_is_off_for_fp32_only(builds, bindings, tmp_path):
     build(tmp_path, precision="fp16")
     assert builds.cleared == []
     build(tmp_path, precision="fp32")
@@ -138,43 +138,43 @@ def cache(monkeypatch, tmp_path_factory) -> Path:
     return folder / "data"
 
 
-def test_a_build_takes_over_what_the_one_before_it_measured(builds, cache, tmp_path):
+def test_a_build_uses_the_timings_of_the_previous_one(builds, cache, tmp_path):
     build(tmp_path)
     assert builds.given == [b""]
-    (kept,) = cache.iterdir()
-    assert kept.name.startswith("tensorrt-timings-")
-    assert kept.read_bytes()[32:] == b"timings"
+    (file,) = cache.iterdir()
+    assert file.name.startswith("tensorrt-timings-")
+    assert file.read_bytes()[32:] == b"timings"
     builds.measured = b"timings and more"
     build(tmp_path, precision="fp32")
     assert builds.given == [b"", b"timings"]
-    assert kept.read_bytes()[32:] == b"timings and more"
+    assert file.read_bytes()[32:] == b"timings and more"
 
 
 @pytest.mark.parametrize(
     "gpu", [("NVIDIA L4", (8, 9)), ("NVIDIA L40", (8, 9)), ("NVIDIA L4", (9, 0))]
 )
-def test_timings_are_of_one_kind_of_gpu(builds, cache, tmp_path, monkeypatch, gpu):
+def test_timings_are_stored_per_gpu(builds, cache, tmp_path, monkeypatch, gpu):
     build(tmp_path)
     install_driver(monkeypatch, FakeDriver(gpu))
     build(tmp_path)
     assert builds.given[1] == (b"timings" if gpu == ("NVIDIA L4", (8, 9)) else b"")
 
 
-def test_timings_are_of_one_tensorrt(builds, bindings, cache, tmp_path, monkeypatch):
+def test_timings_are_stored_per_tensorrt_version(builds, bindings, cache, tmp_path, monkeypatch):
     build(tmp_path)
     monkeypatch.setattr(bindings, "__version__", "11.99")
     build(tmp_path)
     assert builds.given == [b"", b""]
 
 
-def test_timings_that_tensorrt_refuses_are_measured_and_kept_anew(builds, cache, tmp_path):
+def test_timings_that_tensorrt_refuses_are_replaced(builds, cache, tmp_path):
     build(tmp_path)
     builds.foreign, builds.measured = b"timings", b"new timings"
     build(tmp_path)
     assert builds.given == [b"", b"timings", b""]
     assert len(builds.attached) == 2
-    (kept,) = cache.iterdir()
-    assert kept.read_bytes()[32:] == b"new timings"
+    (file,) = cache.iterdir()
+    assert file.read_bytes()[32:] == b"new timings"
 
 
 def test_a_build_without_timings(builds, cache, tmp_path):
@@ -214,7 +214,7 @@ def test_failed_build_keeps_the_old_plan(builds, bindings, tmp_path, monkeypatch
 
 
 def test_a_real_builder_that_does_not_start(bindings, cu, tmp_path):
-    # Over stub libraries the real factory returns a null pointer, as it does without a driver.
+    # With stub libraries, the real factory returns a null pointer, as it does without a driver.
     with pytest.raises(BackendError, match=r"tensorrt 11\..* does not start: "):
         build(tmp_path)
 
@@ -226,15 +226,13 @@ def test_no_gpu(bindings, tmp_path, monkeypatch):
     assert tensorrt_package.load_tensorrt().name == "tensorrt"
 
 
-def test_the_plugin_library_is_given_to_tensorrt_once(builds, loaded, tmp_path):
+def test_the_plugin_library_is_loaded_once(builds, loaded, tmp_path):
     for _ in range(2):
         build(tmp_path, correlation="library")
     assert loaded == [plugin_library().name]
 
 
-def test_a_plugin_library_that_tensorrt_does_not_take(
-    builds, bindings, loaded, tmp_path, monkeypatch
-):
+def test_a_plugin_library_that_tensorrt_refuses(builds, bindings, loaded, tmp_path, monkeypatch):
     registry = double(bindings.IPluginRegistry, load_library=lambda plugin_path: None)
     monkeypatch.setattr(bindings, "get_plugin_registry", lambda: registry)
     with pytest.raises(BackendError, match=r"cannot load .*correlation_tensorrt\.so: TensorRT"):
@@ -248,12 +246,12 @@ def test_a_plugin_library_that_was_not_built(builds, tmp_path, monkeypatch):
         build(tmp_path, correlation="library")
 
 
-def test_an_ahead_of_time_plugin_wants_one_size(builds, tmp_path):
+def test_an_ahead_of_time_plugin_needs_one_size(builds, tmp_path):
     with pytest.raises(PlanBuildError, match="correlation as plugin: its plan is for one size and"):
         build(tmp_path, correlation="plugin")
 
 
-def test_the_best_form_for_open_sizes_is_the_library(loaded, bindings):
+def test_the_best_form_for_dynamic_sizes_is_the_library(loaded, bindings):
     package = tensorrt_package.load_tensorrt()
     assert correlation.best_form(package, PROFILE)[0] == "library"
     plugin_library().unlink()

@@ -1,22 +1,24 @@
-"""Fixtures of the contract's cases: real bindings, a fake PyCUDA, and a backend on both."""
+"""Fixtures of the contract cases: real bindings, a fake PyCUDA, and a backend on both."""
 
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from engine import FlowEngine
 from engine.cuda import libcuda as real_libcuda
 from tests.contract.fake_libcuda import FakeLibcuda
 from tests.contract.fake_pycuda import FakeDriver
 from tests.contract.real_bindings import double, import_bindings
 from tests.contract.tensorrt_double import (
+    CAPTURES_GRAPHS,
     PACKAGE,
     PLAN,
     PROFILE,
-    RECORDS_GRAPHS,
     Contexts,
     install_driver,
     install_runtime,
+    manifest_with,
     open_backend,
 )
 
@@ -50,7 +52,7 @@ def contexts(bindings, cu, libcuda, monkeypatch) -> Contexts:
             bindings.Dims((*size, 3)) for size in (PROFILE.min, PROFILE.opt, PROFILE.max)
         ],
         create_execution_context=made.create,
-        **({} if RECORDS_GRAPHS else config),
+        **({} if CAPTURES_GRAPHS else config),
     )
     install_runtime(monkeypatch, bindings, lambda serialized_engine: engine)
     return made
@@ -68,3 +70,8 @@ def backend(bundle, contexts, cu):
     yield opened
     opened.close()
     assert (cu.leaked, cu.blocks, cu.stack) == ([], {}, [])
+
+
+@pytest.fixture
+def flow_engine(backend) -> FlowEngine:
+    return FlowEngine(manifest_with(PLAN), backend)

@@ -1,4 +1,4 @@
-"""A GPU's memory and its streams, which wait until somebody waits for them."""
+"""Memory and streams of a fake GPU. A stream runs its work when a caller waits for it."""
 
 import threading
 from collections.abc import Callable
@@ -9,12 +9,12 @@ ALIGNMENT = 512  # of what cuMemAlloc returns
 
 
 class Memories:
-    """All device memory: PyCUDA's and that of other libraries."""
+    """All device memory, of PyCUDA and of other libraries."""
 
     def __init__(self) -> None:
         self.blocks: dict[int, tuple[int, np.ndarray]] = {}  # address -> (device, bytes)
         self.of_pycuda: set[int] = set()
-        self._freed: list[np.ndarray] = []  # so that no address comes again
+        self._freed: list[np.ndarray] = []  # keeps addresses from being reused
 
     def add(self, nbytes: int, device: int) -> int:
         room = np.full(nbytes + ALIGNMENT, 0x55, np.uint8)
@@ -44,14 +44,14 @@ class Memories:
 
 
 class Queue:
-    """What a stream still has to do."""
+    """The unfinished work of a stream."""
 
-    lock = threading.RLock()  # of all queues: one may have to wait for another
+    lock = threading.RLock()  # shared: one queue may wait for another
 
     def __init__(self) -> None:
         self.pending: list[Callable[[], None]] = []
         self.capturing: list[Callable[[], None]] | None = None
-        self.spoilt = False
+        self.is_invalid = False
 
     def submit(self, work: Callable[[], None]) -> None:
         (self.pending if self.capturing is None else self.capturing).append(work)
@@ -64,7 +64,7 @@ class Queue:
 
 
 class Mark:
-    """The point of a queue at which an event was recorded."""
+    """The position in a queue at which an event was recorded."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue

@@ -1,4 +1,4 @@
-"""The functions of libcuda.so.1 that are called through ctypes, over a ``FakeDriver``."""
+"""The functions of libcuda.so.1 in ``engine.cuda.libcuda``, on a ``FakeDriver``."""
 
 import ctypes
 from collections.abc import Callable
@@ -15,7 +15,7 @@ UNKNOWN = 999
 
 
 class FakeLibcuda:
-    """Called with the real prototypes, as a library loaded by ctypes is."""
+    """Has the real prototypes, as a library loaded by ctypes."""
 
     def __init__(self, cu: FakeDriver) -> None:
         self.cu = cu
@@ -27,10 +27,10 @@ class FakeLibcuda:
         self.failure = ""
         for name, argument_types in FUNCTIONS.items():
             prototype = ctypes.CFUNCTYPE(ctypes.c_int, *argument_types)
-            setattr(self, name, prototype(self._told(getattr(self, f"_{name}"))))
+            setattr(self, name, prototype(self._wrapped(getattr(self, f"_{name}"))))
 
-    def _told(self, function: Callable[..., int]) -> Callable[..., int]:
-        """``ctypes`` swallows what a callback raises; here it becomes an error of the driver."""
+    def _wrapped(self, function: Callable[..., int]) -> Callable[..., int]:
+        """Turn exceptions, which ``ctypes`` ignores in callbacks, into errors of the driver."""
 
         def call(*arguments: Any) -> int:
             try:
@@ -49,8 +49,8 @@ class FakeLibcuda:
     def _cuStreamEndCapture(self, stream: int, graph: Any) -> int:  # noqa: N802
         queue = self.cu.queues[stream]
         work, queue.capturing = queue.capturing, None
-        spoilt, queue.spoilt = queue.spoilt, False
-        if self.refuses_capture or spoilt:
+        is_invalid, queue.is_invalid = queue.is_invalid, False
+        if self.refuses_capture or is_invalid:
             return STREAM_CAPTURE_INVALIDATED
         graph[0] = next(self.cu.handles)
         self.graphs[graph[0]] = work
@@ -97,7 +97,7 @@ class FakeLibcuda:
         queue, mark = self.cu.queues.get(stream or 0), self.events[event]
         if queue is None:
             return INVALID_HANDLE
-        assert mark is not None, "a wait for an event that was not recorded is none"
+        assert mark is not None, "waiting for an unrecorded event has no effect"
         if mark.queue is not queue:
             queue.submit(mark.reach)
         return 0

@@ -1,8 +1,9 @@
 """``pycuda.driver`` without a GPU: names, signatures and context rules of PyCUDA 2026.1.
 
-From its sources (src/wrapper/wrap_cudadrv.cpp, src/cpp/cuda.hpp). Device memory is numpy's, at its
-real addresses, and a stream does nothing before somebody waits for it, and then only what that
-somebody waits for: what is read too early is wrong. ``fake_libcuda.py`` has the rest of the driver.
+From its sources (src/wrapper/wrap_cudadrv.cpp, src/cpp/cuda.hpp). Device memory is NumPy memory at
+its real addresses. A stream runs its work only when a caller waits for it, and only as far as that
+caller needs, so that reading too early gives wrong values. ``fake_libcuda.py`` has the other
+functions of the driver.
 """
 
 import itertools
@@ -23,7 +24,7 @@ class FakeDriver(ModuleType):
     """The module ``pycuda.driver``; ``gpus`` are (name, compute capability) pairs."""
 
     class Error(Exception):
-        """As in PyCUDA the base of LogicError, MemoryError and the others."""
+        """As in PyCUDA, the base class of LogicError, MemoryError and others."""
 
     def __init__(self, *gpus: tuple[str, tuple[int, int]]) -> None:
         super().__init__("pycuda.driver")
@@ -33,7 +34,7 @@ class FakeDriver(ModuleType):
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.leaked: list[str] = []
         self.handles = itertools.count(0x1000, 0x1000)
-        # By handle; those made by others than PyCUDA, as by PyTorch, are `Queue`s alone.
+        # By handle; streams of other libraries, such as PyTorch, have only a `Queue`.
         self.queues: dict[int, Queue] = dict.fromkeys(LEGACY, Queue())
         self.copies = 0
         self._stacks = threading.local()
@@ -43,7 +44,7 @@ class FakeDriver(ModuleType):
 
     @property
     def blocks(self) -> dict[int, np.ndarray]:
-        """What PyCUDA has allocated, by address."""
+        """PyCUDA's allocations, by address."""
         return {at: self.memories.blocks[at][1] for at in self.memories.of_pycuda}
 
     @property
@@ -58,7 +59,7 @@ class FakeDriver(ModuleType):
         return self.stack[-1]
 
     def foreign_stream(self) -> int:
-        """Return the handle of a new stream that another library made."""
+        """Return the handle of a new stream of another library."""
         handle = next(self.handles)
         self.queues[handle] = Queue()
         return handle
@@ -87,7 +88,7 @@ class FakeDriver(ModuleType):
         self._copy(stream, lambda: (_bytes(dest), self.memory(int(src), dest.nbytes)))
 
     def memcpy_dtoh(self, dest: np.ndarray, src: Any) -> None:
-        """Ordered after the legacy default stream alone."""
+        """Wait for the legacy default stream only."""
         self.current()
         self.queues[LEGACY[0]].drain()
         np.copyto(_bytes(dest), self.memory(int(src), dest.nbytes))
@@ -118,7 +119,7 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 
 
 class Resource:
-    """Something made in a context, which can only be freed where that is current."""
+    """An object of a context, which can only be freed while that context is current."""
 
     def __init__(self, cu: FakeDriver) -> None:
         self.context = cu.current()
@@ -132,7 +133,7 @@ class Resource:
         if not hasattr(self, "context"):
             return
         if self.cu.stack[-1:] != [self.context]:
-            # The real one warns: "... in out-of-thread context could not be cleaned up".
+            # PyCUDA warns: "... in out-of-thread context could not be cleaned up".
             self.cu.leaked.append(type(self).__name__)
         self.free()
 
@@ -150,7 +151,7 @@ class DeviceAllocation(Resource):
         return self.address
 
     def free(self) -> None:
-        """At once: that cuMemFree waits for the device is nothing that its documentation says."""
+        """Free at once: the documentation does not promise that cuMemFree waits for the device."""
         if hasattr(self, "address"):
             self.cu.memories.free(self.address)
 
@@ -167,7 +168,7 @@ class Context:
         queues = list(cls.cu.queues.values())
         if any(queue.capturing is not None for queue in queues):
             for queue in queues:
-                queue.spoilt = queue.capturing is not None
+                queue.is_invalid = queue.capturing is not None
             raise cls.cu.Error("cuCtxSynchronize failed: a stream is capturing")
         for queue in queues:
             queue.drain()
@@ -214,7 +215,7 @@ class Stream(Resource):
         self.queue.drain()
 
     def free(self) -> None:
-        assert not self.cu.queues.pop(self.handle).pending, "a stream goes with work in it"
+        assert not self.cu.queues.pop(self.handle).pending, "a stream is freed with unfinished work"
 
 
 class Event(Resource):
@@ -232,12 +233,12 @@ class Event(Resource):
         return self
 
     def time_since(self, event: "Event") -> float:
-        """A millisecond for everything queued between the two."""
+        """Return one millisecond for each piece of work between the two events."""
         return float(self.mark.position - event.mark.position - 1)
 
 
 class Memcpy2D:
-    """Of cuda.hpp's ``memcpy_2d`` what is between two places of the device."""
+    """The copy within the device of cuda.hpp's ``memcpy_2d``."""
 
     cu: FakeDriver
     __slots__ = (

@@ -1,17 +1,19 @@
-"""Arrays of other libraries in the fake device's memory, by either protocol."""
+"""Arrays of other libraries in the fake device's memory, with either protocol."""
 
+import itertools
 from typing import Any
 
 import numpy as np
 
+from engine.cuda.flow_array import DeviceArray
 from tests.contract.fake_device import Mark
 from tests.contract.fake_pycuda import FakeDriver
 
 
 class CudaArray:
-    """By the CUDA Array Interface. ``array`` is numpy's view of the device memory.
+    """An array with the CUDA Array Interface; ``array`` is a NumPy view of the device memory.
 
-    Rows lie ``gap`` bytes apart, and the first element ``offset`` bytes behind an aligned address.
+    Rows have gaps of ``gap`` bytes; the first element is ``offset`` bytes after an aligned address.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class CudaArray:
         self.cu, self.device, self.stream = cu, device, stream
 
     def fill(self, values: np.ndarray, stream: int | None = None) -> "CudaArray":
-        """Write, at once or as work of a stream."""
+        """Write ``values``, at once or as work of a stream."""
         if stream is None:
             self.array[:] = values
         else:
@@ -58,7 +60,7 @@ class CudaArray:
 
 
 class DlpackArray(CudaArray):
-    """By DLPack alone; the capsules are numpy's. What fills it is the work of ``stream``."""
+    """An array with DLPack only, with NumPy's capsules; ``stream`` fills it."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -68,7 +70,7 @@ class DlpackArray(CudaArray):
         return 2, self.device
 
     def __dlpack__(self, *, stream: int | None = None) -> object:
-        assert stream not in (None, 0), "no stream of CUDA's, and an ambiguous one"
+        assert stream not in (None, 0), "DLPack forbids 0 for CUDA, and None is ambiguous"
         if self.stream is not None:
             self.cu.queues[stream].submit(Mark(self.cu.queues[self.stream]).reach)
         return self.array.__dlpack__()
@@ -82,3 +84,28 @@ class TorchStream:
 class CupyStream:
     def __init__(self, handle: int) -> None:
         self.ptr = handle
+
+
+_seeds = itertools.count()
+
+
+def images_of(shape: tuple[int, ...]) -> np.ndarray:
+    """Two new random images, or batches of images, of a shape without channels."""
+    return np.random.default_rng(next(_seeds)).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+
+
+def on_device(
+    cu: FakeDriver, images: Any, kind: type[CudaArray] = CudaArray, **layout: int
+) -> list[CudaArray]:
+    return [kind(cu, image.shape, **layout).fill(image) for image in images]
+
+
+def content_of(cu: FakeDriver, flow: DeviceArray) -> np.ndarray:
+    """The present content of a flow's memory, which may not be ready yet."""
+    interface = flow.__cuda_array_interface__
+    shape, strides = interface["shape"], interface["strides"]
+    nbytes = np.dtype(np.float32).itemsize * int(np.prod(shape))
+    if strides is not None:
+        nbytes = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 4
+    memory = cu.memory(interface["data"][0], nbytes)
+    return np.ndarray(shape, np.float32, memory, strides=strides)

@@ -1,6 +1,6 @@
-"""The TensorRT backend opens, or says why not; run by test_tensorrt.py, not collected.
+"""The TensorRT backend opens, or raises with the reason; run by test_tensorrt.py.
 
-``TENSORRT_PACKAGE`` says whose bindings: ``tensorrt`` or ``tensorrt_rtx``.
+``TENSORRT_PACKAGE`` names the package whose bindings are tested.
 """
 
 import sys
@@ -51,7 +51,7 @@ def test_a_plan_for_another_version_or_gpu(bundle, contexts, bindings, monkeypat
         open_backend(bundle)
 
 
-def test_a_gpu_that_portable_plans_leave_out(bundle, contexts, bindings, monkeypatch):
+def test_a_gpu_that_portable_plans_exclude(bundle, contexts, bindings, monkeypatch):
     install_driver(monkeypatch, FakeDriver(("NVIDIA H200", (9, 0)), ("NVIDIA T4", (7, 5))))
     install_runtime(monkeypatch, bindings, lambda serialized_engine: None)
     error = {"tensorrt": PlanMismatchError, "tensorrt_rtx": HardwareMissingError}[PACKAGE]
@@ -73,7 +73,7 @@ def test_a_plan_of_another_graph(bundle, contexts, bindings, monkeypatch):
 
 
 def test_a_real_runtime_that_does_not_start_or_read_the_plan(bundle, cu, bindings):
-    # The real class: over stub libraries its factory fails as it does without a driver.
+    # With stub libraries, the real factory fails as it does without a driver.
     error, text = {
         "tensorrt": (HardwareMissingError, "does not start on cuda:0"),
         "tensorrt_rtx": (PlanMismatchError, "does not open with .* 8.9.: .*erializ"),
@@ -203,7 +203,7 @@ def test_tensorrt_missing(bundle, cu, monkeypatch):
         open_backend(bundle)
 
 
-def test_doubles_refuse_what_the_real_classes_lack(bindings):
+def test_doubles_refuse_calls_that_the_real_classes_lack(bindings):
     context = double(bindings.IExecutionContext, set_input_shape=lambda name, shape: True)
     assert context.set_input_shape("image1", (1, 64, 64, 3))
     with pytest.raises(AttributeError):

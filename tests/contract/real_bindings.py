@@ -1,6 +1,6 @@
 """The real Python bindings of both TensorRT packages, and doubles of their classes.
 
-To be used in a process of its own: the stub libraries would shadow an installed TensorRT.
+Use it in a separate process: the stub libraries would shadow an installed TensorRT.
 """
 
 import ctypes
@@ -21,9 +21,9 @@ LIBRARIES = ("libnvinfer.so.11", "libnvinfer_plugin.so.11", "libnvonnxparser.so.
 
 
 def import_bindings(name: str, folder: Path) -> ModuleType:
-    """Import ``tensorrt`` (its bindings over stub libraries built in ``folder``) or the other.
+    """Import ``tensorrt``, whose bindings get stub libraries built in ``folder``, or the other.
 
-    Returns a copy of the module: what a test replaces in it stays in the copy.
+    Returns a copy of the module, so that a test can replace its members.
     """
     if name == "tensorrt":
         compiler = shutil.which("cc") or shutil.which("gcc")
@@ -37,16 +37,16 @@ def import_bindings(name: str, folder: Path) -> ModuleType:
     copy = ModuleType(name)
     copy.__dict__.update({key: value for key, value in vars(real).items() if key[:2] != "__"})
     copy.__version__ = real.__version__
-    copy.real = real  # for a double of a class that a test has replaced in the copy
+    copy.real = real  # for doubles of classes that a test replaces in the copy
     sys.modules[name] = copy
     return copy
 
 
 def double(real_class: type, **members: Any) -> Any:
-    """An instance double: ``members`` work, anything else of the real class fails when it is used.
+    """Return a double of an instance: ``members`` work, other members of the class raise.
 
-    A member that the real class lacks, and arguments that none of its overloads takes, are refused.
-    Where a test has put a function in the class's place, nothing is known of it and all is taken.
+    Refuses members that the real class lacks, and arguments that none of its overloads accept. If a
+    test has replaced the class by a function, accepts everything.
     """
     if not isinstance(real_class, type):
         return SimpleNamespace(**members)
@@ -71,7 +71,7 @@ class Double:
     def __getattr__(self, name: str) -> Any:
         getattr(self._real_class, name)
         name = f"{self._real_class.__name__}.{name}"
-        raise AssertionError(f"{name} is used; the double was not told what it is")
+        raise AssertionError(f"{name} is used, but the double does not define it")
 
 
 def _checked(real: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +92,7 @@ def _binds(signature: inspect.Signature, args: Any, kwargs: Any) -> bool:
 
 
 def overloads(real: Any) -> tuple[inspect.Signature, ...]:
-    """The signatures, ``self`` left out, that pybind11 wrote into a method's docstring."""
+    """Return the signatures, without ``self``, in the docstring of a pybind11 method."""
     return _documented_overloads(real.__name__, real.__doc__)
 
 

@@ -1,6 +1,6 @@
-"""The TensorRT backend runs; run by test_tensorrt.py, not collected.
+"""The TensorRT backend runs; run by test_tensorrt.py.
 
-``TENSORRT_PACKAGE`` says whose bindings: ``tensorrt`` or ``tensorrt_rtx``.
+``TENSORRT_PACKAGE`` names the package whose bindings are tested.
 """
 
 import gc
@@ -15,22 +15,22 @@ import pytest
 from engine.backends.tensorrt import backend as tensorrt
 from engine.errors import BackendError
 from tests.contract.tensorrt_double import (
+    CAPTURES_GRAPHS,
     PACKAGE,
     PROFILE,
-    RECORDS_GRAPHS,
     check_run,
     open_backend,
     pair,
 )
 
 
-def test_open_tells_device_version_and_profile(backend, bindings):
+def test_attributes(backend, bindings):
     assert (backend.name, backend.device) == ("tensorrt", "cuda:0")
     assert backend.runtime_version == f"{PACKAGE} {bindings.__version__}"
     assert backend.profile == PROFILE
 
 
-def test_run_returns_arrays_of_the_caller(backend):
+def test_run_returns_new_arrays(backend):
     first = check_run(backend, (1, 64, 64), seed=1)
     kept = first.copy()
     second = check_run(backend, (1, 64, 64), seed=2)
@@ -52,26 +52,26 @@ def test_sizes_may_change_and_buffers_only_grow(backend, cu):
         assert set(cu.blocks) == large
 
 
-def test_every_shape_is_recorded_on_its_second_run_and_then_launched(backend, libcuda, contexts):
+def test_every_shape_is_captured_on_its_second_run_and_then_launched(backend, libcuda, contexts):
     for runs, size in ((3, (1, 64, 64)), (3, (1, 64, 128)), (1, (1, 64, 64))):
         for seed in range(runs):
             check_run(backend, size, seed=seed)
-    assert libcuda.launches == (4 if RECORDS_GRAPHS else 0)
+    assert libcuda.launches == (4 if CAPTURES_GRAPHS else 0)
     assert libcuda.graphs == {}
     assert libcuda.executables == {}
 
 
-def test_tensorrt_for_rtx_records_graphs_itself(backend, contexts, bindings):
+def test_tensorrt_for_rtx_captures_graphs_itself(backend, contexts, bindings):
     check_run(backend, (1, 64, 64))
     (config,) = contexts.configs
-    if RECORDS_GRAPHS:
+    if CAPTURES_GRAPHS:
         assert config is None
     else:
         assert config.cuda_graph_strategy == bindings.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
 
 
-@pytest.mark.skipif(not RECORDS_GRAPHS, reason="TensorRT for RTX records graphs itself")
-def test_a_refused_recording_is_told_and_runs_go_on(backend, libcuda, caplog):
+@pytest.mark.skipif(not CAPTURES_GRAPHS, reason="TensorRT for RTX captures graphs itself")
+def test_a_failed_capture_is_logged_and_runs_continue(backend, libcuda, caplog):
     libcuda.refuses_capture = True
     for seed in range(4):
         check_run(backend, (1, 64, 64), seed=seed)
@@ -80,9 +80,9 @@ def test_a_refused_recording_is_told_and_runs_go_on(backend, libcuda, caplog):
     assert "cuStreamEndCapture: operation failed due to a previous error" in caplog.text
 
 
-@pytest.mark.skipif(not RECORDS_GRAPHS, reason="TensorRT for RTX records graphs itself")
-def test_a_recording_that_fails_says_why(backend, libcuda, contexts, caplog):
-    """And not that the end of the recording failed, too."""
+@pytest.mark.skipif(not CAPTURES_GRAPHS, reason="TensorRT for RTX captures graphs itself")
+def test_an_error_during_capture_is_logged(backend, libcuda, contexts, caplog):
+    """And not the following error of the end of the capture."""
     check_run(backend, (1, 64, 64))
     libcuda.refuses_capture = True
     contexts.refused = {"execute_async_v3"}
@@ -92,16 +92,16 @@ def test_a_recording_that_fails_says_why(backend, libcuda, contexts, caplog):
     assert "cuStreamEndCapture" not in caplog.text
 
 
-def test_device_ms_times_the_network_alone(backend, libcuda):
+def test_device_ms_excludes_copies(backend, libcuda):
     assert backend.device_ms() is None
     check_run(backend, (1, 64, 64))
-    # The fake's clock counts what is queued between the events: no copies, one launch.
+    # The fake clock counts the work between the events: one launch, no copies.
     assert backend.device_ms() == 1.0
-    assert libcuda.launches == (2 if RECORDS_GRAPHS else 0)
+    assert libcuda.launches == (2 if CAPTURES_GRAPHS else 0)
     check_run(backend, (1, 64, 64), seed=3)
 
 
-def test_threads_run_at_the_same_time(backend, contexts, cu):
+def test_threads_run_concurrently(backend, contexts, cu):
     together = threading.Barrier(tensorrt.MAX_SLOTS, timeout=20)
     contexts.on_enqueue = together.wait
     with ThreadPoolExecutor(tensorrt.MAX_SLOTS) as threads:
@@ -121,20 +121,20 @@ def test_one_caller_needs_one_context(backend, contexts):
 
 
 def test_close_waits_for_running_callers(backend, contexts):
-    running, go_on = threading.Event(), threading.Event()
-    contexts.on_enqueue = lambda: (running.set(), go_on.wait(20))
+    running, proceed = threading.Event(), threading.Event()
+    contexts.on_enqueue = lambda: (running.set(), proceed.wait(20))
     with ThreadPoolExecutor(2) as threads:
         run = threads.submit(check_run, backend, (1, 64, 64))
         assert running.wait(20)
         close = threads.submit(backend.close)
         with pytest.raises(TimeoutError):
             close.result(0.05)
-        go_on.set()
+        proceed.set()
         run.result(20)
         close.result(20)
 
 
-def test_close_frees_everything_and_is_final(backend, cu):
+def test_close_frees_everything(backend, cu):
     check_run(backend, (1, 64, 64))
     assert cu.alive
     backend.close()
@@ -144,19 +144,19 @@ def test_close_frees_everything_and_is_final(backend, cu):
         backend.run(*pair(1, 64, 64))
 
 
-def test_an_error_that_somebody_keeps_holds_no_memory(bundle, contexts, cu):
+def test_a_stored_exception_keeps_no_memory(bundle, contexts, cu):
     opened = open_backend(bundle)
     contexts.refused = {"execute_async_v3"}
-    with pytest.raises(BackendError) as kept:
+    with pytest.raises(BackendError) as stored:
         opened.run(*pair(1, 64, 64))
     opened.close()
     assert cu.blocks == {}
-    del kept
+    del stored
     gc.collect()
     assert not cu.leaked
 
 
-def test_a_forgotten_backend_frees_everything(bundle, contexts, cu):
+def test_a_dropped_backend_frees_everything(bundle, contexts, cu):
     opened = open_backend(bundle)
     check_run(opened, (1, 64, 64))
     del opened
@@ -192,7 +192,7 @@ def test_out_of_device_memory(backend, cu):
     check_run(backend, (1, 64, 64), seed=1)
 
 
-def test_a_context_or_a_launch_that_fails(backend, contexts):
+def test_creating_a_context_or_launching_fails(backend, contexts):
     contexts.refused.add("create_execution_context")
     with pytest.raises(BackendError, match=r"refused an execution context .too little device mem"):
         backend.run(*pair(1, 64, 64))

@@ -1,4 +1,4 @@
-"""TensorRT for RTX keeps the kernels it compiled; run by test_tensorrt.py, not collected."""
+"""Kernels that TensorRT for RTX compiled are stored; run by test_tensorrt.py."""
 
 import logging
 
@@ -23,19 +23,19 @@ def open_run_close(bundle, contexts, *, device=0):
     return loaded
 
 
-def kept(folder):
+def stored(folder):
     return [read_cached(path.name) for path in sorted(folder.iterdir())]
 
 
-def test_the_next_process_finds_them(bundle, contexts, folder):
+def test_the_next_process_loads_them(bundle, contexts, folder):
     assert open_run_close(bundle, contexts) == b""
-    assert kept(folder) == [b"kernels"]
+    assert stored(folder) == [b"kernels"]
     (file,) = folder.iterdir()
     written = file.stat().st_ino
     assert open_run_close(bundle, contexts) == b"kernels"
-    # What has not changed is not written.
+    # Unchanged kernels are not written again.
     assert file.stat().st_ino == written
-    assert kept(folder) == [b"kernels"]
+    assert stored(folder) == [b"kernels"]
 
 
 def test_all_slots_share_the_cache(bundle, contexts, folder):
@@ -49,7 +49,9 @@ def test_all_slots_share_the_cache(bundle, contexts, folder):
     assert contexts.attached[0] is contexts.attached[1]
 
 
-def test_they_are_kept_by_plan_gpu_and_version(bundle, contexts, cu, bindings, folder, monkeypatch):
+def test_they_are_stored_per_plan_gpu_and_version(
+    bundle, contexts, cu, bindings, folder, monkeypatch
+):
     open_run_close(bundle, contexts)
     for gpu in (("NVIDIA L40", (8, 9)), ("NVIDIA L4", (9, 0))):
         cu.gpus = (cu.gpus[0], gpu)
@@ -58,15 +60,15 @@ def test_they_are_kept_by_plan_gpu_and_version(bundle, contexts, cu, bindings, f
     assert open_run_close(bundle, contexts) == b""
     (bundle / PLAN).write_bytes(b"another plan")
     assert open_run_close(bundle, contexts) == b""
-    assert kept(folder) == [b"kernels"] * 5
+    assert stored(folder) == [b"kernels"] * 5
 
 
-def test_kernels_that_do_not_fit_are_compiled_and_kept_anew(bundle, contexts, folder, caplog):
+def test_kernels_that_do_not_fit_are_replaced(bundle, contexts, folder, caplog):
     contexts.kernels = b"kernels of an older driver"
     open_run_close(bundle, contexts)
     contexts.kernels, contexts.refused = b"kernels", {"deserialize"}
     assert open_run_close(bundle, contexts) == b""
-    assert kept(folder) == [b"kernels"]
+    assert stored(folder) == [b"kernels"]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
@@ -75,7 +77,7 @@ def test_kernels_that_do_not_fit_are_compiled_and_kept_anew(bundle, contexts, fo
 
 
 @pytest.mark.parametrize("member", ["create_runtime_cache", "set_runtime_cache", "serialize"])
-def test_without_a_cache_flow_is_computed_all_the_same(bundle, contexts, folder, caplog, member):
+def test_flow_is_computed_without_a_cache(bundle, contexts, folder, caplog, member):
     contexts.refused = {member}
     open_run_close(bundle, contexts)
     assert not folder.exists()
@@ -83,14 +85,14 @@ def test_without_a_cache_flow_is_computed_all_the_same(bundle, contexts, folder,
     assert "compiled kernels are not cached" in caplog.text
 
 
-def test_nothing_is_kept_before_anything_ran(bundle, contexts, folder):
+def test_nothing_is_stored_before_the_first_run(bundle, contexts, folder):
     open_backend(bundle).close()
     assert not folder.exists()
 
 
-def test_a_damaged_file_is_no_error(bundle, contexts, folder):
+def test_a_damaged_file_is_replaced(bundle, contexts, folder):
     open_run_close(bundle, contexts)
     (file,) = folder.iterdir()
     file.write_bytes(file.read_bytes()[:-1])
     assert open_run_close(bundle, contexts) == b""
-    assert kept(folder) == [b"kernels"]
+    assert stored(folder) == [b"kernels"]

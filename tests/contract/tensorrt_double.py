@@ -1,4 +1,4 @@
-"""A TensorRT that computes a known flow, made of doubles of the real classes."""
+"""Doubles of TensorRT's classes that compute a known flow."""
 
 import hashlib
 import os
@@ -18,12 +18,12 @@ from tests.contract.real_bindings import double
 
 PACKAGE = os.environ.get("TENSORRT_PACKAGE", "tensorrt_rtx")
 PLAN = tensorrt_package.PLAN_FILES[PACKAGE]
-RECORDS_GRAPHS = PACKAGE == "tensorrt"
+CAPTURES_GRAPHS = PACKAGE == "tensorrt"
 PROFILE = SizeProfile(min=(1, 64, 64), opt=(1, 64, 128), max=(4, 128, 256))
 
 
 class Contexts:
-    """Execution-context doubles: the flow they compute is the sums of both images' channels."""
+    """Doubles of execution contexts. Their flow is the channel sum of each image."""
 
     def __init__(self, trt: ModuleType, cu: FakeDriver) -> None:
         self.trt, self.cu = trt, cu
@@ -31,8 +31,8 @@ class Contexts:
         self.configs: list[Any] = []
         self.on_enqueue = lambda: None
         self.refused: set[str] = set()
-        self.inputs: dict[str, np.ndarray] = {}  # what the last run has read
-        # What TensorRT for RTX compiles, and what is in its runtime cache.
+        self.inputs: dict[str, np.ndarray] = {}  # of the last run
+        # What TensorRT for RTX compiles, and the content of its runtime cache.
         self.kernels, self.compiled = b"kernels", b""
         self.attached: list[Any] = []
 
@@ -56,7 +56,7 @@ class Contexts:
     def _load(self, blob: bytes) -> bool:
         self.cu.current()
         if "deserialize" in self.refused:
-            self._say("the runtime cache is of another GPU")
+            self._log("the runtime cache is of another GPU")
             return False
         self.compiled = blob
         return True
@@ -65,7 +65,7 @@ class Contexts:
         self.cu.current()
         return None if "serialize" in self.refused else self.compiled
 
-    def _say(self, error: str) -> None:
+    def _log(self, error: str) -> None:
         log = tensorrt_package.message_log(self.trt)
         log.log(self.trt.ILogger.Severity.ERROR, error)
 
@@ -89,7 +89,7 @@ class Contexts:
 
     def _set_shape(self, shapes: dict[str, Any], name: str, shape: tuple[int, ...]) -> bool:
         if shape[1] > PROFILE.max[1]:
-            self._say("shape does not satisfy any profile")
+            self._log("shape does not satisfy any profile")
             return False
         shapes[name] = shape
         return True
@@ -110,7 +110,7 @@ class Contexts:
         return True
 
     def _compute(self, current: Any, shapes: Any, addresses: Any) -> None:
-        # A graph that was recorded for another shape reads what the context keeps for this one.
+        # A graph captured for another shape would read the context's state of this one.
         assert shapes == current, "the context's shape has changed since"
         sums = []
         for name in ("image1", "image2"):

@@ -1,7 +1,7 @@
-"""The TensorRT backend's calls held against the real bindings, without a GPU.
+"""The TensorRT backend's calls checked against the real bindings, without a GPU.
 
-The cases run in a process per package: the bindings of ``tensorrt`` need stub libraries, which are
-built here and must not shadow an installed TensorRT in other tests.
+The cases run in one process per package: the bindings of ``tensorrt`` need stub libraries, which
+must not shadow an installed TensorRT in other tests.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ from kernels.tensorrt_plugin.aot import PTX
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+CASES = ["opening_cases.py", "running_cases.py", "device_cases.py", "stream_cases.py"]
 BINDINGS = {"tensorrt": "tensorrt_bindings", "tensorrt_rtx": "tensorrt_rtx"}
 
 
@@ -30,11 +31,8 @@ BINDINGS = {"tensorrt": "tensorrt_bindings", "tensorrt_rtx": "tensorrt_rtx"}
 @pytest.mark.parametrize(
     ("package", "cases"),
     [
-        ("tensorrt", ["opening_cases.py", "running_cases.py", "device_cases.py", "build_cases.py"]),
-        (
-            "tensorrt_rtx",
-            ["opening_cases.py", "running_cases.py", "device_cases.py", "runtime_cache_cases.py"],
-        ),
+        ("tensorrt", [*CASES, "build_cases.py"]),
+        ("tensorrt_rtx", [*CASES, "runtime_cache_cases.py"]),
     ],
 )
 def test_contract(package, cases):
@@ -57,7 +55,7 @@ def run_cases(package, cases):
         "no:cacheprovider",
         "-p",
         "no:hypothesispytest",
-    ]  # the latter loads for a second
+    ]  # importing hypothesis takes a second
     command = [sys.executable, "-m", "pytest", "-q", *plugins, *cases]
     environment = {**os.environ, "TENSORRT_PACKAGE": package}
     done = subprocess.run(
@@ -73,8 +71,8 @@ def test_imports_without_tensorrt_and_pycuda(module):
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-def test_functions_are_the_drivers(tmp_path):
-    """A C compiler compares names, arguments and constants with the toolkit's cuda.h."""
+def test_functions_match_cuda_h(tmp_path):
+    """A C compiler checks names, arguments and constants against the toolkit's cuda.h."""
     include = _cuda_include()
     if include is None or not shutil.which("cc"):
         pytest.skip("no cuda.h, or no C compiler")
@@ -96,12 +94,12 @@ def test_functions_are_the_drivers(tmp_path):
         lines.append(f"int f{index}(void) {{ return {name.removesuffix('_v2')}({arguments}); }}")
     source = tmp_path / "functions.c"
     source.write_text("\n".join(lines) + "\n")
-    # A pointer for a number, or too few arguments, is an error; a void ** for a CUgraph * is not.
+    # Errors are a pointer for a number or too few arguments, but not a void ** for a CUgraph *.
     flags = ["-Wall", "-Werror", "-Wno-incompatible-pointer-types", f"-I{include}"]
     command = ["cc", *flags, "-c", source.name]
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
-    # cuda.h maps names to versions (cuStreamBeginCapture to ..._v2): the object has the real ones.
+    # cuda.h maps names to versions (cuStreamBeginCapture to ..._v2): the object file has those.
     symbols = source.with_suffix(".o").read_bytes()
     for name in FUNCTIONS:
         assert b"\0" + name.encode() + b"\0" in symbols, name
