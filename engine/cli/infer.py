@@ -24,7 +24,7 @@ _EPILOG = """examples:
 def add_command(commands: common.Commands) -> None:
     """Add ``infer`` to the parser's commands."""
     parser = common.add_command(
-        commands, "infer", run, help="compute the optical flow between two images", epilog=_EPILOG
+        commands, "infer", run, help="compute the flow from one image to another", epilog=_EPILOG
     )
     parser.add_argument("image1", type=Path, help="first image")
     parser.add_argument("image2", type=Path, help="second image, of the same size")

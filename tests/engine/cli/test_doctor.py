@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import engine
-from engine.cli import doctor
 from engine.cli.main import main
+from engine.cli.report import collect
 
 
 def test_text(tiny_bundle, capsys):
@@ -104,10 +104,15 @@ def test_each_probe_is_guarded(monkeypatch, tiny_bundle):
     """None in sys.modules is an import error, as of a package that is broken."""
     for module in ("engine.system.cpu", "engine.system.cache", "engine.bundle.manifest"):
         monkeypatch.setitem(sys.modules, module, None)
-    broken = doctor.collect(tiny_bundle, device=0, threads=1)
+    broken = collect(tiny_bundle, device=0, threads=1)
     for key in ("cpu", "gpus", "cache", "bundle"):
         assert "import of engine." in broken[key]["error"], key
     assert (broken["backends"], broken["auto"]) == ({}, None)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "engine.backends.registry", None)
+    broken = collect(tiny_bundle, device=0, threads=1)
+    assert "import of engine." in broken["backends"]["registry"]["error"]
+    assert broken["auto"] is None
     assert broken["engine"]["version"] == engine.__version__
 
 
