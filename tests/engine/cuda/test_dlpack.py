@@ -1,4 +1,4 @@
-"""Capsules against numpy and torch on the CPU, as consumers and as producers."""
+"""DLPack capsules with NumPy and PyTorch as consumers and as producers, on the CPU."""
 
 import ctypes
 import gc
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 
 class Owner:
-    """What has to be there as long as its memory is used."""
+    """Owns memory, and must live as long as the memory is in use."""
 
     def __init__(self, array):
         self.array = array
@@ -28,7 +28,7 @@ class Owner:
 
 
 class Producer:
-    """Gives out a capsule, to consumers of objects with ``__dlpack__``."""
+    """Passes a capsule to consumers of objects with ``__dlpack__``."""
 
     def __init__(self, capsule):
         self.capsule = capsule
@@ -82,7 +82,7 @@ def test_consumers_share_the_memory_and_free_it_once(consume, dtype):
     assert alive() is None
 
 
-def test_a_capsule_that_nobody_took_is_freed():
+def test_an_unconsumed_capsule_is_freed():
     owner = Owner(cropped(np.float32))
     alive = weakref.ref(owner)
     capsule = owner.capsule()
@@ -92,7 +92,7 @@ def test_a_capsule_that_nobody_took_is_freed():
     assert alive() is None
 
 
-def test_a_capsule_is_freed_while_an_exception_is_under_way():
+def test_a_capsule_is_freed_while_an_exception_is_handled():
     def lose(owner):
         capsule = owner.capsule()
         raise RuntimeError(name_of(capsule))
@@ -106,13 +106,13 @@ def test_a_capsule_is_freed_while_an_exception_is_under_way():
     assert alive() is None
 
 
-def test_the_device_is_the_one_given():
+def test_the_device_of_a_capsule():
     capsule = Owner(cropped(np.float32)).capsule((dlpack.CUDA, 3))
     # dlpack.h: the type of the device and its index, int32 each, after a pointer.
     assert list((ctypes.c_int32 * 2).from_address(content_of(capsule) + 8)) == [2, 3]
 
 
-def test_the_offset_of_the_first_element_counts():
+def test_the_offset_of_the_first_element():
     array = cropped(np.uint8)
     capsule = array.__dlpack__()
     # dlpack.h: after the pointer, the device, the rank, the type and two more pointers.
@@ -132,11 +132,11 @@ def test_capsules_of_torch_are_read(dtype, shape, seed):
     assert read.dtype == np.dtype(dtype)
     steps = [n * tensor.element_size() for n in tensor.stride()]
     # torch writes the stride of an axis of length 1 as 1.
-    for length, ours, theirs in zip(tensor.shape, read.strides, steps, strict=True):
-        assert length == 1 or ours == theirs
+    for length, actual, expected in zip(tensor.shape, read.strides, steps, strict=True):
+        assert length == 1 or actual == expected
 
 
-def test_reading_takes_nothing_over():
+def test_reading_does_not_consume():
     array = cropped(np.uint8).view(np.ndarray)
     alive = weakref.ref(array)
     capsule = array.__dlpack__()
@@ -152,7 +152,7 @@ def test_reading_takes_nothing_over():
     assert alive() is None
 
 
-def test_what_cannot_be_read():
+def test_capsules_that_cannot_be_read():
     used = cropped(np.uint8).__dlpack__()
     torch.from_dlpack(used)
     for capsule, message in (

@@ -1,4 +1,4 @@
-"""The array that a flow comes back in, on a fake device."""
+"""The flow array on a fake GPU."""
 
 import gc
 import threading
@@ -6,22 +6,11 @@ import threading
 import numpy as np
 import pytest
 
-from engine.cuda import dlpack, libcuda
+from engine.cuda import dlpack
 from engine.cuda.device import Device
 from engine.cuda.flow_array import DeviceArray
 from engine.cuda.foreign_arrays import CallerStream, c_strides
 from engine.errors import BackendError
-from tests.contract.fake_libcuda import FakeLibcuda
-from tests.contract.fake_pycuda import FakeDriver
-from tests.contract.tensorrt_double import install_driver
-
-
-@pytest.fixture
-def cu(monkeypatch):
-    driver = install_driver(monkeypatch, FakeDriver(("NVIDIA L4", (8, 9)), ("NVIDIA A2", (8, 6))))
-    fake = FakeLibcuda(driver)
-    monkeypatch.setattr(libcuda, "_libcuda", lambda: fake)
-    return driver
 
 
 @pytest.fixture
@@ -29,32 +18,8 @@ def gpu(cu):
     return Device(1)
 
 
-@pytest.mark.parametrize("refuses", ["compute_capability", "retain_primary_context"])
-def test_a_gpu_that_cannot_be_had_is_told(cu, monkeypatch, refuses):
-    """As one that another process has alone; `auto` then tries what comes next."""
-
-    def refuse(device):
-        raise cu.Error("cuDevicePrimaryCtxRetain failed: CUDA-capable device(s) is/are busy")
-
-    monkeypatch.setattr(cu.Device, refuses, refuse)
-    with pytest.raises(BackendError, match=r"^cuda:0 cannot be opened: .* busy.* See nvidia-smi$"):
-        Device(0)
-
-
-def test_a_context_that_is_lost_is_told(gpu, monkeypatch):
-    def refuse(context):
-        raise gpu.driver.Error("cuCtxPushCurrent failed: context is destroyed")
-
-    monkeypatch.setattr(gpu.driver.Context, "push", refuse)
-    with (
-        pytest.raises(BackendError, match=r"^cuda:1 \(NVIDIA A2, .*cuCtxPushCurrent"),
-        gpu.current(),
-    ):
-        pass
-
-
 def make(gpu, values, *, padded=None, stream=None, ready=True):
-    """A DeviceArray with these values in memory of its own, in the corner of a larger array."""
+    """A DeviceArray with these values, in the corner of a larger array."""
     padded = padded or values.shape
     with gpu.current():
         allocation = gpu.driver.mem_alloc(4 * int(np.prod(padded)))
@@ -78,7 +43,7 @@ def values(rng):
     return rng.random((2, 5, 7, 2), dtype=np.float32)
 
 
-def test_what_it_says(gpu, values):
+def test_attributes(gpu, values):
     flow = make(gpu, values)
     assert (flow.shape, flow.dtype, flow.device) == ((2, 5, 7, 2), np.float32, "cuda:1")
     assert flow.strides == values.strides == c_strides(flow.shape, 4)
@@ -103,24 +68,24 @@ def test_numpy_waits_for_the_flow(gpu, cu, values):
 
 
 @pytest.mark.parametrize("padded", [None, (2, 8, 8, 2)])
-@pytest.mark.parametrize(("handle", "told"), [(None, None), (0, 1), (1, 1), (2, 2), (99, 99)])
-def test_cuda_array_interface(gpu, values, padded, handle, told):
+@pytest.mark.parametrize(("handle", "expected"), [(None, None), (0, 1), (1, 1), (2, 2), (99, 99)])
+def test_cuda_array_interface(gpu, values, padded, handle, expected):
     stream = None if handle is None else CallerStream(handle, None)
     flow = make(gpu, values, padded=padded, stream=stream)
     interface = flow.__cuda_array_interface__
     address, read_only = interface["data"]
     assert not read_only
     assert interface["version"] == 3
-    assert interface["stream"] == told
+    assert interface["stream"] == expected
     assert (interface["strides"] is None) == (padded is None)
-    # The fake's device memory can be read here: numpy's interface has the same keys.
+    # The fake device memory is host memory, and numpy's interface has the same keys.
     host = {key: interface[key] for key in ("version", "shape", "strides", "typestr", "data")}
     holder = type("Holder", (), {"__array_interface__": host})()
     np.testing.assert_array_equal(np.asarray(holder), values)
     assert address == flow._address
 
 
-def test_dlpack_lets_the_consumer_s_stream_wait(gpu, cu, values):
+def test_dlpack_makes_the_stream_of_the_consumer_wait(gpu, cu, values):
     stream = CallerStream(cu.foreign_stream(), None)
     consumer = cu.foreign_stream()
     for given, queue in ((None, 0), (1, 1), (consumer, consumer)):
@@ -132,14 +97,14 @@ def test_dlpack_lets_the_consumer_s_stream_wait(gpu, cu, values):
         np.testing.assert_array_equal(memory.view(np.float32), values.reshape(-1))
 
 
-def test_dlpack_lets_nobody_wait_who_does_not_want_to(gpu, cu, values):
+def test_dlpack_without_synchronisation(gpu, cu, values):
     stream = CallerStream(cu.foreign_stream(), None)
     flow = make(gpu, values, stream=stream, ready=False)
     flow.__dlpack__(stream=-1)
     assert not cu.queues[0].pending
 
 
-def test_dlpack_makes_no_copies(gpu, values):
+def test_dlpack_refuses_copies(gpu, values):
     flow = make(gpu, values)
     flow.__dlpack__(max_version=(1, 1), dl_device=(2, 1), copy=False)
     for request in ({"copy": True}, {"dl_device": (dlpack.CPU, 0)}, {"dl_device": (2, 0)}):
@@ -147,7 +112,7 @@ def test_dlpack_makes_no_copies(gpu, values):
             flow.__dlpack__(**request)
 
 
-def test_the_memory_goes_with_the_last_user_in_any_thread(gpu, cu, values):
+def test_the_last_user_frees_the_memory_in_any_thread(gpu, cu, values):
     flow = make(gpu, values)
     capsules = [flow.__dlpack__() for _ in range(2)]
     del flow
@@ -160,7 +125,7 @@ def test_the_memory_goes_with_the_last_user_in_any_thread(gpu, cu, values):
     assert (cu.blocks, cu.leaked, cu.stack) == ({}, [], [])
 
 
-def test_memory_of_others_is_kept_and_not_freed(gpu, cu, values):
+def test_memory_of_an_owner_is_not_freed(gpu, cu, values):
     class Owner:
         alive = True
 
@@ -180,7 +145,7 @@ def test_memory_of_others_is_kept_and_not_freed(gpu, cu, values):
     assert cu.memories.device_of(address) == 1
 
 
-def test_a_gpu_that_fails(gpu, cu, values, monkeypatch):
+def test_the_gpu_fails(gpu, cu, values, monkeypatch):
     flow = make(gpu, values)
 
     def fail():

@@ -1,32 +1,23 @@
-"""What FlowEngine hands to a backend that takes device arrays, and what it refuses.
+"""Device arrays that ``infer_device`` accepts and refuses.
 
-What the TensorRT backend makes of it is in tests/contract/device_cases.py.
+The TensorRT backend's use of them is tested in tests/contract/device_cases.py.
 """
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import engine
 from engine import FlowEngine
 from engine.bundle.manifest import SizeProfile, read_manifest
-from engine.cuda.device import Device
-from engine.cuda.foreign_arrays import image_view
-from engine.cuda.padding import pad
 from engine.errors import BackendError, InputError
-from engine.images import network_input
-from tests.contract.fake_pycuda import FakeDriver
-from tests.contract.foreign_arrays import CudaArray
-from tests.contract.tensorrt_double import install_driver
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 
 class DeviceBackend:
-    """Keeps what it is given."""
+    """Records its arguments."""
 
     name = "fake"
     device = "cuda:0"
@@ -37,11 +28,13 @@ class DeviceBackend:
         return image
 
     def run(self, first, second):
-        raise AssertionError("an image goes through the host")
+        raise AssertionError("infer_device copies through the host")
 
     def run_device(self, first, second, size, *, out, stream):
-        self.given = SimpleNamespace(first=first, second=second, size=size, out=out, stream=stream)
-        return self.given
+        self.received = SimpleNamespace(
+            first=first, second=second, size=size, out=out, stream=stream
+        )
+        return self.received
 
     def device_ms(self):
         return None
@@ -51,7 +44,7 @@ class DeviceBackend:
 
 
 class Interface:
-    """An array by the CUDA Array Interface alone, of any version and content."""
+    """An array with the CUDA Array Interface only, of any version and content."""
 
     def __init__(self, shape=(8, 8, 3), **changes):
         self.__cuda_array_interface__ = {
@@ -60,7 +53,7 @@ class Interface:
 
 
 class Dlpack:
-    """A tensor of torch, said to be on a GPU."""
+    """A PyTorch tensor that claims to be on a GPU."""
 
     def __init__(self, tensor, device=(2, 0)):
         self.tensor, self.device, self.streams = tensor, device, []
@@ -86,10 +79,10 @@ def flow_engine(tiny_bundle, backend):
     return FlowEngine(read_manifest(tiny_bundle), backend)
 
 
-def test_views_are_of_the_arrays_as_they_are(flow_engine, backend):
+def test_views_describe_the_arrays(flow_engine, backend):
     image2 = Interface(version=3, strides=(40, 3, 1), data=(5001, True), stream=7)
     flow_engine.infer_device(IMAGE, image2)
-    first, second = backend.given.first, backend.given.second
+    first, second = backend.received.first, backend.received.second
     assert (first.address, first.shape, first.strides, first.stream) == (
         4096, (8, 8, 3), (24, 3, 1), None,
     )  # fmt: skip
@@ -97,27 +90,31 @@ def test_views_are_of_the_arrays_as_they_are(flow_engine, backend):
     assert first.is_contiguous
     assert not second.is_contiguous
     assert (first.owner, second.owner) == (IMAGE, image2)
-    assert (backend.given.size, backend.given.out, backend.given.stream) == ((64, 64), None, None)
+    assert (backend.received.size, backend.received.out, backend.received.stream) == (
+        (64, 64),
+        None,
+        None,
+    )
 
 
-@pytest.mark.parametrize(("stream", "told"), [(None, 1), (0, 1), (1, 1), (2, 2), (77, 77)])
-def test_dlpack_is_read_when_there_is_no_interface(flow_engine, backend, stream, told):
+@pytest.mark.parametrize(("stream", "expected"), [(None, 1), (0, 1), (1, 1), (2, 2), (77, 77)])
+def test_dlpack_without_a_cuda_array_interface(flow_engine, backend, stream, expected):
     tensor = torch.arange(2 * 9 * 9 * 3, dtype=torch.uint8).reshape(2, 9, 9, 3)[:, :8, :8]
     images = Dlpack(tensor), Dlpack(tensor)
     flow_engine.infer_device(*images, stream=stream)
-    view = backend.given.first
+    view = backend.received.first
     assert (view.address, view.shape, view.strides) == (
         tensor.data_ptr(), (2, 8, 8, 3), (243, 27, 3, 1),
     )  # fmt: skip
-    assert [image.streams for image in images] == [[told], [told]]
+    assert [image.streams for image in images] == [[expected], [expected]]
 
 
-def test_strides_of_axes_of_length_1_do_not_matter(flow_engine, backend):
+def test_strides_of_axes_of_length_1_are_ignored(flow_engine, backend):
     for shape, strides in (((1, 1, 3), (0, 5, 1)), ((1, 8, 8, 3), (-9, 24, 3, 1)),
                            ((2, 1, 8, 3), (24, 999, 3, 1))):  # fmt: skip
         image = Interface(shape, strides=strides)
         flow_engine.infer_device(image, image)
-        assert backend.given.first.is_contiguous
+        assert backend.received.first.is_contiguous
 
 
 @pytest.mark.parametrize(
@@ -132,12 +129,12 @@ def test_strides_of_axes_of_length_1_do_not_matter(flow_engine, backend):
 )
 def test_streams(flow_engine, backend, stream, handle):
     flow_engine.infer_device(IMAGE, IMAGE, stream=stream)
-    assert backend.given.stream.handle == handle
-    assert backend.given.stream.owner is stream
+    assert backend.received.stream.handle == handle
+    assert backend.received.stream.owner is stream
 
 
 @pytest.mark.parametrize("stream", ["cuda:0", -1, True, 1.0, SimpleNamespace(ptr=None)])
-def test_what_is_no_stream(flow_engine, stream):
+def test_bad_streams(flow_engine, stream):
     with pytest.raises(InputError, match=r"stream is .*; expected None, the handle of a CUDA str"):
         flow_engine.infer_device(IMAGE, IMAGE, stream=stream)
 
@@ -193,10 +190,10 @@ def test_bad_images(flow_engine, image, message):
         flow_engine.infer_device(IMAGE, image)
 
 
-def test_out_is_handed_on(flow_engine, backend):
+def test_out(flow_engine, backend):
     out = Interface((8, 8, 2), typestr="<f4", data=(8192, False), stream=9)
     flow_engine.infer_device(IMAGE, IMAGE, out=out)
-    view = backend.given.out
+    view = backend.received.out
     assert (view.name, view.address, view.shape, view.stream) == ("out", 8192, (8, 8, 2), 9)
     assert view.owner is out
 
@@ -228,7 +225,7 @@ def test_bad_out(flow_engine, out, message):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 200, 200, 3), (2000, 200, 3)])
-def test_profile_limits_are_those_of_infer(flow_engine, backend, shape):
+def test_errors_outside_the_profile_equal_those_of_infer(flow_engine, backend, shape):
     backend.profile = SizeProfile((1, 128, 128), (1, 192, 192), (2, 1088, 1920))
     host, image = np.zeros(shape, np.uint8), Interface(shape)
     with pytest.raises(InputError) as of_infer:
@@ -238,7 +235,7 @@ def test_profile_limits_are_those_of_infer(flow_engine, backend, shape):
     assert str(of_infer_device.value) == str(of_infer.value)
 
 
-def test_backends_that_cannot(tiny_bundle):
+def test_a_backend_without_device_arrays(tiny_bundle):
     with (
         engine.load(tiny_bundle, backend="onnxruntime", threads=1) as opened,
         pytest.raises(
@@ -254,7 +251,7 @@ def test_a_closed_engine(flow_engine):
         flow_engine.infer_device(IMAGE, IMAGE)
 
 
-def test_what_the_runtime_says(flow_engine, backend):
+def test_an_error_of_the_runtime(flow_engine, backend):
     def run_device(*_, **__):
         raise RuntimeError("an illegal\n memory access.")
 
@@ -263,30 +260,3 @@ def test_what_the_runtime_says(flow_engine, backend):
         BackendError, match=r"tiny: fake 1 failed on 1 pair\(s\) of 8x8: an illegal memory access\."
     ):
         flow_engine.infer_device(IMAGE, IMAGE)
-
-
-@given(
-    size=st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40)),
-    more=st.tuples(st.integers(0, 63), st.integers(0, 63)),
-    gap=st.integers(0, 9),
-    has_batch=st.booleans(),
-)
-def test_padding_is_that_of_the_host(size, more, gap, has_batch):
-    count, height, width = size if has_batch else (1, *size[1:])
-    padded = (height + more[0], width + more[1])
-    with pytest.MonkeyPatch.context() as patch:
-        cu = install_driver(patch, FakeDriver(("NVIDIA L4", (8, 9))))
-        gpu = Device(0)
-        shape = (count, height, width, 3) if has_batch else (height, width, 3)
-        values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        image = image_view(CudaArray(cu, shape, gap=gap).fill(values), "image", None)
-        nbytes = count * padded[0] * padded[1] * 3
-        target = cu.memories.add(nbytes, 0)
-        with gpu.current():
-            stream = gpu.stream()
-            pad(gpu, stream, image, target, padded)
-            stream.synchronize()
-            del stream
-    expected = network_input(values, padded)
-    np.testing.assert_array_equal(cu.memory(target, nbytes).reshape(expected.shape), expected)
-    assert cu.copies <= count + 12

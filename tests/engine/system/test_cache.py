@@ -37,20 +37,20 @@ def warnings(caplog) -> list[str]:
 
 @SAME_FOLDER
 @given(data=st.binary(max_size=300), parts=st.lists(st.text(), max_size=3))
-def test_what_was_written_is_read(data, parts):
+def test_reads_what_was_written(data, parts):
     key = cache_key("test", *parts)
     write_cached(key, b"older")
     write_cached(key, data)
     assert read_cached(key) == data
 
 
-def test_nothing_was_written(folder, caplog):
+def test_a_key_that_was_never_written(folder, caplog):
     assert read_cached(KEY) is None
     assert not folder.exists()
     assert not caplog.records
 
 
-def test_a_file_is_its_sha256_and_the_data(folder):
+def test_a_file_contains_its_sha256_and_the_data(folder):
     write_cached(KEY, b"data")
     assert [path.name for path in folder.iterdir()] == [KEY]
     assert (folder / KEY).read_bytes() == hashlib.sha256(b"data").digest() + b"data"
@@ -58,7 +58,7 @@ def test_a_file_is_its_sha256_and_the_data(folder):
 
 
 @given(parts=st.lists(st.text(), min_size=1, max_size=4), other=st.lists(st.text(), max_size=4))
-def test_keys_are_file_names_of_their_own(parts, other):
+def test_keys_are_unique_file_names(parts, other):
     key = cache_key(*parts)
     assert Path(key).name == key
     assert len(key) < 200
@@ -66,32 +66,25 @@ def test_keys_are_file_names_of_their_own(parts, other):
     assert cache_key("a", *parts) != cache_key("a", *other) or parts == other
 
 
-def test_keys_keep_their_parts_apart():
+def test_keys_separate_their_parts():
     keys = {cache_key(*parts) for parts in (("a", "bc"), ("ab", "c"), ("a", "b", "c"), ("abc",))}
     assert len(keys) == 4
     assert cache_key("open vino/1", "x").startswith("open-vino-1-")
 
 
-def test_every_truncation_is_noticed_and_removed(folder, caplog):
+def test_every_truncation_and_flipped_byte_is_detected_and_removed(folder, caplog):
     write_cached(KEY, b"some data")
     whole = (folder / KEY).read_bytes()
-    for length in range(len(whole)):
-        (folder / KEY).write_bytes(whole[:length])
-        assert read_cached(KEY) is None, length
-        assert not (folder / KEY).exists(), length
+    damaged = [whole[:length] for length in range(len(whole))]
+    for index, byte in enumerate(whole):
+        damaged.append(whole[:index] + bytes([byte ^ 1]) + whole[index + 1 :])
+    for content in damaged:
+        (folder / KEY).write_bytes(content)
+        assert read_cached(KEY) is None, content
+        assert not (folder / KEY).exists(), content
         assert f"{folder / KEY} is damaged" in warnings(caplog)[-1]
     write_cached(KEY, b"some data")
     assert read_cached(KEY) == b"some data"
-
-
-def test_every_flipped_byte_is_noticed(folder):
-    write_cached(KEY, b"some data")
-    whole = (folder / KEY).read_bytes()
-    for index in range(len(whole)):
-        changed = bytearray(whole)
-        changed[index] ^= 1
-        (folder / KEY).write_bytes(changed)
-        assert read_cached(KEY) is None, index
 
 
 def _write_often(data: bytes, start) -> None:
@@ -100,7 +93,7 @@ def _write_often(data: bytes, start) -> None:
         write_cached(KEY, data)
 
 
-def test_two_processes_write_the_same_key_and_a_third_reads_it_whole(folder, caplog):
+def test_concurrent_writers_and_a_reader(folder, caplog):
     context = multiprocessing.get_context("fork")
     start = context.Barrier(3)
     contents = [bytes([letter]) * 100_000 for letter in b"ab"]
@@ -149,13 +142,14 @@ def _read_only(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("harm", [_file_in_the_way, _below_a_file, _full_disk, _read_only])
-def test_where_nothing_can_be_written_there_is_one_warning(folder, monkeypatch, caplog, harm):
+def test_one_warning_if_nothing_can_be_written(folder, monkeypatch, caplog, harm):
     harm(folder, monkeypatch)
     for _ in range(3):
         write_cached(KEY, b"data")
         write_cached(cache_key("test", "b"), b"data")
         assert read_cached(KEY) is None
     assert not folder.is_dir() or not list(folder.iterdir())
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
     (message,) = warnings(caplog)
     assert f"the cache {folder.parent} does not work: " in message
     assert "Set FLOWNET_ENGINE_CACHE to a folder that can be written, or to nothing" in message
@@ -172,7 +166,7 @@ def test_an_unreadable_file(folder, monkeypatch, caplog):
     assert len(warnings(caplog)) == 1
 
 
-def test_a_read_only_folder_is_read_without_a_word(folder, monkeypatch, caplog):
+def test_a_read_only_folder_is_read_without_a_warning(folder, monkeypatch, caplog):
     write_cached(KEY, b"data")
 
     def refuse(path):
@@ -183,7 +177,7 @@ def test_a_read_only_folder_is_read_without_a_word(folder, monkeypatch, caplog):
     assert not caplog.records
 
 
-def test_no_cache_at_all(monkeypatch, tmp_path, caplog):
+def test_no_cache(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("FLOWNET_ENGINE_CACHE", "")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -193,10 +187,10 @@ def test_no_cache_at_all(monkeypatch, tmp_path, caplog):
     assert not caplog.records
 
 
-def test_a_home_that_no_shell_has_filled_in(monkeypatch):
+def test_a_tilde_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.setenv("FLOWNET_ENGINE_CACHE", "~/kept")
-    assert cache_folder() == Path("/home/me/kept")
+    monkeypatch.setenv("FLOWNET_ENGINE_CACHE", "~/cache")
+    assert cache_folder() == Path("/home/me/cache")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +199,7 @@ def test_a_home_that_no_shell_has_filled_in(monkeypatch):
         ("/var/xdg", "/var/xdg/flownet-engine"),
         ("", "/home/me/.cache/flownet-engine"),
         (None, "/home/me/.cache/flownet-engine"),
-        ("relative", "/home/me/.cache/flownet-engine"),  # to be ignored, says the specification
+        ("relative", "/home/me/.cache/flownet-engine"),  # the specification says to ignore it
     ],
 )
 def test_the_default_folder(monkeypatch, xdg, expected):
@@ -217,7 +211,7 @@ def test_the_default_folder(monkeypatch, xdg, expected):
     assert cache_folder() == Path(expected)
 
 
-def test_a_user_without_a_home(monkeypatch, caplog):
+def test_no_home_directory(monkeypatch, caplog):
     for name in ("FLOWNET_ENGINE_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
@@ -227,7 +221,7 @@ def test_a_user_without_a_home(monkeypatch, caplog):
     assert "there is no home directory" in message
 
 
-def kept(folder) -> set[bytes]:
+def stored(folder) -> set[bytes]:
     return {path.read_bytes()[32:33] for path in folder.iterdir()}
 
 
@@ -239,27 +233,27 @@ def written_in_order(monkeypatch, folder, letters: bytes) -> None:
         os.utime(folder / cache_key("test", chr(letter)), (second, second))
 
 
-def test_the_oldest_make_room(monkeypatch, folder):
+def test_the_oldest_files_are_removed(monkeypatch, folder):
     written_in_order(monkeypatch, folder, b"abcd")
-    assert kept(folder) == {b"a", b"b", b"c", b"d"}
+    assert stored(folder) == {b"a", b"b", b"c", b"d"}
     write_cached(cache_key("test", "e"), b"e" * 200)
-    assert kept(folder) == {b"c", b"d", b"e"}
+    assert stored(folder) == {b"c", b"d", b"e"}
 
 
-def test_what_is_read_is_not_old(monkeypatch, folder):
+def test_reading_counts_as_use(monkeypatch, folder):
     written_in_order(monkeypatch, folder, b"abcd")
     assert read_cached(cache_key("test", "a")) == b"a" * 100
     write_cached(cache_key("test", "e"), b"e" * 100)
-    assert kept(folder) == {b"a", b"c", b"d", b"e"}
+    assert stored(folder) == {b"a", b"c", b"d", b"e"}
 
 
-def test_more_than_the_whole_cache_may_hold_is_not_kept(monkeypatch, folder):
+def test_data_above_the_limit_are_not_stored(monkeypatch, folder):
     written_in_order(monkeypatch, folder, b"abcd")
     write_cached(cache_key("test", "e"), b"e" * 497)
     assert read_cached(cache_key("test", "e")) is None
-    assert kept(folder) == {b"a", b"b", b"c", b"d"}
+    assert stored(folder) == {b"a", b"b", b"c", b"d"}
     write_cached(cache_key("test", "e"), b"e" * 496)
-    assert kept(folder) == {b"e"}
+    assert stored(folder) == {b"e"}
 
 
 def test_links_and_folders_are_neither_counted_nor_removed(monkeypatch, folder, tmp_path):
@@ -296,7 +290,7 @@ def test_a_subfolder_that_is_not_writable(monkeypatch, folder, caplog):
     assert "/openvino is not writable" in message
 
 
-def test_a_file_that_another_process_removes_meanwhile(monkeypatch, folder, caplog):
+def test_another_process_removes_a_file_meanwhile(monkeypatch, folder, caplog):
     written_in_order(monkeypatch, folder, b"abcd")
     unlink = Path.unlink
 
@@ -306,11 +300,5 @@ def test_a_file_that_another_process_removes_meanwhile(monkeypatch, folder, capl
 
     monkeypatch.setattr(Path, "unlink", too_late)
     write_cached(cache_key("test", "e"), b"e" * 100)
-    assert kept(folder) == {b"b", b"c", b"d", b"e"}
+    assert stored(folder) == {b"b", b"c", b"d", b"e"}
     assert not caplog.records
-
-
-def test_the_warning_is_logged_as_one(folder, monkeypatch, caplog):
-    _below_a_file(folder, monkeypatch)
-    write_cached(KEY, b"data")
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -1,4 +1,4 @@
-"""What lies where a file is written: nothing, a file, a link, something that is no file."""
+"""Atomic writing to a new path, a file, a link, a pipe and a folder."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ import pytest
 from engine.system.files import write_atomically
 
 
-def test_nothing_else_stays(tmp_path: Path) -> None:
+def test_no_temporary_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "flow.flo"
     write_atomically(path, b"one")
     write_atomically(path, b"two")
@@ -17,7 +17,7 @@ def test_nothing_else_stays(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["flow.flo"]
 
 
-def test_a_new_file_has_the_usual_permissions_and_a_replaced_one_its_own(tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     usual, path = tmp_path / "usual", tmp_path / "path"
     usual.touch()
     write_atomically(path, b"one")
@@ -27,18 +27,18 @@ def test_a_new_file_has_the_usual_permissions_and_a_replaced_one_its_own(tmp_pat
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
     link.symlink_to(target)
-    for data in (b"one", b"two"):  # a link to nothing at first
+    for data in (b"one", b"two"):  # at first the target does not exist
         write_atomically(link, data)
         assert link.is_symlink()
         assert target.read_bytes() == data
     assert os.listdir(target.parent) == ["target"]
 
 
-def test_links_in_a_circle(tmp_path: Path) -> None:
+def test_cyclic_links(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.symlink_to(two)
     two.symlink_to(one)
@@ -47,7 +47,7 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
     assert one.is_symlink()
 
 
-def test_what_is_no_file_is_written_into(tmp_path: Path) -> None:
+def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
     pipe, read = tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
@@ -58,12 +58,12 @@ def test_what_is_no_file_is_written_into(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_folder_raises_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match=tmp_path.name):
         write_atomically(tmp_path, b"data")
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "flow.flo"
     write_atomically(path, b"one")
 

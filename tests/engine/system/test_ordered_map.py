@@ -1,4 +1,4 @@
-"""Threads side by side, results in order: what `FlowEngine.infer_many` stands on."""
+"""Several threads, results in order: the basis of `FlowEngine.infer_many`."""
 
 import gc
 import itertools
@@ -12,7 +12,7 @@ from engine.system.ordered_map import LOOK_AHEAD, map_in_order
 
 
 class Source:
-    """Endless numbers from 0; ``taken`` says how many were asked for."""
+    """Endless numbers from 0; ``taken`` counts the numbers taken."""
 
     def __init__(self):
         self.taken = 0
@@ -23,14 +23,14 @@ class Source:
             yield self.taken - 1
 
 
-def our_threads():
+def pool_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("flow")]
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
     yield
-    assert our_threads() == []
+    assert pool_threads() == []
 
 
 def tenfold(index, item):
@@ -45,7 +45,7 @@ def test_every_result_in_order(count, threads):
     assert results == [(index, "x") for index in range(count)]
 
 
-def test_late_results_keep_their_place():
+def test_late_results_keep_their_order():
     second_is_done = threading.Event()
 
     def wait(index, item):
@@ -59,8 +59,8 @@ def test_late_results_keep_their_place():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_as_many_calls_at_once_as_threads(threads):
-    meeting = threading.Barrier(threads, timeout=30)  # broken unless all of them get here
+def test_as_many_concurrent_calls_as_threads(threads):
+    meeting = threading.Barrier(threads, timeout=30)  # breaks unless all threads arrive
     running = itertools.count()
 
     def meet(index, item):
@@ -71,17 +71,17 @@ def test_as_many_calls_at_once_as_threads(threads):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_an_endless_source_is_taken_from_as_needed(threads):
+def test_an_endless_source_is_read_as_needed(threads):
     source = Source()
     results = map_in_order(tenfold, source, threads=threads)
-    assert (source.taken, our_threads()) == (0, [])  # nothing before the first is asked for
+    assert (source.taken, pool_threads()) == (0, [])  # nothing before the first next()
     for number in range(20):
         assert next(results) == 10 * number
         assert source.taken == number + 1 + LOOK_AHEAD * threads
     results.close()
 
 
-def test_an_error_comes_after_the_results_before_it():
+def test_an_error_of_the_function_comes_after_earlier_results():
     def fail_at_two(index, item):
         if index == 2:
             raise KeyError(item)
@@ -92,11 +92,11 @@ def test_an_error_comes_after_the_results_before_it():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(KeyError, match="2"):
         next(results)
-    assert our_threads() == []
+    assert pool_threads() == []
     assert list(results) == []
 
 
-def test_the_source_s_error_comes_after_the_results_before_it():
+def test_an_error_of_the_source_comes_after_earlier_results():
     def source():
         yield from range(3)
         raise OSError("the disk is gone")
@@ -107,7 +107,7 @@ def test_the_source_s_error_comes_after_the_results_before_it():
         next(results)
 
 
-@pytest.mark.parametrize("how", ["close", "forget"])
+@pytest.mark.parametrize("how", ["close", "drop"])
 def test_threads_end_with_the_iterator(how):
     entered, proceed = threading.Semaphore(0), threading.Event()
     calls = []
@@ -121,19 +121,19 @@ def test_threads_end_with_the_iterator(how):
     next(results)
     for _ in range(3):
         assert entered.acquire(timeout=30)
-    # Two calls are under way; those are waited for, and the two that wait are never made.
+    # The two calls in progress finish, and the two waiting ones are cancelled.
     threading.Timer(0.05, proceed.set).start()
     if how == "close":
         results.close()
     else:
         del results
         gc.collect()
-    assert our_threads() == []
+    assert pool_threads() == []
     assert sorted(calls) == [0, 1, 2]
 
 
-def test_an_iterator_that_was_never_asked_has_no_threads():
+def test_no_threads_before_the_first_result():
     results = map_in_order(tenfold, Source(), threads=2)
-    assert our_threads() == []
+    assert pool_threads() == []
     results.close()
-    assert our_threads() == []
+    assert pool_threads() == []
