@@ -5,13 +5,19 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import onnx
 import torch
+import torch._dynamo.config
+import torch.fx.config
+import torch.fx.experimental._config
 from torch import Tensor, nn
 from torch.export import Dim
 
+from export.graph.decompose import decompose
 from export.graph.deployable import Deployable, DeployableFeatures, DeployableMatch
 from export.graph.flow_heads import transpose_heads
 from kernels import onnx_ops
@@ -123,22 +129,26 @@ def _export(
     table: TranslationTable,
 ) -> onnx.ModelProto:
     divisor = int(module.divisor)  # type: ignore[arg-type]
-    with _quiet_exporter(), torch.no_grad():
-        program = torch.onnx.export(
+    with _quiet_exporter(), _fast_tracing(), torch.no_grad():
+        program = torch.export.export(
             module.eval(),
             tuple(inputs.values()),
+            dynamic_shapes=tuple(_dynamic_axes(port, divisor) for port in inputs),
+        )
+        # torch.onnx.export calls this method.
+        program.run_decompositions = partial(decompose, program)
+        exported = torch.onnx.export(
+            program,
             input_names=[port.name for port in inputs],
             output_names=[port.name for port in outputs],
-            dynamic_shapes=tuple(_dynamic_axes(port, divisor) for port in inputs),
             opset_version=OPSET,
             custom_translation_table=dict(table),
-            dynamo=True,
             optimize=True,
             verbose=False,
         )
-    if program is None:  # only when torch.onnx.export writes a file itself
+    if exported is None:  # only when torch.onnx.export writes a file itself
         raise RuntimeError("torch.onnx.export returned no model")
-    model = program.model_proto
+    model = exported.model_proto
     _tidy(model, (*inputs, *outputs))
     transpose_heads(model)
     onnx.helper.set_model_props(model, dict(metadata))
@@ -184,6 +194,20 @@ def _cast_images_first(model: onnx.ModelProto) -> None:
             node.input[index] = renamed.get(name, name)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *others])
+
+
+@contextlib.contextmanager
+def _fast_tracing() -> Iterator[None]:
+    """Set up torch.export for symbolic sizes."""
+    with (
+        # As torch.onnx.export has it: a size of 1 is not a special case.
+        patch.object(torch.fx.experimental._config, "backed_size_oblivious", True),
+        # With symbolic sizes, looking an operator up takes longer than evaluating its shape.
+        patch.object(torch._dynamo.config, "fake_tensor_cache_enabled", False),
+        # Stack traces are not written to the file.
+        patch.object(torch.fx.config, "do_not_emit_stack_traces", True),
+    ):
+        yield
 
 
 @contextlib.contextmanager

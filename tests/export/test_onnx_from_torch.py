@@ -58,3 +58,13 @@ def test_file_says_what_it_is_and_nothing_of_the_exporting_machine(
     content = exported.SerializeToString()
     assert str(Path(torch.__file__).parent).encode() not in content
     assert b".py" not in content
+
+
+def test_the_graph_reads_each_size_once(exported: onnx.ModelProto) -> None:
+    sizes = [
+        (node.input[0], *(attribute.i for attribute in node.attribute))
+        for node in exported.graph.node
+        if node.op_type == "Shape"
+    ]
+    assert len(sizes) == len(set(sizes)) <= 5
+    assert len(exported.graph.node) < 100

@@ -29,14 +29,13 @@ def upsample_matmul(flow: Tensor, factor: int) -> Tensor:
     """
     batch, _, height, width = flow.shape
     padded = F.pad(flow, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
-    neighbours = torch.cat(
-        [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)], dim=-1
-    )
+    lines = [padded[:, y : y + height] for y in range(3)]
+    neighbours = torch.cat([line[:, :, x : x + width] for line in lines for x in range(3)], dim=-1)
     rows = [
-        (neighbours @ weights.to(flow)).reshape(batch, height, 1, width * factor, 2)
-        for weights in _weights(factor)
+        (neighbours @ weights).reshape(batch, height, 1, -1, 2)
+        for weights in _weights(factor).to(flow)
     ]
-    return torch.cat(rows, dim=2).reshape(batch, height * factor, width * factor, 2)
+    return torch.cat(rows, dim=2).reshape(batch, -1, width * factor, 2)
 
 
 def _weights(factor: int) -> Tensor:
