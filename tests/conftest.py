@@ -1,4 +1,4 @@
-"""What several test files share: a tiny real bundle whose flow is known in closed form."""
+"""Fixtures of many tests: a tiny real bundle whose flow has a closed form, and random numbers."""
 
 import os
 from collections.abc import Callable
@@ -8,158 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
-from engine.bundle.manifest import (
-    BundleFile,
-    Manifest,
-    SizeProfile,
-    WeightsOrigin,
-    write_manifest,
-)
-from engine.bundle.schema1 import role_of
+from engine.bundle.manifest import write_manifest
 from engine.system.cache import VARIABLE
+from tests.support.tiny_network import affine_flow, manifest_for, tiny_model, tiny_split_models
 
-# Tests neither find nor leave anything in the user's cache; those of the cache choose a folder.
+# Tests neither read nor write the user's cache; tests of the cache set a folder.
 os.environ[VARIABLE] = ""
-
-DIVISOR = 64
-
-# flow = (image1, image2) @ WEIGHTS + BIAS, plus the mean of that over each 64x64 block. The rows
-# differ, so that swapped images, channels, axes and a wrong padding all show. Small multiples of
-# 1/64, so that even the sum over a block is exact in float32, in any order.
-WEIGHTS = np.array([[1, 2], [-3, 1], [2, 4], [-2, -1], [1, -2], [4, 3]], np.float32) / np.float32(
-    64
-)
-BIAS = np.array([0.5, -1.5], np.float32)
-
-
-def affine_flow(image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return in numpy what the tiny network computes, replicate padding included.
-
-    (H, W, 3) or (N, H, W, 3) uint8 twice -> (H, W, 2) or (N, H, W, 2) pixels.
-    """
-    if image1.ndim == 4:
-        return np.stack([affine_flow(*pair) for pair in zip(image1, image2, strict=True)])
-    height, width = image1.shape[:2]
-    both = np.concatenate([image1, image2], axis=-1).astype(np.float64)
-    both = np.pad(both, [(0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0)], mode="edge")
-    flow = both @ WEIGHTS.astype(np.float64) + BIAS
-    rows, columns = flow.shape[0] // DIVISOR, flow.shape[1] // DIVISOR
-    blocks = flow.reshape(rows, DIVISOR, columns, DIVISOR, 2).mean(axis=(1, 3))
-    flow += blocks.repeat(DIVISOR, axis=0).repeat(DIVISOR, axis=1)
-    return flow[:height, :width]
-
-
-def tiny_model() -> onnx.ModelProto:
-    """Return ``affine_flow`` as a graph; like a network, it fails on sizes that need padding."""
-    nodes = [
-        *_planes_of("image1", "planes1"),
-        *_planes_of("image2", "planes2"),
-        helper.make_node("Concat", ["planes1", "planes2"], ["both"], axis=1),
-        helper.make_node("Conv", ["both", "weights", "bias"], ["pixels"]),
-        *_WITH_BLOCK_MEANS,
-    ]
-    constants = {"weights": _kernel(WEIGHTS), "bias": BIAS, "scales": _SCALES}
-    return _model(nodes, [_image("image1"), _image("image2")], [_FLOW], constants)
-
-
-def tiny_split_models() -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Return ``affine_flow`` as two graphs: what needs one image alone, and the rest."""
-    first, second = _kernel(WEIGHTS[:3] / 2), _kernel(WEIGHTS[3:])
-    skip = _floats("skip", ["N", 2, "H", "W"])
-    alone = [
-        *_planes_of("image", "features"),
-        helper.make_node("Conv", ["features", "first", "bias"], ["skip"]),
-    ]
-    match = [
-        helper.make_node("Conv", ["features1", "first"], ["other_half"]),
-        helper.make_node("Conv", ["features2", "second"], ["from_second"]),
-        helper.make_node("Sum", ["skip", "other_half", "from_second"], ["pixels"]),
-        *_WITH_BLOCK_MEANS,
-    ]
-    planes = [_floats(name, ["N", 3, "H", "W"]) for name in ("features", "features1", "features2")]
-    return (
-        _model(alone, [_image("image")], [skip, planes[0]], {"first": first, "bias": BIAS}),
-        _model(
-            match,
-            [skip, *planes[1:]],
-            [_FLOW],
-            {"first": first, "second": second, "scales": _SCALES},
-        ),
-    )
-
-
-def _planes_of(image: str, planes: str) -> list[onnx.NodeProto]:
-    return [
-        helper.make_node("Cast", [image], [f"float_{image}"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", [f"float_{image}"], [planes], perm=[0, 3, 1, 2]),
-    ]
-
-
-_WITH_BLOCK_MEANS = [
-    helper.make_node("AveragePool", ["pixels"], ["means"], kernel_shape=[64, 64], strides=[64, 64]),
-    helper.make_node(
-        "Resize",
-        ["means", "", "scales"],
-        ["blocks"],
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    ),
-    helper.make_node("Add", ["pixels", "blocks"], ["sum"]),
-    helper.make_node("Transpose", ["sum"], ["flow"], perm=[0, 2, 3, 1]),
-]
-_SCALES = np.array([1, 1, 64, 64], np.float32)
-
-
-def _floats(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-
-def _image(name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", "H", "W", 3])
-
-
-_FLOW = _floats("flow", ["N", "H", "W", 2])
-
-
-def _kernel(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    return weights.T.reshape(*weights.T.shape, 1, 1).copy()
-
-
-def _model(
-    nodes: list[onnx.NodeProto],
-    inputs: list[onnx.ValueInfoProto],
-    outputs: list[onnx.ValueInfoProto],
-    constants: dict[str, NDArray[np.float32]],
-) -> onnx.ModelProto:
-    tensors = [numpy_helper.from_array(values, name) for name, values in constants.items()]
-    graph = helper.make_graph(nodes, "tiny", inputs, outputs, tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def manifest_for(bundle: Path) -> Manifest:
-    """Return a manifest that fits the model files in ``bundle``."""
-    files = {
-        path.name: BundleFile.of(
-            path, role=role_of(path.name), precision="fp32", tool=f"onnx {onnx.__version__}"
-        )
-        for path in sorted(bundle.glob("*.*"))
-    }
-    return Manifest(
-        network="tiny",
-        precision="fp32",
-        layout="NHWC",
-        divisor=DIVISOR,
-        profile=SizeProfile((1, 64, 64), (1, 128, 192), (4, 256, 320)),
-        files=files,
-        parity=(),
-        gate=None,
-        weights=WeightsOrigin("0" * 64, "closed form", "MIT", {}),
-    )
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +28,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_split_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in two graphs, for backends that reuse what they computed of a frame."""
+    """The same network in two graphs, for backends that reuse the features of a frame."""
     bundle = tmp_path_factory.mktemp("tiny-split-fp32")
     for name, model in zip(("features.onnx", "match.onnx"), tiny_split_models(), strict=True):
         onnx.save(model, bundle / name)
@@ -183,7 +38,7 @@ def tiny_split_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_flow() -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float64]]:
-    """The flow that ``tiny_bundle`` must give for two uint8 RGB images, from numpy."""
+    """The flow of ``tiny_bundle`` for two uint8 RGB images, from numpy."""
     return affine_flow
 
 

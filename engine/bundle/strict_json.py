@@ -94,7 +94,7 @@ def _parsed_float(value: Any, where: str) -> float:
 def _of_type(value: Any, kind: type, where: str) -> Any:
     # `type(...) is` and not isinstance: True is an int.
     if type(value) is not kind:
-        name = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}[kind]
+        name = {dict: "an object", list: "a list", str: "a string", int: "an integer"}[kind]
         raise SchemaError(f"{where} is {reprlib.repr(value)}; expected {name}")
     return value
 
