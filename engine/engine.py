@@ -58,7 +58,7 @@ class FlowEngine:
             color: order of the channels, ``"rgb"`` or ``"bgr"`` (OpenCV).
 
         Returns:
-            (H, W, 2), or (N, H, W, 2), float32 in pixels, x then y: the point (x, y) of the first
+            (H, W, 2), or (N, H, W, 2), float32 in pixels, x then y. The point (x, y) of the first
             image is at (x + flow[y, x, 0], y + flow[y, x, 1]) in the second. A new C-contiguous
             array.
 
@@ -122,7 +122,7 @@ class FlowEngine:
                 ``out`` until the stream has executed it, and the stream as long as the result.
 
         Returns:
-            (H, W, 2), or (N, H, W, 2), float32 with the values of ``infer``: a new array, or
+            (H, W, 2), or (N, H, W, 2), float32 with the values of ``infer``; a new array, or
             ``out``.
 
         Raises:

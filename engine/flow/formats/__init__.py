@@ -39,8 +39,8 @@ def read_flow(path: str | os.PathLike[str]) -> tuple[Flow, Mask]:
     """Read a flow file in the format of its suffix.
 
     Returns:
-        ``(flow, valid)``: (H, W, 2) float32 pixels, x then y, and (H, W) bool. Where ``valid`` is
-        False, ``flow`` is NaN, so that a forgotten mask shows.
+        A tuple ``(flow, valid)`` of (H, W, 2) float32 pixels, x then y, and (H, W) bool. Where
+        ``valid`` is False, ``flow`` is NaN, so that a forgotten mask shows.
 
     Raises:
         FlowFileError: Unknown suffix, or the file is truncated, malformed or of another kind.
