@@ -31,6 +31,12 @@ def test_bundle_is_complete_verified_and_loads(
     assert manifest.profile.min == (1, 64, 64)
     assert manifest.profile.opt == (1, 128, 192)
     assert manifest.profile.max == (4, 1088, 1920)
+    assert manifest.files["model.onnx"].role == "network"
+    assert manifest.files["model.onnx"].precision == precision
+    assert manifest.preprocessing is not None
+    assert manifest.preprocessing.normalisation == "fixed_mean"
+    assert manifest.operations is not None
+    assert (manifest.operations.height, manifest.operations.width) == (128, 192)
     assert (manifest.weights.licence, manifest.weights.epe) == ("MIT", {"noise": 12.5})
     limit = NETWORKS["tiny"].tolerances[precision].mean_px
     assert [parity.backend for parity in manifest.parity] == ["onnxruntime", "openvino"]
