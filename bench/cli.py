@@ -12,11 +12,11 @@ from engine.errors import nearest
 
 
 class UsageError(Exception):
-    """The request itself cannot be met; the message says which part and what to do."""
+    """The request cannot be met; the message names the part and what to do."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like every other error of our commands."""
+    """Reports a usage error in one line, as all errors of this package's commands."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -87,13 +87,13 @@ def seconds(text: str) -> float:
 
 
 def output_file(text: str) -> Path:
-    """A file that can be written once the work is done; folders above it may not exist yet."""
+    """Return the path of a file to write; its folders are created later."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder; expected the name of a file")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be made: {above} is no folder")
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be created: {above} is not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be made: {above} is not writable")
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be created: {above} is not writable")
     return path

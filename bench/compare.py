@@ -1,4 +1,4 @@
-"""Compare every way to run the networks: latency, end-point error, memory, in one run.
+"""Compare the backends of the networks: latency, end-point error, memory.
 
 python -m bench.compare
 python -m bench.compare --backends onnxruntime,openvino --sizes 448x1024 --report flow.html
@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.cli import UsageError, exit_code
 from bench.compare_options import Options, parse_options
 from bench.data import PairSet, load_pairs
-from bench.environment import describe, found_gpus
+from bench.environment import ModuleError, describe, found_gpus
 from bench.harness.bundles import Bundles
 from bench.harness.measure import Outcome, Setting, measure_group
-from bench.harness.plan import Row, unavailable
+from bench.harness.plan import Row
 from bench.machine.peaks import highest, measure_peaks, not_measured
 from bench.machine.startup import measure_startup
 from bench.report.page import write_report
@@ -34,13 +34,13 @@ from engine.loader import DEFAULT_BUNDLE
 from engine.system.files import write_atomically
 
 CACHE = Path("build/bench")
-# Short turns: the machine's speed may change for seconds at a time.
+# Many short rounds, because the machine's speed may change for seconds at a time.
 ROUNDS = 10
 PEAK_SECONDS = 2.0  # before the rows, and again after them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0, 1 (a row failed) or 2 (the request cannot be met)."""
+    """Run the command; return 0, 1 (a row failed) or 2 (the request cannot be met)."""
     try:
         options = parse_options(arguments)
         if options.list_only:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         pairs = load_pairs(options.data, limit=options.pairs, cache=CACHE)
         result, outcomes = compare(options, pairs)
-    except (UsageError, EngineError, OSError, RuntimeError) as error:
+    except (UsageError, EngineError, ModuleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -57,19 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _write(result, outcomes, pairs, options)
     except OSError as error:
-        print(f"error: {error}; of this run there is what is printed above", file=sys.stderr)
+        print(f"error: {error}; the printed results above are complete", file=sys.stderr)
         return 2
     parts = [*result["rows"], result["startup"]]
     return exit_code(parts, require_gpu=options.require_gpu)
 
 
 def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outcome]]:
-    """Measure all rows and gather the object that ``--json`` writes.
+    """Measure all rows; return the object that ``--json`` writes, and the outcomes.
 
     Raises:
         BundleError: a given bundle cannot be read.
-        RuntimeError: there is no such network.
-        UsageError: a given bundle is for no row.
+        ModuleError: there is no such network.
+        UsageError: no row uses a given bundle.
     """
     environment = describe(threads=options.threads)
     bundles = Bundles(
@@ -79,10 +79,10 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
         size=options.size,
         batch=max(4, options.largest_batch),
     )
-    measured = [row for rows in options.groups for row in rows if row.contestant.kind != "peer"]
+    measured = [row for rows in options.groups for row in rows if row.method.kind != "opencv"]
     for network in dict.fromkeys(row.network for row in measured):
         bundles.check_network(network)
-    bundles.check_given(row for row in measured if row.contestant.kind != "pytorch")
+    bundles.check_given(row for row in measured if row.method.kind != "pytorch")
     outcomes: list[Outcome] = []
     steps = sum(map(len, options.groups)) * (ROUNDS + 1)
     with tempfile.TemporaryDirectory() as folder, _progress(steps) as progress:
@@ -113,18 +113,18 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
 
 
 def _peaks(options: Options, *, has_gpu: bool) -> dict[str, Any]:
-    """What matrix products reach here at this moment, where rows of the engine run on the CPU."""
-    rows = [row.contestant for rows in options.groups for row in rows]
-    ours = [each for each in rows if each.kind == "engine" and not each.gpu]
-    if all(unavailable(each, has_gpu=has_gpu) for each in ours):
+    """Measure the rate of matrix products, if the engine runs on the CPU in this run."""
+    methods = [row.method for rows in options.groups for row in rows]
+    on_cpu = [method for method in methods if method.kind == "engine" and not method.gpu]
+    if all(method.unavailable(has_gpu=has_gpu) for method in on_cpu):
         return not_measured("no row of the engine on the CPU in this run")
     return measure_peaks(threads=options.threads, seconds=PEAK_SECONDS)
 
 
 def _startup(outcomes: Sequence[Outcome], size: tuple[int, int]) -> dict[str, Any]:
-    """Times of a fresh process, where any row of the engine was measured."""
+    """Measure the start of a new process, if a row of the engine was measured."""
     if not any(
-        outcome.row.contestant.kind == "engine" and outcome.entry["status"] == "ok"
+        outcome.row.method.kind == "engine" and outcome.entry["status"] == "ok"
         for outcome in outcomes
     ):
         return {"status": "skipped", "reason": "no row of the engine in this run"}
@@ -177,11 +177,11 @@ def _next_command(options: Options) -> str:
 def _print_rows(groups: Sequence[Sequence[Row]]) -> None:
     has_gpu = bool(found_gpus())
     for row in (row for rows in groups for row in rows):
-        reason = unavailable(row.contestant, has_gpu=has_gpu)
+        reason = row.method.unavailable(has_gpu=has_gpu)
         print(row if reason is None else f"{row}: skipped, {reason}")
 
 
 if __name__ == "__main__":
-    # As an exception it ends the workers and removes the temporary folder on its way out.
+    # As an exception it ends the workers and removes the temporary folder.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

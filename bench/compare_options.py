@@ -1,4 +1,4 @@
-"""The command line of ``python -m bench.compare``, checked."""
+"""The command line of ``python -m bench.compare``."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cli import Parser, UsageError, count, names, names_among, output_file, seconds, size
-from bench.harness.plan import BY_NAME, Row, backend_names, row_groups
+from bench.harness.plan import Row, backend_names, row_groups
+from bench.runners.registry import BY_NAME
 from engine.bundle.manifest import read_manifest
 from engine.system.threads import available_threads
 
@@ -21,10 +22,15 @@ FULL = {
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for; see ``--help``. ``groups`` are the rows, those that take turns together.
+    """The request; see ``--help``.
 
-    ``bundles`` and ``weights`` replace what ships, ``seconds`` is the time of each row over all its
-    rounds, ``pairs`` the largest number of pairs taken from the data.
+    Attributes:
+        groups: all rows, in groups of interleaved rows.
+        size: (H, W) of the first rows.
+        seconds: total time of each row over all rounds.
+        pairs: largest number of pairs from the data.
+        bundles: bundles to use instead of the default one.
+        weights: weights to use instead of the shipped ones.
     """
 
     groups: tuple[tuple[Row, ...], ...]
@@ -47,7 +53,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     """Read the command line.
 
     Raises:
-        UsageError: a value makes no sense, or no row is left.
+        UsageError: a value is invalid, or no row remains.
         BundleError: a given bundle cannot be read.
     """
     given = _parser().parse_args(arguments)
@@ -58,7 +64,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         if getattr(given, name) is None:
             setattr(given, name, value)
     if given.weights is not None and len(given.network) > 1:
-        raise UsageError("--weights belong to one network; name it with --network.")
+        raise UsageError("--weights is for one network; choose it with --network.")
     return Options(
         groups=_groups(given),
         size=given.sizes[0],
@@ -91,7 +97,8 @@ def _groups(given: argparse.Namespace) -> tuple[tuple[Row, ...], ...]:
     )
     if not groups:
         raise UsageError(
-            f"no row is left: none of {', '.join(backends)} runs {', '.join(given.precisions)}."
+            f"no row remains: {', '.join(backends)} cannot run {', '.join(given.precisions)}; "
+            "choose other --backends or --precisions."
         )
     return tuple(map(tuple, groups))
 
@@ -99,32 +106,40 @@ def _groups(given: argparse.Namespace) -> tuple[tuple[Row, ...], ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m bench.compare",
-        description="Latency and end-point error of every way to run the networks, side by side. "
-        "Sizes are HEIGHTxWIDTH; lists are separated by commas.",
+        description="Compare latency and end-point error of the networks in every backend, and of "
+        "OpenCV. Sizes are HEIGHTxWIDTH; lists are separated by commas.",
     )
     add = parser.add_argument
     add("--network", type=names, metavar="A,B", help="default: flownets_pyramid_slim, or "
-        "those of the bundles")  # fmt: skip
-    add("--backends", default="all", metavar="A,B", help=f"all, or of: {', '.join(BY_NAME)}")
+        "the networks of the bundles")  # fmt: skip
+    add(
+        "--backends",
+        default="all",
+        metavar="A,B",
+        help=f"all (default), or some of: {', '.join(BY_NAME)}",
+    )
     add("--precisions", type=names_among(PRECISIONS, "precision"), metavar="A,B",
         default=list(PRECISIONS), help=f"default: {','.join(PRECISIONS)}")  # fmt: skip
     add("--sizes", type=_sizes, metavar="HxW,..", help="default: 384x512")
     add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
     add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder of "
-        "pairs with true flow")  # fmt: skip
-    add("--pairs", type=count, default=8, metavar="N", help="at most so many; default: 8")
+        "pairs with true flow; resized to each of --sizes")  # fmt: skip
+    add("--pairs", type=count, default=8, metavar="N", help="largest number of pairs; default: 8")
     add("--bundle", type=Path, action="append", default=[], metavar="DIR",
-        help="a bundle to use; may be given several times")  # fmt: skip
-    add("--weights", type=Path, metavar="FILE", help="instead of the shipped ones")
-    add("--threads", type=count, metavar="N", help="default: every CPU this process may use")
-    add("--seconds", type=seconds, default=3.0, metavar="S", help="per row; default: 3")
-    add("--full", action="store_true", help="more sizes and batches, the full-size network, "
-        "compiled PyTorch")  # fmt: skip
+        help="use this bundle; may be repeated")  # fmt: skip
+    add(
+        "--weights", type=Path, metavar="FILE", help="use these weights instead of the shipped ones"
+    )
+    add(
+        "--threads", type=count, metavar="N", help="CPU threads; default: every CPU of this process"
+    )
+    add("--seconds", type=seconds, default=3.0, metavar="S", help="time per row; default: 3")
+    add("--full", action="store_true", help="more networks, sizes, batches and backends")
     add("--list", action="store_true", help="print the rows and stop")
     add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
-    add("--json", type=output_file, metavar="FILE", help="write everything measured")
-    add("--report", type=output_file, metavar="FILE.html", help="write a page with plots and "
-        "pictures")  # fmt: skip
+    add("--json", type=output_file, metavar="FILE", help="write all results")
+    add("--report", type=output_file, metavar="FILE.html", help="write an HTML page with plots "
+        "and pictures")  # fmt: skip
     return parser
 
 

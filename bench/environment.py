@@ -1,4 +1,4 @@
-"""What a measurement has to say about the machine it was made on."""
+"""The machine that a measurement was made on, and modules run as processes of their own."""
 
 import contextlib
 import datetime
@@ -19,10 +19,10 @@ from engine.system.threads import available_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The exit code of our commands for a request that cannot be met.
+# Exit code of this project's commands for a request that cannot be met.
 USAGE_ERROR = 2
 
-# Each distribution whose version can change a number in the table.
+# Distributions whose version can change a number in the table.
 PACKAGES = (
     "flownet-engine", "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
     "tensorrt-rtx", "opencv-python-headless", "opencv-python", "pycuda",
@@ -30,14 +30,14 @@ PACKAGES = (
 
 
 def found_gpus() -> list[str]:
-    """Name, driver and compute capability of each NVIDIA GPU; empty if there is none."""
+    """Return name, driver and compute capability of each NVIDIA GPU."""
     with contextlib.suppress(BackendError):
         return gpus()
     return []
 
 
 def describe(*, threads: int) -> dict[str, Any]:
-    """Everything above as JSON, with the number of threads that every CPU row was given."""
+    """Return the environment's JSON object; ``threads`` is the number of each CPU row."""
     cards = found_gpus()
     return {
         "cpu": cpu_model(),
@@ -55,21 +55,25 @@ def describe(*, threads: int) -> dict[str, Any]:
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """Environment of a child process that imports the same packages, from any folder."""
+    """Return the environment of a child process that imports the same packages in any folder."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, **extra}
 
 
-class RefusedError(RuntimeError):
-    """A command of ours says that what was asked of it cannot be had; nothing went wrong."""
+class ModuleError(Exception):
+    """A module that was run as a process failed; the message ends in its last error line."""
+
+
+class RefusedError(ModuleError):
+    """The module cannot do what was requested (exit code 2); the message is its own."""
 
 
 def run_module(module: str, *arguments: str, **environment: str) -> str:
-    """Run ``python -m module``, with these variables too, and return what it printed.
+    """Run ``python -m module`` with these environment variables too; return its output.
 
     Raises:
-        RefusedError: it cannot do that (exit code 2); the message is its own.
-        RuntimeError: it failed; the message ends in what it said of that.
+        RefusedError: the request cannot be met (exit code 2).
+        ModuleError: it failed.
     """
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(
@@ -80,19 +84,17 @@ def run_module(module: str, *arguments: str, **environment: str) -> str:
         env=child_environment(**environment),
     )
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        # Of a traceback only the last line; what a command says itself, whole.
-        said = (
-            lines[-1] if any(line.startswith("Traceback") for line in lines) else "\n".join(lines)
-        )
+        message = done.stderr.strip() or "no message"
+        if "Traceback" in message:
+            message = message.splitlines()[-1]
         if done.returncode == USAGE_ERROR:
-            raise RefusedError(said.removeprefix("error: "))
-        raise RuntimeError(f"`python -m {module}` failed with exit code {done.returncode}: {said}")
+            raise RefusedError(message.removeprefix("error: "))
+        raise ModuleError(f"`python -m {module}`: exit code {done.returncode}: {message}")
     return done.stdout
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Version of each of these distributions that is installed."""
+    """Return the version of each installed distribution of these."""
     found = {}
     for name in distributions:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -101,11 +103,11 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 
 
 def fingerprint(*inputs: str, sources: Iterable[str]) -> str:
-    """Short hash of what a kept result depends on: what was asked for, and the code behind it.
+    """Return a short hash of everything that a cached result depends on.
 
     Args:
-        inputs: what was asked for.
-        sources: patterns of the files that make the result, from the project's root.
+        inputs: the request.
+        sources: patterns of the source files that produce the result, from the project's root.
     """
     digest = hashlib.sha256("\n".join(inputs).encode())
     for pattern in sources:

@@ -40,7 +40,7 @@ from bench.cli import Parser, UsageError, count, exit_code, names_among, output_
 from bench.correlation.problem import DTYPES, Problem, Setting
 from bench.correlation.table import lines, tables
 from bench.environment import describe
-from bench.harness.plan import TORCH
+from bench.runners.registry import TORCH
 from engine.system.files import write_atomically
 from engine.system.threads import available_threads
 
@@ -105,7 +105,9 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     add("--json", type=output_file, metavar="FILE", help="write everything measured")
     given = parser.parse_args(arguments)
     if importlib.util.find_spec("torch") is None:
-        raise UsageError(f"PyTorch is not installed; it runs this bench: pip install {TORCH[1]}")
+        raise UsageError(
+            f"PyTorch is not installed; it runs this bench: pip install {TORCH.install}"
+        )
     try:
         height, width = given.size
         setting = Setting(given.channels, height, width, given.max_displacement, given.stride_2)

@@ -1,1 +1,1 @@
-"""The measurement: plan, workers, rounds and statistics."""
+"""The measurement: plan, workers, interleaving and statistics."""

@@ -1,4 +1,4 @@
-"""Which bundle and which weights each row runs: given, shipped, or built once and kept."""
+"""The bundle and the weights of each row: given, shipped, or built once and cached."""
 
 import importlib.util
 import json
@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cli import UsageError
-from bench.environment import fingerprint, run_module, versions
+from bench.environment import ModuleError, fingerprint, run_module, versions
 from bench.harness.plan import Row
 from engine.backends.onnx_graphs import FEATURES
 from engine.bundle.manifest import Manifest, read_manifest
 from engine.errors import BackendError
+from engine.images import padded_size
 from engine.loader import DEFAULT_BUNDLE
 from engine.system.files import sha256_of
 
-# How bench.runners.torch names the origin of weights that nobody trained.
+# Origin of random weights, as bench.runners.torch writes it.
 UNTRAINED = "seeded random"
-# A plan's size is a multiple of the network's divisor; this is one of every network's.
+# A plan's size is a multiple of the network's divisor; 64 is a multiple of every divisor.
 PADDING = 64
-# What a built bundle depends on, besides what is asked for.
+# A built bundle depends on these sources and packages.
 BUILD_SOURCES = ("export/**/*.py", "kernels/**/*.py", "training/**/*.py")
 BUILD_PACKAGES = (
     "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
@@ -29,7 +30,7 @@ BUILD_PACKAGES = (
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights that PyTorch runs, which are the reference."""
+    """The weights of PyTorch, whose flow is the reference."""
 
     path: Path
     sha256: str
@@ -43,15 +44,15 @@ class Bundle:
 
 
 class Bundles:
-    """Looks up bundles and weights; each is built at most once in a run.
+    """Finds bundles and weights, and builds missing ones at most once in a run.
 
     Args:
-        given: bundles to prefer, in order; the one inside the engine comes after them.
-        weights: weights instead of the shipped ones; of the bundles only those that hold them, and
-            the given ones, are run.
-        cache: folder for what is built.
+        given: preferred bundles, in order; the engine's default bundle follows them.
+        weights: weights instead of the shipped ones; bundles of other weights are not used, unless
+            they are given.
+        cache: folder for built bundles.
         size: (H, W) that a built bundle is optimised for.
-        batch: largest batch it has to allow.
+        batch: largest batch that a built bundle allows.
 
     Raises:
         BundleError: a given bundle cannot be read.
@@ -73,55 +74,57 @@ class Bundles:
         self._given = len(given)
         self._given_weights = weights
         self._given_sha256 = sha256_of(weights) if weights else None
-        self._runs: dict[tuple[str, ...], str | RuntimeError] = {}
+        self._runs: dict[tuple[str, ...], str | ModuleError] = {}
         self._cache = cache
         self._size = size
         self._batch = batch
 
     def check_network(self, network: str) -> None:
-        """Find out early that there is nothing to run for a network.
+        """Check that there is a bundle or an implementation in PyTorch of a network.
 
         Raises:
-            RuntimeError: there is no bundle of it, and PyTorch does not know it either.
+            ModuleError: there is neither.
         """
         if not any(bundle.manifest.network == network for bundle in self._bundles):
             self.weights_for(network)
 
     def check_given(self, rows: Iterable[Row]) -> None:
-        """Find out early that a bundle was given for nothing.
+        """Check that each given bundle is used.
 
         Raises:
-            UsageError: none of the rows runs it.
+            UsageError: no row uses one of them.
         """
         chosen = [found.path for row in rows if (found := self._found(row)) is not None]
         for bundle in self._bundles[: self._given]:
             if bundle.path not in chosen:
                 manifest = bundle.manifest
                 raise UsageError(
-                    f"--bundle {bundle.path}: no row runs it. It is {manifest.network} in "
-                    f"{manifest.precision}, which this run has no row of, or has another bundle "
-                    "for; expected one bundle for each network and precision."
+                    f"--bundle {bundle.path}: no row uses it. It contains {manifest.network} in "
+                    f"{manifest.precision}, which has no row in this run or another bundle; "
+                    "expected one bundle per network and precision."
                 )
 
     def weights_for(self, network: str) -> Weights | None:
-        """Weights of a network; ``None`` without PyTorch, which alone reads them.
+        """Return the weights of a network; ``None`` without PyTorch, the only reader of them.
 
         Raises:
-            RuntimeError: there is no such network, or its weights cannot be read.
+            ModuleError: there is no such network, or its weights cannot be read.
         """
         if importlib.util.find_spec("torch") is None:
             return None
         chosen = [] if self._given_weights is None else ["--weights", str(self._given_weights)]
-        said = self._run_once("bench.runners.torch", network, "--cache", str(self._cache), *chosen)
-        found = json.loads(said)
+        output = self._run_once(
+            "bench.runners.torch", network, "--cache", str(self._cache), *chosen
+        )
+        found = json.loads(output)
         return Weights(Path(found["path"]), found["sha256"], found["source"])
 
     def bundle_for(self, row: Row) -> Bundle:
-        """Find the bundle of a row's network and precision that its backend can read, or build it.
+        """Return a bundle of a row's network and precision for its backend; build it if missing.
 
         Raises:
-            BackendError: there is none, and it cannot be built here.
-            RuntimeError: building it failed.
+            BackendError: it cannot be built here.
+            ModuleError: the build failed.
         """
         found = self._found(row)
         if found is not None:
@@ -130,42 +133,51 @@ class Bundles:
         if weights is None:
             raise BackendError(
                 f"no bundle of {row.network} in {row.precision} for {row.backend}: pass one with "
-                "--bundle, or pip install 'flownet-engine[export]' to have it built."
+                "--bundle, or pip install 'flownet-engine[export]' to build it."
             )
         return self._build(row, weights)
 
     def is_trained(self, row: Row) -> bool:
-        """Whether anybody trained the weights of a row; a peer has none and counts as trained."""
-        kind = row.contestant.kind
-        if kind == "peer":
+        """Whether the weights of a row are trained; OpenCV has none and counts as trained."""
+        kind = row.method.kind
+        if kind == "opencv":
             return True
         weights = self.weights_for(row.network) if kind == "pytorch" else None
         source = weights.source if weights else self.bundle_for(row).manifest.weights.source
         return not source.startswith(UNTRAINED)
 
     def has_reference_weights(self, row: Row) -> bool:
-        """Whether a row runs the very weights that PyTorch runs, so that both can be compared."""
+        """Whether a row and PyTorch have the same weights, so that their flows can be compared."""
         weights = self.weights_for(row.network)
         return weights is not None and self.weights_sha256(row) == weights.sha256
 
     def weights_sha256(self, row: Row) -> str | None:
-        """Which weights a row runs; a peer has none."""
-        kind = row.contestant.kind
-        if kind == "peer":
+        """Return the hash of a row's weights; OpenCV has none."""
+        kind = row.method.kind
+        if kind == "opencv":
             return None
         if kind == "pytorch":
             weights = self.weights_for(row.network)
             return weights.sha256 if weights else None
         return self.bundle_for(row).manifest.weights.sha256
 
+    def gflop(self, row: Row) -> float | None:
+        """Return the 1e9 operations of a row's batch, from a manifest that has their number."""
+        for bundle in (*self._bundles, *self._built):
+            manifest = bundle.manifest
+            if manifest.network == row.network and manifest.operations is not None:
+                size = padded_size(row.height, row.width, manifest.divisor)
+                return manifest.operations.gflop_at(*size) * row.batch
+        return None
+
     def _found(self, row: Row) -> Bundle | None:
         for index, bundle in enumerate(self._bundles):
-            # A bundle that was asked for is run even beside other weights; the report says so.
+            # A given bundle is used even if PyTorch has other weights; a note in the row says so.
             allowed = index < self._given or self._has_given_weights(bundle.manifest)
             if allowed and _is_of(bundle.manifest, row):
                 return bundle
         for bundle in self._built:
-            # Of those that are built, two graphs are for the rows that are about them alone.
+            # Built bundles with two graphs serve only the rows that measure the reuse of features.
             if _is_split(bundle.manifest) == _wants_split(row) and _is_of(bundle.manifest, row):
                 return bundle
         return None
@@ -192,15 +204,15 @@ class Bundles:
         return bundle
 
     def _run_once(self, module: str, *arguments: str) -> str:
-        """Run a module, or repeat what came of the same run before."""
+        """Run a module once; the second time return or raise what the first run did."""
         key = (module, *arguments)
         if key not in self._runs:
             try:
                 self._runs[key] = run_module(module, *arguments)
-            except RuntimeError as error:
+            except ModuleError as error:
                 self._runs[key] = error
         outcome = self._runs[key]
-        if isinstance(outcome, RuntimeError):
+        if isinstance(outcome, ModuleError):
             raise outcome
         return outcome
 
@@ -215,11 +227,11 @@ def _is_split(manifest: Manifest) -> bool:
 
 
 def _wants_split(row: Row) -> bool:
-    return row.contestant.files == (FEATURES,)
+    return row.method.files == (FEATURES,)
 
 
 def _serves(manifest: Manifest, row: Row) -> bool:
-    return any(name in manifest.files for name in row.contestant.files)
+    return any(name in manifest.files for name in row.method.files)
 
 
 def _is_bundle_for(path: Path, row: Row) -> bool:

@@ -1,7 +1,7 @@
-"""Rows measured side by side: A B C, A B C, ... so that a noisy machine treats them alike.
+"""Rows are measured in rounds (A B C, A B C, ...), so that load from elsewhere affects them alike.
 
-How long each round was is kept, so that rows can be compared round by round: a machine that runs
-at two speeds, for seconds at a time, gives each row's samples another share of both.
+The length of each round is kept, so that rows can be compared round by round: where the machine's
+speed changes during a run, each row has another share of fast and slow samples.
 """
 
 import time
@@ -19,14 +19,14 @@ from bench.harness.stats import pairs_per_second, summarise
 from bench.harness.worker import Job
 from bench.harness.worker_client import WorkerError, WorkerProcess
 
-# Thread pools spin for a while after their last task (OpenMP runtimes up to 200 ms); a worker's
-# turn begins when the one before has gone to sleep.
+# Threads of a pool keep spinning after their last task (OpenMP: up to 200 ms). The pause lets those
+# of the previous worker go to sleep.
 PAUSE_SECONDS = 0.25
 
 
 @dataclass
 class Measurement:
-    """What is known of a row so far; it starts as ``ok`` and may end as something else."""
+    """The measurements of one row; ``status`` is ``ok``, ``skipped`` or ``failed``."""
 
     row: Row
     status: str = "ok"
@@ -40,12 +40,14 @@ class Measurement:
     peak_memory_mb: float | None = None
 
     def stop(self, status: str, reason: str) -> None:
+        """End the row without a result."""
         self.status, self.reason = status, reason
         self.flows = None
         self.latency_ms, self.round_lengths, self.device_ms = [], [], []
 
     def to_json(self) -> dict[str, Any]:
-        """The row's part of the result that does not depend on any other row."""
+        """Return the part of the row's JSON object that does not depend on other rows."""
+        latency, batch = self.latency_ms, self.row.batch
         return {
             "network": self.row.network,
             "backend": self.row.backend,
@@ -54,21 +56,42 @@ class Measurement:
             "device": self.device,
             "height": self.row.height,
             "width": self.row.width,
-            "batch": self.row.batch,
+            "batch": batch,
             "status": self.status,
             "reason": self.reason,
-            "latency_ms": summarise(self.latency_ms),
+            "latency_ms": summarise(latency),
             "device_ms": summarise(self.device_ms),
-            "fps": pairs_per_second(self.latency_ms, batch=self.row.batch)
-            if self.latency_ms
-            else None,
+            "fps": pairs_per_second(latency, batch=batch) if latency else None,
             "peak_memory_mb": self.peak_memory_mb,
-            "raw_latency_ms": [round(sample, 4) for sample in self.latency_ms],
+            "raw_latency_ms": [round(sample, 4) for sample in latency],
             "round_lengths": self.round_lengths,
         }
 
 
-def measure_together(
+def interleave(
+    entries: Sequence[Any],
+    measure: Callable[[Any, float], None],
+    *,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None],
+) -> None:
+    """Call ``measure(entry, seconds / rounds)`` for each entry in turn, ``rounds`` times.
+
+    Args:
+        entries: what is measured; its string is shown as progress.
+        measure: measures one entry for a time.
+        rounds: number of measurements of each entry.
+        seconds: total time of each entry.
+        progress: called with what happens next, ``rounds`` times per entry.
+    """
+    for current in range(rounds):
+        for entry in entries:
+            progress(f"round {current + 1} of {rounds}: {entry}")
+            measure(entry, seconds / rounds)
+
+
+def measure_rows(
     jobs: Sequence[tuple[Row, Job]],
     *,
     rounds: int,
@@ -76,57 +99,60 @@ def measure_together(
     folder: Path,
     progress: Callable[[str], None],
 ) -> list[Measurement]:
-    """Open one process per row, then measure them in turn, ``rounds`` times.
+    """Open one process per row and compute its flows, then measure the rows interleaved.
 
     Args:
-        jobs: rows, and what their workers are told.
-        rounds: turns that each row gets.
-        seconds: time that each row gets over all its turns.
+        jobs: rows with their workers' jobs.
+        rounds: number of measurements of each row.
+        seconds: total time of each row.
         folder: existing folder for the flows, one file per row.
-        progress: told what happens next, ``rounds + 1`` times per row.
+        progress: called with what happens next, ``rounds + 1`` times per row.
 
     Returns:
-        One measurement per row, in order. A row that fails ends there; the others go on.
+        One measurement per row, in order. A row that fails ends there; the others continue.
     """
     measurements = [Measurement(row) for row, _ in jobs]
-    workers: dict[int, WorkerProcess] = {}
+    workers: dict[Row, WorkerProcess] = {}
+
+    def measure(row: Row, seconds: float) -> None:
+        measurement = by_row[row]
+        if measurement.status == "ok":
+            time.sleep(PAUSE_SECONDS)
+            with _recording_errors(measurement):
+                _measure(measurement, workers[row], seconds=seconds)
+
+    by_row = {measurement.row: measurement for measurement in measurements}
     with ExitStack() as closing:
         for index, (row, job) in enumerate(jobs):
             progress(f"opening {row}")
-            with _ending(measurements[index]):
-                workers[index] = WorkerProcess(job)
-                closing.callback(workers[index].close)
-                _take_flows(measurements[index], workers[index], folder / f"{index}.npy")
-        for turn in range(rounds):
-            for index, measurement in enumerate(measurements):
-                progress(f"round {turn + 1} of {rounds}: {measurement.row}")
-                if measurement.status == "ok":
-                    time.sleep(PAUSE_SECONDS)
-                    with _ending(measurement):
-                        _take_turn(measurement, workers[index], seconds=seconds / rounds)
+            with _recording_errors(by_row[row]):
+                workers[row] = WorkerProcess(job)
+                closing.callback(workers[row].close)
+                _compute_flows(by_row[row], workers[row], folder / f"{index}.npy")
+        interleave(list(by_row), measure, rounds=rounds, seconds=seconds, progress=progress)
     return measurements
 
 
 @contextmanager
-def _ending(measurement: Measurement) -> Iterator[None]:
-    """Let a worker's error end its row instead of the run."""
+def _recording_errors(measurement: Measurement) -> Iterator[None]:
+    """End the row, not the run, on a worker's error."""
     try:
         yield
     except WorkerError as error:
         measurement.stop(error.status, str(error))
 
 
-def _take_flows(measurement: Measurement, worker: WorkerProcess, file: Path) -> None:
+def _compute_flows(measurement: Measurement, worker: WorkerProcess, file: Path) -> None:
     measurement.device, measurement.runtime_version = worker.device, worker.runtime_version
     worker.ask({"flows": str(file)})
     flows = np.load(file)
     file.unlink()
     if not np.isfinite(flows).all():
-        raise WorkerError("failed", "its flow has values that are no finite numbers")
+        raise WorkerError("failed", "its flow contains values that are not finite")
     measurement.flows = flows
 
 
-def _take_turn(measurement: Measurement, worker: WorkerProcess, *, seconds: float) -> None:
+def _measure(measurement: Measurement, worker: WorkerProcess, *, seconds: float) -> None:
     answer = worker.ask({"measure": seconds}, seconds=seconds)
     measurement.latency_ms += answer["latency_ms"]
     measurement.round_lengths.append(len(answer["latency_ms"]))

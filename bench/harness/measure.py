@@ -1,4 +1,4 @@
-"""From rows to results: what each row's worker is told, and how good its flows are."""
+"""Measure the rows of a group and compute the error of their flows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import PairSet
-from bench.environment import RefusedError
+from bench.environment import ModuleError, RefusedError
 from bench.harness.bundles import Bundles
-from bench.harness.interleave import Measurement, measure_together
-from bench.harness.plan import REFERENCE, Row, unavailable
+from bench.harness.interleave import Measurement, measure_rows
+from bench.harness.plan import Row
 from bench.harness.worker import Job
-from bench.operations import count_operations
-from engine.backends.onnx_graphs import WHOLE
+from bench.runners.registry import REFERENCE
 from engine.data.pair import Pair
 from engine.data.resize import resize_pair
 from engine.errors import BackendError, EngineError
@@ -23,15 +22,20 @@ from engine.flow.metrics import fl_all, mean_epe
 
 Flows = NDArray[np.float32]
 
+NOTES = {
+    "compensated": "global motion compensation: another flow than PyTorch's",
+    "many": "one pair per thread at the same time: ms per result, not latency",
+}
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for every row of a run.
+    """Settings that all rows of a run share.
 
     Attributes:
-        rounds: turns that each row gets.
-        seconds: time that each row gets over all its turns.
-        threads: CPU threads that each runtime is given.
+        rounds: number of measurements of each row.
+        seconds: total time of each row.
+        threads: CPU threads of each runtime.
         has_gpu: whether rows that need a GPU are tried.
         folder: existing folder for files that workers read and write.
     """
@@ -44,16 +48,8 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What the network computes for one batch of pairs, or why that is not known (a note)."""
-
-    gflop: float | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """A row's entry in the result, and its flow (H, W, 2) of the first pair for a picture."""
+    """A row's JSON object, and its flow (H, W, 2) of the first pair for a picture."""
 
     row: Row
     entry: dict[str, Any]
@@ -68,9 +64,9 @@ def measure_group(
     setting: Setting,
     progress: Callable[[str], None],
 ) -> list[Outcome]:
-    """Measure rows of one size side by side; each becomes an outcome, in order.
+    """Measure rows of one size interleaved; each becomes an outcome, in order.
 
-    ``progress`` is told what happens next, ``setting.rounds + 1`` times per row.
+    ``progress`` is called with what happens next, ``setting.rounds + 1`` times per row.
     """
     resized = [resize_pair(pair, rows[0].height, rows[0].width) for pair in pairs.pairs]
     pairs_file = _write_pairs(resized, setting.folder)
@@ -85,8 +81,7 @@ def measure_group(
             found[row].stop(*job)
             for _ in range(setting.rounds + 1):
                 progress(f"{job[0]}: {row}")
-    work = _work(jobs)
-    measured = measure_together(
+    measured = measure_rows(
         jobs,
         rounds=setting.rounds,
         seconds=setting.seconds,
@@ -95,10 +90,7 @@ def measure_group(
     )
     found |= {measurement.row: measurement for measurement in measured}
     reference = _reference_flows(found, pairs_file, bundles=bundles, setting=setting)
-    return [
-        _outcome(found[row], resized, reference=reference, bundles=bundles, work=work)
-        for row in rows
-    ]
+    return [_outcome(found[row], resized, reference=reference, bundles=bundles) for row in rows]
 
 
 def _write_pairs(pairs: Sequence[Pair], folder: Path) -> Path:
@@ -112,12 +104,12 @@ def _write_pairs(pairs: Sequence[Pair], folder: Path) -> Path:
 def _job_or_reason(
     row: Row, pairs_file: Path, *, bundles: Bundles, setting: Setting
 ) -> Job | tuple[str, str]:
-    """What to tell a row's worker, or the status and reason with which the row ends here."""
-    reason = unavailable(row.contestant, has_gpu=setting.has_gpu)
+    """Return the job of a row's worker, or the status and reason with which the row ends."""
+    reason = row.method.unavailable(has_gpu=setting.has_gpu)
     if reason is not None:
         return "skipped", reason
     job = Job(
-        factory=row.contestant.factory,
+        factory=row.method.factory,
         network=row.network,
         backend=row.backend,
         precision=row.precision,
@@ -125,40 +117,26 @@ def _job_or_reason(
         threads=setting.threads,
         pairs=str(pairs_file),
     )
-    kind = row.contestant.kind
+    kind = row.method.kind
     try:
         if kind == "pytorch":
             weights = bundles.weights_for(row.network)
             return replace(job, weights=str(weights.path) if weights else None)
-        if kind == "peer":
+        if kind == "opencv":
             return job
         bundle = bundles.bundle_for(row)
         multiple = bundle.manifest.divisor if kind == "bare" else 1
         return replace(job, bundle=str(bundle.path), multiple=multiple)
     except (BackendError, RefusedError) as error:
         return "skipped", str(error)
-    except (EngineError, OSError, RuntimeError) as error:
+    except (EngineError, ModuleError, OSError) as error:
         return "failed", f"{type(error).__name__}: {error}"
-
-
-def _work(jobs: Sequence[tuple[Row, Job]]) -> Work:
-    """Of any bundle in the group: precision changes nothing. Without one, nothing is counted."""
-    given = [(row, Path(job.bundle)) for row, job in jobs if job.bundle is not None]
-    if not given:
-        return Work()
-    # Rather the whole network's graph than the two that a stream keeps features between.
-    row, bundle = min(given, key=lambda pair: not (pair[1] / WHOLE).exists())
-    try:
-        operations = count_operations(bundle, height=row.height, width=row.width, batch=row.batch)
-    except RuntimeError as error:
-        return Work(note=f"operations not counted: {error}")
-    return Work(gflop=operations / 1e9)
 
 
 def _reference_flows(
     found: dict[Row, Measurement], pairs_file: Path, *, bundles: Bundles, setting: Setting
 ) -> Flows | str:
-    """Flows of fp32 PyTorch, from its row if the run has it, else computed without timing it.
+    """Return the flows of fp32 PyTorch, computed without timing if the run has no such row.
 
     Returns:
         The flows, or why there are none.
@@ -166,7 +144,7 @@ def _reference_flows(
     candidates = [
         replace(row, backend=REFERENCE, precision="fp32")
         for row, measurement in found.items()
-        if row.contestant.kind != "peer" and measurement.status == "ok"
+        if row.method.kind != "opencv" and measurement.status == "ok"
     ]
     if not candidates:
         return "no row has a flow"
@@ -175,7 +153,7 @@ def _reference_flows(
         job = _job_or_reason(row, pairs_file, bundles=bundles, setting=setting)
         if not isinstance(job, Job):
             return job[1]
-        (found[row],) = measure_together(
+        (found[row],) = measure_rows(
             [(row, job)], rounds=0, seconds=0, folder=setting.folder, progress=lambda _: None
         )
     flows, reason = found[row].flows, found[row].reason
@@ -188,39 +166,35 @@ def _outcome(
     *,
     reference: Flows | str,
     bundles: Bundles,
-    work: Work,
 ) -> Outcome:
-    entry, flows = measurement.to_json(), measurement.flows
+    row, flows = measurement.row, measurement.flows
     unknown = ("weights_sha256", "gflop", "epe", "epe_by_pair", "fl_all", "epe_vs_reference")
-    entry |= dict.fromkeys(unknown)
+    entry = measurement.to_json() | dict.fromkeys(unknown)
     if flows is None:
-        return Outcome(measurement.row, entry, None)
-    entry["weights_sha256"] = bundles.weights_sha256(measurement.row)
-    kind, notes = measurement.row.contestant.kind, []
-    if kind not in ("peer", "aligned"):
-        entry["gflop"] = work.gflop
-    if kind == "aligned":
-        notes.append("what most of the picture moves by is taken out first: not PyTorch's flow")
-    if kind == "many":
-        notes.append("ms from result to result, a pair per thread at once: throughput, not latency")
-    if kind == "engine" and work.note is not None:
-        notes.append(work.note)
-    if bundles.is_trained(measurement.row):
-        truth = np.stack([pair.flow for pair in pairs])
-        valid = np.stack([pair.valid for pair in pairs])
-        entry |= {
-            "epe": mean_epe(flows, truth, valid),
-            "epe_by_pair": list(map(mean_epe, flows, truth, valid)),
-            "fl_all": fl_all(flows, truth, valid),
-        }
+        return Outcome(row, entry, None)
+    notes = [NOTES[row.method.kind]] if row.method.kind in NOTES else []
+    entry["weights_sha256"] = bundles.weights_sha256(row)
+    if bundles.is_trained(row):
+        entry |= _errors(flows, pairs)
     else:
         notes.append("seeded random weights: timed, no EPE")
-    if kind not in ("peer", "aligned"):
+    if row.method.kind not in ("opencv", "compensated"):
+        entry["gflop"] = bundles.gflop(row)
         if isinstance(reference, str):
             notes.append(f"not compared with PyTorch: {reference}")
-        elif bundles.has_reference_weights(measurement.row):
+        elif bundles.has_reference_weights(row):
             entry["epe_vs_reference"] = mean_epe(flows, reference)
         else:
             notes.append("not compared with PyTorch, which runs other weights (see --weights)")
     entry["reason"] = "; ".join(notes) or None
-    return Outcome(measurement.row, entry, flows[0])
+    return Outcome(row, entry, flows[0])
+
+
+def _errors(flows: Flows, pairs: Sequence[Pair]) -> dict[str, Any]:
+    truth = np.stack([pair.flow for pair in pairs])
+    valid = np.stack([pair.valid for pair in pairs])
+    return {
+        "epe": mean_epe(flows, truth, valid),
+        "epe_by_pair": list(map(mean_epe, flows, truth, valid)),
+        "fl_all": fl_all(flows, truth, valid),
+    }

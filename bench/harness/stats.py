@@ -1,4 +1,4 @@
-"""Timing: the loop that collects samples, and what is said about them."""
+"""The timing loop, and statistics of its samples."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,10 +7,10 @@ import numpy as np
 
 
 def timed_ms(call: Callable[[], object], *, seconds: float, minimum: int = 1) -> list[float]:
-    """Call again and again for ``seconds``, at least ``minimum`` times.
+    """Call repeatedly for ``seconds``, at least ``minimum`` times.
 
     Returns:
-        Milliseconds per call, from ``perf_counter``: the caller's own view, host to host.
+        Milliseconds per call, from ``perf_counter``, as the caller sees it.
     """
     samples: list[float] = []
     deadline = time.perf_counter() + seconds
@@ -24,7 +24,7 @@ def timed_ms(call: Callable[[], object], *, seconds: float, minimum: int = 1) ->
 def summarise(samples: Sequence[float]) -> dict[str, float | int] | None:
     """Percentiles (linear interpolation between ranks), mean and number of samples.
 
-    A p99 over fewer than 100 samples is the slowest one or close to it, hence ``n``.
+    ``n`` shows how reliable p99 is: with fewer than 100 samples it is about the maximum.
     """
     if not samples:
         return None
@@ -33,5 +33,5 @@ def summarise(samples: Sequence[float]) -> dict[str, float | int] | None:
 
 
 def pairs_per_second(samples: Sequence[float], *, batch: int) -> float:
-    """Sustained throughput of calls made one after the other, ``batch`` pairs each."""
+    """Return the throughput of consecutive calls of ``batch`` pairs each."""
     return float(batch * 1e3 / np.mean(samples))

@@ -1,8 +1,8 @@
-"""The process behind one row: it alone loads a runtime, and answers one request at a time.
+"""The process of one row: it loads one runtime and answers one request at a time.
 
 ``python -m bench.harness.worker`` reads JSON lines from standard input and answers each with one on
-standard output: first a ``Job``, then ``{"flows": FILE}`` or ``{"measure": SECONDS}``. It leaves
-when its input ends.
+standard output: first a ``Job``, then ``{"flows": FILE}`` or ``{"measure": SECONDS}``. It exits at
+the end of its input.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from bench.harness.stats import timed_ms
 from engine.errors import BackendError, InputError
 from engine.images import network_input, padded_size
 
-# Each turn starts with calls that do not count: caches were the other workers' since the last one.
+# Each measurement starts with untimed calls: since the last one, other workers used the caches.
 WARM_UP_SHARE = 0.15
 
 Images = NDArray[np.uint8]
@@ -31,7 +31,7 @@ Flows = NDArray[np.float32]
 
 
 class Runner(Protocol):
-    """What a contestant's factory returns."""
+    """What the factory of a method returns."""
 
     device: str
     runtime_version: str
@@ -40,43 +40,42 @@ class Runner(Protocol):
         """Flow (N, H, W, 2) in pixels of a batch of pairs (N, H, W, 3), both in host memory."""
 
     def device_ms(self) -> float | None:
-        """Device time of the last inputs once more; ``None`` where device and host are one."""
+        """Run the last inputs again; return the device time, or ``None`` on a CPU."""
 
     def close(self) -> None:
-        """Release what the runner holds."""
+        """Release all resources."""
 
 
 @runtime_checkable
 class Overlapping(Protocol):
-    """A runner that works on several batches at once, so that no single one has a time.
+    """A runner that computes several batches at the same time.
 
-    What is timed instead is ``window`` results in a row, each of which counts as their mean: that
-    is the time from result to result, also where several come together.
+    A sample is the time of ``window`` consecutive results divided by their number.
     """
 
     window: int
 
     def run_many(self, pairs: Iterable[tuple[Images, Images]]) -> Iterator[Flows]:
-        """Flow of each batch, in order; batches are taken ahead of it. Ends when it is closed."""
+        """Yield the flow of each batch, in order; batches are read ahead."""
 
 
 @runtime_checkable
-class OfVideo(Protocol):
-    """A runner that is given each image with the next, of all pairs in a row and round again."""
+class Streaming(Protocol):
+    """A runner of video: it gets each image with the next one, cyclically over all pairs."""
 
-    of_video: Literal[True]
+    streaming: Literal[True]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told before anything else.
+    """The first request to a worker.
 
     Attributes:
         factory: ``module:function`` that takes this job and returns a ``Runner``.
         pairs: .npz with ``image1`` and ``image2``, (P, H, W, 3) uint8.
-        bundle: folder that the runtimes read.
-        weights: .safetensors that PyTorch reads.
-        multiple: what height and width are padded to multiples of before any clock runs.
+        bundle: folder for the runtimes.
+        weights: .safetensors for PyTorch.
+        multiple: height and width are padded to multiples of it, outside the timing.
     """
 
     factory: str
@@ -97,8 +96,8 @@ def open_runner(job: Job) -> Runner:
     return factory(job)
 
 
-class Turns:
-    """Answers requests about one runner."""
+class Session:
+    """All requests to one runner."""
 
     def __init__(self, job: Job) -> None:
         with np.load(job.pairs) as pairs:
@@ -107,7 +106,7 @@ class Turns:
         padded = padded_size(self.height, self.width, job.multiple)
         image1, image2 = (network_input(image, padded) for image in (image1, image2))
         self.runner = open_runner(job)
-        # The last batch is filled up with pairs from the start.
+        # Pairs from the start complete the last batch.
         batches = [
             np.arange(start, start + job.batch) % self.count
             for start in range(0, self.count, job.batch)
@@ -116,10 +115,10 @@ class Turns:
         self.timed = itertools.cycle(self._timed())
 
     def _timed(self) -> list[tuple[Images, Images]]:
-        if isinstance(self.runner, OfVideo):
+        if isinstance(self.runner, Streaming):
             images = [image for pair in self.inputs for image in pair]
             return list(zip(images, [*images[1:], images[0]], strict=True))
-        # Forwards, then backwards: like a video, where an image is second once, then first.
+        # Forwards, then backwards: as in a video, each image is second once, then first.
         return [pair for one, two in self.inputs for pair in ((one, two), (two, one))]
 
     def flows(self, file: str) -> dict[str, Any]:
@@ -153,7 +152,7 @@ class Turns:
 
 
 def peak_memory_mb() -> float:
-    """High-water mark of this process's resident memory."""
+    """Return the peak of this process's resident memory."""
     status = Path("/proc/self/status")
     if status.exists():
         # ru_maxrss starts at the parent's own peak when a process is forked from it.
@@ -171,19 +170,19 @@ def answer_requests(requests: TextIO, answers: TextIO) -> None:
         answers.flush()
 
     try:
-        turns = Turns(Job(**json.loads(requests.readline())))
-        # A first flow is part of opening: some runtimes refuse a size or a device only then.
-        turns.runner.run(*turns.inputs[0])
+        session = Session(Job(**json.loads(requests.readline())))
+        # The first flow belongs to opening: some runtimes reject a size or a device only then.
+        session.runner.run(*session.inputs[0])
     except (BackendError, InputError) as error:
         return answer({"status": "skipped", "reason": str(error)})
     except Exception as error:
         return answer({"status": "failed", "reason": f"{type(error).__name__}: {error}"})
-    runner = turns.runner
+    runner = session.runner
     answer({"device": runner.device, "runtime_version": runner.runtime_version})
     try:
         for line in requests:
             ((verb, argument),) = json.loads(line).items()
-            reply = turns.flows(argument) if verb == "flows" else turns.measure(argument)
+            reply = session.flows(argument) if verb == "flows" else session.measure(argument)
             answer({**reply, "peak_memory_mb": round(peak_memory_mb(), 1)})
         runner.close()
     except Exception as error:
@@ -192,7 +191,7 @@ def answer_requests(requests: TextIO, answers: TextIO) -> None:
 
 
 def main() -> None:
-    # Native libraries print to standard output; the answers get a descriptor of their own.
+    # Native libraries print to standard output, so the answers get a separate descriptor.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         answer_requests(sys.stdin, answers)

@@ -1,4 +1,4 @@
-"""The parent's side of a worker: start it, ask it, survive it."""
+"""Start a worker, send it requests, and report its failures."""
 
 import contextlib
 import json
@@ -17,10 +17,10 @@ TIMEOUT_SECONDS = 600.0
 
 
 class WorkerError(Exception):
-    """A worker gave no result.
+    """A worker has no result.
 
     Attributes:
-        status: ``skipped`` (it cannot run here) or ``failed`` (it went wrong).
+        status: ``skipped`` (it cannot run here) or ``failed`` (an error).
     """
 
     def __init__(self, status: str, reason: str) -> None:
@@ -29,7 +29,7 @@ class WorkerError(Exception):
 
 
 class WorkerProcess:
-    """A worker that has opened its job.
+    """A worker process that has opened its job.
 
     Attributes:
         device, runtime_version: as its runner reports them.
@@ -40,7 +40,7 @@ class WorkerProcess:
 
     def __init__(self, job: Job, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self._timeout = timeout
-        # Closed in `close`: the worker writes to it for as long as it lives.
+        # Closed in `close`, because the worker writes to it until it exits.
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.harness.worker"],
@@ -48,7 +48,7 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            # Read once, when a runtime's thread pool starts.
+            # OpenMP reads the variable once, when its thread pool starts.
             env=child_environment(OMP_NUM_THREADS=str(job.threads)),
         )
         try:
@@ -64,24 +64,24 @@ class WorkerProcess:
 
         Args:
             request: a verb and its argument, see `bench.harness.worker`.
-            seconds: how long it is to measure.
+            seconds: duration of the requested measurement.
 
         Raises:
-            WorkerError: the worker says so, has died, or did not answer in time.
+            WorkerError: the worker reports an error, has ended, or does not answer in time.
         """
         requests, answers = cast(TextIO, self._process.stdin), cast(TextIO, self._process.stdout)
-        # The device's own time, where there is any, is measured as long again.
+        # Device times, where there are any, double the duration.
         patience = self._timeout + 3 * seconds
         timer = threading.Timer(patience, self._process.kill)
         try:
-            timer.start()  # in here, or an interrupt in it would leave the thread waiting
+            timer.start()  # inside the try block, so that an interrupt cancels it
             requests.write(json.dumps(request) + "\n")
             requests.flush()
             line = answers.readline()
         except BrokenPipeError:
             line = ""
         except BaseException:
-            # Interrupted: nobody will read what the worker is still busy with.
+            # Interrupted: nothing reads the answer that the worker still computes.
             self._process.kill()
             raise
         finally:
@@ -90,24 +90,24 @@ class WorkerProcess:
         if expired:
             raise WorkerError("failed", f"no answer within {patience:g} s")
         if not line:
-            raise WorkerError("failed", self._last_words())
+            raise WorkerError("failed", self._failure())
         answer: dict[str, Any] = json.loads(line)
         if "status" in answer:
             raise WorkerError(answer["status"], answer["reason"])
         return answer
 
     def close(self) -> None:
-        """Let the worker leave; kill it if it does not."""
+        """Let the worker exit; kill it if it does not."""
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.communicate(timeout=10)
         finally:
-            # Leaving the context closes the pipes and waits.
+            # The context closes the pipes and waits.
             with self._process:
                 self._process.kill()
             self._errors.close()
 
-    def _last_words(self) -> str:
+    def _failure(self) -> str:
         code = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines() or ["no message"]

@@ -1,10 +1,10 @@
 """The fastest matrix products of this machine's CPU, in fp32 and in int8.
 
 ``python -m bench.machine.peaks`` prints them as JSON: ``fp32_gflops`` and ``int8_gops``, 1e9
-multiplications and additions a second (null where not measured), and ``how``: of each by what, or
-why not. Candidates are numpy's matrix product, and a matrix product and a 3x3 convolution in
-OpenVINO, whose constant weights are packed beforehand. They take turns, and the fastest sample
-counts: it is what the machine can do. In which precision OpenVINO ran is read from its counters.
+operations per second (null where not measured), and ``how``: the operator and package of each, or
+why there is none. Candidates are numpy's matrix product, and OpenVINO's matrix product and 3x3
+convolution with constant weights. They are interleaved, and the fastest sample counts. OpenVINO's
+performance counters tell the precision that it ran in.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from bench import cli as usage
-from bench.environment import run_module
+from bench.environment import ModuleError, run_module
+from bench.harness.interleave import interleave
 from bench.harness.stats import timed_ms
 from engine.backends.openvino.session import import_openvino, version_of
 from engine.errors import BackendError, one_line
@@ -29,24 +30,24 @@ from engine.system.threads import available_threads
 
 ROUNDS = 5
 PEAKS = {"fp32": "fp32_gflops", "int8": "int8_gops"}
-# Shapes of data and weights, of a call that takes about as long in either precision: a few
-# milliseconds, which on a busy machine pass undisturbed now and then. Long sums, so that writing
-# the result takes little of them; the feature map has a border, so that no padding is counted.
+# Shapes of data and weights. A call takes a few milliseconds in either precision: short enough to
+# be undisturbed now and then on a busy machine. Sums are long, so that writing the result takes
+# little time; the feature map includes its border, so that no padding is counted.
 SHAPES = {
     ("MatMul", "fp32"): ((256, 2048), (2048, 512)),
     ("MatMul", "int8"): ((512, 4096), (4096, 512)),
     ("Convolution", "fp32"): ((1, 256, 26, 26), (256, 256, 3, 3)),
     ("Convolution", "int8"): ((1, 512, 26, 26), (512, 512, 3, 3)),
 }
-# What OpenVINO's CPU plugin makes of the two operators.
+# Node types of the two operators in OpenVINO's CPU plugin.
 NODES = ("Convolution", "FullyConnected", "MatMul")
-# How the name of the kernel that ran ends.
+# Suffixes of the names of kernels of each precision.
 KERNELS = {"fp32": ("f32",), "int8": ("i8", "u8")}
 
 
 @dataclass
 class Product:
-    """Something to time: ``operations`` a call, and milliseconds of each call so far."""
+    """A product to time: ``operations`` per call, ``samples`` in ms per call."""
 
     precision: str
     how: str
@@ -56,29 +57,29 @@ class Product:
 
     @property
     def rate(self) -> float:
-        """The highest so far, in 1e9 operations a second."""
+        """The highest rate so far, in 1e9 operations per second."""
         return self.operations / min(self.samples) / 1e6
 
 
 def measure_peaks(*, threads: int, seconds: float) -> dict[str, Any]:
-    """Measure in a process of its own, as every row is; returns the JSON object of this module."""
+    """Measure in a process of its own, as each row; return this module's JSON object."""
     given = ["--threads", str(threads), "--seconds", str(seconds)]
     try:
-        # Read once, when numpy's thread pool starts.
-        said = run_module("bench.machine.peaks", *given, OMP_NUM_THREADS=str(threads))
-    except RuntimeError as error:
+        # numpy reads the variable once, when its thread pool starts.
+        output = run_module("bench.machine.peaks", *given, OMP_NUM_THREADS=str(threads))
+    except ModuleError as error:
         return not_measured(str(error))
-    found: dict[str, Any] = json.loads(said)
+    found: dict[str, Any] = json.loads(output)
     return found
 
 
 def not_measured(reason: str) -> dict[str, Any]:
-    """The JSON object where there are no peaks."""
+    """Return the JSON object of a run without peaks."""
     return {**dict.fromkeys(PEAKS.values()), "how": dict.fromkeys(PEAKS, reason)}
 
 
 def highest(*found: dict[str, Any]) -> dict[str, Any]:
-    """Of several such objects, what was highest of each precision."""
+    """Combine several such objects: the highest rate of each precision."""
     result = not_measured("")
     for precision, key in PEAKS.items():
         best = max(found, key=lambda one: one[key] or 0.0)
@@ -87,7 +88,7 @@ def highest(*found: dict[str, Any]) -> dict[str, Any]:
 
 
 def peaks(*, threads: int, seconds: float) -> dict[str, Any]:
-    """Measure in this process, for ``seconds`` and as long as opening takes."""
+    """Measure in this process, for ``seconds`` in addition to the time of opening."""
     found = not_measured("")
     products = [numpy_product()]
     for operator, precision in SHAPES:
@@ -95,11 +96,14 @@ def peaks(*, threads: int, seconds: float) -> dict[str, Any]:
             products.append(openvino_product(operator, precision, threads=threads))
         except BackendError as error:
             found["how"][precision] = str(error)
-    for _ in range(ROUNDS):
-        for product in products:
-            share = seconds / ROUNDS / len(products)
-            product.samples += timed_ms(product.call, seconds=share)
-    # Of each precision the fastest comes last, and stays.
+    interleave(
+        products,
+        lambda product, share: product.samples.extend(timed_ms(product.call, seconds=share)),
+        rounds=ROUNDS,
+        seconds=seconds / len(products),
+        progress=lambda _: None,
+    )
+    # In ascending order: the fastest product of each precision is the last one assigned.
     for product in sorted(products, key=lambda product: product.rate):
         precision = product.precision
         found[PEAKS[precision]], found["how"][precision] = product.rate, product.how
@@ -116,12 +120,12 @@ def numpy_product() -> Product:
 
 
 def openvino_product(operator: str, precision: str, *, threads: int) -> Product:
-    """Open one operator, with the settings of the engine's backend.
+    """Compile one operator with the settings of the engine's backend.
 
     Args:
         operator: ``MatMul`` or ``Convolution``.
         precision: ``fp32`` or ``int8``; that is uint8 data and int8 weights.
-        threads: of the CPU.
+        threads: CPU threads.
 
     Raises:
         BackendError: OpenVINO is not installed, does not take the operator, or computes it in
@@ -158,13 +162,13 @@ def openvino_product(operator: str, precision: str, *, threads: int) -> Product:
 
 
 def _model(openvino: Any, operator: str, precision: str) -> tuple[Any, int]:
-    """The operator alone, with constant weights, and its operations.
+    """Return a model of one operator with constant weights, and its number of operations.
 
-    In int8 the data are uint8 as they come, the weights int8 with a scale for each output channel.
+    In int8, data are uint8 and weights int8 with one scale per output channel.
     """
     ops = importlib.import_module("openvino.opset13")
     data_shape, weights_shape = SHAPES[operator, precision]
-    outputs = 1 if operator == "MatMul" else 0  # the axis of the weights that has them
+    outputs = 1 if operator == "MatMul" else 0  # axis of the output channels in the weights
     values = np.random.default_rng(1).integers(-64, 64, weights_shape, np.int8)
     if precision == "int8":
         source = ops.parameter(data_shape, np.uint8)

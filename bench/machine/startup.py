@@ -1,4 +1,4 @@
-"""How long a fresh process takes until it has its first flow."""
+"""Time from the start of a process to its first flow."""
 
 import json
 import statistics
@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.environment import child_environment
 
-# What a user types, with nothing imported before it but the clock.
+# Nothing but the clock is imported before the engine.
 PROGRAM = """
 import sys, time
 start = time.perf_counter()
@@ -25,7 +25,7 @@ print(json.dumps(["torch" in sys.modules, imported - start, imported - start + d
 
 
 def measure_startup(height: int, width: int, *, repeats: int = 3) -> dict[str, Any]:
-    """Median over fresh processes of ``import engine``, and of that plus the first flow.
+    """Return medians over new processes of ``import engine``, and of that plus the first flow.
 
     Returns:
         ``status`` and ``reason`` as in a row; if ok, ``import_ms``, ``first_flow_ms`` and

@@ -1,4 +1,4 @@
-"""What the flows look like, for the report."""
+"""Pictures of the flows for the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Picture:
 
 
 def pictures_of(outcomes: Sequence[Outcome], pairs: PairSet) -> list[Picture]:
-    """First image, true flow, and the flow of each network and peer, at the first size.
+    """Return the first image, the true flow, and each network's and algorithm's flow.
 
-    All flows share the scale of the truth: the same colour is the same motion.
+    At the first size. All flows have the scale of the true flow: equal colours are equal motions.
     """
     shown = _first_per_network(outcomes)
     if not shown:
@@ -33,7 +33,7 @@ def pictures_of(outcomes: Sequence[Outcome], pairs: PairSet) -> list[Picture]:
     row = outcomes[0].row
     pair = resize_pair(pairs.pairs[0], row.height, row.width)
     lengths = np.hypot(pair.flow[..., 0], pair.flow[..., 1])[pair.valid]
-    # The longest of a million vectors may be a stray one.
+    # Not the maximum: a single vector may be an outlier.
     scale = float(np.percentile(lengths, 99)) if lengths.size else 0.0
     longest = f"pure hue: {scale:.1f} px; black: unknown" if scale else "each on its own scale"
 

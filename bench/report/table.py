@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.harness.plan import BY_NAME
+from bench.runners.registry import BY_NAME
 
 Row = Mapping[str, Any]
 MISSING = "–"  # noqa: RUF001 - an en dash is meant
@@ -50,8 +50,8 @@ def latency(row: Row, key: str = "p50") -> float | None:
 
 def is_latency(row: Row) -> bool:
     """Whether the times are latencies of single pairs, not times per result of concurrent pairs."""
-    contestant = BY_NAME.get(str(row["backend"]))
-    return contestant is None or contestant.kind != "many"
+    method = BY_NAME.get(str(row["backend"]))
+    return method is None or method.kind != "many"
 
 
 def _device_ms(row: Row) -> float | None:

@@ -1,1 +1,1 @@
-"""What is measured: one runner per implementation."""
+"""The measured methods: one runner each."""

@@ -1,6 +1,5 @@
-"""The engine as a contestant, and its runtimes without it."""
+"""Runners of the engine: single pairs, video, several pairs at the same time."""
 
-import importlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -8,16 +7,13 @@ from typing import Any, ClassVar, Literal
 
 import engine
 from bench.harness.worker import Flows, Images, Job
-from engine.backends.onnx_graphs import WHOLE
 from engine.backends.onnxruntime.cuda_backend import OnnxRuntimeCudaBackend
-from engine.backends.onnxruntime.session import CpuSession
-from engine.backends.openvino.session import OpenVINOSession, import_openvino, version_of
 from engine.bundle.manifest import read_manifest
 from engine.errors import BackendError
 
 
 class EngineRunner:
-    """``FlowEngine.infer`` as a user calls it: any size, checked, padded, cropped."""
+    """``FlowEngine.infer``: images of any size are checked, padded and cropped."""
 
     def __init__(self, job: Job, **choices: Any) -> None:
         self._engine = self.load(job, **choices)
@@ -25,7 +21,7 @@ class EngineRunner:
         self.runtime_version = self._engine.backend.runtime_version
 
     def load(self, job: Job, **choices: Any) -> engine.FlowEngine:
-        """Open the bundle; ``choices`` are more of the arguments of ``engine.load``."""
+        """Open the bundle; ``choices`` are further arguments of ``engine.load``."""
         backend = job.backend.partition(" ")[0]
         return engine.load(bundle_of(job), backend=backend, threads=job.threads, **choices)
 
@@ -40,18 +36,18 @@ class EngineRunner:
 
 
 class ManyRunner(EngineRunner):
-    """``FlowEngine.infer_many`` with a stream for each thread: for throughput, not latency."""
+    """``FlowEngine.infer_many`` with one stream per thread."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job, streams=job.threads)
-        # Streams that keep step give their results together.
+        # Streams in step return their results together.
         self.window = 2 * job.threads
 
     def run_many(self, pairs: Iterable[tuple[Images, Images]]) -> Iterator[Flows]:
         return self._engine.infer_many(pairs)
 
 
-class AlignedRunner(EngineRunner):
+class CompensatedRunner(EngineRunner):
     """``FlowEngine.infer`` of an engine that was loaded with ``compensate_motion``."""
 
     def __init__(self, job: Job) -> None:
@@ -59,13 +55,13 @@ class AlignedRunner(EngineRunner):
 
 
 class StreamRunner(EngineRunner):
-    """``FlowEngine.stream`` as a user calls it on a video: one frame in, one flow out.
+    """``FlowEngine.stream``: one frame in, one flow out.
 
-    Pairs that continue each other, each starting with the very array that the last one ended with,
-    are one video; any other pair starts a new one.
+    A pair whose first image is the array that the last pair ended with continues the video; any
+    other pair starts a new one.
     """
 
-    of_video: Literal[True] = True
+    streaming: Literal[True] = True
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -89,8 +85,8 @@ class StreamRunner(EngineRunner):
 class NhwcRunner(EngineRunner):
     """The engine with ONNX Runtime's convolutions on CUDA in channels-last order.
 
-    Off in the engine until a measurement is for it: tensor cores want that order, but every layer
-    that does not have it costs two transpositions.
+    The engine does not use it: tensor cores compute in that order, but every layer without a kernel
+    for it costs two transpositions.
     """
 
     def load(self, job: Job, **_: Any) -> engine.FlowEngine:
@@ -102,52 +98,6 @@ class NhwcRunner(EngineRunner):
 
 class _NhwcBackend(OnnxRuntimeCudaBackend):
     tuning: ClassVar[Mapping[str, Any]] = {"prefer_nhwc": True}
-
-
-class BareOnnxRuntime:
-    """The session of the engine's backend, with its settings, and nothing around it."""
-
-    device = "cpu"
-
-    def __init__(self, job: Job) -> None:
-        ort = importlib.import_module("onnxruntime")
-        self.runtime_version = str(ort.__version__)
-        self._session = CpuSession(ort, bundle_of(job) / WHOLE, job.threads).session
-
-    def run(self, image1: Images, image2: Images) -> Flows:
-        flow: Flows = self._session.run(["flow"], {"image1": image1, "image2": image2})[0]
-        return flow
-
-    def device_ms(self) -> None:
-        return None
-
-    def close(self) -> None:
-        del self._session
-
-
-class BareOpenVINO:
-    """The compiled model of the engine's backend, with its settings, and nothing around it."""
-
-    device = "cpu"
-
-    def __init__(self, job: Job) -> None:
-        openvino = import_openvino()
-        self.runtime_version = version_of(openvino)
-        self._model = OpenVINOSession(openvino, bundle_of(job) / WHOLE, threads=job.threads)
-        self._request: Any = None
-
-    def run(self, image1: Images, image2: Images) -> Flows:
-        inputs = {"image1": image1, "image2": image2}
-        if self._request is None:
-            self._request = self._model.slots_for(inputs).compiled.create_infer_request()
-        flow: Flows = self._request.infer(inputs, share_inputs=True)["flow"]
-        return flow
-
-    def device_ms(self) -> None:
-        return None
-
-    def close(self) -> None:
-        del self._request
 
 
 def bundle_of(job: Job) -> Path:

@@ -1,7 +1,7 @@
-"""PyTorch as a contestant; with the correlation's homes all of this package that reaches torch.
+"""Runners of PyTorch, the reference.
 
-``python -m bench.runners.torch NETWORK`` prints which weights a run uses, as JSON, for the parent
-process, which stays free of torch.
+``python -m bench.runners.torch NETWORK`` prints the weights that a run uses as JSON, for the parent
+process, which does not import torch.
 """
 
 import argparse
@@ -29,24 +29,23 @@ from training.weights import load_weights, network_from_weights, save_weights, s
 
 
 class TorchRunner:
-    """The graph that is exported, run by PyTorch itself.
+    """The exported network in PyTorch, from images to flow in host memory.
 
-    Images go in and flow comes out in host memory, as with every other runtime; sizes that are no
-    multiple of the network's divisor are padded by repeating the edge, and cropped again.
+    Images are padded to the network's divisor by repeating the edge; the flow is cropped.
     """
 
     def __init__(self, job: Job, *, device: str = "cpu", mode: str | None = None) -> None:
-        """Open it on a device, compiled in one of ``torch.compile``'s modes, or not at all."""
+        """Open it on a device; ``mode`` is that of ``torch.compile``, None for eager mode."""
         if job.weights is None:
             raise BackendError(f"no weights for {job.network}; pass --weights FILE.")
         torch.set_num_threads(job.threads)
-        # A convolution in TF32 has ten bits of mantissa: not what a row called fp32 promises.
+        # TF32 has ten bits of mantissa: such a row would not be fp32.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
         self.device = device
         self.runtime_version = torch.__version__
         model = deployable(job.network, Path(job.weights), job.precision).to(device)
-        # The layout that convolutions are fastest in, on a CPU (by 5 to 10 %) as on tensor cores.
+        # Convolutions are fastest in this layout, on a CPU (by 5 to 10 %) and on tensor cores.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._divisor = model.divisor
         self._forward: Any = torch.compile(model, mode=mode, dynamic=False) if mode else model
@@ -99,7 +98,7 @@ def open_cuda(job: Job) -> TorchRunner:
 
 
 def open_cuda_compiled(job: Job) -> TorchRunner:
-    """Open what is fastest in PyTorch: kernels picked by measurement, launched as a CUDA graph."""
+    """Open PyTorch's fastest mode: kernels chosen by measurement, launched as a CUDA graph."""
     _check_cuda()
     _check_compiler()
     if importlib.util.find_spec("triton") is None:
@@ -122,8 +121,7 @@ def _check_compiler() -> None:
 def deployable(network: str, weights: Path, precision: str) -> Deployable:
     """Build the deployable network of a weights file, ready for inference.
 
-    In fp16 it is the very network that is exported: autocast, in inference mode, would convert the
-    weights anew for each pair.
+    In fp16 it is the exported network: autocast would convert the weights for each pair.
     """
     loaded = load_weights(weights)
     normalisation = NORMALISATIONS[loaded.metadata["normalisation"]]()
@@ -146,7 +144,7 @@ def weights_for(network: str, *, given: Path | None, cache: Path) -> Path:
     except FileNotFoundError:
         path = cache / f"{network}-random.safetensors"
         state_dict = build_network(network, seed=0).state_dict()
-        # Bundles are known by the file's hash, and safetensors writes the metadata in any order.
+        # Kept if equal: bundles refer to the file's hash, and the order of its metadata varies.
         if not _holds(path, state_dict):
             save_weights(path, state_dict, _random_metadata(network))
         return path
@@ -176,7 +174,7 @@ def _random_metadata(network: str) -> dict[str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Say which weights a run uses, as JSON.")
+    parser = argparse.ArgumentParser(description="Print the weights that a run uses as JSON.")
     parser.add_argument("network")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("build/bench"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import UsageError
+from bench.environment import ModuleError
 from bench.harness.bundles import BUILD_SOURCES, Bundles
 from bench.harness.plan import Row
 from engine.bundle.manifest import read_manifest, write_manifest
@@ -94,10 +95,10 @@ def test_a_bundle_that_no_row_runs_is_refused(tiny_bundle, tiny_split_bundle, tm
     reuse = replace(ROW, backend="onnxruntime (stream+reuse)")
     rows = [ROW, reuse, replace(ROW, precision="fp16")]
     bundles_of(tiny_bundle, tiny_split_bundle, half, cache=tmp_path).check_given(rows)
-    with pytest.raises(UsageError, match=rf"--bundle {same}: no row runs it\. It is tiny in fp32"):
+    with pytest.raises(UsageError, match=rf"--bundle {same}: no row uses it\. It contains tiny"):
         bundles_of(tiny_bundle, same, cache=tmp_path).check_given(rows)
     with pytest.raises(
-        UsageError, match=rf"--bundle {half}: .* tiny in fp16, which this run has no"
+        UsageError, match=rf"--bundle {half}: .* tiny in fp16, which has no row in this run"
     ):
         bundles_of(tiny_bundle, half, cache=tmp_path).check_given([ROW])
     assert not commands
@@ -132,11 +133,11 @@ def test_a_build_that_fails_is_not_tried_again(tmp_path, commands, monkeypatch):
 
     def fail(*arguments):
         calls.append(arguments)
-        raise RuntimeError("verification failed")
+        raise ModuleError("verification failed")
 
     monkeypatch.setattr("bench.harness.bundles.run_module", fail)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="verification failed"):
+        with pytest.raises(ModuleError, match="verification failed"):
             bundles.bundle_for(ROW)
     assert len(calls) == 1
 
@@ -150,9 +151,9 @@ def test_whose_flows_can_be_compared(tiny_bundle, tmp_path, commands):
     half, torch = replace(ROW, precision="fp16"), replace(ROW, backend="pytorch-eager")
     assert [bundles.has_reference_weights(row) for row in (ROW, half, torch)] == [True, False, True]
     assert [bundles.is_trained(row) for row in (ROW, half, torch)] == [True, False, True]
-    peer = Row("dis_fast", "opencv", "fp32", 64, 70, 1)
-    assert bundles.is_trained(peer)
-    assert not bundles.has_reference_weights(peer)
+    row = Row("dis_fast", "opencv", "fp32", 64, 70, 1)
+    assert bundles.is_trained(row)
+    assert not bundles.has_reference_weights(row)
 
 
 def test_given_weights_are_passed_on(tmp_path, commands):

@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from bench.harness.plan import BY_NAME
 from bench.harness.worker import Job, open_runner
 from bench.runners.onnxruntime_tensorrt import BACKENDS
+from bench.runners.registry import BY_NAME
 from engine.backends.onnxruntime import cuda_backend
 from engine.bundle.manifest import read_manifest, write_manifest
 from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError

@@ -2,7 +2,8 @@ import pytest
 
 from bench.cli import UsageError
 from bench.compare_options import parse_options
-from bench.harness.plan import BY_NAME, CONTESTANTS, PEERS, Row, unavailable
+from bench.harness.plan import Row
+from bench.runners.registry import BY_NAME, METHODS, OPENCV_ALGORITHMS
 from engine.errors import BundleError
 
 
@@ -10,10 +11,10 @@ def test_default_rows():
     (group,) = parse_options([]).groups
     assert len(set(group)) == len(group)
     assert {(row.height, row.width, row.batch) for row in group} == {(384, 512, 1)}
-    quick = {contestant.name for contestant in CONTESTANTS if not contestant.slow}
+    quick = {method.name for method in METHODS if not method.slow}
     assert {row.backend for row in group} == quick
-    assert [row.network for row in group if row.backend == "opencv"] == list(PEERS)
-    assert all(row.precision in row.contestant.precisions for row in group)
+    assert [row.network for row in group if row.backend == "opencv"] == list(OPENCV_ALGORITHMS)
+    assert all(row.precision in row.method.precisions for row in group)
     # The two whose difference is what the engine costs follow each other in every round.
     plain = Row("flownets_pyramid_slim", "openvino", "fp32", 384, 512, 1)
     assert group[group.index(plain) + 1].backend == "openvino (bare)"
@@ -33,8 +34,8 @@ def test_full_rows():
     groups = parse_options(["--full"]).groups
     assert {row.backend for group in groups for row in group} == set(BY_NAME)
     assert {row.network for group in groups for row in group} >= {"flownets", "flownets_slim"}
-    peers = [row for group in groups for row in group if row.backend == "opencv"]
-    assert len(peers) == len(set(peers)) == len(PEERS) * 2  # once per size, whatever the batch
+    opencv = [row for group in groups for row in group if row.backend == "opencv"]
+    assert len(opencv) == len(set(opencv)) == len(OPENCV_ALGORITHMS) * 2
 
 
 def test_chosen_rows():
@@ -52,14 +53,14 @@ def test_chosen_rows():
     [
         ("--backends opnvino", r"unknown backend 'opnvino'; .* Did you mean 'openvino'\?"),
         ("--precisions fp61", r"unknown precision 'fp61'; .* Did you mean 'fp16'\?"),
-        ("--backends pytorch-eager --precisions fp16", "no row is left"),
+        ("--backends pytorch-eager --precisions fp16", "no row remains"),
         ("--sizes 384", "'384' is no size; expected HxW"),
         ("--sizes 0x5", "'0x5' is no size"),
         ("--batch 0", "'0' is no count"),
         ("--batch 1,,2", "has an empty name"),
         ("--seconds 0", "'0' is no time"),
         ("--seconds nan", "'nan' is no time"),
-        ("--network flownets,flownets_slim --weights x", "--weights belong to one network"),
+        ("--network flownets,flownets_slim --weights x", "--weights is for one network"),
         ("--netwrk x", "unrecognized arguments"),
     ],
 )
@@ -68,10 +69,10 @@ def test_bad_arguments(arguments, message):
         parse_options(arguments.split())
 
 
-def test_why_a_contestant_cannot_run(monkeypatch):
+def test_why_a_method_cannot_run(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
-    reason = unavailable(BY_NAME["openvino"], has_gpu=False)
+    reason = BY_NAME["openvino"].unavailable(has_gpu=False)
     assert reason == "openvino is not installed: pip install 'flownet-engine[openvino]'"
-    reason = unavailable(BY_NAME["tensorrt"], has_gpu=False)
+    reason = BY_NAME["tensorrt"].unavailable(has_gpu=False)
     assert reason == "no NVIDIA GPU on this machine"
-    assert "tensorrt is not installed" in str(unavailable(BY_NAME["tensorrt"], has_gpu=True))
+    assert "tensorrt is not installed" in str(BY_NAME["tensorrt"].unavailable(has_gpu=True))

@@ -1,4 +1,4 @@
-"""The engine as a contestant, on the tiny bundle."""
+"""The runners of the engine, on the tiny bundle."""
 
 import itertools
 import threading
@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 
 import engine
-from bench.harness.plan import BY_NAME
 from bench.harness.worker import Job, Overlapping, open_runner
+from bench.runners.registry import BY_NAME
 from engine.backends.onnxruntime.cuda_backend import OnnxRuntimeCudaBackend
 from tests.support.onnxruntime_double import Gpu, session_class
 
@@ -18,7 +18,7 @@ HERE = [name for name in NAMES if not BY_NAME[name].gpu]
 
 
 def opened(name, bundle, threads):
-    pytest.importorskip(BY_NAME[name].modules[0], reason="an optional extra")
+    pytest.importorskip(BY_NAME[name].needs.modules[0], reason="an optional extra")
     return open_runner(
         Job(
             factory=BY_NAME[name].factory,
@@ -52,13 +52,15 @@ def test_every_way_gives_the_same_flow(name, request, batches, tiny_flow):
     runner.close()
 
 
-@pytest.mark.parametrize("name", ["onnxruntime (aligned)", "openvino (aligned)"])
-def test_aligned_rows_are_those_of_an_aligned_engine(name, tiny_bundle, batches):
+@pytest.mark.parametrize(
+    "name", ["onnxruntime (motion compensated)", "openvino (motion compensated)"]
+)
+def test_motion_compensated_rows(name, tiny_bundle, batches):
     runner = opened(name, tiny_bundle, threads=1)
     backend = name.partition(" ")[0]
-    with engine.load(tiny_bundle, backend=backend, threads=1, compensate_motion=True) as aligned:
+    with engine.load(tiny_bundle, backend=backend, threads=1, compensate_motion=True) as loaded:
         for image1, image2 in batches:
-            expected = aligned.infer(image1, image2)
+            expected = loaded.infer(image1, image2)
             np.testing.assert_allclose(runner.run(image1, image2), expected, atol=1e-5)
     runner.close()
 

@@ -1,4 +1,4 @@
-"""PyTorch as a contestant, with random weights of the slim network at the smallest size."""
+"""The runner of PyTorch, with random weights of the slim network at the smallest size."""
 
 import numpy as np
 import pytest

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.harness.interleave import measure_together
+from bench.harness.interleave import measure_rows
 from bench.harness.plan import Row
-from bench.harness.worker import Job, Turns
+from bench.harness.worker import Job, Session
 from bench.harness.worker_client import WorkerError, WorkerProcess
 
 RUNNERS = '''
@@ -83,8 +83,8 @@ class NotANumber(Runner):
         return super().run(image1, image2) + np.float32("nan")
 
 
-class OfVideo(Runner):
-    of_video = True
+class Video(Runner):
+    streaming = True
 
 
 class Dies(Runner):
@@ -128,9 +128,7 @@ def row_of(name):
 
 def measure(jobs, folder, *, rounds=2):
     named = [(row_of(job.network), job) for job in jobs]
-    return measure_together(
-        named, rounds=rounds, seconds=1e-3, folder=folder, progress=lambda _: None
-    )
+    return measure_rows(named, rounds=rounds, seconds=1e-3, folder=folder, progress=lambda _: None)
 
 
 @pytest.mark.parametrize("multiple", [1, 16])
@@ -171,9 +169,9 @@ def test_an_overlapping_runner_is_timed_from_result_to_result(job, tmp_path, mon
 
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("bench.harness.worker.timed_ms", two_samples)
-    turns = Turns(replace(job, factory="fakes:Many"))
-    turns.flows(str(tmp_path / "flows.npy"))
-    assert turns.measure(1.0)["latency_ms"] == [10.0, 15.0]
+    session = Session(replace(job, factory="fakes:Many"))
+    session.flows(str(tmp_path / "flows.npy"))
+    assert session.measure(1.0)["latency_ms"] == [10.0, 15.0]
     # Two batches of the three pairs; four samples, the warm-up's too, of four results each.
     assert (tmp_path / "log").read_text() == "AA." + "A" * 16 + "."
     with np.load(job.pairs) as pairs:
@@ -186,14 +184,14 @@ def test_a_video_goes_on_from_image_to_image(job, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     image1 = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 4, 4, 3), np.uint8)
     np.savez(job.pairs, image1=image1, image2=image1 + 10)
-    turns = Turns(replace(job, factory="fakes:OfVideo", batch=1))
-    shown = [(one[0, 0, 0, 0], two[0, 0, 0, 0]) for one, two in itertools.islice(turns.timed, 8)]
+    session = Session(replace(job, factory="fakes:Video", batch=1))
+    shown = [(one[0, 0, 0, 0], two[0, 0, 0, 0]) for one, two in itertools.islice(session.timed, 8)]
     chain = [0, 10, 1, 11, 2, 12, 0, 10, 1]
     assert shown == list(itertools.pairwise(chain))
     # What a runner knows a video by.
-    firsts, seconds = zip(*itertools.islice(turns.timed, 6), strict=True)
+    firsts, seconds = zip(*itertools.islice(session.timed, 6), strict=True)
     assert all(one is two for one, two in zip(firsts[1:], seconds, strict=False))
-    alone = Turns(replace(job, batch=1))
+    alone = Session(replace(job, batch=1))
     shown = [(one[0, 0, 0, 0], two[0, 0, 0, 0]) for one, two in itertools.islice(alone.timed, 4)]
     assert shown == [(0, 10), (10, 0), (1, 11), (11, 1)]
 
@@ -219,7 +217,7 @@ def test_a_row_that_breaks_does_not_stop_the_others(job, tmp_path):
     assert missing.status == "failed"
     assert "AttributeError" in missing.reason
     assert (wrong.status, wrong.flows) == ("failed", None)
-    assert wrong.reason == "its flow has values that are no finite numbers"
+    assert wrong.reason == "its flow contains values that are not finite"
     assert good.status == "ok"
 
 

@@ -1,0 +1,56 @@
+"""Runners of the runtimes without the engine: they show what the engine adds to a latency."""
+
+import importlib
+from typing import Any
+
+from bench.harness.worker import Flows, Images, Job
+from bench.runners.engine import bundle_of
+from engine.backends.onnx_graphs import WHOLE
+from engine.backends.onnxruntime.session import CpuSession
+from engine.backends.openvino.session import OpenVINOSession, import_openvino, version_of
+
+
+class OnnxRuntimeRunner:
+    """``InferenceSession.run`` with the settings of the engine's backend."""
+
+    device = "cpu"
+
+    def __init__(self, job: Job) -> None:
+        ort = importlib.import_module("onnxruntime")
+        self.runtime_version = str(ort.__version__)
+        self._session = CpuSession(ort, bundle_of(job) / WHOLE, job.threads).session
+
+    def run(self, image1: Images, image2: Images) -> Flows:
+        flow: Flows = self._session.run(["flow"], {"image1": image1, "image2": image2})[0]
+        return flow
+
+    def device_ms(self) -> None:
+        return None
+
+    def close(self) -> None:
+        del self._session
+
+
+class OpenVINORunner:
+    """``InferRequest.infer`` with the settings of the engine's backend."""
+
+    device = "cpu"
+
+    def __init__(self, job: Job) -> None:
+        openvino = import_openvino()
+        self.runtime_version = version_of(openvino)
+        self._model = OpenVINOSession(openvino, bundle_of(job) / WHOLE, threads=job.threads)
+        self._request: Any = None
+
+    def run(self, image1: Images, image2: Images) -> Flows:
+        inputs = {"image1": image1, "image2": image2}
+        if self._request is None:
+            self._request = self._model.slots_for(inputs).compiled.create_infer_request()
+        flow: Flows = self._request.infer(inputs, share_inputs=True)["flow"]
+        return flow
+
+    def device_ms(self) -> None:
+        return None
+
+    def close(self) -> None:
+        del self._request
