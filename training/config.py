@@ -1,13 +1,21 @@
 """The configuration of a training run, and its command line."""
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 
+from engine.data.pair import PairsError
+from engine.data.sources import parse_source
+from engine.system.argument_types import (
+    fraction,
+    int_between,
+    non_negative_float,
+    positive_float,
+    positive_int,
+)
 from training.networks import NETWORKS, network_entry
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -27,8 +35,8 @@ class TrainingConfig:
 
     Attributes:
         network: name in the registry.
-        data: ``synthetic`` or ``chairs:FOLDER``.
-        validate: ``chairs:FOLDER`` to report the error on, too; None: procedural pairs only.
+        data: ``synthetic`` or a folder of pairs as ``NAME:DIR``, see `engine.data.sources`.
+        validate: such a folder to report the error on, too; None: procedural pairs only.
         out: the run's folder.
         init: weights file to start from; None: random initialisation.
         steps: length of the run; ignored if ``minutes`` is set.
@@ -120,30 +128,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--network", default="flownets_slim", help=f"one of {', '.join(NETWORKS)}")
-    add("--data", default="synthetic", help="synthetic, or chairs:FOLDER")
-    add("--validate", metavar="chairs:FOLDER", help="report the error on these pairs, too")
+    add("--data", type=_source, default="synthetic", metavar="synthetic|DIR", help="procedural "
+        "pairs (default), or a folder of pairs with true flow")  # fmt: skip
+    add("--validate", type=_source, metavar="DIR", help="report the error on these pairs, too")
     add("--out", required=True, metavar="RUN", type=Path, help="the run's folder")
     add("--init", metavar="FILE", type=Path, help="weights to start from")
     length = parser.add_mutually_exclusive_group().add_argument
-    length("--steps", type=_count, default=12_000)
-    length("--minutes", type=_positive, metavar="M", help="train for this long instead; the "
+    length("--steps", type=positive_int, default=12_000)
+    length("--minutes", type=positive_float, metavar="M", help="train for this long instead; the "
         "learning rate falls with the time")  # fmt: skip
-    add("--batch-size", type=_count, default=8)
-    add("--height", type=_count, default=256, help="of the crop")
-    add("--width", type=_count, default=320, help="of the crop")
-    add("--lr", type=_positive, default=8e-4, help="peak learning rate")
-    add("--weight-decay", type=_not_negative, default=4e-4)
-    add("--ema", type=_share, default=0.998, help="decay of the weight average")
-    add("--pool", type=_count, help="procedural pairs kept in memory; default: 1024")
-    add("--fresh", type=_count, help="procedural pairs rendered at a time; default: 1")
-    add("--fresh-every", type=_count, metavar="STEPS", help="how often; default: 1")
-    add("--report-every", type=_count, default=500, metavar="STEPS")
+    add("--batch-size", type=positive_int, default=8)
+    add("--height", type=positive_int, default=256, help="of the crop")
+    add("--width", type=positive_int, default=320, help="of the crop")
+    add("--lr", type=positive_float, default=8e-4, help="peak learning rate")
+    add("--weight-decay", type=non_negative_float, default=4e-4)
+    add("--ema", type=fraction, default=0.998, help="decay of the weight average")
+    add("--pool", type=positive_int, help="procedural pairs kept in memory; default: 1024")
+    add("--fresh", type=positive_int, help="procedural pairs rendered at a time; default: 1")
+    add("--fresh-every", type=positive_int, metavar="STEPS", help="how often; default: 1")
+    add("--report-every", type=positive_int, default=500, metavar="STEPS")
     add("--precision", choices=PRECISIONS, help="of the convolutions; default: bf16 on GPUs, fp32 "
         "on CPUs (bf16 is faster on CPUs that support it)")  # fmt: skip
     add("--int8", action="store_true", help="train with fake quantisation of activations and "
         "weights; for a last run at a low learning rate, from trained weights")  # fmt: skip
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    add("--seed", type=_seed, default=0)
+    add("--seed", type=int_between(0, _MAX_SEED), default=0)
     return parser
 
 
@@ -159,47 +168,9 @@ def _check_device(name: str) -> None:
         ) from error
 
 
-def _number(text: str) -> float:
-    """Return the number; NaN, which is in no range, for other texts."""
+def _source(text: str) -> str:
+    """``synthetic``, or a folder of pairs as ``NAME:DIR``."""
     try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected more than 0, a finite number")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected at least 0, a finite number")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected at least 0 and less than 1")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text) if text.isdecimal() else -1
-    if not 0 <= value <= _MAX_SEED:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 0 to {_MAX_SEED:,}")
-    return value
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected at least 1, a whole number")
-    return value
+        return text if text == "synthetic" else "{}:{}".format(*parse_source(text))
+    except PairsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

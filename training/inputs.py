@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.data.folders import SPLIT_FILES
 from training.config import TrainingConfig, TrainingError
-from training.data.sets import SPLIT_FILES, FlyingChairs
+from training.data.sets import PairDataset
 from training.normalise import NORMALISATIONS
 from training.weights import Weights, load_weights, network_from_weights
 
@@ -20,8 +21,8 @@ class Inputs:
     """
 
     initial: Weights | None
-    training: FlyingChairs | None
-    validation: FlyingChairs | None
+    training: PairDataset | None
+    validation: PairDataset | None
 
 
 def open_inputs(config: TrainingConfig) -> Inputs:
@@ -56,23 +57,23 @@ def _initial(config: TrainingConfig) -> Weights | None:
     return weights
 
 
-def _training(config: TrainingConfig) -> FlyingChairs | None:
+def _training(config: TrainingConfig) -> PairDataset | None:
     if config.data == "synthetic":
         return None
-    data = FlyingChairs(_folder("--data", config.data), split="train")
+    data = PairDataset(config.data, split="train")
     if len(data) < config.batch_size:
         raise TrainingError(
             f"--data {config.data}: {len(data)} pairs do not fill a batch of "
             f"{config.batch_size}; lower --batch-size"
         )
-    data.check_alike()
+    data.check_one_size()
     return data
 
 
-def _validation(config: TrainingConfig, training: FlyingChairs | None) -> FlyingChairs | None:
+def _validation(config: TrainingConfig, training: PairDataset | None) -> PairDataset | None:
     if not config.validate:
         return None
-    data = FlyingChairs(_folder("--validate", config.validate), split="validation")
+    data = PairDataset(config.validate, split="validation")
     if not len(data):
         raise TrainingError(f"--validate {config.validate}: its validation split is empty")
     if training and _shared(training, data):
@@ -83,15 +84,6 @@ def _validation(config: TrainingConfig, training: FlyingChairs | None) -> Flying
     return data
 
 
-def _shared(one: FlyingChairs, other: FlyingChairs) -> set[Path]:
-    first = ({image1.resolve() for image1, *_ in data.pairs} for data in (one, other))
+def _shared(one: PairDataset, other: PairDataset) -> set[Path]:
+    first = ({files.image1.resolve() for files in data.files} for data in (one, other))
     return set.intersection(*first)
-
-
-def _folder(option: str, argument: str) -> Path:
-    """Return the folder of a ``chairs:FOLDER`` argument."""
-    kind, _, folder = argument.partition(":")
-    if kind != "chairs" or not folder:
-        also = "`synthetic` or " if option == "--data" else ""
-        raise TrainingError(f"{option} {argument}: expected {also}`chairs:FOLDER`")
-    return Path(folder)

@@ -8,8 +8,11 @@ from torch import Tensor
 LEVEL_WEIGHTS = {4: 0.44, 8: 0.22, 16: 0.11, 32: 0.11, 64: 0.11}
 
 
-def end_point_error(flow: Tensor, target: Tensor) -> Tensor:
-    """Euclidean distance of flow vectors: (N, 2, H, W) twice -> (N, 1, H, W)."""
+def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
+    """Return the Euclidean distance of flow vectors: (N, 2, H, W) twice -> (N, 1, H, W).
+
+    Differentiable; `engine.flow.metrics` has the error for reports.
+    """
     # The small constant keeps the gradient finite where the prediction is exact.
     return ((flow - target).square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
 
@@ -31,6 +34,6 @@ def multiscale_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -
         stride = target.shape[-1] // flow.shape[-1]
         level = F.avg_pool2d(weight, stride)
         level_target = F.avg_pool2d(weighted, stride) / level.clamp(min=1e-6)
-        error = end_point_error(flow.float(), level_target) * level
+        error = endpoint_error(flow.float(), level_target) * level
         loss = loss + LEVEL_WEIGHTS[stride] * error.sum() / level.sum().clamp(min=1)
     return loss

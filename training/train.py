@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from training.config import TrainingConfig, TrainingError, parse
-from training.data.pairs import Pairs
-from training.data.sets import FlyingChairs
+from training.data.batch import PairBatch
+from training.data.sets import PairDataset
 from training.data.streams import DatasetStream, SyntheticStream
 from training.inputs import open_inputs
 from training.synthetic.render import SyntheticPairs
@@ -22,8 +22,8 @@ MARGIN = 32  # source pixels around a crop that the geometric augmentation can s
 
 
 def open_stream(
-    config: TrainingConfig, training: FlyingChairs | None, step: int
-) -> Iterator[Pairs]:
+    config: TrainingConfig, training: PairDataset | None, step: int
+) -> Iterator[PairBatch]:
     """Return the endless training batches from a step on."""
     if training is not None:
         return iter(DatasetStream(training, batch=config.batch_size, seed=config.seed, step=step))

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
+from engine.system.progress import progress_bar
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import PRECISIONS, TrainingConfig, TrainingError
 from training.data.augment import augment
-from training.data.pairs import Pairs
+from training.data.batch import PairBatch
 from training.int8.fake_quant import FakeQuantiser
-from training.losses import end_point_error, multiscale_loss
+from training.losses import endpoint_error, multiscale_loss
 from training.networks import build_network, network_entry
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
@@ -126,7 +125,7 @@ class Trainer:
             state["quantiser"] = self.quantiser.state_dict()
         save_checkpoint(self.checkpoint, self.config, self._initial_hash, state)
 
-    def train_step(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def train_step(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Update once; return the loss and the end-point error in pixels at 1/4 resolution."""
         config = self.config
         crop = (config.height, config.width)
@@ -159,7 +158,7 @@ class Trainer:
         self.average.update_parameters(self.network)
         with torch.no_grad():
             small = F.avg_pool2d(target, self.network.output_stride)
-            error = end_point_error(flows[0].float(), small).mean() * self.network.flow_scale
+            error = endpoint_error(flows[0].float(), small).mean() * self.network.flow_scale
         return loss.detach(), error
 
     def _observe(self, images: list[Tensor]) -> None:
@@ -175,7 +174,7 @@ class Trainer:
         if first:
             self.quantiser.attach(self.network)
 
-    def run(self, stream: Iterator[Pairs], validation: Validation) -> None:
+    def run(self, stream: Iterator[PairBatch], validation: Validation) -> None:
         """Train to the end, with reports and checkpoints.
 
         Raises:
@@ -183,27 +182,27 @@ class Trainer:
         """
         config = self.config
         total = config.steps if config.minutes is None else None
-        bar = tqdm(total=total, initial=self.step, unit="step", mininterval=2)
         # Read seldom: reading waits for the GPU.
         running, since = torch.zeros((), device=self.device), time.perf_counter()
         start, first = since - self.seconds, self.step
-        while self.share < 1:
-            _, error = self.train_step(next(stream))
-            self.step += 1
-            self.seconds = time.perf_counter() - start
-            bar.update()
-            running.lerp_(error, max(0.02, 1 / (self.step - first)))
-            if self.step % 10 == 0:
-                speed = 10 * config.batch_size / (time.perf_counter() - since)
-                since = time.perf_counter()
-                bar.set_postfix(epe=f"{float(running):.2f}", samples=f"{speed:.1f}/s")
-            if self.step % config.report_every == 0 or self.share == 1:
-                if not all(values.isfinite().all() for values in self.network.parameters()):
-                    raise TrainingError(self._diverged("weights are NaN or infinite"))
-                self.report(float(running), validation)
-                self.save()
-                since = time.perf_counter()
-        bar.close()
+        with progress_bar("training", total, completed=self.step) as advance:
+            while self.share < 1:
+                _, error = self.train_step(next(stream))
+                self.step += 1
+                self.seconds = time.perf_counter() - start
+                running.lerp_(error, max(0.02, 1 / (self.step - first)))
+                text = None
+                if self.step % 10 == 0:
+                    speed = 10 * config.batch_size / (time.perf_counter() - since)
+                    since = time.perf_counter()
+                    text = f"EPE {float(running):.2f} px, {speed:.1f} pairs/s"
+                advance(text)
+                if self.step % config.report_every == 0 or self.share == 1:
+                    if not all(values.isfinite().all() for values in self.network.parameters()):
+                        raise TrainingError(self._diverged("weights are NaN or infinite"))
+                    self.report(float(running), validation)
+                    self.save()
+                    since = time.perf_counter()
 
     def _diverged(self, how: str) -> str:
         exists = self.checkpoint.exists()
@@ -226,8 +225,7 @@ class Trainer:
         line = {"step": self.step, "training_epe": round(training_epe, 4), "epe": scores}
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
-        tqdm.write(json.dumps(line), file=sys.stdout)
-        sys.stdout.flush()
+        print(json.dumps(line), flush=True)
         return scores
 
     def export(self, validation: Validation) -> Path:

@@ -4,19 +4,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.data.pairs import Pairs
-from training.data.sets import FlyingChairs, first_pairs
-from training.losses import end_point_error
+from engine.flow.metrics import endpoint_error
+from training.data.batch import PairBatch
+from training.data.sets import PairDataset, first_pairs
 from training.networks.layers import FlowNetwork
 from training.synthetic.render import SyntheticPairs
 
 # By name of the set, batches of pairs.
-Validation = dict[str, list[Pairs]]
+Validation = dict[str, list[PairBatch]]
 
 VALIDATION_SEED = 2_000_000_000  # far from every training seed
 
 
-def open_validation(pairs_on_disk: FlyingChairs | None, device: str) -> Validation:
+def open_validation(pairs_on_disk: PairDataset | None, device: str) -> Validation:
     """Return the sets that the error is reported on: procedural pairs, and those on disk."""
     validation = {}
     if pairs_on_disk is not None:
@@ -44,7 +44,8 @@ def errors_of(
             flow = network(*normalise(*images))[0].float() * network.flow_scale
             stride = float(network.output_stride)
             flow = F.interpolate(flow, scale_factor=stride, mode="bilinear")[..., :height, :width]
-            total += float(end_point_error(flow, pairs.flow).mean((1, 2, 3)).sum())
+            flow, truth = (x.permute(0, 2, 3, 1).cpu().numpy() for x in (flow, pairs.flow))
+            total += float(endpoint_error(flow, truth).mean((1, 2)).sum())
             count += len(pairs.flow)
         errors[name] = round(total / count, 4)
     return errors

@@ -3,15 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engine.data.pair import Image, Pair, PairsError
+from engine.data.pair import Pair, PairsError
 from engine.errors import FlowFileError, InputError
 from engine.flow.formats import FLOW_SUFFIXES, read_flow
 from engine.images import read_image
+from engine.types import Array, Image
 
 
 @dataclass(frozen=True)
@@ -68,5 +65,5 @@ def _read_picture(path: Path) -> Image:
         raise PairsError(str(error)) from error
 
 
-def _size(array: NDArray[np.generic] | NDArray[Any]) -> str:
+def _size(array: Array) -> str:
     return f"{array.shape[0]}x{array.shape[1]}"

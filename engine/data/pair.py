@@ -3,12 +3,10 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.flow.validity import Flow, Mask
-
-Image = NDArray[np.uint8]
+from engine.flow.validity import Mask
+from engine.types import Flow, Image
 
 
 class PairsError(EngineError, ValueError):

@@ -1,11 +1,9 @@
 """Resizing a pair together with its flow."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.data.pair import Pair
+from engine.types import Array
 
 
 def resize_pair(pair: Pair, height: int, width: int) -> Pair:
@@ -22,9 +20,9 @@ def resize_pair(pair: Pair, height: int, width: int) -> Pair:
     # INTER_AREA averages when shrinking; when enlarging it repeats pixels.
     shrinks = height <= old_height and width <= old_width
 
-    def resized(image: NDArray[Any]) -> NDArray[Any]:
+    def resized(image: Array) -> Array:
         mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        result: NDArray[Any] = cv2.resize(image, (width, height), interpolation=mode)
+        result: Array = cv2.resize(image, (width, height), interpolation=mode)
         return result
 
     old_valid = pair.valid

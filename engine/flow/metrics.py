@@ -4,12 +4,10 @@ All functions take (..., H, W, 2) floats in pixels and pool over every valid pix
 a pair with sparse ground truth counts as much as it has pixels.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from engine.types import Array
 
 # KITTI 2015 development kit, devkit/matlab/flow_error.m: an outlier exceeds both limits.
 OUTLIER_PIXELS = 3.0

@@ -3,15 +3,12 @@
 A flow is one array, (H, W, 2) float32 in pixels, x then y, with NaN where it is unknown.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InputError
+from engine.types import Array, Flow
 
-Array = npt.NDArray[Any]
-Flow = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 # Middlebury's flowIO.h writes unknown flow as 1e10 and reads any value beyond 1e9 as unknown.

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.data.pair import Image, Pair
-from engine.flow.validity import Flow
+from engine.data.pair import Pair
+from engine.types import Flow, Image
 from training.networks.upsampling import Upsampling, upsample_resize
 
 

@@ -15,7 +15,7 @@ import engine
 from engine.bundle.manifest import GateResult
 from engine.errors import EngineError
 from engine.flow.metrics import endpoint_error
-from engine.flow.validity import Flow
+from engine.types import Flow
 from export.progress import step
 from export.verify.cases import described
 from export.verify.parity import EXCUSES, Case, pair_epe

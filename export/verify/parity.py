@@ -11,7 +11,7 @@ from engine.bundle.manifest import Parity
 from engine.data.pair import Pair
 from engine.errors import BackendNotInstalledError, EngineError, HardwareMissingError
 from engine.flow.metrics import endpoint_error
-from engine.flow.validity import Flow
+from engine.types import Flow
 from training.networks.registry import Tolerance
 
 # What a building machine may lack: a GPU, its driver, or the package that runs what is built.

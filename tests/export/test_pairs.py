@@ -27,7 +27,7 @@ from export.verify.cases import (
 )
 from export.verify.noise import noise
 from tests.support.pictures import flow, image, write_pair
-from training.data.pairs import Pairs
+from training.data.batch import PairBatch
 from training.synthetic.render import SyntheticPairs
 from training.validation import VALIDATION_SEED
 
@@ -182,10 +182,10 @@ def test_the_gate_measures_as_many_pixels_of_larger_pairs(
     rendered = []
 
     class Renderer:
-        def render(self, batch: int, _seed: int) -> Pairs:
+        def render(self, batch: int, _seed: int) -> PairBatch:
             rendered.append(batch)
             small = torch.zeros(batch, 3, 64, 64, dtype=torch.uint8)
-            return Pairs(small, small, torch.zeros(batch, 2, 64, 64), small[:, :1].bool())
+            return PairBatch(small, small, torch.zeros(batch, 2, 64, 64), small[:, :1].bool())
 
     monkeypatch.setattr(pairs, "_renderer", lambda _size: Renderer())
     profile = SizeProfile((1, 64, 64), (1, *size), (1, 1088, 1920))
@@ -199,7 +199,7 @@ def test_no_seed_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = []
     same = pairs._renderer((64, 64)).render(4, 0)
 
-    def recorded(_renderer: SyntheticPairs, _batch: int, seed: int) -> Pairs:
+    def recorded(_renderer: SyntheticPairs, _batch: int, seed: int) -> PairBatch:
         seeds.append(seed)
         return same
 

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from training.data.augment import Samples, augment, geometric, photometric, random_views
-from training.data.pairs import Pairs
+from training.data.batch import PairBatch
 
 
-def shifted_pair(dx: float, dy: float) -> Pairs:
+def shifted_pair(dx: float, dy: float) -> PairBatch:
     """A smooth picture moved by a known amount; analytic, so that sampling it is exact."""
     y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
 
@@ -19,7 +19,7 @@ def shifted_pair(dx: float, dy: float) -> Pairs:
     flow = torch.tensor([dx, dy])[None, :, None, None].expand(4, 2, 96, 128)
     image1, image2 = picture(x, y), picture(x - dx, y - dy)
     occluded = torch.zeros(4, 1, 96, 128, dtype=torch.bool)
-    return Pairs(image1.expand(4, -1, -1, -1), image2.expand(4, -1, -1, -1), flow, occluded)
+    return PairBatch(image1.expand(4, -1, -1, -1), image2.expand(4, -1, -1, -1), flow, occluded)
 
 
 def warp_error(samples: Samples) -> float:

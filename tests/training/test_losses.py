@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from training.losses import LEVEL_WEIGHTS, end_point_error, multiscale_loss
+from training.losses import LEVEL_WEIGHTS, endpoint_error, multiscale_loss
 
 
-def test_end_point_error_by_hand() -> None:
+def test_endpoint_error_by_hand() -> None:
     flow = torch.tensor([3.0, 4.0])[None, :, None, None]
-    assert end_point_error(flow, torch.zeros_like(flow)).item() == pytest.approx(5.0)
+    assert endpoint_error(flow, torch.zeros_like(flow)).item() == pytest.approx(5.0)
 
 
-def test_end_point_error_has_a_gradient_at_zero() -> None:
+def test_endpoint_error_has_a_gradient_at_zero() -> None:
     flow = torch.zeros(1, 2, 1, 1, requires_grad=True)
-    end_point_error(flow, torch.zeros_like(flow)).sum().backward()
+    endpoint_error(flow, torch.zeros_like(flow)).sum().backward()
     assert flow.grad is not None
     assert torch.isfinite(flow.grad).all()
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.data.pairs import Pairs, write_pairs
-from training.data.sets import FlyingChairs
+from training.data.batch import PairBatch
+from training.data.sets import PairDataset
 from training.data.streams import SyntheticStream
-from training.synthetic.render import SyntheticPairs, boxes, main
+from training.synthetic.__main__ import main, write_pair
+from training.synthetic.render import SyntheticPairs, boxes
 from training.synthetic.scene import Sampler, affine
 
 
@@ -22,7 +23,7 @@ def renderer() -> SyntheticPairs:
 
 
 @pytest.fixture(scope="module")
-def pairs(renderer: SyntheticPairs) -> Pairs:
+def pairs(renderer: SyntheticPairs) -> PairBatch:
     return renderer.render(8, seed=1)
 
 
@@ -35,7 +36,7 @@ def warped(image: torch.Tensor, flow: torch.Tensor) -> tuple[torch.Tensor, torch
     return F.grid_sample(image.float(), grid, align_corners=False), (grid.abs() < 1).all(-1)
 
 
-def test_shapes_and_types(pairs: Pairs) -> None:
+def test_shapes_and_types(pairs: PairBatch) -> None:
     assert pairs.image1.shape == pairs.image2.shape == (8, 3, 96, 128)
     assert pairs.image1.dtype == pairs.image2.dtype == torch.uint8
     assert pairs.flow.shape == (8, 2, 96, 128)
@@ -44,7 +45,7 @@ def test_shapes_and_types(pairs: Pairs) -> None:
     assert pairs.occluded.dtype == torch.bool
 
 
-def test_flow_leads_to_the_same_colour(pairs: Pairs) -> None:
+def test_flow_leads_to_the_same_colour(pairs: PairBatch) -> None:
     """Warping image 2 back by the flow gives image 1, except where it is occluded."""
     back, inside = warped(pairs.image2, pairs.flow)
     seen = inside & ~pairs.occluded[:, 0]
@@ -57,14 +58,14 @@ def test_flow_leads_to_the_same_colour(pairs: Pairs) -> None:
     assert error[seen & ~border & moving].mean() < 0.35 * still[seen & ~border & moving].mean()
 
 
-def test_occluded_pixels_differ(pairs: Pairs) -> None:
+def test_occluded_pixels_differ(pairs: PairBatch) -> None:
     back, inside = warped(pairs.image2, pairs.flow)
     error = (back - pairs.image1.float()).abs().mean(1)
     hidden = pairs.occluded[:, 0] & inside
     assert error[hidden].mean() > 5 * error[~pairs.occluded[:, 0] & inside].mean()
 
 
-def test_seed_decides(renderer: SyntheticPairs, pairs: Pairs) -> None:
+def test_seed_decides(renderer: SyntheticPairs, pairs: PairBatch) -> None:
     again = renderer.render(8, seed=1)
     assert torch.equal(again.image1, pairs.image1)
     assert torch.equal(again.flow, pairs.flow)
@@ -80,7 +81,7 @@ def test_boxes_leave_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
         "training.synthetic.render.boxes", lambda to_mask, *_: [whole] * to_mask.shape[1]
     )
     drawn_whole = renderer.render(4, seed=5)
-    for field in fields(Pairs):
+    for field in fields(PairBatch):
         assert torch.equal(getattr(in_boxes, field.name), getattr(drawn_whole, field.name))
 
 
@@ -165,7 +166,7 @@ def test_nothing_is_seen_twice_when_all_are_fresh(renderer: SyntheticPairs) -> N
 
 def test_command_writes_flying_chairs_layout(tmp_path: Path, renderer: SyntheticPairs) -> None:
     main(["--pairs", "2", "--size", "96x128", "--seed", "3", "-o", str(tmp_path)])
-    dataset = FlyingChairs(tmp_path)
+    dataset = PairDataset(str(tmp_path))
     assert len(dataset) == 2
     image1, image2, flow = dataset[1]
     expected = renderer.render(1, seed=4)
@@ -180,7 +181,7 @@ def test_command_refuses_a_bad_size(
 ) -> None:
     with pytest.raises(SystemExit):
         main(["--size", size, "-o", str(tmp_path / "out")])
-    assert "expected HEIGHTxWIDTH" in capsys.readouterr().err
+    assert "is not a size; expected HxW" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -214,14 +215,14 @@ def test_a_stopped_command_may_be_started_again(
     """Even one that was killed and could not tidy up: no pair is in the folder until the end."""
     command = ["--pairs", "2", "--size", "64x80", "-o", str(tmp_path)]
 
-    def write(folder: Path, pairs: Pairs, *, first: int) -> None:
-        write_pairs(folder, pairs, first=first)
-        if first == 2:
+    def write(folder: Path, name: str, pair: PairBatch) -> None:
+        write_pair(folder, name, pair)
+        if name == "00002":
             assert not [path for path in tmp_path.iterdir() if path.is_file()]
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.synthetic.render.write_pairs", write)
+        patch.setattr("training.synthetic.__main__.write_pair", write)
         with pytest.raises(KeyboardInterrupt):
             main(command)
     assert not list(tmp_path.iterdir())

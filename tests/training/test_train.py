@@ -13,14 +13,14 @@ import torch
 
 from export.options import build_parser
 from training.config import TrainingError, parse
-from training.data.pairs import Pairs
+from training.data.batch import PairBatch
 from training.data.streams import SyntheticStream
 from training.inputs import open_inputs
 from training.networks import NETWORKS, build_network
 from training.networks.flownets import FlowNetS
 from training.normalise import PairMean
+from training.synthetic.__main__ import main as render
 from training.synthetic.render import SyntheticPairs
-from training.synthetic.render import main as render
 from training.train import main
 from training.trainer import Trainer, learning_rate
 from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
@@ -144,7 +144,7 @@ def test_a_time_limit_is_the_length_of_the_run(
     monkeypatch.setattr("training.trainer.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     train_step = Trainer.train_step
 
-    def slow_step(self: Trainer, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
+    def slow_step(self: Trainer, pairs: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
         clock[0] += 10
         result = train_step(self, pairs)
         rates.append(self.optimizer.param_groups[0]["lr"])
@@ -154,7 +154,9 @@ def test_a_time_limit_is_the_length_of_the_run(
 
     monkeypatch.setattr(Trainer, "train_step", slow_step)
     images = torch.randint(0, 256, (2, 2, 3, 96, 128), dtype=torch.uint8)
-    pairs = Pairs(*images, torch.zeros(2, 2, 96, 128), torch.zeros(2, 1, 96, 128, dtype=torch.bool))
+    pairs = PairBatch(
+        *images, torch.zeros(2, 2, 96, 128), torch.zeros(2, 1, 96, 128, dtype=torch.bool)
+    )
     monkeypatch.setattr("training.train.open_stream", lambda *_: repeat(pairs))
     monkeypatch.setattr("training.train.open_validation", lambda *_: {})
     arguments = options(tmp_path / "run", "--lr", "1", length=("--minutes", "1"))
@@ -202,28 +204,28 @@ def test_a_run_that_started_from_other_weights_is_refused(tmp_path: Path) -> Non
     ("extra", "message"),
     [
         (("--height", "100"), "expected multiples of 64"),
-        (("--steps", "0"), "expected at least 1"),
-        (("--pool", "many"), "many: expected at least 1, a whole number"),
-        (("--minutes", "soon"), "soon: expected more than 0, a finite number"),
-        (("--lr", "nan"), "nan: expected more than 0, a finite number"),
-        (("--lr", "-1"), "-1: expected more than 0, a finite number"),
-        (("--weight-decay", "-1"), "-1: expected at least 0, a finite number"),
-        (("--ema", "2"), "2: expected at least 0 and less than 1"),
+        (("--steps", "0"), "'0' is not a count; expected a whole number of at least 1"),
+        (("--pool", "many"), "'many' is not a count"),
+        (("--minutes", "soon"), "'soon' is out of range; expected a number larger than 0"),
+        (("--lr", "nan"), "'nan' is out of range; expected a number larger than 0"),
+        (("--lr", "-1"), "'-1' is out of range; expected a number larger than 0"),
+        (("--weight-decay", "-1"), "'-1' is out of range; expected a number of at least 0"),
+        (("--ema", "2"), "'2' is out of range; expected a number of at least 0 and less than 1"),
         (("--out", __file__), "test_train.py is a file; expected a folder"),
         (("--minutes", "3"), "not allowed with argument --steps"),
         (("--device", "warp"), "--device warp: PyTorch"),
         (("--pool", "1"), "expected at least --batch-size"),
         (("--network", "flownet"), "Did you mean 'flownets'?"),
         (("--init", "none.safetensors"), "none.safetensors: no such weights file"),
-        (("--data", "chairs:"), "expected `synthetic` or `chairs:FOLDER`"),
-        (("--data", "sintel:x"), "expected `synthetic` or `chairs:FOLDER`"),
-        (("--validate", "x"), "--validate x: expected `chairs:FOLDER`"),
-        (("--data", "chairs:none"), "none: no such folder"),
+        (("--data", "chairs:"), "'chairs:' names no folder; expected DIR or chairs:DIR"),
+        (("--data", "sintel:x"), "sintel:x does not exist; expected a folder of pictures"),
+        (("--validate", "x"), "x does not exist; expected a folder of pictures"),
+        (("--data", "chairs:none"), "none does not exist"),
         (
             ("--data", "chairs:x", "--fresh-every", "2"),
             "--fresh-every 2: applies to --data",
         ),
-        (("--seed", "-1"), "-1: expected a whole number from 0 to 1,000,000,000"),
+        (("--seed", "-1"), "'-1' is out of range; expected a whole number from 0 to 1,000,000,000"),
         (("--seed", "9" * 20), "expected a whole number from 0 to"),
     ],
 )
@@ -245,7 +247,9 @@ def test_no_time_is_refused(
 ) -> None:
     with pytest.raises(SystemExit):
         parse(["--out", str(tmp_path / "run"), "--minutes", minutes])
-    assert f"{minutes}: expected more than 0" in capsys.readouterr().err
+    assert (
+        f"'{minutes}' is out of range; expected a number larger than 0" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -309,7 +313,7 @@ def test_a_file_that_spoils_the_validation_is_named(
     (data / "00002_img2.ppm").write_bytes(b"P6")
     assert main(options(tmp_path / "run", "--validate", f"chairs:{data}")) == 2
     said = capsys.readouterr().err
-    assert re.match(r"error: --validate chairs:.*00002_img2.ppm: not a readable", said)
+    assert re.match(r"error: --validate chairs:.*00002_img2.ppm is not a picture", said)
 
 
 @pytest.mark.parametrize("int8", [(), ("--int8",)])
@@ -320,7 +324,7 @@ def test_a_run_that_diverges_keeps_what_was_good(tmp_path: Path, int8: tuple[str
     with torch.no_grad():
         next(trainer.network.parameters()).fill_(torch.nan)
     images = torch.zeros(2, 3, 96, 128, dtype=torch.uint8)
-    pairs = Pairs(images, images, torch.zeros(2, 2, 96, 128), torch.zeros(2, 1, 96, 128) > 0)
+    pairs = PairBatch.all_visible(images, images, torch.zeros(2, 2, 96, 128))
     with pytest.raises(
         TrainingError, match=r"diverged before step .+checkpoint.pt is unchanged\. Low"
     ):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.data.pairs import Pairs
+from training.data.batch import PairBatch
 from training.synthetic.scene import Sampler, affine, apply_affine
 
 
@@ -55,7 +55,7 @@ def random_views(batch: int, source: tuple[int, int], crop: tuple[int, int], see
     return torch.stack((view, view @ jitter))
 
 
-def geometric(pairs: Pairs, crop: tuple[int, int], seed: int) -> Samples:
+def geometric(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
     """Crop, zoom, rotate, flip and slightly jitter the frames against each other.
 
     A crop pixel x shows source pixel A1 x of frame 1; its match in frame 2 is A1 x + f(A1 x), which
@@ -121,7 +121,7 @@ def photometric(samples: Samples, seed: int) -> Samples:
     )
 
 
-def augment(pairs: Pairs, crop: tuple[int, int], seed: int) -> Samples:
+def augment(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
     """Geometry, then photometry; the same seed gives the same samples."""
     # Four generators are seeded below; spread, so that no two draw the same numbers.
     return photometric(geometric(pairs, crop, 4 * seed), 4 * seed + 1)

@@ -1,4 +1,4 @@
-"""Endless streams of training batches; a resumed run's goes on exactly where it was."""
+"""Endless streams of training batches; a resumed run continues with the next batch."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -6,28 +6,28 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from training.data.pairs import Pairs
-from training.data.sets import FlyingChairs
+from engine.system.progress import track
+from training.data.batch import PairBatch
+from training.data.sets import PairDataset
 from training.synthetic.render import SyntheticPairs
 
 
 class SyntheticStream:
     """Synthetic batches over a pool of rendered pairs.
 
-    Every so many steps ``fresh`` pairs are rendered in place of the oldest, so that rendering costs
-    what the machine can afford: pairs are reused, under new augmentation each time. A GPU renders
-    many in the time of one.
+    Every ``every`` steps, ``fresh`` newly rendered pairs replace the oldest. Pairs are reused, each
+    time with new augmentation, so that rendering takes only part of the time. A GPU renders many
+    pairs in the time of one.
 
     Args:
         renderer: renders the pairs.
-        pool: how many pairs to keep, at least; rounded up to a multiple of ``fresh``.
-        fresh: how many to render at a time.
-        every: steps from one time to the next.
+        pool: least number of pairs kept in memory, rounded up to a multiple of ``fresh``.
+        fresh: pairs rendered at a time.
+        every: steps between renderings.
         batch: pairs per step.
-        seed: of everything drawn here.
-        step: how many steps a resumed run has behind it.
+        seed: of pairs and their order.
+        step: first step, for a resumed run.
 
     Raises:
         ValueError: the pool is smaller than a batch.
@@ -52,25 +52,24 @@ class SyntheticStream:
         pool = self.chunks * fresh
         shape = (pool, 3, renderer.height, renderer.width)
         device = renderer.device
-        self.pool = Pairs(
+        self.pool = PairBatch(
             torch.empty(shape, dtype=torch.uint8, device=device),
             torch.empty(shape, dtype=torch.uint8, device=device),
             torch.empty((pool, 2, *shape[2:]), device=device),
             torch.empty((pool, 1, *shape[2:]), dtype=torch.bool, device=device),
         )
         first = -(-step // every)
-        chunks = range(first, first + self.chunks)
-        for chunk in tqdm(chunks, desc="rendering the pool", unit="chunk", disable=None):
+        for chunk in track(range(first, first + self.chunks), "rendering the pool"):
             self._render(chunk)
 
     def _render(self, chunk: int) -> None:
         """Render chunk number ``chunk`` of the stream over the one that is ``chunks`` older."""
         start = chunk % self.chunks * self.fresh
         pairs = self.renderer.render(self.fresh, self.seed + chunk)
-        for field in fields(Pairs):
+        for field in fields(PairBatch):
             getattr(self.pool, field.name)[start : start + self.fresh] = getattr(pairs, field.name)
 
-    def __iter__(self) -> Iterator[Pairs]:
+    def __iter__(self) -> Iterator[PairBatch]:
         while True:
             if self.step % self.every == 0:
                 self._render(self.step // self.every + self.chunks)
@@ -78,11 +77,11 @@ class SyntheticStream:
             slots = torch.randperm(len(self.pool.flow), generator=choice)[: self.batch]
             slots = slots.to(self.renderer.device)
             self.step += 1
-            yield Pairs(*(getattr(self.pool, field.name)[slots] for field in fields(Pairs)))
+            yield PairBatch(*(getattr(self.pool, field.name)[slots] for field in fields(PairBatch)))
 
 
 class _Batches:
-    """Indices of the batches: every epoch in its own seeded order, the rest of it dropped."""
+    """Indices of the batches: each epoch in its own seeded order, without a last partial batch."""
 
     def __init__(self, count: int, *, batch: int, seed: int, step: int) -> None:
         self.count, self.batch, self.seed, self.step = count, batch, seed, step
@@ -100,15 +99,14 @@ class _Batches:
 
 
 class DatasetStream:
-    """Shuffled batches of a data set of equally sized pairs, which has to fill at least one."""
+    """Shuffled batches of a data set of at least one batch, of pairs of one size."""
 
-    def __init__(self, dataset: FlyingChairs, *, batch: int, seed: int, step: int = 0) -> None:
+    def __init__(self, dataset: PairDataset, *, batch: int, seed: int, step: int = 0) -> None:
         batches = _Batches(len(dataset), batch=batch, seed=seed, step=step)
         self.loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
             dataset, batch_sampler=batches, num_workers=2
         )
 
-    def __iter__(self) -> Iterator[Pairs]:
+    def __iter__(self) -> Iterator[PairBatch]:
         for image1, image2, flow in self.loader:
-            # Real sets say nothing of occlusion: every pixel counts as visible.
-            yield Pairs(image1, image2, flow, torch.zeros_like(flow[:, :1], dtype=torch.bool))
+            yield PairBatch.all_visible(image1, image2, flow)

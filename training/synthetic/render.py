@@ -8,25 +8,16 @@ Shading is deferred: outlines first decide which layer each pixel sees (and, alo
 layer lies below), then only those two layers' textures are read.
 """
 
-import argparse
 import math
-import re
-import shutil
-import tempfile
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
-from training.data.pairs import Pairs, write_pairs
+from training.data.batch import PairBatch
 from training.synthetic.scene import Scene, apply_affine, draw_scene
 from training.synthetic.shapes import STORED, distance_maps
 from training.synthetic.textures import TEXTURE_SIZE, texture_atlas
-
-# What begins the names of folders of pairs that are not complete.
-_PARTIAL = ".partial-"
 
 
 def sample(source: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -77,7 +68,7 @@ class SyntheticPairs:
         xs = torch.arange(width, device=self.device, dtype=torch.float32)
         self.y, self.x = ys[:, None], xs[None, :]
 
-    def render(self, batch: int, seed: int) -> Pairs:
+    def render(self, batch: int, seed: int) -> PairBatch:
         """Render ``batch`` pairs; the same seed gives the same pairs."""
         scene = draw_scene(
             batch,
@@ -91,7 +82,7 @@ class SyntheticPairs:
         image1, visible1 = self._frame(scene, still)
         image2, visible2 = self._frame(scene, torch.linalg.inv(scene.motion))
         flow = self._flow(scene, visible1)
-        return Pairs(image1, image2, flow, self._occluded(flow, visible1, visible2))
+        return PairBatch(image1, image2, flow, self._occluded(flow, visible1, visible2))
 
     def _frame(self, scene: Scene, to_frame1: Tensor) -> tuple[Tensor, Tensor]:
         """Draw one frame.
@@ -175,49 +166,3 @@ class SyntheticPairs:
         target = y.clamp(0, self.height - 1) * self.width + x.clamp(0, self.width - 1)
         there = visible2.flatten(1).gather(1, target.flatten(1)).view_as(visible1)
         return (~inside | (there != visible1))[:, None]
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Render pairs to a folder."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.synthetic",
-        description="Render synthetic pairs with exact flow, in the layout of Flying Chairs.",
-    )
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--size", default="384x512", metavar="HxW")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    options = parser.parse_args(arguments)
-    matched = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", options.size)
-    if not matched:
-        parser.error(f"--size {options.size}: expected HEIGHTxWIDTH, such as 384x512")
-    if options.pairs < 1:
-        parser.error(f"--pairs {options.pairs}: expected at least 1")
-    try:
-        _check_output(options.output)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    renderer = SyntheticPairs(int(matched[1]), int(matched[2]))
-    options.output.mkdir(parents=True, exist_ok=True)
-    # Moved when complete, so that a killed run leaves no pairs and may be started again.
-    for left in options.output.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=options.output) as partial:
-        for index in tqdm(range(options.pairs), desc="rendering", unit="pair", disable=None):
-            pair = renderer.render(1, options.seed + index)
-            write_pairs(Path(partial), pair, first=index + 1)
-        for path in sorted(Path(partial).iterdir()):
-            path.rename(options.output / path.name)
-    print(f"wrote {options.pairs} pairs of {options.size} to {options.output}")
-
-
-def _check_output(folder: Path) -> None:
-    """Refuse what is no folder, and one with pairs: they would be replaced or mixed with ours."""
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise ValueError(f"-o {folder}: {place} is a file; expected a folder")
-    held = [path.name for kind in ("*_flow.flo", "*_img1.*") for path in folder.glob(kind)]
-    if held:
-        raise ValueError(
-            f"-o {folder}: holds pairs already ({min(held)}); name a new folder, or remove them"
-        )

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from engine.errors import FlowFileError, InputError, nearest
 from engine.flow.formats import flo, kitti, numpy, pfm
-from engine.flow.validity import UNKNOWN_THRESHOLD, Array, Flow, Mask, as_float32, known, unmasked
+from engine.flow.validity import UNKNOWN_THRESHOLD, Mask, as_float32, known, unmasked
 from engine.system.files import write_atomically
+from engine.types import Array, Flow
 
 
 class _Format(NamedTuple):

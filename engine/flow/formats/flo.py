@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.errors import FlowFileError
 from engine.flow.formats.checks import check_data_size
-from engine.flow.validity import Array, Flow
+from engine.types import Array, Flow
 
 _MAGIC = struct.pack("<f", 202021.25)  # reads "PIEH"
 _HEADER_BYTES = 12

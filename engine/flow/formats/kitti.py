@@ -6,7 +6,8 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.flow.formats import png16
-from engine.flow.validity import Array, Flow, known
+from engine.flow.validity import known
+from engine.types import Array, Flow
 
 
 def decode(data: bytes) -> Array:

@@ -14,7 +14,8 @@ import numpy as np
 
 from engine.errors import FlowFileError
 from engine.flow.formats.checks import check_data_size
-from engine.flow.validity import Array, Flow, as_float32, known
+from engine.flow.validity import as_float32, known
+from engine.types import Array, Flow
 
 _Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.errors import FlowFileError
 from engine.flow.formats.checks import check_data_size
-from engine.flow.validity import Array, Flow
+from engine.types import Array, Flow
 
 _HEADER = re.compile(
     rb"(P[Ff])\s+(\d{1,9})\s+(\d{1,9})\s+(-?\d{1,9}(?:\.\d{0,9})?(?:[eE][-+]?\d{1,2})?)\s"

@@ -1,0 +1,96 @@
+"""Types of command line arguments, for ``type=`` of argparse."""
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Collection
+
+from engine.errors import nearest
+
+
+def size(text: str) -> tuple[int, int]:
+    """``HxW`` in pixels, at most five digits each."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; expected HxW in pixels, for example 384x512"
+        )
+    return int(match[1]), int(match[2])
+
+
+def positive_int(text: str) -> int:
+    """A whole number of at least 1."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,17}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a count; expected a whole number of at least 1"
+        )
+    return int(text)
+
+
+def int_between(low: int, high: int) -> Callable[[str], int]:
+    """A whole number in a range; both ends belong to it."""
+
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is out of range; expected a whole number from {low} to {high:,}"
+            )
+        return int(text)
+
+    return convert
+
+
+def positive_float(text: str) -> float:
+    """A finite number larger than 0."""
+    return _number(text, lambda value: 0 < value < math.inf, "a number larger than 0")
+
+
+def non_negative_float(text: str) -> float:
+    """A finite number of at least 0."""
+    return _number(text, lambda value: 0 <= value < math.inf, "a number of at least 0")
+
+
+def fraction(text: str) -> float:
+    """A number of at least 0 and less than 1."""
+    return _number(text, lambda value: 0 <= value < 1, "a number of at least 0 and less than 1")
+
+
+def percentage(text: str) -> float:
+    """``1%`` or ``0.5%``, as a fraction of 1."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)%", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage; expected e.g. 1% or 0.5%")
+    return float(match[1]) / 100
+
+
+def names(text: str) -> list[str]:
+    """Names separated by commas, each once."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name; expected a list like a,b")
+    return list(dict.fromkeys(found))
+
+
+def names_among(known: Collection[str], kind: str) -> Callable[[str], list[str]]:
+    """``names`` of which each is in ``known``; error messages call them ``kind``."""
+
+    def convert(text: str) -> list[str]:
+        found = names(text)
+        for name in found:
+            if name not in known:
+                raise argparse.ArgumentTypeError(
+                    f"unknown {kind} {name!r}; expected {', '.join(known)}.{nearest(name, known)}"
+                )
+        return found
+
+    return convert
+
+
+def _number(text: str, accepts: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not accepts(value):  # false for NaN
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range; expected {expected}")
+    return value
