@@ -40,7 +40,7 @@ class OneGraph:
     """``model.onnx`` takes both images, so ``prepare`` has nothing to compute."""
 
     def __init__(self, model: Model) -> None:
-        """Take over the opened model."""
+        """Use ``model.onnx``, opened."""
         self._model = model
 
     def prepare(self, image: Images) -> Images:
@@ -56,7 +56,7 @@ class TwoGraphs:
     """``features.onnx`` prepares each image, ``match.onnx`` computes the flow of two of them."""
 
     def __init__(self, features: Model, match: Model) -> None:
-        """Take over the opened models."""
+        """Use ``features.onnx`` and ``match.onnx``, opened."""
         self._features = features
         self._match = match
 

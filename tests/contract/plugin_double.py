@@ -29,22 +29,22 @@ def trtp(bindings) -> Any:
 @pytest.fixture(scope="session")
 def creators(bindings, trtp) -> dict[tuple[str, str, str], Any]:
     """The registered plugin creators by name, version and namespace."""
-    kept: dict[tuple[str, str, str], Any] = {}
+    registered: dict[tuple[str, str, str], Any] = {}
 
     def register_creator(creator: Any, plugin_namespace: str = "") -> bool:
-        kept[creator.name, creator.plugin_version, plugin_namespace] = creator
+        registered[creator.name, creator.plugin_version, plugin_namespace] = creator
         return True
 
     registry = double(
         bindings.IPluginRegistry,
         register_creator=register_creator,
-        get_creator=lambda type, version, plugin_namespace="": kept[
+        get_creator=lambda type, version, plugin_namespace="": registered[
             type, version, plugin_namespace
         ],
     )
     bindings.get_plugin_registry = lambda: registry
     aot.register()
-    return kept
+    return registered
 
 
 @pytest.fixture

@@ -32,13 +32,13 @@ def test_attributes(backend, bindings):
 
 def test_run_returns_new_arrays(backend):
     first = check_run(backend, (1, 64, 64), seed=1)
-    kept = first.copy()
+    copy = first.copy()
     second = check_run(backend, (1, 64, 64), seed=2)
     assert type(first) is np.ndarray
     assert first.base is None
     assert first.flags.writeable
     assert not np.shares_memory(first, second)
-    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(first, copy)
 
 
 def test_sizes_may_change_and_buffers_only_grow(backend, cu):

@@ -68,7 +68,7 @@ def test_work_is_ordered_in_the_callers_stream(flow_engine, cu, shape, with_out,
     handle = cu.foreign_stream()
     arrays = [kind(cu, (*shape, 3), stream=handle) for _ in range(2)]
     out = kind(cu, (*shape, 2), np.float32) if with_out else None
-    read, kept = [], []
+    read, flows = [], []
     runs = [images_of(shape) for _ in range(4)]
     for images in runs:
         for array, image in zip(arrays, images, strict=True):
@@ -76,7 +76,7 @@ def test_work_is_ordered_in_the_callers_stream(flow_engine, cu, shape, with_out,
         flow = flow_engine.infer_device(*arrays, out=out, stream=given(handle))
         assert flow.__cuda_array_interface__["stream"] == handle
         cu.queues[handle].submit(lambda flow=flow: read.append(content_of(cu, flow).copy()))
-        kept.append(flow)
+        flows.append(flow)
     assert read == []
     cu.queues[handle].drain()
     for images, flow in zip(runs, read, strict=True):

@@ -92,7 +92,7 @@ class ConcurrentRuns:
     """Runs as many pairs at once as there are slots; further callers wait."""
 
     def __init__(self, slots: Sequence[ExecutionSlot]) -> None:
-        """Take over slots, of one session or of several, without CUDA graphs."""
+        """Use these slots, whose sessions run without CUDA graphs."""
         self._count = len(slots)
         # Last in, first out: slots that are never needed allocate no buffers.
         self._idle: LifoQueue[ExecutionSlot] = LifoQueue()

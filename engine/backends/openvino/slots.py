@@ -16,7 +16,7 @@ class ExecutionSlots:
     """
 
     def __init__(self, openvino: ModuleType, compiled: Any) -> None:
-        """Take over a compiled model."""
+        """Use a compiled model, without any infer request yet."""
         self.compiled = compiled
         self._tensor = openvino.Tensor
         outputs = compiled.outputs

@@ -1,3 +1,5 @@
+"""What the cache stores, and a cache that cannot be used."""
+
 import hashlib
 import logging
 import multiprocessing
@@ -9,30 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.system import cache
 from engine.system.cache import (
     cache_folder,
     cache_key,
     read_cached,
-    writable_folder,
     write_cached,
 )
 
 KEY = cache_key("test", "a")
 SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path) -> Path:
-    """The folder of the data, which does not exist yet; each test logs its own warnings."""
-    base = tmp_path / "new" / "cache"
-    monkeypatch.setenv("FLOWNET_ENGINE_CACHE", str(base))
-    cache._warned.clear()
-    return base / "data"
-
-
-def warnings(caplog) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "engine"]
 
 
 @SAME_FOLDER
@@ -82,7 +69,7 @@ def test_every_truncation_and_flipped_byte_is_detected_and_removed(folder, caplo
         (folder / KEY).write_bytes(content)
         assert read_cached(KEY) is None, content
         assert not (folder / KEY).exists(), content
-        assert f"{folder / KEY} is damaged" in warnings(caplog)[-1]
+        assert f"{folder / KEY} is damaged" in caplog.messages[-1]
     write_cached(KEY, b"some data")
     assert read_cached(KEY) == b"some data"
 
@@ -150,7 +137,7 @@ def test_one_warning_if_nothing_can_be_written(folder, monkeypatch, caplog, harm
         assert read_cached(KEY) is None
     assert not folder.is_dir() or not list(folder.iterdir())
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    (message,) = warnings(caplog)
+    (message,) = caplog.messages
     assert f"the cache {folder.parent} does not work: " in message
     assert "Set FLOWNET_ENGINE_CACHE to a folder that can be written, or to nothing" in message
 
@@ -163,7 +150,7 @@ def test_an_unreadable_file(folder, monkeypatch, caplog):
 
     monkeypatch.setattr(Path, "open", refuse)
     assert read_cached(KEY) is read_cached(KEY) is None
-    assert len(warnings(caplog)) == 1
+    assert len(caplog.messages) == 1
 
 
 def test_a_read_only_folder_is_read_without_a_warning(folder, monkeypatch, caplog):
@@ -217,88 +204,5 @@ def test_no_home_directory(monkeypatch, caplog):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     write_cached(KEY, b"data")
     assert read_cached(KEY) is None
-    (message,) = warnings(caplog)
+    (message,) = caplog.messages
     assert "there is no home directory" in message
-
-
-def stored(folder) -> set[bytes]:
-    return {path.read_bytes()[32:33] for path in folder.iterdir()}
-
-
-def written_in_order(monkeypatch, folder, letters: bytes) -> None:
-    """Write files of 132 bytes, one per letter, each a second later than the one before."""
-    monkeypatch.setattr(cache, "LIMIT", 4 * 132)
-    for second, letter in enumerate(letters):
-        write_cached(cache_key("test", chr(letter)), bytes([letter]) * 100)
-        os.utime(folder / cache_key("test", chr(letter)), (second, second))
-
-
-def test_the_oldest_files_are_removed(monkeypatch, folder):
-    written_in_order(monkeypatch, folder, b"abcd")
-    assert stored(folder) == {b"a", b"b", b"c", b"d"}
-    write_cached(cache_key("test", "e"), b"e" * 200)
-    assert stored(folder) == {b"c", b"d", b"e"}
-
-
-def test_reading_counts_as_use(monkeypatch, folder):
-    written_in_order(monkeypatch, folder, b"abcd")
-    assert read_cached(cache_key("test", "a")) == b"a" * 100
-    write_cached(cache_key("test", "e"), b"e" * 100)
-    assert stored(folder) == {b"a", b"c", b"d", b"e"}
-
-
-def test_data_above_the_limit_are_not_stored(monkeypatch, folder):
-    written_in_order(monkeypatch, folder, b"abcd")
-    write_cached(cache_key("test", "e"), b"e" * 497)
-    assert read_cached(cache_key("test", "e")) is None
-    assert stored(folder) == {b"a", b"b", b"c", b"d"}
-    write_cached(cache_key("test", "e"), b"e" * 496)
-    assert stored(folder) == {b"e"}
-
-
-def test_links_and_folders_are_neither_counted_nor_removed(monkeypatch, folder, tmp_path):
-    (tmp_path / "thesis.tex").write_bytes(b"t" * 5000)
-    folder.mkdir(parents=True)
-    (folder / "folder").mkdir()
-    (folder / "link").symlink_to(tmp_path / "thesis.tex")
-    left = folder / f".{KEY}.0123abcd"  # the temporary file of a process that was killed
-    left.write_bytes(b"x" * 132)
-    os.utime(left, (0, 0))
-    written_in_order(monkeypatch, folder, b"abcde")
-    names = {path.name for path in folder.iterdir()}
-    assert names == {"folder", "link", *(cache_key("test", letter) for letter in "bcde")}
-    assert (tmp_path / "thesis.tex").stat().st_size == 5000
-
-
-def test_a_subfolder_is_created_and_limited(monkeypatch, folder):
-    openvino = writable_folder("openvino")
-    assert openvino == folder.parent / "openvino"
-    assert stat.S_IMODE(openvino.stat().st_mode) == 0o700
-    monkeypatch.setattr(cache, "LIMIT", 10)
-    for second, name in enumerate("abc"):
-        (openvino / name).write_bytes(b"12345")
-        os.utime(openvino / name, (second, second))
-    assert writable_folder("openvino") == openvino
-    assert sorted(path.name for path in openvino.iterdir()) == ["b", "c"]
-
-
-def test_a_subfolder_that_is_not_writable(monkeypatch, folder, caplog):
-    assert writable_folder("openvino") is not None
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # for root, every folder is
-    assert writable_folder("openvino") is writable_folder("openvino") is None
-    (message,) = warnings(caplog)
-    assert "/openvino is not writable" in message
-
-
-def test_another_process_removes_a_file_meanwhile(monkeypatch, folder, caplog):
-    written_in_order(monkeypatch, folder, b"abcd")
-    unlink = Path.unlink
-
-    def too_late(path, missing_ok=False):
-        unlink(path, missing_ok=True)
-        unlink(path, missing_ok=missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", too_late)
-    write_cached(cache_key("test", "e"), b"e" * 100)
-    assert stored(folder) == {b"b", b"c", b"d", b"e"}
-    assert not caplog.records
