@@ -21,8 +21,10 @@ ALLOWED = {
 EXCEPTIONS = {
     # PyTorch as a backend.
     "bench/runners/torch.py": {"torch", "training", "export", "kernels"},
-    # The bench of the operator itself: its homes, and its specification as their measure.
+    # The benchmark of the operator, and the specification that its results are compared with.
     "bench/correlation/implementations.py": {"torch", "kernels"},
+    "bench/correlation/floor.py": {"torch"},
+    "bench/correlation/timers.py": {"torch"},
     "bench/correlation/onnx.py": {"kernels"},
     "bench/correlation/problem.py": {"kernels"},
 }

@@ -1,4 +1,4 @@
-"""Compare every home of the correlation operator: forward, backward, distance to the floor.
+"""Compare the implementations of the correlation: forward pass, backward pass, lower bound.
 
 python -m bench.correlation
 python -m bench.correlation --size 56x128 --json build/correlation.json
@@ -16,13 +16,14 @@ python -m bench.correlation --size 56x128 --json build/correlation.json
                "backward_ms": the same | null, "speed_up", "times_floor",
                "raw_forward_ms": [...], "raw_backward_ms": [...]}]}
 
-``largest_error`` is relative to the largest value that ``kernels.reference`` expects, over result
-and gradients at the timed size. ``speed_up`` and ``times_floor`` are the forward pass's median
-against that of the base of the same device and type (``correlation_homes.BASES``), and against the
-floor: the larger of ``operations`` / ``matmul_gflops`` and ``bytes`` / ``copy_gb_s``, the rates
-being this run's fastest. Of the 2 * C * K * H * W ``operations_padded`` only those inside the image
-are ``operations``. What stays in a cache may beat the floor's ``bytes``, which are charged at the
-rate of the memory. What does not apply, or was not measured, is null.
+``home`` is the implementation. ``largest_error`` is relative to the largest value of
+``kernels.reference``, over result and gradients at the timed size. ``speed_up`` compares the median
+of the forward pass with that of the baseline of the same device and type
+(``implementations.BASELINES``), ``times_floor`` with the floor: the larger of ``operations`` /
+``matmul_gflops`` and ``bytes`` / ``copy_gb_s``, at the fastest rates of this run. Only operations
+inside the image are ``operations``; ``operations_padded`` is 2 * C * K * H * W. Data in a cache can
+be faster than the floor, which assumes the rate of the memory. Values that do not apply or were not
+measured are null.
 """
 
 import importlib.util
@@ -49,7 +50,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for; ``seconds`` is the time of each pass of each home over all rounds."""
+    """The request; ``seconds`` is the total time of each pass of each implementation."""
 
     setting: Setting
     dtypes: tuple[str, ...]
@@ -60,7 +61,7 @@ class Options:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0, 1 (a home is wrong or fails) or 2 (it cannot be run)."""
+    """Run the command; return 0, 1 (an implementation is wrong or fails) or 2 (usage error)."""
     try:
         options = parse_options(arguments)
         if options.json is not None:
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _progress() as progress:
             result = compare(options, progress)
         _write(result, options.json)
-    except (UsageError, OSError, RuntimeError) as error:
+    except (UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -81,13 +82,13 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     """Read the command line.
 
     Raises:
-        UsageError: a value makes no sense, or PyTorch is not installed.
+        UsageError: a value is invalid, or PyTorch is not installed.
     """
     default = Setting()
     parser = Parser(
         prog="python -m bench.correlation",
-        description="Time of every home of the correlation operator, at FlowNetC's setting unless "
-        "told otherwise, beside the least that the machine's measured rates allow.",
+        description="Measure all implementations of the correlation operator, by default with "
+        "FlowNetC's parameters, and compare them with a lower bound from the machine's rates.",
     )
     add = parser.add_argument
     add("--channels", type=count, default=default.channels, metavar="N", help="default: 256")
@@ -98,16 +99,14 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     add("--stride-2", type=count, default=default.stride_2, metavar="N",
         help="step between displacements; default: 2")  # fmt: skip
     add("--dtype", type=names_among(DTYPES, "dtype"), default=DTYPES, metavar="A,B",
-        help=f"of {','.join(DTYPES)}; default: both, where a home takes them")  # fmt: skip
-    add("--threads", type=count, metavar="N", help="default: every CPU this process may use")
-    add("--seconds", type=seconds, default=3.0, metavar="S", help="per pass and home; default: 3")
+        help=f"some of {','.join(DTYPES)}; default: both")  # fmt: skip
+    add("--threads", type=count, metavar="N", help="CPU threads; default: all CPUs")
+    add("--seconds", type=seconds, default=3.0, metavar="S", help="time per pass; default: 3")
     add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
-    add("--json", type=output_file, metavar="FILE", help="write everything measured")
+    add("--json", type=output_file, metavar="FILE", help="write all results")
     given = parser.parse_args(arguments)
     if importlib.util.find_spec("torch") is None:
-        raise UsageError(
-            f"PyTorch is not installed; it runs this bench: pip install {TORCH.install}"
-        )
+        raise UsageError(f"PyTorch is not installed: pip install {TORCH.install}")
     try:
         height, width = given.size
         setting = Setting(given.channels, height, width, given.max_displacement, given.stride_2)
@@ -124,28 +123,31 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
 
 
 def compare(options: Options, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Measure all homes and gather the object that ``--json`` writes."""
+    """Measure all implementations; return the object that ``--json`` writes."""
     progress("importing PyTorch")
-    # Here, so that a wrong argument is refused at once.
-    from bench.correlation.implementations import homes
-    from bench.correlation.rounds import base_medians, measure_together
+    # Imported here, so that usage errors are reported at once.
+    from bench.correlation.implementations import implementations
+    from bench.correlation.measure import baseline_medians, measure
 
     environment = describe(threads=options.threads)
-    rows, rates = measure_together(
-        homes(options.dtypes),
+    rows, rates = measure(
+        implementations(options.dtypes),
         Problem(options.setting, threads=options.threads),
         rounds=ROUNDS,
         seconds=options.seconds,
         progress=progress,
     )
-    bases = base_medians(rows)
+    baselines = baseline_medians(rows)
     floors = {rate.kind: rate.floor(options.setting) for rate in rates}
     return {
         "schema": 1,
         "environment": environment,
         "setting": {**asdict(options.setting), "threads": options.threads},
         "floors": [rate.to_json(options.setting) for rate in rates],
-        "rows": [row.to_json(bases.get(row.home.kind), floors.get(row.home.kind)) for row in rows],
+        "rows": [
+            row.to_json(baselines.get(row.implementation.kind), floors.get(row.implementation.kind))
+            for row in rows
+        ],
     }
 
 
@@ -165,7 +167,7 @@ def _write(result: dict[str, Any], file: Path | None) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """Show on a terminal what goes on, nothing elsewhere."""
+    """Show the current step on a terminal, nothing elsewhere."""
     # Drawn seldom: drawing takes time from the CPU that is being measured.
     with Console(stderr=True).status("starting", refresh_per_second=1) as status:
         yield status.update

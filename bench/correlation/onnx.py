@@ -1,4 +1,4 @@
-"""The correlation in standard ONNX operators, in the runtimes that the engine uses on a CPU."""
+"""The correlation in standard ONNX operators, in the engine's CPU runtimes."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from engine.backends.runtime_import import import_runtime
 
 
 def in_onnxruntime(problem: Problem) -> Callable[[], Any]:
-    """A call of the session that the engine's backend opens.
+    """Return a call of the session of the engine's backend.
 
     Raises:
         BackendNotInstalledError: a package is missing.
@@ -28,7 +28,7 @@ def in_onnxruntime(problem: Problem) -> Callable[[], Any]:
 
 
 def in_openvino(problem: Problem) -> Callable[[], Any]:
-    """A request of the model as the engine's backend compiles it: float32, for latency.
+    """Return a request of the model, compiled as by the engine's backend.
 
     Raises:
         BackendNotInstalledError: a package is missing.
@@ -39,14 +39,14 @@ def in_openvino(problem: Problem) -> Callable[[], Any]:
         session = OpenVINOSession(openvino, path, threads=problem.threads)
     inputs = {"f1": problem.f1, "f2": problem.f2}
     request = session.slots_for(inputs).compiled.create_infer_request()
-    # Inside a network nothing would be copied either.
+    # No copies, as inside a network.
     infer = partial(request.infer, inputs, share_inputs=True, share_outputs=True)
     return lambda: infer()["correlation"]
 
 
 @contextmanager
 def _model_file(problem: Problem) -> Iterator[Path]:
-    """The operator as a file, its sizes as open as in a bundle."""
+    """Write the operator to a temporary file, with sizes as dynamic as in a bundle."""
     for module in ("onnx", "onnx_ir"):
         import_runtime(module, "ONNX form", install="pip install 'flownet-engine[export]'")
     from kernels import onnx_ops

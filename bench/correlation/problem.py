@@ -1,7 +1,4 @@
-"""What every home of the correlation is given, what it has to make of it, and the least it takes.
-
-Needs numpy and the specification (``kernels.reference``), no torch.
-"""
+"""Inputs of the correlation, its expected results from ``kernels.reference``, and its cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +12,8 @@ from kernels.arguments import displacement_count
 
 ITEM_BYTES = {"fp32": 4, "fp16": 2}
 DTYPES = tuple(ITEM_BYTES)
-# Allowed error, relative to the largest expected value. fp32: another order of the sums; fp16:
-# rounded products and results (half a unit in the last place is 5e-4).
+# Allowed error, relative to the largest expected value. fp32: sums in another order; fp16: rounded
+# products and results (half a unit in the last place is 5e-4).
 TOLERANCE = {"fp32": 1e-5, "fp16": 2e-3}
 
 
@@ -52,10 +49,9 @@ class Setting:
 
     @property
     def operations(self) -> int:
-        """Useful multiplications and additions of the forward pass.
+        """Multiplications and additions of the forward pass, without products with the padding.
 
-        Neither what a matrix product computes beside its band counts, nor products with the zeros
-        outside f2, which a home may leave out.
+        Nor with the part of a matrix product outside its band.
         """
         reach = np.arange(-self.max_displacement, self.max_displacement + 1, self.stride_2)
         rows, columns = (
@@ -69,48 +65,19 @@ class Setting:
         return 2 * self.channels * int(np.prod(self.output_shape))
 
     def bytes(self, dtype: str) -> int:
-        """Both inputs and the result, once each."""
+        """Size of both inputs and the result, once each."""
         items = 2 * int(np.prod(self.features_shape)) + int(np.prod(self.output_shape))
         return items * ITEM_BYTES[dtype]
 
 
-@dataclass(frozen=True)
-class Floor:
-    """The least time of a forward pass, from two rates measured in the same run.
-
-    Attributes:
-        operations: of the pass; useful ones only.
-        bytes: f1, f2 and the result, once each.
-        matmul_gflops: rate of a large matrix product, 1e9 operations a second.
-        copy_gb_s: bytes read and written by a large copy, 1e9 a second.
-    """
-
-    operations: int
-    bytes: int
-    matmul_gflops: float
-    copy_gb_s: float
-
-    @property
-    def compute_ms(self) -> float:
-        return self.operations / self.matmul_gflops / 1e6
-
-    @property
-    def traffic_ms(self) -> float:
-        return self.bytes / self.copy_gb_s / 1e6
-
-    @property
-    def ms(self) -> float:
-        return max(self.compute_ms, self.traffic_ms)
-
-
 class Problem:
-    """Random inputs of a setting and, once asked for, the expected results in float64."""
+    """Random inputs of a setting, and the expected results in float64, computed on first use."""
 
     def __init__(self, setting: Setting, *, threads: int) -> None:
         self.setting, self.threads = setting, threads
         rng = np.random.default_rng(0)
         shapes = setting.features_shape, setting.features_shape, setting.output_shape
-        # Values that float16 holds exactly: one expectation serves every type.
+        # Values that are exact in float16: the expected results are the same for every type.
         self.f1, self.f2, self.grad = (
             rng.standard_normal(shape).astype(np.float16).astype(np.float32) for shape in shapes
         )
@@ -128,10 +95,10 @@ class Problem:
 def largest_error(
     found: Sequence[NDArray[np.float64]], expected: Sequence[NDArray[np.float64]]
 ) -> float:
-    """Largest difference relative to the largest expected value; NaN if any number is one.
+    """Return the largest difference relative to the largest expected value; NaN if any is NaN.
 
     Raises:
-        ValueError: an array has another shape than expected, or there are more or fewer of them.
+        ValueError: an array has an unexpected shape, or their number differs.
     """
     errors = []
     for one, wanted in zip(found, expected, strict=True):

@@ -1,4 +1,4 @@
-"""The result of ``bench.correlation`` for a terminal: a table per device, and what bounds it."""
+"""The result of ``bench.correlation`` for a terminal: a table per device, and the floors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,14 +16,14 @@ Json = Mapping[str, Any]
 _NUMBERS = (
     "forward\nms p50",
     "backward\nms p50",
-    "speed-up\nover base",
+    "speed-up",
     "x floor",
     "largest\nerror",
 )
 
 
 def tables(result: Json) -> Group:
-    """One table per device that has rows, the fastest first; then those that were not measured."""
+    """Return one table per device, the fastest row first, and the rows without a measurement."""
     rows = result["rows"]
     measured = [row for row in rows if row["status"] == "ok"]
     measured.sort(key=lambda row: row["forward_ms"]["p50"])
@@ -43,7 +43,7 @@ def tables(result: Json) -> Group:
 
 
 def lines(result: Json) -> Iterator[str]:
-    """The machine, and each floor with what it was computed from."""
+    """Yield lines about the machine, and each floor with its derivation."""
     environment, threads = result["environment"], result["setting"]["threads"]
     threads = f"{threads} thread{'s' if threads > 1 else ''}"
     yield f"machine    {environment['cpu']}, {threads}, {environment['gpu'] or 'no GPU'}"
@@ -53,8 +53,8 @@ def lines(result: Json) -> Iterator[str]:
             "the larger of"
         )
         yield (
-            f"           {floor['operations'] / 1e9:.3g} G operations (of 2*C*K*H*W = "
-            f"{floor['operations_padded'] / 1e9:.3g} G, those inside the image) at "
+            f"           {floor['operations'] / 1e9:.3g} G operations inside the image (of "
+            f"2*C*K*H*W = {floor['operations_padded'] / 1e9:.3g} G) at "
             f"{floor['matmul_gflops']:.4g} GFLOP/s (matmul): {_ms(floor['compute_ms'])} ms"
         )
         yield (
@@ -74,7 +74,7 @@ def _title(device: str, result: Json) -> str:
 
 def _table(title: str, rows: Sequence[Json]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("home", "dtype"):
+    for heading in ("implementation", "dtype"):
         table.add_column(heading, overflow="fold")
     for heading in _NUMBERS:
         table.add_column(heading, justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""The bench of the correlation's homes, at sizes that take no time."""
+"""The benchmark of the correlation, at tiny sizes."""
 
 import json
 
@@ -9,10 +9,14 @@ from bench.correlation.problem import Problem, Setting
 
 torch = pytest.importorskip("torch")
 
-from bench.correlation import rounds as correlation_rounds  # noqa: E402
 from bench.correlation.compare import main  # noqa: E402
-from bench.correlation.implementations import Home, Opened, homes  # noqa: E402
-from bench.correlation.rounds import Rates, Timed, measure_together  # noqa: E402
+from bench.correlation.floor import Floor, Rates  # noqa: E402
+from bench.correlation.implementations import (  # noqa: E402
+    Implementation,
+    Opened,
+    implementations,
+)
+from bench.correlation.measure import measure  # noqa: E402
 from kernels import library, torch_form  # noqa: E402
 
 TINY = Setting(channels=6, height=5, width=7, max_displacement=4, stride_2=2)
@@ -32,9 +36,9 @@ WITHOUT_BACKWARD = {"ONNX form, ONNX Runtime", "ONNX form, OpenVINO"}
 def _quick_and_in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bench.correlation.compare.ROUNDS", 2)
-    monkeypatch.setattr("bench.correlation.rounds.PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("bench.correlation.implementations.MATRIX_SIDE", {"cpu": 16, "cuda": 16})
-    monkeypatch.setattr("bench.correlation.implementations.COPY_BYTES", 2**12)
+    monkeypatch.setattr("bench.correlation.measure.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("bench.correlation.floor.MATRIX_SIDE", {"cpu": 16, "cuda": 16})
+    monkeypatch.setattr("bench.correlation.floor.COPY_BYTES", 2**12)
 
 
 @pytest.fixture
@@ -43,10 +47,10 @@ def no_gpu(monkeypatch):
 
 
 @pytest.fixture
-def quick_homes(no_gpu, monkeypatch):
+def quick_implementations(no_gpu, monkeypatch):
     """Without those that compile a model first."""
-    found = [home for home in homes(["fp32"]) if not home.name.startswith("ONNX")]
-    monkeypatch.setattr("bench.correlation.implementations.homes", lambda dtypes: found)
+    found = [each for each in implementations(["fp32"]) if not each.name.startswith("ONNX")]
+    monkeypatch.setattr("bench.correlation.implementations.implementations", lambda dtypes: found)
 
 
 def run(*arguments):
@@ -100,7 +104,7 @@ def check_measured(row, floor, base, *, has_backward):
     assert row["times_floor"] == pytest.approx(forward["p50"] / floor["floor_ms"])
 
 
-@pytest.mark.usefixtures("quick_homes")
+@pytest.mark.usefixtures("quick_implementations")
 def test_the_table_is_sorted_by_time(capsys):
     _, _, rows = run()
     output = capsys.readouterr().out
@@ -137,7 +141,7 @@ def test_on_a_gpu():
         assert rows["CUDA library, tensor cores", "fp16", "cuda"]["status"] == "ok"
 
 
-@pytest.mark.usefixtures("quick_homes")
+@pytest.mark.usefixtures("quick_implementations")
 @pytest.mark.parametrize(
     ("function", "damage", "error", "text"),
     [
@@ -148,7 +152,7 @@ def test_on_a_gpu():
         ("gradients", lambda grads: grads[:1], None, "ValueError: zip()"),
     ],
 )
-def test_a_wrong_home_is_failed(monkeypatch, capsys, function, damage, error, text):
+def test_a_wrong_implementation_fails(monkeypatch, capsys, function, damage, error, text):
     right = getattr(torch_form, function)
     monkeypatch.setattr(torch_form, function, lambda *a, **k: damage(right(*a, **k)))
     code, _, rows = run()
@@ -162,7 +166,7 @@ def test_a_wrong_home_is_failed(monkeypatch, capsys, function, damage, error, te
     assert "failed, " in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("quick_homes")
+@pytest.mark.usefixtures("quick_implementations")
 def test_a_variant_that_the_cpu_lacks_is_skipped(monkeypatch):
     forward = library.forward
 
@@ -181,7 +185,7 @@ def test_a_variant_that_the_cpu_lacks_is_skipped(monkeypatch):
     )
 
 
-@pytest.mark.usefixtures("quick_homes")
+@pytest.mark.usefixtures("quick_implementations")
 def test_without_a_library_its_rows_say_how_to_build_it(monkeypatch, tmp_path):
     monkeypatch.setenv("FLOW_KERNELS", str(tmp_path))
     library.load.cache_clear()
@@ -196,8 +200,8 @@ def test_without_a_library_its_rows_say_how_to_build_it(monkeypatch, tmp_path):
         assert row["reason"].endswith("run `make kernels`")
 
 
-@pytest.mark.usefixtures("quick_homes")
-def test_a_library_that_refuses_has_failed(monkeypatch):
+@pytest.mark.usefixtures("quick_implementations")
+def test_an_error_of_a_library_is_a_failure(monkeypatch):
     def refuse(*_, **__):
         raise library.KernelError("out of memory")
 
@@ -209,51 +213,63 @@ def test_a_library_that_refuses_has_failed(monkeypatch):
     assert (row["status"], row["reason"]) == ("failed", "KernelError: out of memory")
 
 
+def test_floor_by_hand():
+    floor = Floor(operations=4_000_000_000, bytes=100_000_000, matmul_gflops=200, copy_gb_s=10)
+    assert floor.compute_ms == pytest.approx(20)
+    assert floor.traffic_ms == pytest.approx(10)
+    assert floor.ms == floor.compute_ms
+    slow_memory = Floor(4_000_000_000, 100_000_000, 200, 4)
+    assert slow_memory.ms == slow_memory.traffic_ms == pytest.approx(25)
+
+
 def test_rates_by_hand():
-    product, copy = Timed(pytest.fail, [3.0, 2.0, 30.0]), Timed(pytest.fail, [4.0, 5.0])
-    rates = Rates(("cpu", "fp16"), product, 6_000_000, copy, 2_000_000)
+    rates = Rates(("cpu", "fp16"))  # a product of two 16x16 matrices, and a copy of 4096 bytes
+    rates.samples = {"matmul": [3.0, 2.0, 30.0], "copy": [4.0, 5.0]}
     setting = Setting(channels=2, height=3, width=4, max_displacement=1, stride_2=1)
     floor = rates.floor(setting)
-    assert floor.matmul_gflops == pytest.approx(3)  # 6e6 in 2 ms, the fastest
-    assert floor.copy_gb_s == pytest.approx(0.5)  # 2e6 bytes in 4 ms
+    assert floor.matmul_gflops == pytest.approx(2 * 16**3 / 2e6)  # in 2 ms, the fastest
+    assert floor.copy_gb_s == pytest.approx(2 * 4096 / 4e6)  # read and written in 4 ms
     entry = rates.to_json(setting)
-    assert entry["compute_ms"] == pytest.approx(280 / 3e9 * 1e3)
-    assert entry["traffic_ms"] == entry["floor_ms"] == pytest.approx(312 / 0.5e9 * 1e3)
+    assert set(entry) == FLOOR
+    assert entry["compute_ms"] == pytest.approx(280 / (2 * 16**3) * 2)
+    assert entry["traffic_ms"] == pytest.approx(312 / (2 * 4096) * 4)
+    assert entry["floor_ms"] == max(entry["compute_ms"], entry["traffic_ms"])
     assert entry["raw_matmul_ms"] == [3, 2, 30]
 
 
-def test_turns_interleave_and_warm_up(monkeypatch):
-    turns = []
+def test_rounds_interleave_and_warm_up(monkeypatch):
+    calls = []
 
     def recorder(name):
-        def measure(seconds):
-            turns.append((name, round(seconds, 6)))
-            if name == "B" and len(turns) > 12:
+        def timer(seconds):
+            calls.append((name, round(seconds, 6)))
+            if name == "B" and len(calls) > 12:
                 raise RuntimeError("B broke")
             return [seconds]
 
-        return measure
+        return timer
 
-    def open_home(home, _):
-        return Opened({"forward": recorder(home.name)}, 0.0)
+    def open_implementation(chosen, _):
+        return Opened({"forward": recorder(chosen.name)}, 0.0)
 
-    monkeypatch.setattr(correlation_rounds, "open_home", open_home)
-    monkeypatch.setattr(correlation_rounds, "matrix_product", lambda *_: (recorder("matmul"), 1))
-    monkeypatch.setattr(correlation_rounds, "copy", lambda _: (recorder("copy"), 1))
-    two = [Home(name, "cpu", "fp32", pytest.fail) for name in "AB"]
-    told = []
-    rows, _ = measure_together(
-        two, Problem(TINY, threads=1), rounds=3, seconds=3.0, progress=told.append
+    module = "bench.correlation"
+    monkeypatch.setattr(f"{module}.measure.open_implementation", open_implementation)
+    monkeypatch.setattr(f"{module}.floor._matmul", lambda *_: recorder("matmul"))
+    monkeypatch.setattr(f"{module}.floor._copy", lambda _: recorder("copy"))
+    two = [Implementation(name, "cpu", "fp32", pytest.fail) for name in "AB"]
+    reported = []
+    rows, _ = measure(
+        two, Problem(TINY, threads=1), rounds=3, seconds=3.0, progress=reported.append
     )
     names = ["matmul", "copy", "A", "B"]
-    # Each turn: calls that do not count, then those that do. B breaks in the second round.
+    # Each time: untimed calls, then the timed ones. B breaks in the second round.
     once = [(name, seconds) for name in names for seconds in (0.15, 1.0)]
-    assert turns == [*once, *once[:-1], *once[:-2]]
-    assert rows[0].passes["forward"].samples == [1.0, 1.0, 1.0]
+    assert calls == [*once, *once[:-1], *once[:-2]]
+    assert rows[0].samples["forward"] == [1.0, 1.0, 1.0]
     assert (rows[1].status, rows[1].reason) == ("failed", "RuntimeError: B broke")
     assert rows[1].to_json(1.0, None)["raw_forward_ms"] == []
-    assert told[:2] == ["checking A, fp32 on cpu", "checking B, fp32 on cpu"]
-    assert told[2] == "round 1 of 3: rates of cpu fp32"
+    assert reported[:2] == ["checking A, fp32 on cpu", "checking B, fp32 on cpu"]
+    assert reported[2] == "round 1 of 3: rates of cpu fp32"
 
 
 @pytest.mark.parametrize(
@@ -279,6 +295,5 @@ def test_without_pytorch(capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main([]) == 2
     assert capsys.readouterr().err == (
-        "error: PyTorch is not installed; it runs this bench: "
-        "pip install 'flownet-engine[training]'\n"
+        "error: PyTorch is not installed: pip install 'flownet-engine[training]'\n"
     )

@@ -1,9 +1,9 @@
-"""The inputs, the floor and the error of the correlation's bench, by hand."""
+"""The inputs, the floor and the error of the correlation's benchmark, computed by hand."""
 
 import numpy as np
 import pytest
 
-from bench.correlation.problem import Floor, Problem, Setting, largest_error
+from bench.correlation.problem import Problem, Setting, largest_error
 
 
 def test_operations_and_bytes_by_hand():
@@ -19,15 +19,6 @@ def test_operations_and_bytes_by_hand():
     assert Setting().operations == 2 * 256 * (21 * 48 - 220) * (21 * 64 - 220)
     # Displacements wider than the image leave nothing.
     assert Setting(1, 1, 1, 4, 2).operations == 2
-
-
-def test_floor_by_hand():
-    floor = Floor(operations=4_000_000_000, bytes=100_000_000, matmul_gflops=200, copy_gb_s=10)
-    assert floor.compute_ms == pytest.approx(20)
-    assert floor.traffic_ms == pytest.approx(10)
-    assert floor.ms == floor.compute_ms
-    slow_memory = Floor(4_000_000_000, 100_000_000, 200, 4)
-    assert slow_memory.ms == slow_memory.traffic_ms == pytest.approx(25)
 
 
 def test_largest_error_by_hand():

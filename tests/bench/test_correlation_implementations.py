@@ -1,4 +1,4 @@
-"""The homes of the correlation's bench: which there are, how they open, how they are timed."""
+"""The implementations in the correlation's benchmark: their list, opening and timers."""
 
 import sys
 import weakref
@@ -10,12 +10,12 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from bench.correlation import implementations as correlation_homes  # noqa: E402
+from bench.correlation import timers  # noqa: E402
 from bench.correlation.implementations import (  # noqa: E402
-    BASES,
+    BASELINES,
     UnavailableError,
-    homes,
-    open_home,
+    implementations,
+    open_implementation,
     shift_and_multiply,
 )
 from bench.correlation.problem import Problem, Setting  # noqa: E402
@@ -24,19 +24,23 @@ from engine.errors import BackendError  # noqa: E402
 TINY = Setting(channels=6, height=5, width=7, max_displacement=4, stride_2=2)
 
 
-def test_a_missing_package_is_no_failure_of_the_onnx_form(monkeypatch):
-    (home,) = (home for home in homes(["fp32"]) if home.name == "ONNX form, ONNX Runtime")
+def test_the_onnx_form_is_unavailable_without_its_package(monkeypatch):
+    (onnx_form,) = (
+        each for each in implementations(["fp32"]) if each.name == "ONNX form, ONNX Runtime"
+    )
     monkeypatch.setitem(sys.modules, "onnx", None)  # cannot be imported
     with pytest.raises(UnavailableError, match="needs the package onnx, which is not installed"):
-        open_home(home, Problem(TINY, threads=1))
+        open_implementation(onnx_form, Problem(TINY, threads=1))
 
 
 def test_a_graph_that_does_not_load_is_a_failure(monkeypatch):
-    (home,) = (home for home in homes(["fp32"]) if home.name == "ONNX form, ONNX Runtime")
+    (onnx_form,) = (
+        each for each in implementations(["fp32"]) if each.name == "ONNX form, ONNX Runtime"
+    )
     model = onnx.ModelProto()
     monkeypatch.setattr("kernels.onnx_ops.correlation_model", lambda **_: model)
     with pytest.raises(BackendError, match="cannot load"):
-        open_home(home, Problem(TINY, threads=1))
+        open_implementation(onnx_form, Problem(TINY, threads=1))
 
 
 def test_time_on_a_gpu_is_that_of_a_graph_of_calls(monkeypatch):
@@ -67,27 +71,27 @@ def test_time_on_a_gpu_is_that_of_a_graph_of_calls(monkeypatch):
     def call():
         calls.append(0)
 
-    held = weakref.ref(call)
-    measure = correlation_homes._timer(call, "cuda")
+    reference = weakref.ref(call)
+    measure = timers.timer(call, "cuda")
     del call
-    assert held() is not None  # with the arrays that every replay reads and writes
+    assert reference() is not None  # it keeps the arrays alive that every replay uses
     assert len(calls) == 1 + 20  # one before the capture
     samples = measure(0.0)
-    assert samples == [2.0] == [40.0 / correlation_homes.GRAPH_CALLS]
+    assert samples == [2.0] == [40.0 / timers.GRAPH_CALLS]
     assert (len(calls), len(replays)) == (21, 1)
 
 
-def test_homes_by_type():
-    both = homes(["fp32", "fp16"])
-    assert len({(home.name, *home.kind) for home in both}) == len(both)
-    assert {home.device for home in homes(["fp16"])} == {"cuda"}
-    tensor_cores = [home.dtype for home in both if home.name == "CUDA library, tensor cores"]
+def test_implementations_by_type():
+    both = implementations(["fp32", "fp16"])
+    assert len({(each.name, *each.kind) for each in both}) == len(both)
+    assert {each.device for each in implementations(["fp16"])} == {"cuda"}
+    tensor_cores = [each.dtype for each in both if each.name == "CUDA library, tensor cores"]
     assert tensor_cores == ["fp16"]
-    for device, base in BASES.items():
-        assert base in {home.name for home in both if home.device == device}
+    for device, name in BASELINES.items():
+        assert name in {each.name for each in both if each.device == device}
 
 
-def test_the_peer_by_hand():
+def test_shift_and_multiply_by_hand():
     f1 = torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(1, 2, 1, 2)
     f2 = torch.tensor([5.0, 6.0, 7.0, 8.0]).reshape(1, 2, 1, 2)
     out = shift_and_multiply(f1, f2, 1, 1)
