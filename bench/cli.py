@@ -1,25 +1,11 @@
-"""Helpers that the command lines of this package share: one-line errors and argument types."""
+"""Helpers that the command lines of this package share."""
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
-
-from engine.errors import nearest
-
-
-class UsageError(Exception):
-    """The request cannot be met; the message names the part and what to do."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a usage error in one line, as all errors of this package's commands."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+from typing import Any
 
 
 def exit_code(parts: Iterable[Mapping[str, Any]], *, require_gpu: bool) -> int:
@@ -37,53 +23,6 @@ def exit_code(parts: Iterable[Mapping[str, Any]], *, require_gpu: bool) -> int:
         print("error: no row was measured on a GPU; see the reasons above", file=sys.stderr)
         return 1
     return 0
-
-
-def names(text: str) -> list[str]:
-    """Names separated by commas, each once."""
-    found = [name.strip() for name in text.split(",")]
-    if not all(found):
-        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
-    return list(dict.fromkeys(found))
-
-
-def names_among(known: Collection[str], kind: str) -> Callable[[str], list[str]]:
-    """A type of ``names`` of which each is ``known``; ``kind`` is what a message calls them."""
-
-    def check(text: str) -> list[str]:
-        found = names(text)
-        for name in found:
-            if name not in known:
-                raise argparse.ArgumentTypeError(
-                    f"unknown {kind} {name!r}; expected {', '.join(known)}.{nearest(name, known)}"
-                )
-        return found
-
-    return check
-
-
-def size(text: str) -> tuple[int, int]:
-    """``HxW`` in pixels."""
-    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected HxW, e.g. 384x512")
-    return int(match[1]), int(match[2])
-
-
-def count(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,4}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; expected 1 or more")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 < value < 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; expected seconds, more than 0")
-    return value
 
 
 def output_file(text: str) -> Path:

@@ -8,15 +8,13 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.cli import UsageError, exit_code
+from bench.cli import exit_code
 from bench.compare_options import Options, parse_options
 from bench.data import PairSet, load_pairs
 from bench.environment import ModuleError, describe, found_gpus
@@ -31,7 +29,9 @@ from bench.report.summary import summary_lines
 from bench.report.terminal import terminal_table
 from engine.errors import EngineError
 from engine.loader import DEFAULT_BUNDLE
+from engine.system.argument_parser import UsageError
 from engine.system.files import write_atomically
+from engine.system.progress import progress_bar
 
 CACHE = Path("build/bench")
 # Many short rounds, because the machine's speed may change for seconds at a time.
@@ -85,7 +85,9 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
     bundles.check_given(row for row in measured if row.method.kind != "pytorch")
     outcomes: list[Outcome] = []
     steps = sum(map(len, options.groups)) * (ROUNDS + 1)
-    with tempfile.TemporaryDirectory() as folder, _progress(steps) as progress:
+    # Each step is announced before it begins: the count starts one below 0.
+    bar = progress_bar("preparing", steps, completed=-1)
+    with tempfile.TemporaryDirectory() as folder, bar as progress:
         setting = Setting(
             rounds=ROUNDS,
             seconds=options.seconds,
@@ -131,21 +133,6 @@ def _startup(outcomes: Sequence[Outcome], size: tuple[int, int]) -> dict[str, An
     if not DEFAULT_BUNDLE.is_dir():
         return {"status": "skipped", "reason": "no default bundle inside the engine"}
     return measure_startup(*size)
-
-
-@contextmanager
-def _progress(steps: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar on a terminal, nothing elsewhere; yields what is to be told of each step."""
-    console = Console(stderr=True)
-    text = TextColumn("{task.description}")
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text)
-    quiet = not console.is_terminal
-    # Drawn seldom: drawing takes time from the CPU that is being measured.
-    options: dict[str, Any] = {"console": console, "transient": True, "refresh_per_second": 1}
-    with Progress(*columns, **options, disable=quiet) as bar:
-        # The first step is announced before it begins, so the bar counts from one before zero.
-        task = bar.add_task("preparing", total=steps, completed=-1)
-        yield lambda description: bar.update(task, advance=1, description=description)
 
 
 def _write(

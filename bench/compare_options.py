@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli import Parser, UsageError, count, names, names_among, output_file, seconds, size
+from bench.cli import output_file
 from bench.harness.plan import Row, backend_names, row_groups
 from bench.runners.registry import BY_NAME
 from engine.bundle.manifest import read_manifest
+from engine.system.argument_parser import RaisingParser, UsageError
+from engine.system.argument_types import names, names_among, positive_float, positive_int, size
 from engine.system.threads import available_threads
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -104,7 +106,7 @@ def _groups(given: argparse.Namespace) -> tuple[tuple[Row, ...], ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+    parser = RaisingParser(
         prog="python -m bench.compare",
         description="Compare latency and end-point error of the networks in every backend, and of "
         "OpenCV. Sizes are HEIGHTxWIDTH; lists are separated by commas.",
@@ -124,16 +126,25 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
     add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder of "
         "pairs with true flow; resized to each of --sizes")  # fmt: skip
-    add("--pairs", type=count, default=8, metavar="N", help="largest number of pairs; default: 8")
+    add(
+        "--pairs",
+        type=positive_int,
+        default=8,
+        metavar="N",
+        help="largest number of pairs; default: 8",
+    )
     add("--bundle", type=Path, action="append", default=[], metavar="DIR",
         help="use this bundle; may be repeated")  # fmt: skip
     add(
         "--weights", type=Path, metavar="FILE", help="use these weights instead of the shipped ones"
     )
     add(
-        "--threads", type=count, metavar="N", help="CPU threads; default: every CPU of this process"
+        "--threads",
+        type=positive_int,
+        metavar="N",
+        help="CPU threads; default: every CPU of this process",
     )
-    add("--seconds", type=seconds, default=3.0, metavar="S", help="time per row; default: 3")
+    add("--seconds", type=positive_float, default=3.0, metavar="S", help="time per row; default: 3")
     add("--full", action="store_true", help="more networks, sizes, batches and backends")
     add("--list", action="store_true", help="print the rows and stop")
     add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
@@ -148,4 +159,4 @@ def _sizes(text: str) -> list[tuple[int, int]]:
 
 
 def _counts(text: str) -> list[int]:
-    return [count(part) for part in names(text)]
+    return [positive_int(part) for part in names(text)]

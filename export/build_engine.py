@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import BundleError, EngineError
-from export.options import UsageError, build_parser, bundle_to_rebuild
+from engine.system.argument_parser import UsageError
+from export.options import build_parser, bundle_to_rebuild
 from export.rebuild import rebuild_plan
 from export.verify.parity import VerificationError
 

@@ -1,11 +1,11 @@
 """The command line of ``python -m export.build_engine``, without PyTorch."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from engine.system.argument_parser import RaisingParser, UsageError
+from engine.system.argument_types import percentage, size
 from export.tensorrt.correlation_form import FORMS
 from training.networks.registry import NETWORKS
 
@@ -28,24 +28,13 @@ DEFAULT_MAX_BATCH = 4
 _PROGRAM = "python -m export.build_engine"
 
 
-class UsageError(Exception):
-    """The request itself cannot be met; the message says which part and what to do."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like every other error of this command."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def bundle_to_rebuild(arguments: Sequence[str] | None) -> Path | None:
     """Return the folder of ``--rebuild DIR``, None where that is not asked for.
 
     Raises:
         UsageError: there is more on the command line.
     """
-    parser = _Parser(prog=_PROGRAM, add_help=False, allow_abbrev=False)
+    parser = RaisingParser(prog=_PROGRAM, add_help=False, allow_abbrev=False)
     parser.add_argument("--rebuild", type=Path)
     options, others = parser.parse_known_args(arguments)
     bundle: Path | None = options.rebuild
@@ -60,7 +49,7 @@ def bundle_to_rebuild(arguments: Sequence[str] | None) -> Path | None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of a build; ``--rebuild`` is there for its help alone."""
-    parser = _Parser(
+    parser = RaisingParser(
         prog=_PROGRAM,
         allow_abbrev=False,  # half of --rebuild would build anew
         description="Build a bundle: ONNX and TensorRT models of a network, verified against "
@@ -78,11 +67,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--gate", metavar="A,B", help="sets of pairs on which int8 must not raise the error: "
         f"folders with true flow, {', '.join(GATE_SOURCES)}; default: the last two")  # fmt: skip
-    add("--max-epe-increase", type=_percentage, metavar="P%",
+    add("--max-epe-increase", type=percentage, metavar="P%",
         help="by how much int8 may raise it on each of them; default: 1%%")  # fmt: skip
-    add("--size", type=_size, default=(384, 512), metavar="HxW", help="default: 384x512")
-    add("--min-size", type=_size, metavar="HxW", help="smallest size; default: the divisor")
-    add("--max-size", type=_size, metavar="HxW", help="largest size; default: 1088x1920")
+    add("--size", type=size, default=(384, 512), metavar="HxW", help="default: 384x512")
+    add("--min-size", type=size, metavar="HxW", help="smallest size; default: the divisor")
+    add("--max-size", type=size, metavar="HxW", help="largest size; default: 1088x1920")
     add("--max-batch", type=int, default=DEFAULT_MAX_BATCH, metavar="N", help="default: 4")
     add("--split", action="store_true", help="two graphs for ONNX Runtime and OpenVINO, so that "
         "engine.stream computes each frame's features once")  # fmt: skip
@@ -93,17 +82,3 @@ def build_parser() -> argparse.ArgumentParser:
     add("--rebuild", metavar="DIR", help="alone, without PyTorch and weights: only build the "
         "TensorRT plan of a bundle anew, for this machine's TensorRT and GPU")  # fmt: skip
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([0-9]+)x([0-9]+)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected HxW, for example 384x512")
-    return int(match[1]), int(match[2])
-
-
-def _percentage(text: str) -> float:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)%", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage; expected e.g. 1% or 0.5%")
-    return float(match[1]) / 100

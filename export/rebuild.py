@@ -18,8 +18,8 @@ from engine.bundle.manifest import (
 )
 from engine.bundle.verify import verify_files
 from engine.errors import BackendNotInstalledError, BundleError
+from engine.system.argument_parser import UsageError
 from engine.system.files import write_atomically
-from export.options import UsageError
 from export.progress import step
 from export.tensorrt.plan_from_onnx import BuiltPlan, build_plan
 from export.verify.noise import noise_within

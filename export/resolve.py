@@ -14,9 +14,10 @@ from engine.backends.tensorrt.package import load_tensorrt
 from engine.bundle.manifest import SizeProfile, WeightsOrigin
 from engine.data.pair import PairsError
 from engine.errors import nearest
+from engine.system.argument_parser import UsageError
 from engine.system.files import sha256_of
 from export.build_request import Quantisation, Request
-from export.options import DEFAULT_MAX, GATE_SOURCES, TARGETS, UsageError
+from export.options import DEFAULT_MAX, GATE_SOURCES, TARGETS
 from export.progress import step
 from export.staging import check_output
 from export.tensorrt import correlation_form as correlation

@@ -29,20 +29,22 @@ measured are null.
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from bench.cli import Parser, UsageError, count, exit_code, names_among, output_file, seconds, size
+from bench.cli import exit_code, output_file
 from bench.correlation.problem import DTYPES, Problem, Setting
 from bench.correlation.table import lines, tables
 from bench.environment import describe
 from bench.runners.registry import TORCH
+from engine.system.argument_parser import RaisingParser, UsageError
+from engine.system.argument_types import names_among, positive_float, positive_int, size
 from engine.system.files import write_atomically
+from engine.system.progress import progress_bar
 from engine.system.threads import available_threads
 
 ROUNDS = 5
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse_options(arguments)
         if options.json is not None:
             options.json.parent.mkdir(parents=True, exist_ok=True)
-        with _progress() as progress:
+        with progress_bar("starting", None) as progress:
             result = compare(options, progress)
         _write(result, options.json)
     except (UsageError, OSError) as error:
@@ -85,23 +87,25 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         UsageError: a value is invalid, or PyTorch is not installed.
     """
     default = Setting()
-    parser = Parser(
+    parser = RaisingParser(
         prog="python -m bench.correlation",
         description="Measure all implementations of the correlation operator, by default with "
         "FlowNetC's parameters, and compare them with a lower bound from the machine's rates.",
     )
     add = parser.add_argument
-    add("--channels", type=count, default=default.channels, metavar="N", help="default: 256")
+    add("--channels", type=positive_int, default=default.channels, metavar="N", help="default: 256")
     add("--size", type=size, default=(default.height, default.width), metavar="HxW",
         help="of the feature maps; default: 48x64")  # fmt: skip
-    add("--max-displacement", type=count, default=default.max_displacement, metavar="N",
+    add("--max-displacement", type=positive_int, default=default.max_displacement, metavar="N",
         help="default: 20")  # fmt: skip
-    add("--stride-2", type=count, default=default.stride_2, metavar="N",
+    add("--stride-2", type=positive_int, default=default.stride_2, metavar="N",
         help="step between displacements; default: 2")  # fmt: skip
     add("--dtype", type=names_among(DTYPES, "dtype"), default=DTYPES, metavar="A,B",
         help=f"some of {','.join(DTYPES)}; default: both")  # fmt: skip
-    add("--threads", type=count, metavar="N", help="CPU threads; default: all CPUs")
-    add("--seconds", type=seconds, default=3.0, metavar="S", help="time per pass; default: 3")
+    add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")
+    add(
+        "--seconds", type=positive_float, default=3.0, metavar="S", help="time per pass; default: 3"
+    )
     add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
     add("--json", type=output_file, metavar="FILE", help="write all results")
     given = parser.parse_args(arguments)
@@ -163,11 +167,3 @@ def _write(result: dict[str, Any], file: Path | None) -> None:
         print("next: python -m bench.compare --network flownetc")
     else:
         print("next: python -m bench.correlation --json build/correlation.json")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Show the current step on a terminal, nothing elsewhere."""
-    # Drawn seldom: drawing takes time from the CPU that is being measured.
-    with Console(stderr=True).status("starting", refresh_per_second=1) as status:
-        yield status.update

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli import UsageError
 from bench.environment import ModuleError, fingerprint, run_module, versions
 from bench.harness.plan import Row
 from engine.backends.onnx_graphs import FEATURES
@@ -14,6 +13,7 @@ from engine.bundle.manifest import Manifest, read_manifest
 from engine.errors import BackendError
 from engine.images import padded_size
 from engine.loader import DEFAULT_BUNDLE
+from engine.system.argument_parser import UsageError
 from engine.system.files import sha256_of
 
 # Origin of random weights, as bench.runners.torch writes it.

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.cli import names_among
 from bench.runners.registry import BY_NAME, METHODS, OPENCV_ALGORITHMS, Method
+from engine.system.argument_types import names_among
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from bench import cli as usage
 from bench.environment import ModuleError, run_module
 from bench.harness.interleave import interleave
 from bench.harness.stats import timed_ms
 from engine.backends.openvino.session import import_openvino, version_of
 from engine.errors import BackendError, one_line
+from engine.system.argument_types import positive_float, positive_int
 from engine.system.cpu import int8_fault
 from engine.system.threads import available_threads
 
@@ -194,8 +194,8 @@ def _times(*shapes: tuple[int, ...]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the CPU's matrix products; print JSON.")
-    parser.add_argument("--threads", type=usage.count, default=available_threads(), metavar="N")
-    parser.add_argument("--seconds", type=usage.seconds, default=3.0, metavar="S")
+    parser.add_argument("--threads", type=positive_int, default=available_threads(), metavar="N")
+    parser.add_argument("--seconds", type=positive_float, default=3.0, metavar="S")
     options = parser.parse_args()
     print(json.dumps(peaks(threads=options.threads, seconds=options.seconds)))
     return 0

@@ -19,8 +19,8 @@ def size(text: str) -> tuple[int, int]:
 
 
 def positive_int(text: str) -> int:
-    """A whole number of at least 1."""
-    if not re.fullmatch(r"0*[1-9][0-9]{0,17}", text):
+    """A whole number of at least 1, of at most nine digits."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a count; expected a whole number of at least 1"
         )

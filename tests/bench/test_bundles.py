@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import UsageError
 from bench.environment import ModuleError
 from bench.harness.bundles import BUILD_SOURCES, Bundles
 from bench.harness.plan import Row
 from engine.bundle.manifest import read_manifest, write_manifest
 from engine.errors import BackendError, BundleError
+from engine.system.argument_parser import UsageError
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = ("export", "training", "kernels")

@@ -275,12 +275,12 @@ def test_rounds_interleave_and_warm_up(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--size 48", "'48' is no size; expected HxW"),
-        ("--channels 0", "'0' is no count"),
+        ("--size 48", "'48' is not a size; expected HxW"),
+        ("--channels 0", "'0' is not a count"),
         ("--max-displacement 5", "max_displacement 5 is not a multiple of stride_2 2"),
-        ("--seconds never", "'never' is no time"),
+        ("--seconds never", "'never' is out of range"),
         ("--dtype fp61", "unknown dtype 'fp61'; expected fp32, fp16. Did you mean 'fp16'?"),
-        ("--threads x", "'x' is no count"),
+        ("--threads x", "'x' is not a count"),
         ("--sise 4x4", "unrecognized arguments"),
     ],
 )

@@ -1,10 +1,10 @@
 import pytest
 
-from bench.cli import UsageError
 from bench.compare_options import parse_options
 from bench.harness.plan import Row
 from bench.runners.registry import BY_NAME, METHODS, OPENCV_ALGORITHMS
 from engine.errors import BundleError
+from engine.system.argument_parser import UsageError
 
 
 def test_default_rows():
@@ -54,12 +54,12 @@ def test_chosen_rows():
         ("--backends opnvino", r"unknown backend 'opnvino'; .* Did you mean 'openvino'\?"),
         ("--precisions fp61", r"unknown precision 'fp61'; .* Did you mean 'fp16'\?"),
         ("--backends pytorch-eager --precisions fp16", "no row remains"),
-        ("--sizes 384", "'384' is no size; expected HxW"),
-        ("--sizes 0x5", "'0x5' is no size"),
-        ("--batch 0", "'0' is no count"),
+        ("--sizes 384", "'384' is not a size; expected HxW"),
+        ("--sizes 0x5", "'0x5' is not a size"),
+        ("--batch 0", "'0' is not a count"),
         ("--batch 1,,2", "has an empty name"),
-        ("--seconds 0", "'0' is no time"),
-        ("--seconds nan", "'nan' is no time"),
+        ("--seconds 0", "'0' is out of range"),
+        ("--seconds nan", "'nan' is out of range"),
         ("--network flownets,flownets_slim --weights x", "--weights is for one network"),
         ("--netwrk x", "unrecognized arguments"),
     ],

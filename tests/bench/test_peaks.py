@@ -150,7 +150,7 @@ def test_in_a_process_of_its_own(monkeypatch):
 def test_a_process_that_fails_says_why():
     found = measure_peaks(threads=0, seconds=0.5)
     assert (found["fp32_gflops"], found["int8_gops"]) == (None, None)
-    assert "'0' is no count" in found["how"]["fp32"]
+    assert "'0' is not a count" in found["how"]["fp32"]
 
 
 def test_the_highest_of_two_moments():

@@ -32,8 +32,11 @@ def parse_requests(arguments: list[str]) -> tuple[list[Request], Path]:
     [
         (["--network", "flownets_slm"], "unknown network 'flownets_slm'.* Did you mean 'flownets_"),
         (["--size", "380x500"], "--size 380x500: .* multiples of 64; the next is 384x512"),
-        (["--size", "0x64"], "--size 0x64: .* positive multiples of 64; the next is 64x64"),
-        (["--size", "384"], "--size: '384' is no size; expected HxW, for example 384x512"),
+        (["--size", "0x64"], "--size: '0x64' is not a size"),
+        (
+            ["--size", "384"],
+            "--size: '384' is not a size; expected HxW in pixels",
+        ),
         (["--min-size", "256x192"], "--min-size 256x192, --size 128x192, .*: expected"),
         (["--max-size", "128x128"], "--size 128x192, --max-size 128x128: expected"),
         (["--max-batch", "0"], "--max-batch 0: expected at least 1"),
@@ -55,7 +58,7 @@ def parse_requests(arguments: list[str]) -> tuple[list[Request], Path]:
         *(
             (
                 ["--precision", "int8", f"--max-epe-increase={text}"],
-                f"--max-epe-increase: '{text}' is no percentage; expected e.g. 1% or 0.5%",
+                f"--max-epe-increase: '{text}' is not a percentage; expected e.g. 1% or 0.5%",
             )
             for text in ("1", "0.01", "-1%", "1e1%", "%", "")
         ),
