@@ -1,0 +1,155 @@
+"""What the README and docs/ name exists, and their tables show what was measured."""
+
+import json
+import math
+import re
+import tomllib
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands, section, table_rows
+from training.networks import NETWORKS, build_network
+from training.weights import load_weights
+
+# By their titles in the tables.
+RUNTIMES = {
+    "OpenVINO": "openvino",
+    "OpenVINO, motion compensated": "openvino (motion compensated)",
+    "ONNX Runtime": "onnxruntime",
+    "PyTorch eager": "pytorch-eager",
+    "OpenCV": "opencv",
+}
+MISSING = "–"  # noqa: RUF001 - an en dash is meant
+NOT_MEASURED = dict.fromkeys(("ms", "EPE px", "distance px"), MISSING)
+
+
+def named(pattern: str) -> set[str]:
+    """Return the names in comma-separated lists that a pattern finds."""
+    found = {name for names in re.findall(pattern, EVERYTHING) for name in names.split(",")}
+    assert found
+    return found
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = {line.split()[1] for line in commands(EVERYTHING) if line.startswith("make ")}
+    assert used | named(r"`make ([a-z-]+)`") <= targets
+
+
+def test_extras_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {*project["optional-dependencies"]}
+    assert named(r"'\.\[([a-z,-]+)\]'") <= extras
+    rows = table_rows(section("docs/install.md", "Extras"))
+    assert {row["extra"].strip("`") for row in rows} == extras
+
+
+def test_networks_exist() -> None:
+    assert named(r"--network ([a-z_,]+)") <= NETWORKS.keys()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_exist(page: str) -> None:
+    folders = "bench|docs|engine|export|kernels|tests|training"
+    names = re.findall(rf"`((?:{folders})/[\w./-]*)`", PAGES[page])
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "training/weights/README.md"])
+def test_links_resolve(page: str) -> None:
+    """Links of the pages in docs/ are checked by `mkdocs build`."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", PAGES[page]):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), target
+        titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE) if anchor else []
+        anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+        assert not anchor or anchor in anchors
+
+
+def test_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 160
+
+
+def test_network_table() -> None:
+    rows = table_rows(section("README.md", "Networks"))
+    assert {row["network"].strip("`") for row in rows} == NETWORKS.keys()
+    for row in rows:
+        network = build_network(row["network"].strip("`"), seed=0)
+        image = torch.zeros(1, 3, 64, 64)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image, image)
+        operations = counter.get_total_flops() * (384 * 512) / (64 * 64)
+        assert row["GFLOP"] == f"{operations / 1e9:.1f}"
+        assert row["parameters"] == f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M"
+
+
+def test_shipped_weights_table() -> None:
+    rows = {row["network"].strip("`"): row for row in table_rows(PAGES["docs/weights.md"])}
+    files = {file.stem: file for file in (ROOT / "training/weights").glob("*.safetensors")}
+    assert rows.keys() == files.keys()
+    for name, file in files.items():
+        metadata = load_weights(file).metadata
+        assert metadata["steps"] == rows[name]["steps"].replace(",", "")
+        assert f"{json.loads(metadata['epe'])['synthetic']:.2f}" == rows[name]["held-out EPE, px"]
+
+
+def measured(file: str) -> dict[tuple[str, str, str], dict[str, str]]:
+    """Return the cells that a table has to show, by method, runtime and size."""
+    cells = {}
+    for row in json.loads((ROOT / file).read_text())["rows"]:
+        if row["status"] != "ok" or row["batch"] != 1:
+            continue
+        milliseconds, error, distance = (
+            row["latency_ms"]["p50"],
+            row["epe"],
+            row["epe_vs_reference"],
+        )
+        decimals = min(max(0, 2 - math.floor(math.log10(milliseconds))), 4)
+        is_opencv = row["backend"] == "opencv"
+        method = row["network"] if is_opencv else f"{row['network']} {row['precision']}"
+        cells[method, row["backend"], f"{row['height']}x{row['width']}"] = {
+            "ms": f"{milliseconds:.{decimals}f}",
+            "EPE px": MISSING if error is None else f"{error:.2f}",
+            "distance px": "" if distance is None else f"{distance:.2g}",
+        }
+    return cells
+
+
+def marked_sections() -> list[object]:
+    """Sections that begin with ``<!-- results: FILE -->``: the file, and the text after it."""
+    return [
+        pytest.param(*marked.split("\n## ")[0].split(" -->", maxsplit=1), id=f"{page}-{number}")
+        for page, text in PAGES.items()
+        for number, marked in enumerate(text.split("<!-- results: ")[1:])
+    ]
+
+
+@pytest.mark.parametrize(("file", "text"), marked_sections())
+def test_tables_show_what_was_measured(file: str, text: str) -> None:
+    cells = measured(file)
+    for row in table_rows(text):
+        if "CPU ms" in row:  # the README's networks
+            key = f"{row['network'].strip('`')} int8", "openvino", "384x512"
+            cell = cells.get(key, NOT_MEASURED)
+            assert (row["CPU ms"], row["EPE px"]) == (cell["ms"], cell["EPE px"]), key
+            continue
+        method, runtime = row["method"].replace("`", ""), RUNTIMES[row["runtime"]]
+        if runtime == "opencv":
+            method = method.lower().replace(" ", "_")
+        for column in row.keys() - {"method", "runtime"}:
+            kind, size = column.split(", ")
+            cell = cells.get((method, runtime, size), NOT_MEASURED)
+            assert row[column] == cell[kind], (method, runtime, column)
+
+
+@pytest.mark.parametrize(("file", "text"), marked_sections())
+def test_summaries_are_of_the_same_run(file: str, text: str) -> None:
+    lines = "".join(blocks("text", text)).splitlines()
+    assert {*lines} <= {*json.loads((ROOT / file).read_text())["summary"]}
+
+
+def test_results_are_of_committed_code() -> None:
+    for file in (ROOT / "bench/results").glob("*.json"):
+        assert "dirty" not in json.loads(file.read_text())["environment"]["commit"], file.name
