@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from engine.bundle.manifest import write_manifest
@@ -15,6 +16,9 @@ from tests.support.tiny_network import affine_flow, manifest_for, tiny_model, ti
 
 # Tests neither read nor write the user's cache; tests of the cache set a folder.
 os.environ[VARIABLE] = ""
+# No test depends on the speed of the machine.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

@@ -4,21 +4,16 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from engine.data.files import PairFiles
 from engine.data.pair import PairsError
+from engine.data.split import Split, select_split
 from engine.flow.formats import FLOW_SUFFIXES
-
-Split = Literal["train", "validation"]
 
 # The 8-bit formats of https://docs.opencv.org/4.x/d4/da8/group__imgcodecs.html that hold frames.
 PICTURE_SUFFIXES = (
     ".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"
 )  # fmt: skip
-# The official split of Flying Chairs: a label for each pair.
-SPLIT_FILES = ("FlyingChairs_train_val.txt", "chairs_split.txt")
-_LABELS: dict[Split, float] = {"train": 1, "validation": 2}
 _FIRST, _SECOND, _FLOW = "_img1", "_img2", "_flow"
 
 
@@ -33,15 +28,14 @@ def find_pairs(folder: Path, *, split: Split | None = None) -> list[PairFiles]:
 
     Args:
         folder: where the files are.
-        split: Select by the official split file (`SPLIT_FILES`) in the folder or its parent. In a
-            folder without one, every pair belongs to both splits. None: all pairs.
+        split: which pairs, see `select_split`; None: all.
 
     Raises:
         PairsError: No such folder, no pair in it, an image of a pair is missing, or the split file
             does not fit the pairs.
     """
     pairs = pair_up(_list_files(folder))
-    return pairs if split is None else _select(pairs, folder, split)
+    return pairs if split is None else select_split(pairs, folder, split)
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -138,30 +132,3 @@ def _flows_by_id(files: Iterable[Path]) -> dict[str, Path]:
 def _natural(path: Path) -> tuple[list[str | int], str]:
     words = re.split(r"(\d+)", path.stem)
     return [int(word) if i % 2 else word for i, word in enumerate(words)], path.name
-
-
-def _select(pairs: Sequence[PairFiles], folder: Path, split: Split) -> list[PairFiles]:
-    for path in (place / name for name in SPLIT_FILES for place in (folder, folder.parent)):
-        if path.is_file():
-            labels = [_label(word, path) for word in path.read_text(errors="replace").split()]
-            if len(labels) != len(pairs):
-                raise PairsError(
-                    f"{path}: {len(labels)} labels for {len(pairs)} pairs; expected one for each: "
-                    "restore the missing files or remove the split file"
-                )
-            wanted = _LABELS[split]
-            return [pair for pair, label in zip(pairs, labels, strict=True) if label == wanted]
-    return list(pairs)
-
-
-def _label(word: str, path: Path) -> float:
-    try:
-        label = float(word)
-    except ValueError:
-        label = 0
-    if label not in _LABELS.values():
-        raise PairsError(
-            f"{path}: the label {word[:20]!r} is neither 1 (training) nor 2 (validation); restore "
-            "the file"
-        )
-    return label

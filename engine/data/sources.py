@@ -7,8 +7,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from engine.data.files import PairFiles
-from engine.data.folders import Split, find_pairs
+from engine.data.folders import find_pairs
 from engine.data.pair import Pair, PairsError
+from engine.data.split import Split
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from engine.data.files import read_pair, require_flows
-from engine.data.folders import Split
 from engine.data.pair import PairsError
 from engine.data.sources import find_source
+from engine.data.split import Split
 from engine.flow.formats import read_flow_size
 from training.data.batch import PairBatch
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.data.files import PairFiles, require_flows
-from engine.data.folders import PICTURE_SUFFIXES, SPLIT_FILES, Split, find_pairs, pair_up
+from engine.data.folders import PICTURE_SUFFIXES, find_pairs, pair_up
 from engine.data.pair import PairsError
+from engine.data.split import SPLIT_FILES, Split
 from engine.flow.formats import FLOW_SUFFIXES
 
 # Names of files, but for those that belong to other pairs or are hidden.

@@ -25,7 +25,6 @@ from export.verify.cases import (
     gate_pairs,
     pairs_within,
 )
-from export.verify.noise import noise
 from tests.support.pictures import flow, image, write_pair
 from training.data.batch import PairBatch
 from training.synthetic.render import SyntheticPairs
@@ -65,17 +64,6 @@ def test_pairs_cover_odd_sizes_and_batches() -> None:
         "noise 1x381x507": (1, 381, 507, 3),
         "noise 2x128x128": (2, 128, 128, 3),
     }
-
-
-def test_noise_is_coarse_and_fine_and_moves_by_five_pixels_each_way() -> None:
-    pair = noise(2, 128, 256, seed=1)
-    np.testing.assert_array_equal(pair.image2[:, :-5, 5:], pair.image1[:, 5:, :-5])
-    coarse, fine = (
-        pair.image1.reshape(2, 128 // side, side, 256 // side, side, 3) for side in (32, 8)
-    )
-    assert coarse.mean((2, 4)).std() > 15
-    assert fine.std((2, 4)).mean() > 13
-    assert (pair.image1[0] != pair.image1[1]).any()
 
 
 @pytest.fixture
