@@ -9,11 +9,11 @@ C_FILES := find kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format kernels docs clean train-gpu \
+.PHONY: help setup demo test test-avx2 lint format kernels docs clean train-gpu \
 	gpu gpu-doctor gpu-tests gpu-correlation gpu-compare gpu-kernels
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready  ## create .venv with everything pinned
 
@@ -32,6 +32,11 @@ demo: setup  ## build a bundle, compare the backends on a real pair, write the r
 test: setup lint kernels docs  ## lint, compile the kernels, build the documentation, run the tests
 	$(BIN)/python -m pytest --durations=5
 	ctest --test-dir build --output-on-failure
+
+# The limit is oneDNN's, which OpenVINO and PyTorch compute with; the second one is PyTorch's own.
+test-avx2: export ONEDNN_MAX_CPU_ISA := AVX2
+test-avx2: export ATEN_CPU_CAPABILITY := avx2
+test-avx2: test  ## the same as on a CPU without AVX-512 and VNNI
 
 lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
