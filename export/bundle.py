@@ -14,7 +14,7 @@ from export.graph.deployable import Deployable, reference_flow
 from export.graph.onnx_models import Graphs, export_graphs, write_graphs
 from export.graph.properties import operation_count, parameter_count, preprocessing_of
 from export.int8.calibrate import calibrate
-from export.int8.gate import admit
+from export.int8.gate import Candidate, admit
 from export.int8.quantise import int8_from_fp32
 from export.int8.scaling import consumers_in, scaled
 from export.progress import step
@@ -101,10 +101,7 @@ def _write_int8(
         }
         current.result = f"fp32 PyTorch on the gate's pairs: {', '.join(sets)}"
 
-    manifest: Manifest
-
-    def build(in_float: Sequence[str]) -> Path:
-        nonlocal manifest
+    def build(in_float: Sequence[str]) -> Candidate:
         quantise = partial(
             int8_from_fp32,
             ranges=parameters.ranges,
@@ -112,9 +109,9 @@ def _write_int8(
             residual=recipe.residual_layers,
         )
         manifest = _write(request, graphs.map(quantise), folder)
-        return folder
+        return Candidate(tuple(in_float), folder, manifest)
 
-    in_float, results = admit(
+    candidate = admit(
         build,
         layers,
         sets,
@@ -124,10 +121,10 @@ def _write_int8(
     gate = Gate(
         max_epe_increase=quantisation.max_epe_increase,
         calibration=quantisation.calibration_name,
-        in_float=tuple(in_float),
-        results=tuple(results),
+        in_float=candidate.in_float,
+        results=candidate.results,
     )
-    return replace(manifest, gate=gate)
+    return replace(candidate.manifest, gate=gate)
 
 
 def _parameters(

@@ -1,15 +1,16 @@
-"""The command line of ``python -m export.build_engine``, without PyTorch."""
+"""The options of a build and its command line. Imports no PyTorch and opens no file."""
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from engine.system.argument_parser import RaisingParser, UsageError
-from engine.system.argument_types import percentage, size
+from engine.system.argument_types import names, percentage, size
 from export.tensorrt.correlation_form import FORMS
 from training.networks.registry import NETWORKS
 
-# What each target needs: any of these packages, or else this is how to get one.
+# By target: packages of which one is needed, and how to install one.
 TARGETS = {
     "onnxruntime": (("onnxruntime",), "pip install onnxruntime"),
     "openvino": (("openvino",), "pip install 'flownet-engine[openvino]'"),
@@ -21,43 +22,93 @@ TARGETS = {
 }
 # The gate's default sets of pairs; `./synthetic` is a folder of that name.
 GATE_SOURCES = ("motorcycle", "synthetic")
-# Full HD, rounded up to whole multiples of 64, is what a plan takes at most by default.
+DEFAULT_MAX_EPE_INCREASE = 0.01
+# Full HD, rounded up to multiples of 64.
 DEFAULT_MAX = (1088, 1920)
 DEFAULT_MAX_BATCH = 4
 
-_PROGRAM = "python -m export.build_engine"
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to build. Every option of the command line is a field; sizes are (height, width).
+
+    Attributes:
+        network: name in the registry.
+        weights: weights file; None: the shipped weights.
+        precision: ``fp32``, ``fp16``, ``int8`` or ``auto``.
+        calibration: pairs to calibrate int8 on, ``synthetic`` or a folder.
+        gate: sets of pairs with true flow for the accuracy gate of int8.
+        max_epe_increase: largest relative increase of the error that the gate accepts.
+        size: size that TensorRT optimises for.
+        min_size: smallest size; None: the network's divisor.
+        max_size: largest size; None: full HD, or ``size`` if that is larger.
+        max_batch: largest batch.
+        split: whether to export two graphs.
+        correlation: form of the correlation in a TensorRT plan; None: the best that can be built.
+        targets: runtimes to build for; None: all that are installed.
+        output: the bundle's folder.
+    """
+
+    network: str
+    weights: Path | None
+    precision: str
+    calibration: str
+    gate: Sequence[str]
+    max_epe_increase: float
+    size: tuple[int, int]
+    min_size: tuple[int, int] | None
+    max_size: tuple[int, int] | None
+    max_batch: int
+    split: bool
+    correlation: str | None
+    targets: Sequence[str] | None
+    output: Path
 
 
-def bundle_to_rebuild(arguments: Sequence[str] | None) -> Path | None:
-    """Return the folder of ``--rebuild DIR``, None where that is not asked for.
+def parse(arguments: Sequence[str] | None = None) -> BuildOptions:
+    """Parse the command line of a build.
 
     Raises:
-        UsageError: there is more on the command line.
+        UsageError: an option is unknown, missing, malformed or does not apply.
     """
-    parser = RaisingParser(prog=_PROGRAM, add_help=False, allow_abbrev=False)
-    parser.add_argument("--rebuild", type=Path)
-    options, others = parser.parse_known_args(arguments)
-    bundle: Path | None = options.rebuild
-    if bundle is None or {"-h", "--help"} & {*others}:
-        return None
-    if others:
-        raise UsageError(
-            f"{others[0]}: --rebuild DIR stands alone, the bundle says all the rest; leave it out"
-        )
-    return bundle
+    options = _parser().parse_args(arguments)
+    _check_int8_options(options)
+    defaults = {
+        "calibration": "synthetic",
+        "gate": GATE_SOURCES,
+        "max_epe_increase": DEFAULT_MAX_EPE_INCREASE,
+    }
+    for name, default in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+    return BuildOptions(
+        **{field.name: getattr(options, field.name) for field in fields(BuildOptions)}
+    )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of a build; ``--rebuild`` is there for its help alone."""
+def _check_int8_options(options: argparse.Namespace) -> None:
+    if options.precision in ("int8", "auto"):
+        return
+    for option in ("calibration", "gate", "max_epe_increase"):
+        if getattr(options, option) is not None:
+            name = option.replace("_", "-")
+            raise UsageError(
+                f"--{name}: applies to int8 only, and --precision is {options.precision}; leave it "
+                "out, or choose int8 or auto"
+            )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = RaisingParser(
-        prog=_PROGRAM,
-        allow_abbrev=False,  # half of --rebuild would build anew
+        prog="python -m export.build_engine",
+        allow_abbrev=False,
         description="Build a bundle: ONNX and TensorRT models of a network, verified against "
-        "PyTorch. Sizes are HEIGHTxWIDTH.",
+        "PyTorch. Sizes are HEIGHTxWIDTH. `python -m export.rebuild DIR` rebuilds only the "
+        "TensorRT plan of a bundle, on the GPU that it is for.",
     )
     add = parser.add_argument
     add("--network", required=True, help=f"one of {', '.join(NETWORKS)}")
-    add("--weights", type=Path, metavar="FILE", help="safetensors; default: the shipped ones")
+    add("--weights", type=Path, metavar="FILE", help="weights file; default: the shipped weights")
     add("--precision", choices=("fp32", "fp16", "int8", "auto"), default="fp32",
         help="auto: build all and keep the fastest here that passes; default: fp32")  # fmt: skip
     add(
@@ -65,20 +116,20 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="synthetic|DIR",
         help="pairs to calibrate int8 on: procedural ones, or a folder; default: synthetic",
     )
-    add("--gate", metavar="A,B", help="sets of pairs on which int8 must not raise the error: "
-        f"folders with true flow, {', '.join(GATE_SOURCES)}; default: the last two")  # fmt: skip
+    add("--gate", type=names, metavar="A,B", help="sets of pairs with true flow on which int8 "
+        f"must not increase the error: folders, {', '.join(GATE_SOURCES)}; default: "
+        f"{','.join(GATE_SOURCES)}")  # fmt: skip
     add("--max-epe-increase", type=percentage, metavar="P%",
-        help="by how much int8 may raise it on each of them; default: 1%%")  # fmt: skip
+        help="largest increase of the error by int8 on each set; default: 1%%")  # fmt: skip
     add("--size", type=size, default=(384, 512), metavar="HxW", help="default: 384x512")
     add("--min-size", type=size, metavar="HxW", help="smallest size; default: the divisor")
     add("--max-size", type=size, metavar="HxW", help="largest size; default: 1088x1920")
     add("--max-batch", type=int, default=DEFAULT_MAX_BATCH, metavar="N", help="default: 4")
     add("--split", action="store_true", help="two graphs for ONNX Runtime and OpenVINO, so that "
-        "engine.stream computes each frame's features once")  # fmt: skip
-    add("--correlation", choices=FORMS, help="how the TensorRT plan of a FlowNetC "
-        "computes it; default: the best that can be built here")  # fmt: skip
-    add("--targets", metavar="A,B", help=f"of {','.join(TARGETS)}; default: all installed")
+        "FlowEngine.stream computes the features of each frame once")  # fmt: skip
+    add("--correlation", choices=FORMS, help="how the TensorRT plan of a FlowNetC computes the "
+        "correlation; default: the best that can be built here")  # fmt: skip
+    add("--targets", type=names, metavar="A,B", help=f"of {','.join(TARGETS)}; default: all "
+        "that are installed")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="the bundle's folder")
-    add("--rebuild", metavar="DIR", help="alone, without PyTorch and weights: only build the "
-        "TensorRT plan of a bundle anew, for this machine's TensorRT and GPU")  # fmt: skip
     return parser

@@ -1,7 +1,15 @@
-"""A bundle's TensorRT plan, built anew where it is to run: without PyTorch and without weights."""
+"""Rebuild the TensorRT plan of a bundle on the device that runs it.
 
+python -m export.rebuild DIR
+
+Needs TensorRT and the extra `rebuild`, but neither PyTorch nor the weights.
+"""
+
+import shlex
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +24,8 @@ from engine.bundle.manifest import (
     read_manifest,
     write_manifest,
 )
-from engine.bundle.verify import verify_files
-from engine.errors import BackendNotInstalledError, BundleError
-from engine.system.argument_parser import UsageError
+from engine.errors import BackendNotInstalledError, BundleError, EngineError
+from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.files import write_atomically
 from export.progress import step
 from export.tensorrt.plan_from_onnx import BuiltPlan, build_plan
@@ -30,17 +37,44 @@ _BACKEND = "tensorrt"
 _MODEL_PLAN = PLAN_FILES[_BACKEND]
 
 
-def rebuild_plan(bundle: Path) -> BuiltPlan:
-    """Build a bundle's plan anew from its ONNX, with the TensorRT and for the GPU that are here.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, 1 (the rebuild failed) or 2 (the request cannot be met)."""
+    parser = RaisingParser(
+        prog="python -m export.rebuild",
+        description="Rebuild the TensorRT plan of a bundle from its ONNX model, for the TensorRT "
+        "and the GPU of this machine. Needs neither PyTorch nor the weights.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="DIR", help="the bundle's folder")
+    try:
+        bundle: Path = parser.parse_args(arguments).bundle
+        plan = rebuild_plan(bundle)
+    except (UsageError, BundleError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except VerificationError as error:
+        print("error: the plan was not rebuilt, verification failed:", file=sys.stderr)
+        for failure in error.failures:
+            print(f"  {failure}", file=sys.stderr)
+        return 1
+    except EngineError as error:
+        print(f"error: the plan was not rebuilt: {error}", file=sys.stderr)
+        return 1
+    print(f"{'plan':<10} {bundle / plan.file}, rebuilt")
+    print(f"next: python -m bench.compare --bundle {shlex.quote(str(bundle))}")
+    return 0
 
-    The new plan is built and compared elsewhere, then put in place, the manifest after it. Killed
-    between the two, it leaves a bundle that is refused because its plan is not the manifest's, with
-    the advice to do this again; killed at any other time, one that is as before. A plan of the
-    other TensorRT package stays, unless it is missing or changed.
+
+def rebuild_plan(bundle: Path) -> BuiltPlan:
+    """Rebuild a bundle's plan from its ONNX, for the TensorRT and the GPU of this machine.
+
+    The new plan is built and verified in a temporary folder, then moved into place before the
+    manifest. If the process is killed between the two, `engine.load` refuses the bundle, because
+    the plan's hash differs, and recommends to rebuild again; if it is killed at any other time, the
+    bundle is unchanged. A valid plan of the other TensorRT package is kept.
 
     Raises:
-        UsageError: the plan cannot be built from what the bundle holds, or a package is missing.
-        BundleError: there is no bundle, or a file of it but the plan is missing or changed.
+        UsageError: the plan cannot be built from the bundle's files, or a package is missing.
+        BundleError: there is no bundle, or a file other than the plan is missing or changed.
         VerificationError: the new plan does not compute the flow of the bundle's ONNX.
         EngineError: TensorRT cannot build the plan here.
         OSError: the bundle cannot be written.
@@ -69,7 +103,7 @@ def rebuild_plan(bundle: Path) -> BuiltPlan:
             )
             parity = _compare(staged, manifest, plan)
             current.result = str(parity.reason)
-        for left in bundle.glob(f".{plan.file}.*"):  # by one that was killed while it wrote
+        for left in bundle.glob(f".{plan.file}.*"):  # of a killed rebuild
             left.unlink(missing_ok=True)
         write_atomically(bundle / plan.file, (staged / plan.file).read_bytes())
         kept = {
@@ -80,23 +114,23 @@ def rebuild_plan(bundle: Path) -> BuiltPlan:
 
 
 def _check_graph(bundle: Path, manifest: Manifest) -> None:
-    """Make sure that there is a plan, and that it is of the graph that the bundle's ONNX has."""
+    """Check that there is a plan, and that it was built from the bundle's ONNX."""
     plans, profile = manifest.files.keys() & {*PLAN_FILES.values()}, manifest.profile
     may_have_plugin = _MODEL_PLAN in plans and profile.min == profile.max
     if not plans:
         obstacle = "it has no TensorRT plan. Add one"
     elif manifest.network not in NETWORKS:
         obstacle = (
-            f"its network {manifest.network!r} is none of {', '.join(NETWORKS)}. Build it anew"
+            f"its network {manifest.network!r} is none of {', '.join(NETWORKS)}. Build it again"
         )
     elif WHOLE not in manifest.files:
-        obstacle = f"its plan is of one graph, {WHOLE}, and it holds two. Build it anew"
+        obstacle = f"its plan is of one graph, {WHOLE}, and it holds two. Build it again"
     elif PLUGIN_LIBRARY in manifest.files:
-        obstacle = f"its plan's correlation is a plugin, which {WHOLE} has not. Build it anew"
+        obstacle = f"its plan's correlation is a plugin, which {WHOLE} has not. Build it again"
     elif NETWORKS[manifest.network].has_correlation and may_have_plugin:
         obstacle = (
             f"its plan is for one size, so that its correlation may be a plugin, which {WHOLE} has "
-            "not. Build it anew"
+            "not. Build it again"
         )
     else:
         return
@@ -105,7 +139,7 @@ def _check_graph(bundle: Path, manifest: Manifest) -> None:
 
 
 def _check_writable(bundle: Path) -> None:
-    """Find out before any time is spent."""
+    """Fail before any time is spent."""
     try:
         with tempfile.TemporaryFile(dir=bundle):
             pass
@@ -117,7 +151,7 @@ def _check_writable(bundle: Path) -> None:
 
 
 def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
-    # Of the packages that load here, rather one that the bundle has a plan for.
+    # Prefer a package that the bundle has a plan for.
     packages = sorted(PLAN_FILES, key=lambda name: PLAN_FILES[name] not in manifest.files)
     try:
         load_tensorrt(packages)
@@ -129,7 +163,7 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
         from export.graph.fp16_storage import restore_from_half
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"--rebuild needs the package {error.name}: pip install 'flownet-engine[rebuild]'"
+            f"a rebuild needs the package {error.name}: pip install 'flownet-engine[rebuild]'"
         ) from error
     model = onnx.load(staged / WHOLE)
     restore_from_half(model)
@@ -147,7 +181,7 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
 
 
 def _compare(staged: Path, manifest: Manifest, plan: BuiltPlan) -> Parity:
-    """Compare the plan with ONNX Runtime, which is there, and say that PyTorch was not."""
+    """Compare the plan with ONNX Runtime; the parity records that PyTorch was not available."""
     pairs = noise_within(manifest.profile)
     with engine.load(staged, backend="onnxruntime") as flow_engine:
         cases = [(pair, flow_engine.infer(pair.image1, pair.image2)) for pair in pairs]
@@ -179,7 +213,7 @@ def _is_whole(bundle: Path, manifest: Manifest, name: str) -> bool:
 
 
 def _updated(manifest: Manifest, files: dict[str, BundleFile], parity: Parity) -> Manifest:
-    """Return the manifest with these files, and without what was measured of the old plan."""
+    """Return the manifest with these files, and without measurements of the old plan."""
     gate = manifest.gate and replace(
         manifest.gate,
         results=tuple(each for each in manifest.gate.results if each.backend != _BACKEND),

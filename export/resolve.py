@@ -1,6 +1,5 @@
-"""The options of a build, turned into requests before any work."""
+"""From options to build requests: loads weights and pairs, and checks them, before any work."""
 
-import argparse
 import importlib.util
 import json
 import math
@@ -17,7 +16,7 @@ from engine.errors import nearest
 from engine.system.argument_parser import UsageError
 from engine.system.files import sha256_of
 from export.build_request import Quantisation, Request
-from export.options import DEFAULT_MAX, GATE_SOURCES, TARGETS
+from export.options import DEFAULT_MAX, TARGETS, BuildOptions
 from export.progress import step
 from export.staging import check_output
 from export.tensorrt import correlation_form as correlation
@@ -28,33 +27,28 @@ from training.normalise import NORMALISATIONS
 from training.weights import load_weights, network_from_weights, shipped_weights
 
 
-def requests_from(options: argparse.Namespace) -> tuple[list[Request], Path]:
-    """Read what a parsed command line, that of `build_parser`, names.
+def resolve(options: BuildOptions) -> list[Request]:
+    """Load what the options name, and check that it can be built here.
 
     Returns:
-        What to build, one request for each precision to choose from, and the bundle's folder.
+        What to build, one request for each precision to choose from.
 
     Raises:
         UsageError: the request cannot be met.
         OSError: a file cannot be read, or the folder cannot be written.
     """
     request = _request(options)
-    if options.precision in ("fp32", "fp16"):
-        for option in ("calibration", "gate", "max_epe_increase"):
-            if getattr(options, option) is not None:
-                name = option.replace("_", "-")
-                raise UsageError(
-                    f"--{name}: says how int8 is built, and --precision is {options.precision}; "
-                    "leave it out, or choose int8 or auto"
-                )
-        return [replace(request, precision=options.precision)], options.output
+    if options.precision == "fp32":
+        return [request]
+    if options.precision == "fp16":
+        return [replace(request, precision="fp16")]
     int8 = replace(request, precision="int8", quantisation=_quantisation(options, request))
     if options.precision == "int8":
-        return [int8], options.output
-    return [request, replace(request, precision="fp16"), int8], options.output
+        return [int8]
+    return [request, replace(request, precision="fp16"), int8]
 
 
-def _request(options: argparse.Namespace) -> Request:
+def _request(options: BuildOptions) -> Request:
     name = options.network
     if name not in NETWORKS:
         hint = nearest(name, NETWORKS)
@@ -81,25 +75,21 @@ def _request(options: argparse.Namespace) -> Request:
     )
 
 
-def _quantisation(options: argparse.Namespace, request: Request) -> Quantisation:
-    divisor, limit = request.network.divisor, options.max_epe_increase
-    source = options.calibration or "synthetic"
-    sources = GATE_SOURCES if options.gate is None else options.gate.split(",")
-    if not all(sources):
-        raise UsageError(f"--gate {options.gate}: has an empty name; expected a list like a,b")
+def _quantisation(options: BuildOptions, request: Request) -> Quantisation:
+    divisor, source = request.network.divisor, options.calibration
     with step("pairs") as current:
         try:
             # A folder, which may be refused, is read before pairs are rendered, which takes time.
             calibrate = partial(calibration_pairs, source, options.size, divisor)
             calibration = None if source == "synthetic" else calibrate()
-            gate = gate_pairs(sources, request.profile, divisor)
+            gate = gate_pairs(options.gate, request.profile, divisor)
             calibration = calibration or calibrate()
         except PairsError as error:
             raise UsageError(str(error)) from error
         name = described(name_of(source), calibration)
         sets = "; ".join(described(set_, pairs) for set_, pairs in gate.items())
         current.result = f"calibration: {name}; gate: {sets}"
-    return Quantisation(calibration, name, gate, 0.01 if limit is None else limit)
+    return Quantisation(calibration, name, gate, options.max_epe_increase)
 
 
 def _load(name: str, path: Path | None) -> tuple[FlowNetwork, nn.Module, WeightsOrigin]:
@@ -143,25 +133,23 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _check_split(options: argparse.Namespace, network: nn.Module, normalisation: nn.Module) -> None:
+def _check_split(options: BuildOptions, network: nn.Module, normalisation: nn.Module) -> None:
     if not options.split:
         return
     if not isinstance(network, SiameseNetwork):
         raise UsageError(
-            f"--split: {options.network} looks at both images together from its first layer on, so "
-            "no frame's features can be kept; leave it out"
+            f"--split: {options.network} processes both images together from its first layer on, "
+            "so the features of a frame cannot be kept; leave it out"
         )
     if not hasattr(normalisation, "alone"):
         raise UsageError(
-            "--split: these weights want each pair normalised by its own mean colour, so no "
-            "frame's features can be kept; leave it out"
+            "--split: these weights need each pair normalised by its own mean colour, so the "
+            "features of a frame cannot be kept; leave it out"
         )
 
 
-def _correlation(
-    options: argparse.Namespace, targets: tuple[str, ...], profile: SizeProfile
-) -> str:
-    """The form that was asked for, or the best that this machine can build."""
+def _correlation(options: BuildOptions, targets: tuple[str, ...], profile: SizeProfile) -> str:
+    """Return the requested form, or the best one that this machine can build."""
     wanted = options.correlation
     correlates = NETWORKS[options.network].has_correlation
     if not correlates or "tensorrt" not in targets:
@@ -173,7 +161,7 @@ def _correlation(
     if wanted is None:
         wanted, reasons = correlation.best_form(tensorrt, profile)
         for reason in reasons:
-            print(f"left out: correlation as {reason}")
+            print(f"skipped: correlation as {reason}")
         return wanted
     obstacle = correlation.obstacle_to(wanted, tensorrt, profile)
     if obstacle is not None:
@@ -181,14 +169,14 @@ def _correlation(
     return wanted
 
 
-def _targets(text: str | None) -> tuple[str, ...]:
+def _targets(names: Sequence[str] | None) -> tuple[str, ...]:
     installed = [name for name in TARGETS if _is_installed(name)]
-    if text is None:
+    if names is None:
         for name in TARGETS:
             if name not in installed:
-                print(f"left out: {name} is not installed ({TARGETS[name][1]})")
+                print(f"skipped: {name} is not installed ({TARGETS[name][1]})")
         return tuple(installed)
-    chosen = tuple(dict.fromkeys(text.split(",")))
+    chosen = tuple(dict.fromkeys(names))
     for name in chosen:
         if name not in TARGETS:
             hint = nearest(name, TARGETS)
@@ -202,10 +190,10 @@ def _is_installed(target: str) -> bool:
     return any(importlib.util.find_spec(package) for package in TARGETS[target][0])
 
 
-def _profile(options: argparse.Namespace, divisor: int) -> SizeProfile:
+def _profile(options: BuildOptions, divisor: int) -> SizeProfile:
     size = options.size
     smallest = options.min_size or (divisor, divisor)
-    largest = options.max_size or tuple(map(max, size, DEFAULT_MAX))
+    largest = options.max_size or (max(size[0], DEFAULT_MAX[0]), max(size[1], DEFAULT_MAX[1]))
     for option, (height, width) in (
         ("--size", size), ("--min-size", smallest), ("--max-size", largest)
     ):  # fmt: skip

@@ -29,7 +29,7 @@ def rebuild_command(
     has_plugin = bool(manifest.names("plugin"))
     rebuildable = manifest.names("network") and manifest.names("plan") and not has_plugin
     if target == "tensorrt" and not whole and not in_package and rebuildable:
-        return f"python -m export.build_engine --rebuild {shlex.quote(str(bundle))}"
+        return f"python -m export.rebuild {shlex.quote(str(bundle))}"
     command = f"python -m export.build_engine --network {manifest.network}"
     command += "" if in_package else " --weights FILE"
     command += f" --precision {manifest.precision}"

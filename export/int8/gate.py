@@ -1,8 +1,8 @@
-"""INT8 is admitted by its end-point error: measured, not assumed, on every backend that runs here.
+"""The accuracy gate: int8 is accepted by its end-point error on every backend that runs here.
 
-Cosine similarity or the distance to the fp32 flow look fine on networks that have become useless;
-only the error against known flow tells. Where it rises too much, the layers that disturb the flow
-most stay in float.
+Cosine similarity or the distance to the fp32 flow can look fine on networks that have become
+useless; only the error against true flow shows it. If the error increases too much, the layers that
+disturb the flow most stay in float.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import engine
-from engine.bundle.manifest import GateResult
+from engine.bundle.manifest import GateResult, Manifest
 from engine.errors import EngineError
 from engine.flow.metrics import endpoint_error
 from engine.types import Flow
@@ -20,14 +20,33 @@ from export.progress import step
 from export.verify.cases import described
 from export.verify.parity import EXCUSES, Case, pair_epe
 
-# Pairs of each set that the search for layers looks at.
-_FEW = 8
-# Writes a bundle with these layers in float, all others in int8, and returns its folder.
-Build = Callable[[Sequence[str]], Path]
+# Pairs of each set that the search for layers measures.
+_SEARCH_PAIRS = 8
 
 
 class GateError(EngineError):
-    """No choice of layers keeps the error within the limit; the message says what each one does."""
+    """No choice of layers keeps the error within the limit; the message lists their effects."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A bundle with some layers in float.
+
+    Attributes:
+        in_float: these layers; all others are in int8.
+        folder: the bundle's folder. It holds the candidate that was built last.
+        manifest: its manifest, without gate and parity.
+        results: measurements of its end-point error, by backend and set.
+    """
+
+    in_float: tuple[str, ...]
+    folder: Path
+    manifest: Manifest
+    results: tuple[GateResult, ...] = ()
+
+
+# Writes a bundle with these layers in float.
+Build = Callable[[Sequence[str]], Candidate]
 
 
 def admit(
@@ -37,102 +56,95 @@ def admit(
     *,
     limit: float,
     backends: Sequence[str],
-) -> tuple[list[str], list[GateResult]]:
-    """Find the layers that have to stay in float, and leave the bundle that passes built.
+) -> Candidate:
+    """Return the accepted candidate with the fewest layers in float found; it was built last.
 
     Args:
         build: writes a bundle.
-        layers: all that int8 is possible for.
-        sets: pairs with known flow and what fp32 PyTorch computes for them, by name of their set.
+        layers: all layers that can be in int8.
+        sets: pairs with true flow, and the flow of fp32 PyTorch, by name of their set.
         limit: largest accepted increase of a set's mean end-point error, relative to fp32.
-        backends: names of `engine.backends` to measure on; those that cannot run here are left out.
-
-    Returns:
-        The layers in float and what was measured with them.
+        backends: names of backends to measure on; those that cannot run here are skipped.
 
     Raises:
-        GateError: nothing would be left in int8, or nothing can be measured here.
+        GateError: no layer could stay in int8, or nothing can be measured here.
     """
     gate = _Gate(build, sets, limit, backends)
-    folder = build(())
-    first = gate.look_at(folder, ())
+    first = gate.measured(build(()))
     if gate.passes(first):
-        return [], first
-    effects = gate.effects(folder, layers)
-    kept, found = list[str](), first
+        return first
+    effects = gate.effects(first, layers)
+    candidate = first
     for layer in effects:
-        kept.append(layer)
-        found = gate.measure(kept)
-        if gate.passes(found):
-            kept, found = gate.without_superfluous(kept, found)
+        candidate = gate.build_measured((*candidate.in_float, layer))
+        if gate.passes(candidate):
+            candidate = gate.without_superfluous(candidate)
             break
-    if len(kept) < len(layers):
-        return kept, found
+    if len(candidate.in_float) < len(layers):
+        return candidate
     listed = ", ".join(f"{layer} {effect:+.3f} px" for layer, effect in effects.items())
     raise GateError(
-        f"int8 raises the error by more than --max-epe-increase {100 * limit:.3g}% allows: "
-        f"{_worst(first)}, and nothing helps but all {len(layers)} layers in float. Mean "
-        f"distance from the fp32 flow that each is to blame for: {listed}. Allow more, calibrate "
-        "on pairs like those it fails on (--calibration DIR), or use --precision fp16"
+        f"int8 increases the error by more than --max-epe-increase {100 * limit:.3g}% allows: "
+        f"{_worst(first)}, and no subset of the {len(layers)} layers meets the limit. Effect of "
+        f"each layer on the mean distance from the fp32 flow: {listed}. Allow more, calibrate on "
+        "pairs like those it fails on (--calibration DIR), or use --precision fp16"
     )
 
 
 @dataclass(frozen=True)
 class _Gate:
-    """The parts of `admit`, with its arguments."""
+    """The steps of `admit`, with its arguments."""
 
     build: Build
     sets: Mapping[str, Sequence[Case]]
     limit: float
     backends: Sequence[str]
 
-    def measure(self, in_float: Sequence[str]) -> list[GateResult]:
-        return self.look_at(self.build(in_float), in_float)
+    def build_measured(self, in_float: Sequence[str]) -> Candidate:
+        return self.measured(self.build(in_float))
 
-    def look_at(self, folder: Path, in_float: Sequence[str]) -> list[GateResult]:
+    def measured(self, candidate: Candidate) -> Candidate:
         with step("gate") as current:
-            found = [
+            results = tuple(
                 result
                 for backend in self.backends
-                for result in _results(folder, backend, self.sets)
-            ]
-            if not found:
+                for result in _results(candidate.folder, backend, self.sets)
+            )
+            if not results:
                 raise GateError(
-                    f"none of {', '.join(self.backends)} can run here, so nothing is known of the "
-                    "error of int8; install one of them"
+                    f"none of {', '.join(self.backends)} can run here, so the error of int8 cannot "
+                    "be measured; install one of them"
                 )
-            words = f"in float {', '.join(in_float)}: " if in_float else ""
-            verdict = "ok" if self.passes(found) else "too much"
-            current.result = f"{words}{_worst(found)}: {verdict}"
-        return found
+            candidate = replace(candidate, results=results)
+            layers = candidate.in_float
+            prefix = f"in float {', '.join(layers)}: " if layers else ""
+            verdict = "ok" if self.passes(candidate) else "too much"
+            current.result = f"{prefix}{_worst(candidate)}: {verdict}"
+        return candidate
 
-    def passes(self, found: Sequence[GateResult]) -> bool:
-        return all(_increase(result) <= self.limit for result in found)
+    def passes(self, candidate: Candidate) -> bool:
+        return all(_increase(result) <= self.limit for result in candidate.results)
 
-    def effects(self, folder: Path, layers: Sequence[str]) -> dict[str, float]:
-        """By how much each layer alone, back in float, lets the flow return; largest first.
+    def effects(self, first: Candidate, layers: Sequence[str]) -> dict[str, float]:
+        """Return by how much the distance from fp32 falls with each layer in float, largest first.
 
-        In pixels of the mean distance, which is far less noisy than the error itself: a few pairs
-        tell it. ``folder`` has the bundle without any of them in float.
+        In pixels of the mean distance, which is far less noisy than the error: a few pairs suffice.
         """
-        few = replace(self, sets={name: cases[:_FEW] for name, cases in self.sets.items()})
-        before = _distance(few.look_at(folder, ()))
-        effects = {layer: before - _distance(few.measure((layer,))) for layer in layers}
+        few = replace(self, sets={name: cases[:_SEARCH_PAIRS] for name, cases in self.sets.items()})
+        before = _distance(few.measured(first))
+        effects = {layer: before - _distance(few.build_measured((layer,))) for layer in layers}
         return dict(sorted(effects.items(), key=lambda item: -item[1]))
 
-    def without_superfluous(
-        self, kept: list[str], results: list[GateResult]
-    ) -> tuple[list[str], list[GateResult]]:
-        """Give back to int8 what the layers after it made superfluous."""
-        built = kept
-        for layer in kept[:-1]:
-            built = [other for other in kept if other != layer]
-            found = self.measure(built)
-            if self.passes(found):
-                kept, results = built, found
-        if built != kept:
-            self.build(kept)
-        return kept, results
+    def without_superfluous(self, accepted: Candidate) -> Candidate:
+        """Return layers to int8 that later ones made superfluous."""
+        built = accepted
+        for layer in accepted.in_float[:-1]:
+            built = self.build_measured([it for it in accepted.in_float if it != layer])
+            if self.passes(built):
+                accepted = built
+        if built is not accepted:
+            self.build(accepted.in_float)
+        return accepted
 
 
 def _results(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> list[GateResult]:
@@ -168,18 +180,18 @@ def _compared(backend: str, name: str, cases: Sequence[Case], flows: Iterable[Fl
     )
 
 
-def _distance(found: Sequence[GateResult]) -> float:
-    return float(np.mean([result.mean_px for result in found]))
+def _distance(candidate: Candidate) -> float:
+    return float(np.mean([result.mean_px for result in candidate.results]))
 
 
 def _increase(result: GateResult) -> float:
-    """Relative; infinite where the flow is no number, or there was no error to increase."""
+    """Return the relative increase; infinite if the flow has NaN or fp32 has no error."""
     before, after = result.epe_before, result.epe
     return after / before - 1 if before > 0 and np.isfinite(after) else np.inf
 
 
-def _worst(found: Sequence[GateResult]) -> str:
-    result = max(found, key=_increase)
+def _worst(candidate: Candidate) -> str:
+    result = max(candidate.results, key=_increase)
     increase, doubt = _increase(result), ""
     if result.standard_error is not None and np.isfinite(increase):
         doubt = f" ± {result.standard_error / result.epe_before:.2%}"

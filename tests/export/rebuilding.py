@@ -1,4 +1,4 @@
-"""A bundle to rebuild, `--rebuild` called for it, and what stands in for TensorRT meanwhile."""
+"""A bundle to rebuild, the command, and a double for TensorRT."""
 
 import sys
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from engine.bundle.manifest import (
 )
 from engine.bundle.schema1 import role_of
 from engine.errors import BackendNotInstalledError
-from export import build_engine
+from export import rebuild
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.export.matrix import write_onnx
 
@@ -112,4 +112,4 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def rebuilt(folder: Path) -> int:
-    return build_engine.main(["--rebuild", str(folder)])
+    return rebuild.main([str(folder)])

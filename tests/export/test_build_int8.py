@@ -169,8 +169,8 @@ def test_a_gate_that_cannot_be_met_builds_nothing_and_says_what_each_layer_does(
     assert [path.name for path in output.parent.iterdir()] == ["bundle"]
     error = capsys.readouterr().err
     assert error.startswith(
-        "error: the bundle was not built: int8 raises the error by more than --max-epe-increase 1% "
-        "allows: EPE at worst 0.001 -> "
+        "error: the bundle was not built: int8 increases the error by more than "
+        "--max-epe-increase 1% allows: EPE at worst 0.001 -> "
     )
     assert "and nothing helps but all 3 layers in float" in error
     effects = dict(re.findall(r"(\w+) \+(\d\.\d{3}) px", error))

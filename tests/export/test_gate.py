@@ -14,7 +14,7 @@ from engine.bundle.manifest import GateResult
 from engine.data.pair import Pair
 from engine.errors import BackendError, BackendNotInstalledError, EngineError, HardwareMissingError
 from export.int8 import gate
-from export.int8.gate import GateError, admit
+from export.int8.gate import Candidate, GateError, admit
 
 # A power of two, so that its fractions are exact.
 BEFORE = 128
@@ -26,14 +26,15 @@ class Build:
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
 
-    def __call__(self, in_float: Sequence[str]) -> Path:
+    def __call__(self, in_float: Sequence[str]) -> Candidate:
         self.calls.append(tuple(in_float))
-        return Path("bundle")
+        manifest: Any = None  # the gate does not read it
+        return Candidate(tuple(in_float), Path("bundle"), manifest)
 
 
 def admitted(
     harms: Mapping[str, int], distances: Mapping[str, int], limit: int
-) -> tuple[Build, list[str], list[GateResult]]:
+) -> tuple[Build, list[str], tuple[GateResult, ...]]:
     """`admit` where each layer in int8 adds its own error, and its own distance to fp32."""
     build = Build()
 
@@ -49,10 +50,10 @@ def admitted(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate, "_results", measured)
-        kept, results = admit(
+        accepted = admit(
             build, list(harms), {"chairs": []}, limit=limit / BEFORE, backends=["a", "b"]
         )
-    return build, kept, results
+    return build, list(accepted.in_float), accepted.results
 
 
 effects = st.dictionaries(
@@ -123,9 +124,10 @@ def test_a_gate_that_cannot_be_met_says_what_each_layer_does() -> None:
     with pytest.raises(GateError) as caught:
         admitted({"conv1": 8, "conv2": 16}, {"conv1": 1, "conv2": 2}, 1)
     assert str(caught.value) == (
-        "int8 raises the error by more than --max-epe-increase 0.781% allows: EPE at worst 128.000 "
-        "-> 152.000 px (+18.75%) on chairs, b, and nothing helps but all 2 layers in float. Mean "
-        "distance from the fp32 flow that each is to blame for: conv2 +2.000 px, conv1 +1.000 px. "
+        "int8 increases the error by more than --max-epe-increase 0.781% allows: EPE at worst "
+        "128.000 -> 152.000 px (+18.75%) on chairs, b, and no subset of the 2 layers meets the "
+        "limit. Effect of each layer on the mean distance from the fp32 flow: conv2 +2.000 px, "
+        "conv1 +1.000 px. "
         "Allow more, calibrate on pairs like those it fails on (--calibration DIR), or use "
         "--precision fp16"
     )
@@ -211,7 +213,7 @@ def test_the_change_is_known_to_its_standard_error(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(engine, "load", lambda *_, **__: Careful(0.0))
     sets = {"two": [case(), case()]}
-    _, (result,) = admit(Build(), ["a"], sets, limit=0.4, backends=["onnxruntime"])
+    (result,) = admit(Build(), ["a"], sets, limit=0.4, backends=["onnxruntime"]).results
     assert result.standard_error == pytest.approx(1)
     with pytest.raises(GateError, match=r"3\.000 -> 4\.000 px \(\+33\.33% ± 33\.33%\) on two"):
         admit(Build(), ["a"], sets, limit=0.3, backends=["onnxruntime"])
@@ -249,7 +251,7 @@ def test_backends_that_cannot_run_here_are_left_out(load: Callable[..., None]) -
     load({"tensorrt": missing, "onnxruntime": 0.0, "openvino": absent})
     _, results = admit_fakes(1, "tensorrt", "onnxruntime", "openvino")
     assert {result.backend for result in results} == {"onnxruntime"}
-    message = "none of tensorrt, openvino can run here, so nothing is known of the error of int8"
+    message = "none of tensorrt, openvino can run here, so the error of int8 cannot"
     with pytest.raises(GateError, match=message):
         admit_fakes(1, "tensorrt", "openvino")
 

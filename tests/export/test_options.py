@@ -14,8 +14,8 @@ from engine.bundle.manifest import read_manifest
 from engine.data.pair import Pair
 from engine.images import write_image
 from export.build_request import Request
-from export.options import build_parser
-from export.resolve import requests_from
+from export.options import parse
+from export.resolve import resolve
 from export.verify.cases import CALIBRATION_SEED, GATE_SEED
 from export.verify.noise import noise
 from tests.export.tiny import assert_one_line, build, save_tiny
@@ -24,7 +24,8 @@ from training.networks.flownets import FlowNetS
 
 
 def parse_requests(arguments: list[str]) -> tuple[list[Request], Path]:
-    return requests_from(build_parser().parse_args(arguments))
+    options = parse(arguments)
+    return resolve(options), options.output
 
 
 @pytest.mark.parametrize(
@@ -49,11 +50,11 @@ def parse_requests(arguments: list[str]) -> tuple[list[Request], Path]:
         ),
         (
             ["--calibration", "synthetic"],
-            "--calibration: says how int8 is built, and --precision is fp32; leave it out, or "
+            "--calibration: applies to int8 only, and --precision is fp32; leave it out, or "
             "choose int8 or auto$",
         ),
         (["--precision", "fp16", "--gate", "motorcycle"], "--gate: .* --precision is fp16"),
-        (["--precision", "int8", "--gate", "motorcycle,"], "--gate motorcycle,: has an empty name"),
+        (["--precision", "int8", "--gate", "motorcycle,"], "--gate: motorcycle, has an empty name"),
         (["--max-epe-increase", "0%"], "--max-epe-increase: .* --precision is fp32"),
         *(
             (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.bundle.manifest import SizeProfile, read_manifest, write_manifest
-from export import build_engine
+from export import build_engine, rebuild
 from tests.export.rebuilding import Builder, contents, rebuilt, written
 from tests.export.tiny import assert_one_line
 
@@ -71,7 +71,7 @@ def test_a_bundle_that_is_none(
         (
             ["model.plan", "libflow_correlation_tensorrt.so"],
             {"network": "flownetc"},
-            r"its plan's correlation is a plugin, which model\.onnx has not\. Build it anew, "
+            r"its plan's correlation is a plugin, which model\.onnx has not\. Build it again, "
             rf"{FULL} flownetc .* --correlation library ",
         ),
         (
@@ -146,7 +146,7 @@ def test_no_onnx_package(
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert rebuilt(bundle) == 2
     assert_one_line(
-        capsys, r"--rebuild needs the package onnx: pip install 'flownet-engine\[rebuild\]'$"
+        capsys, r"a rebuild needs the package onnx: pip install 'flownet-engine\[rebuild\]'$"
     )
 
 
@@ -165,39 +165,17 @@ def test_a_bundle_that_cannot_be_written(
     assert not builder.models
 
 
-@pytest.mark.parametrize(
-    ("others", "first"),
-    [
-        (["--network", "flownets"], "--network"),
-        (["--precision=int8"], "--precision=int8"),
-        (["-o", "out"], "-o"),
-        (["--split"], "--split"),
-        (["another"], "another"),
-    ],
-)
-def test_no_other_option_stands_beside_it(
-    bundle: Path,
-    builder: Builder,
-    capsys: pytest.CaptureFixture[str],
-    others: list[str],
-    first: str,
+def test_the_earlier_form_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for arguments in (["--rebuild", str(bundle), *others], [*others, f"--rebuild={bundle}"]):
-        assert build_engine.main(arguments) == 2
-        assert_one_line(capsys, f"{first}: --rebuild DIR stands alone, .*; leave it out$")
-    assert not builder.models
-
-
-def test_it_wants_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    assert build_engine.main(["--rebuild"]) == 2
-    assert_one_line(capsys, "--rebuild: expected one argument")
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["--rebuild", "x", "-h"]])
-def test_the_help_knows_it(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        build_engine.main(arguments)
-    assert "--rebuild DIR" in capsys.readouterr().out
+    commands = ((rebuild.main, []), (build_engine.main, ["--rebuild"]))
+    for main, prefix in commands:
+        assert main([*prefix, str(tmp_path / "none")]) == 2
+        assert_one_line(capsys, "none")
+        assert main([*prefix, "a", "--split"]) == 2
+        assert_one_line(capsys, "unrecognized arguments: --split")
+        assert main(prefix) == 2
+        assert_one_line(capsys, "the following arguments are required: DIR")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +187,7 @@ def test_the_help_knows_it(arguments: list[str], capsys: pytest.CaptureFixture[s
     ],
 )
 def test_without_pytorch(arguments: str, code: int, said: str) -> None:
-    """As on a device that only rebuilds."""
+    """As on a device that only rebuilds plans."""
     program = "import sys; sys.modules['torch'] = None; import export.build_engine as it; "
     command = [sys.executable, "-c", f"{program}sys.exit(it.main())", *arguments.split()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -115,7 +115,7 @@ def test_streams_of_a_split_bundle_equal_pytorch(
     [
         (
             ["--network", "flownets_slim", "--split"],
-            "--split: flownets_slim looks at both images together .*; leave it out",
+            "--split: flownets_slim processes both images together .*; leave it out",
         ),
         (
             ["--network", "flownets_slim", "--correlation", "onnx"],

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from export.options import build_parser
+from export.options import parse as parse_build
 from training.config import TrainingError, parse
 from training.data.batch import PairBatch
 from training.data.streams import SyntheticStream
@@ -78,7 +78,7 @@ def test_command_trains_and_writes_weights(
     main(options(folder))
     last = capsys.readouterr().out.splitlines()[-1]
     following = shlex.split(last.removeprefix("next: python -m export.build_engine "))
-    assert build_parser().parse_args(following).weights == folder / "narrow.safetensors"
+    assert parse_build(following).weights == folder / "narrow.safetensors"
     folder.rename(tmp_path / "run")
     weights = load_weights(tmp_path / "run" / "narrow.safetensors")
     assert weights.metadata["steps"] == "4"

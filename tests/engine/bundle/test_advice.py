@@ -53,8 +53,8 @@ def test_a_bundle_of_two_graphs_is_rebuilt_as_one(tiny_split_bundle):
 @pytest.mark.parametrize(
     ("names", "command"),
     [
-        (["model.onnx", "model.plan"], "python -m export.build_engine --rebuild b"),
-        (["model.onnx", "model.rtx"], "python -m export.build_engine --rebuild b"),
+        (["model.onnx", "model.plan"], "python -m export.rebuild b"),
+        (["model.onnx", "model.rtx"], "python -m export.rebuild b"),
         (["model.onnx"], FULL + SIZES + "-o b"),
         (["model.plan"], FULL + SIZES + "-o b"),
         (["features.onnx", "match.onnx", "model.plan"], FULL + "--split " + SIZES + "-o b"),
@@ -68,8 +68,8 @@ def test_a_plan_alone_is_rebuilt_where_its_graph_is_there(names, command):
 
 def test_a_plan_alone_is_rebuilt_only_where_it_alone_is_wanted(monkeypatch, tmp_path):
     assert rebuild_command(Path("b"), INT8, target="tensorrt", whole=True) == FULL + SIZES + "-o b"
-    assert "--rebuild" not in rebuild_command(Path("b"), INT8, target="openvino")
-    assert "--rebuild" not in rebuild_command(Path("b"), INT8)
+    assert "rebuild" not in rebuild_command(Path("b"), INT8, target="openvino")
+    assert "rebuild" not in rebuild_command(Path("b"), INT8)
     monkeypatch.setattr("engine.bundle.advice._PACKAGE", tmp_path)
     # What ships inside the package has the weights that ship.
     command = (FULL + SIZES).replace("--weights FILE ", "") + "-o DIR"

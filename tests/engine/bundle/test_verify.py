@@ -68,7 +68,9 @@ def test_the_advice_is_of_the_damaged_file(bundle):
     manifest = read_manifest(bundle)
     onnx = manifest.files["model.onnx"]
     manifest.files["model.plan"] = replace(onnx, role="plan", bytes=5)
-    with pytest.raises(BundleError, match=rf"model\.plan has 4 bytes.* --rebuild {bundle}`\.$"):
+    with pytest.raises(
+        BundleError, match=rf"model\.plan has 4 bytes.* -m export.rebuild {bundle}`\.$"
+    ):
         verify_files(bundle, manifest)
     (bundle / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"model\.onnx is missing; .*--network tiny .*`\.$"):
