@@ -1,4 +1,4 @@
-"""`--precision auto`: build in every precision, keep the one that is fastest on this machine."""
+"""`--precision auto`: build in every precision and keep the fastest on this machine."""
 
 import contextlib
 import time
@@ -23,16 +23,15 @@ _ROUNDS, _CALLS = 6, 5
 
 
 def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
-    """Build each request, and put the bundle in place that `engine.load` runs fastest.
+    """Build each request and keep the bundle that `engine.load` runs fastest.
 
     Args:
-        requests: the same network in several precisions; fp32, which nothing is compared with,
-            has to be one.
+        requests: the same network in several precisions, fp32 among them.
         output: the bundle's folder.
 
     Raises:
-        EngineError: as `export.bundle.build_bundle`, but for a precision that is not accurate
-            enough: that one is left out and said.
+        EngineError: as `export.bundle.build_bundle`; a precision that is not accurate enough is
+            skipped with a printed reason.
     """
     output = output.resolve()
     built: dict[str, Manifest] = {}
@@ -43,7 +42,7 @@ def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
             except (GateError, VerificationError) as error:
                 if request.precision == "fp32":
                     raise
-                print(f"left out: {request.precision}: {error}")
+                print(f"skipped: {request.precision}: {error}")
         with step("fastest") as current:
             times = latencies_ms({name: folder / name for name in built}, requests[0])
             fastest = min(times, key=times.__getitem__)
@@ -54,7 +53,7 @@ def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
 
 
 def latencies_ms(bundles: Mapping[str, Path], request: Request) -> dict[str, float]:
-    """Median latency of `FlowEngine.infer` at the request's size, the bundles taking turns."""
+    """Return the median latency of `FlowEngine.infer` at the request's size, interleaved."""
     pair = noise(*request.profile.opt, seed=0)
     backends = verified_backends(request)
     times: dict[str, list[float]] = {name: [] for name in bundles}
@@ -64,7 +63,7 @@ def latencies_ms(bundles: Mapping[str, Path], request: Request) -> dict[str, flo
         }
         for _ in range(_ROUNDS):
             for name, flow_engine in engines.items():
-                flow_engine.infer(pair.image1, pair.image2)  # the caches were another one's
+                flow_engine.infer(pair.image1, pair.image2)  # warm the caches again
                 for _ in range(_CALLS):
                     start = time.perf_counter()
                     flow_engine.infer(pair.image1, pair.image2)
@@ -73,7 +72,7 @@ def latencies_ms(bundles: Mapping[str, Path], request: Request) -> dict[str, flo
 
 
 def _opened(bundle: Path, backends: Collection[str]) -> engine.FlowEngine:
-    """Open a bundle as `engine.load` would, but on no backend that it was not verified with.
+    """Open a bundle on the first backend of `auto` that it was verified with.
 
     Raises:
         BackendError: none of them can run here.
@@ -82,4 +81,6 @@ def _opened(bundle: Path, backends: Collection[str]) -> engine.FlowEngine:
         if name in backends:
             with contextlib.suppress(*EXCUSES):
                 return engine.load(bundle, backend=name)
-    raise BackendError(f"none of {', '.join(backends)} can run here, so nothing is the fastest")
+    raise BackendError(
+        f"none of {', '.join(backends)} can run here, so the latencies cannot be measured"
+    )

@@ -1,4 +1,4 @@
-"""A bundle is built aside and moved into place whole, or not at all."""
+"""Atomic output: a bundle is built in a folder beside its place and renamed when complete."""
 
 import contextlib
 import os
@@ -11,15 +11,15 @@ from engine.backends.onnx_graphs import SPLIT, WHOLE
 from engine.backends.tensorrt.package import PLAN_FILES, PLUGIN_LIBRARY
 from engine.bundle.manifest import MANIFEST_FILE
 
-# Whatever else may be in a folder is not ours to delete.
+# A folder with other files is not overwritten.
 _BUNDLE_FILES = {MANIFEST_FILE, WHOLE, *SPLIT, *PLAN_FILES.values(), PLUGIN_LIBRARY}
 
 
 def check_output(output: Path) -> None:
-    """Make sure that a bundle can be put there, before any time is spent on it.
+    """Check that a bundle can be written there, before any time is spent on it.
 
     Raises:
-        OSError: it cannot, and why.
+        OSError: it cannot; the message says why.
     """
     output = output.resolve()
     existing = next(place for place in (output, *output.parents) if place.exists())
@@ -29,7 +29,7 @@ def check_output(output: Path) -> None:
         strangers = {entry.name for entry in output.iterdir()} - _BUNDLE_FILES
         if strangers:
             raise FileExistsError(
-                f"{output} holds {min(strangers)!r}, which is no part of a bundle; expected a new "
+                f"{output} holds {min(strangers)!r}, which is not part of a bundle; expected a new "
                 "or empty folder, or an earlier bundle"
             )
     try:
@@ -43,13 +43,13 @@ def check_output(output: Path) -> None:
 
 @contextlib.contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """A folder beside the output, on the same file system, so that it can be renamed."""
+    """Yield a folder beside the output, on the same file system, so that it can be renamed."""
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = _beside(output, "building")
-    for left in _left_by_the_dead(output, "old"):
+    for left in _leftovers(output, "old"):
         if not output.exists():
             left.rename(output)  # killed between the two renames of `move_into_place`
-    for left in (*_left_by_the_dead(output, "old"), *_left_by_the_dead(output, "building")):
+    for left in (*_leftovers(output, "old"), *_leftovers(output, "building")):
         shutil.rmtree(left, ignore_errors=True)
     folder.mkdir()
     try:
@@ -62,8 +62,8 @@ def _beside(output: Path, what: str) -> Path:
     return output.parent / f".{output.name}.{os.getpid()}.{what}"
 
 
-def _left_by_the_dead(output: Path, what: str) -> list[Path]:
-    """Folders of processes that were killed; in a container the same number comes again."""
+def _leftovers(output: Path, what: str) -> list[Path]:
+    """Return folders of killed processes; in a container a process id can be reused."""
     # Not ".slim.fp16.1.old", which is another output's.
     name = re.compile(rf"\.{re.escape(output.name)}\.(\d+)\.{what}")
     found = [(left, name.fullmatch(left.name)) for left in output.parent.iterdir()]
@@ -75,20 +75,20 @@ def _left_by_the_dead(output: Path, what: str) -> list[Path]:
 
 
 def _is_running(process: int) -> bool:
-    """Whether a process has this number; where that cannot be asked, yes."""
+    """Return whether a process has this id; True where that is unknown."""
     if os.name != "posix":
         return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's
         pass
     return True
 
 
 def move_into_place(folder: Path, output: Path) -> None:
-    """Rename a finished folder; a bundle that is there already gives way only to it."""
+    """Rename a complete folder to its place; an existing bundle is replaced."""
     if not output.exists():
         folder.rename(output)
         return

@@ -1,20 +1,19 @@
-"""Weights in float32, stored in half the bytes."""
+"""Store float32 weights as float16 where that is exact."""
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# A Cast node and its names take about a hundred bytes; smaller tensors are not worth one.
-_SMALLEST_STORED_IN_HALF = 256
+# A Cast node with its names takes about a hundred bytes.
+_MIN_VALUES = 256
 _SUFFIX = ".half"
 
 
 def store_in_half(model: onnx.ModelProto) -> None:
-    """Store float32 weights as float16 and a Cast, in place, wherever that loses nothing.
+    """Store float32 weights as float16 and a Cast, in place, where that is exact.
 
-    Runtimes fold the Cast when they load the model, so it computes the very same numbers from a
-    file of half the size. Weights that float16 cannot hold exactly stay as they are, and so do
-    int8's scales, which have to be constants.
+    Runtimes fold the Cast when they load the model, so the results are the same and the file is
+    half the size. Quantisation scales are not changed: they have to be constants.
     """
     casts = []
     quantising = ("QuantizeLinear", "DequantizeLinear")
@@ -25,7 +24,7 @@ def store_in_half(model: onnx.ModelProto) -> None:
         values = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):
             half = values.astype(np.float16)
-        if values.size < _SMALLEST_STORED_IN_HALF or not np.array_equal(half, values):
+        if values.size < _MIN_VALUES or not np.array_equal(half, values):
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, name + _SUFFIX))
@@ -40,8 +39,7 @@ def store_in_half(model: onnx.ModelProto) -> None:
 def restore_from_half(model: onnx.ModelProto) -> None:
     """Undo `store_in_half`, in place.
 
-    TensorRT is to get the weights as plain constants: behind a Cast it would treat them as tensors
-    computed at run time.
+    TensorRT would treat weights behind a Cast as tensors computed at run time.
     """
     stored = {
         tensor.name: tensor

@@ -1,4 +1,4 @@
-"""How a TensorRT plan computes a network's correlation: by a plugin, or in standard operators."""
+"""Forms of the correlation in a TensorRT plan: a plugin, or standard operators."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ from engine.bundle.manifest import SizeProfile
 from kernels import library
 from kernels.tensorrt_plugin import aot
 
-# Best first. "plugin" puts the kernel itself into the plan; "library" is a plugin in a file of its
-# own, for any size; "onnx" runs everywhere, about as fast as matrix products can do it.
+# Best first. "plugin" embeds the kernel in the plan; "library" is a plugin in a separate file, for
+# any size; "onnx" uses standard operators and runs everywhere.
 FORMS = ("plugin", "library", "onnx")
 
 
 def best_form(tensorrt: TensorRT, profile: SizeProfile) -> tuple[str, list[str]]:
-    """Find the best form that this machine can build, and say why it is not a better one.
+    """Return the best form that this machine can build, and why better ones are not available.
 
     Args:
         tensorrt: the package that will build the plan.
@@ -29,14 +29,14 @@ def best_form(tensorrt: TensorRT, profile: SizeProfile) -> tuple[str, list[str]]
 
 
 def obstacle_to(form: str, tensorrt: TensorRT, profile: SizeProfile) -> str | None:
-    """Say why a plan of these sizes cannot have a form of the correlation here; None: it can.
+    """Return why a plan of these sizes cannot use a form here; None if it can.
 
-    The ahead-of-time plugin is then known to TensorRT.
+    Registers the ahead-of-time plugin with TensorRT as a side effect.
     """
     if form == "onnx":
         return None
     if tensorrt.name == "tensorrt_rtx":
-        return "TensorRT for RTX takes no plugins"
+        return "TensorRT for RTX does not support plugins"
     if form == "library":
         built = plugin_library()
         return None if built.is_file() else (
@@ -56,5 +56,5 @@ def obstacle_to(form: str, tensorrt: TensorRT, profile: SizeProfile) -> str | No
 
 
 def plugin_library() -> Path:
-    """Where CMake puts the library of the form ``library``."""
+    """Return the path of the library that CMake builds for the form ``library``."""
     return library.library_directory() / PLUGIN_LIBRARY

@@ -1,10 +1,11 @@
 """TensorRT plans from ONNX.
 
-Built with ``tensorrt`` where its libraries load (that needs the GPU that the plan is for), else
-with ``tensorrt_rtx`` (no GPU needed; the plan runs on compute capability 8.0, 8.6, 8.9, 12.0 and
-later, https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html).
-Networks are strongly typed: every precision is in the ONNX graph. TensorRT takes a uint8 input
-straight into a Cast and nowhere else.
+Built with ``tensorrt`` where its libraries load (which needs the GPU that the plan is for),
+otherwise with ``tensorrt_rtx`` (no GPU needed; the plan runs on compute capability 8.0, 8.6, 8.9,
+12.0 and later,
+https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html).
+Networks are strongly typed: the ONNX graph defines every precision. TensorRT accepts a uint8 input
+only directly before a Cast.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ class BuiltPlan:
     Attributes:
         file: its name, ``model.plan`` or ``model.rtx``.
         tool: package and version that built it.
-        compute_capability: the GPU it is for, for instance ``"9.0"``; None: portable.
+        compute_capability: of the GPU that the plan is for, e.g. ``"9.0"``; None: portable.
         bytes: its size.
     """
 
@@ -62,23 +63,22 @@ def build_plan(
     correlation: str = "onnx",
     packages: Iterable[str] = PLAN_FILES,
 ) -> BuiltPlan:
-    """Build a plan with one optimisation profile, beside ``plan_path``, whole or not at all.
+    """Build a plan with one optimisation profile and write it atomically.
 
     Args:
         onnx_path: the deployable graph (inputs ``image1`` and ``image2``, uint8 NHWC).
-        plan_path: where to; the suffix becomes ``.plan`` or ``.rtx``, as the tool has it.
-        profile: smallest, typical and largest (batch, height, width) that the plan takes.
-        precision: what the graph was written in. In an fp32 graph TF32 is off: with its 10-bit
-            mantissa the flow would not be that of fp32.
+        plan_path: where to; the suffix is replaced by the tool's, ``.plan`` or ``.rtx``.
+        profile: smallest, typical and largest (batch, height, width) of the plan.
+        precision: of the graph. For fp32, TF32 is disabled: its 10-bit mantissa changes the flow.
         correlation: how the graph writes the correlation, if it has one; one of
             `export.tensorrt.correlation_form.FORMS`.
-        packages: names of TensorRT's packages; the first that loads here builds.
+        packages: names of TensorRT's packages; the first that loads is used.
 
     Raises:
-        InputError: ``profile`` or ``precision`` makes no sense.
+        InputError: ``profile`` or ``precision`` is invalid.
         BackendNotInstalledError: none of the packages loads.
         HardwareMissingError: ``tensorrt`` finds no GPU.
-        PlanBuildError: the parser or the builder refuses the graph; says why, line by line.
+        PlanBuildError: the parser or the builder rejects the graph; the message lists why.
     """
     _check(profile, precision)
     tensorrt = load_tensorrt(packages)
@@ -130,10 +130,10 @@ def _serialized_plan(
         builder = trt.Builder(messages)
     except TypeError as error:  # the factory's null pointer, as pybind11 reports it
         raise BackendError(f"{tensorrt.tool} does not start: {messages.take()}.") from error
-    # Strong typing is the only kind in TensorRT 11 and for RTX; TensorRT 10 has to be told.
+    # TensorRT 11 and TensorRT for RTX are always strongly typed; TensorRT 10 needs the flag.
     flag = trt.NetworkDefinitionCreationFlag
     flags = [flag.STRONGLY_TYPED]
-    # Of a plugin that has both, its PTX and a Python function, TensorRT wants to be told which.
+    # For a plugin with both PTX and a Python function, this flag selects the PTX.
     flags += [flag.PREFER_AOT_PYTHON_PLUGINS] if hasattr(flag, "PREFER_AOT_PYTHON_PLUGINS") else []
     network = builder.create_network(sum(1 << int(each) for each in flags))
     parser = trt.OnnxParser(network, messages)
@@ -158,10 +158,10 @@ def _serialized_plan(
 
 @contextlib.contextmanager
 def _timings(tensorrt: TensorRT, gpu: Device | None, config: Any) -> Iterator[None]:
-    """Spare a build what earlier ones measured on such a GPU, and keep what this one adds.
+    """Load the timing cache of this kind of GPU before a build, and store it afterwards.
 
-    How long each tactic takes for a layer is what most of a build's time goes into. TensorRT for
-    RTX, which has the same functions, measures nothing and keeps nothing (its own deprecation).
+    Measuring the tactics of each layer takes most of a build. TensorRT for RTX has the same
+    functions, deprecated, but measures nothing.
     """
     if gpu is None:
         yield
@@ -171,7 +171,7 @@ def _timings(tensorrt: TensorRT, gpu: Device | None, config: Any) -> Iterator[No
         if content is not None:
             timings = config.create_timing_cache(content)
             if timings is not None and config.set_timing_cache(timings, ignore_mismatch=False):
-                break  # else it is another GPU's or another TensorRT's
+                break  # otherwise it is of another GPU or TensorRT
     yield
     timings = config.get_timing_cache()
     if timings is not None:

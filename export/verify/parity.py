@@ -1,4 +1,4 @@
-"""Every bundle proves itself: each backend against a reference, through `engine.load`."""
+"""Verification of a bundle: each backend against a reference, through `engine.load`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from engine.flow.metrics import endpoint_error
 from engine.types import Flow
 from training.networks.registry import Tolerance
 
-# What a building machine may lack: a GPU, its driver, or the package that runs what is built.
+# Errors that are no failure of a build: the machine has no such GPU, driver or package.
 EXCUSES = (HardwareMissingError, BackendNotInstalledError)
 
-# What a whole build is compared with, see `export.graph.deployable.reference_flow`.
+# Computed by `export.graph.deployable.reference_flow`.
 REFERENCE = "fp32 PyTorch"
 
-# A pair and the flow that it is to have.
+# A pair and its reference flow.
 Case = tuple[Pair, Flow]
 
 
 class VerificationError(EngineError):
-    """What was built does not compute the flow that it should; ``failures`` says where."""
+    """A bundle does not compute the reference flow; ``failures`` lists where."""
 
     def __init__(self, failures: Sequence[str]) -> None:
         super().__init__("\n".join(failures))
@@ -34,7 +34,7 @@ class VerificationError(EngineError):
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far a backend's flow is from the reference's on one pair, as in `Tolerance`."""
+    """Distance of a backend's flow from the reference on one pair; fields as in `Tolerance`."""
 
     mean_px: float
     max_px: float
@@ -53,18 +53,17 @@ def verify_backend(
 
     Args:
         bundle: folder of the bundle.
-        backend: name of `engine.backends`.
-        cases: what to run, and what should come out.
-        tolerance: limits that each case has to hold.
-        reference: what computed the flows that should come out, for the failures.
+        backend: its name.
+        cases: pairs and reference flows.
+        tolerance: limits for each case.
+        reference: what computed the reference flows, for messages.
 
     Returns:
-        What was found, and a sentence for each way in which the backend failed. A backend whose
-        hardware or package is missing here has the status "not run": no failure, but no pass
-        either.
+        The measurement, and a sentence for each failure. A backend whose hardware or package is
+        missing has the status "not run", which is neither a failure nor a pass.
 
     Raises:
-        EngineError: the backend fails while it runs.
+        EngineError: the backend fails at run time.
     """
     try:
         flow_engine = engine.load(bundle, backend=backend)
@@ -123,7 +122,7 @@ def deviation_between(flow: Flow, reference: Flow) -> Deviation:
 def excesses(
     deviation: Deviation, tolerance: Tolerance, reference: str = REFERENCE
 ) -> Iterable[str]:
-    """Say each limit that is passed; NaN passes all of them."""
+    """Yield a sentence for each exceeded limit; NaN exceeds all of them."""
     for what, unit, found, limit in (
         ("mean distance", " px", deviation.mean_px, tolerance.mean_px),
         ("largest distance", " px", deviation.max_px, tolerance.max_px),

@@ -116,7 +116,7 @@ def test_a_precision_that_fails_is_left_out_and_said(
     measured["fp16"] = 20.0
     assert build_fastest(REQUESTS, tmp_path / "bundle").precision == "fp16"
     said = capsys.readouterr().out
-    assert f"left out: int8: {error}" in said
+    assert f"skipped: int8: {error}" in said
     assert "int8 1.0 ms" not in said
     assert list(tmp_path.iterdir()) == [tmp_path / "bundle"]
 

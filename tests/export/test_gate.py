@@ -178,21 +178,21 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, float | EngineE
     return patch
 
 
-def admit_fakes(limit: float, *backends: str) -> Any:
+def admit_fakes(limit: float, *backends: str) -> Candidate:
     sets = {"one": [case()], "two": [case(), case()]}
     return admit(Build(), ["conv1"], sets, limit=limit, backends=backends)
 
 
 def test_results_by_hand(load: Callable[..., None]) -> None:
     load({"onnxruntime": 0.0, "openvino": 0.0})
-    kept, results = admit_fakes(0.7, "onnxruntime", "openvino")
-    assert not kept
+    accepted = admit_fakes(0.7, "onnxruntime", "openvino")
+    assert not accepted.in_float
     # The truth is 3 px away in x; int8 moves everything by 4 px in y: 5 px.
-    assert results == [
+    assert accepted.results == tuple(
         GateResult(backend, pairs, 3.0, 5.0, standard_error, 4.0, 4.0)
         for backend in ("onnxruntime", "openvino")
         for pairs, standard_error in (("one, 1 pair", None), ("two, 2 pairs", 0.0))
-    ]
+    )
     with pytest.raises(GateError, match=r"3\.000 -> 5\.000 px \(\+66\.67%\) on one, 1 pair, onnx"):
         admit_fakes(0.6, "onnxruntime")
 
@@ -221,7 +221,7 @@ def test_the_change_is_known_to_its_standard_error(monkeypatch: pytest.MonkeyPat
 
 def test_the_99th_percentile_is_that_of_all_pixels(load: Callable[..., None]) -> None:
     load({"onnxruntime": 3.0})
-    _, (result, _) = admit_fakes(10, "onnxruntime")
+    result, _ = admit_fakes(10, "onnxruntime").results
     # One pixel of four is 5 px away from fp32, the others 4.
     assert result.mean_px == 4.25
     assert result.p99_px == pytest.approx(4 + 0.97)
@@ -249,7 +249,7 @@ def test_truth_that_is_fp32s_own_flow_leaves_no_error_to_increase(
 def test_backends_that_cannot_run_here_are_left_out(load: Callable[..., None]) -> None:
     missing, absent = HardwareMissingError("no GPU"), BackendNotInstalledError("no package")
     load({"tensorrt": missing, "onnxruntime": 0.0, "openvino": absent})
-    _, results = admit_fakes(1, "tensorrt", "onnxruntime", "openvino")
+    results = admit_fakes(1, "tensorrt", "onnxruntime", "openvino").results
     assert {result.backend for result in results} == {"onnxruntime"}
     message = "none of tensorrt, openvino can run here, so the error of int8 cannot"
     with pytest.raises(GateError, match=message):

@@ -90,7 +90,7 @@ def test_a_target_that_is_not_installed_is_an_error_only_when_asked_for(
     assert build(weights, tmp_path / "bundle", "--targets", "x") == 2
     assert_one_line(capsys, "target x is not installed; get it")
     assert build(weights, tmp_path / "bundle", "--size", "1x1") == 2
-    assert "left out: x is not installed (get it)" in capsys.readouterr().out
+    assert "skipped: x is not installed (get it)" in capsys.readouterr().out
 
 
 def test_an_unknown_normalisation_is_refused(

@@ -1,4 +1,4 @@
-"""`build_engine --rebuild DIR`: a bundle's plan alone, without PyTorch."""
+"""`python -m export.rebuild DIR`: only the plan of a bundle, without PyTorch."""
 
 import importlib.util
 import os
@@ -51,14 +51,14 @@ ROOT = Path(__file__).parents[2]
 def test_a_damaged_plan_is_really_rebuilt_where_pytorch_is_not(bundle: Path) -> None:
     before = read_manifest(bundle)
     (bundle / "model.rtx").write_bytes(b"dam")
-    with pytest.raises(BundleError, match=r"truncated\. Rebuild it with `python -m export\.build_e"
-                       rf"ngine --rebuild {bundle}`\."):  # fmt: skip
+    message = rf"truncated\. Rebuild it with `python -m export\.rebuild {bundle}`\."
+    with pytest.raises(BundleError, match=message):
         engine.load(bundle)
 
-    missing = ("torch", "training", "onnxscript", "onnx_ir", "skimage", "safetensors", "openvino")
+    missing = ("torch", "onnxscript", "onnx_ir", "skimage", "safetensors", "openvino")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
-        f"from export.build_engine import main; sys.exit(main(['--rebuild', {str(bundle)!r}]))"
+        f"from export.rebuild import main; sys.exit(main([{str(bundle)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
@@ -181,7 +181,7 @@ def test_a_plan_that_computes_something_else_changes_nothing(
     assert rebuilt(bundle) == 1
     assert contents(bundle) == before
     errors = capsys.readouterr().err.splitlines()
-    assert errors[0] == "error: the plan was not built, verification failed:"
+    assert errors[0] == "error: the plan was not rebuilt, verification failed:"
     assert errors[1] == (
         "  tensorrt: noise 1x64x128: mean distance to model.onnx in onnxruntime is 0.707 px, "
         "expected at most 0.001 px"
@@ -201,7 +201,7 @@ def test_a_failed_build_changes_nothing(
     before = contents(bundle)
     assert rebuilt(bundle) == 1
     assert contents(bundle) == before
-    assert_one_line(capsys, "the plan was not built: no such kernel$")
+    assert_one_line(capsys, "the plan was not rebuilt: no such kernel$")
 
 
 # Renamed are: the manifest to compare with, which is elsewhere; the plan; the manifest.
@@ -229,7 +229,7 @@ def test_killed_at_any_point_the_bundle_is_valid_or_refused_and_mended(
     assert sorted(contents(bundle)) == ["manifest.json", "model.onnx", "model.rtx"]
     assert ((bundle / "model.rtx").read_bytes() == builder.content) == (renamed >= 2)
     if renamed == 2:
-        message = rf"model\.rtx has 20 bytes; the manifest says 12.*`.* --rebuild {bundle}`\."
+        message = rf"model\.rtx has 20 bytes; the manifest says 12.*`.*export.rebuild {bundle}`\."
         with pytest.raises(BundleError, match=message):
             engine.load(bundle)
     else:

@@ -1,4 +1,4 @@
-"""What `build_engine --rebuild DIR` refuses, changing nothing, and its command line."""
+"""Requests that `python -m export.rebuild DIR` refuses, changing nothing, and its command line."""
 
 import shutil
 import subprocess

@@ -167,12 +167,12 @@ def test_tensorrt_for_rtx_takes_no_plugins(
     weights = save_tiny(flownetc, tmp_path / "tiny.safetensors")
     for form in ("plugin", "library"):
         assert build(weights, tmp_path / "bundle", "--correlation", form) == 2
-        said = f"error: --correlation {form}: TensorRT for RTX takes no plugins\n"
+        said = f"error: --correlation {form}: TensorRT for RTX does not support plugins\n"
         assert capsys.readouterr().err == said
     # At one size, as a plugin would want it; a real plan with the correlation in ONNX operators.
     one_size = ("--min-size", "128x192", "--max-size", "128x192", "--max-batch", "1")
     assert build(weights, tmp_path / "bundle", *one_size, "--targets", "tensorrt") == 0
     said = capsys.readouterr().out
-    assert "left out: correlation as plugin: TensorRT for RTX takes no plugins" in said
+    assert "skipped: correlation as plugin: TensorRT for RTX does not support plugins" in said
     assert "correlation: onnx" in said
     assert "model.rtx" in read_manifest(tmp_path / "bundle").files
