@@ -24,6 +24,7 @@ from engine.bundle.manifest import (
     read_manifest,
     write_manifest,
 )
+from engine.bundle.verify import verify_files
 from engine.errors import BackendNotInstalledError, BundleError, EngineError
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.files import write_atomically

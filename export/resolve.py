@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

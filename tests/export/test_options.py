@@ -54,7 +54,10 @@ def parse_requests(arguments: list[str]) -> tuple[list[Request], Path]:
             "choose int8 or auto$",
         ),
         (["--precision", "fp16", "--gate", "motorcycle"], "--gate: .* --precision is fp16"),
-        (["--precision", "int8", "--gate", "motorcycle,"], "--gate: motorcycle, has an empty name"),
+        (
+            ["--precision", "int8", "--gate", "motorcycle,"],
+            "--gate: 'motorcycle,' has an empty name",
+        ),
         (["--max-epe-increase", "0%"], "--max-epe-increase: .* --precision is fp32"),
         *(
             (
