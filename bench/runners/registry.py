@@ -8,7 +8,6 @@ from engine.backends.onnx_graphs import FEATURES, WHOLE
 
 Kind = Literal["pytorch", "engine", "stream", "many", "compensated", "bare", "opencv"]
 
-ANY_PRECISION = ("fp32", "fp16", "int8")
 OPENCV_ALGORITHMS = ("dis_ultrafast", "dis_fast", "dis_medium", "farneback")
 # The method whose flow the others are compared with.
 REFERENCE = "pytorch-eager"
@@ -22,7 +21,7 @@ class Requirement:
     install: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Method:
     """One way to compute the flow of a pair of images.
 
@@ -33,7 +32,7 @@ class Method:
             ``compensated``: the engine with global motion compensation; ``bare``: a runtime's
             session without the engine; ``pytorch``: the reference; ``opencv``: an algorithm of
             OpenCV.
-        factory: ``module:function`` that takes a ``Job`` in the worker and returns a ``Runner``.
+        runner: ``module:function`` in this package; see ``factory``.
         needs: the package that it imports.
         precisions: those it can run.
         files: files of a bundle, one of which it needs.
@@ -43,12 +42,17 @@ class Method:
 
     name: str
     kind: Kind
-    factory: str
+    runner: str
     needs: Requirement
-    precisions: tuple[str, ...] = ANY_PRECISION
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
     files: tuple[str, ...] = (WHOLE,)
     gpu: bool = False
     slow: bool = False
+
+    @property
+    def factory(self) -> str:
+        """``module:function`` that takes a ``Job`` in the worker and returns a ``Runner``."""
+        return f"bench.runners.{self.runner}"
 
     def unavailable(self, *, has_gpu: bool) -> str | None:
         """Return why it cannot run here, as far as can be determined without starting it."""
@@ -60,7 +64,7 @@ class Method:
 
 
 TORCH = Requirement(("torch",), "'flownet-engine[training]'")
-ONNXRUNTIME = Requirement(("onnxruntime",), "onnxruntime")
+ORT = Requirement(("onnxruntime",), "onnxruntime")
 OPENVINO = Requirement(("openvino",), "'flownet-engine[openvino]'")
 OPENCV = Requirement(("cv2",), "'flownet-engine[images]'")
 TENSORRT = Requirement(
@@ -68,89 +72,40 @@ TENSORRT = Requirement(
     "'flownet-engine[tensorrt-rtx]' for RTX cards, 'flownet-engine[tensorrt]' from NVIDIA's own "
     "package index for others",
 )
-# Every backend on a CPU computes flow from one graph or from two.
-ONE_OR_TWO_GRAPHS = (WHOLE, FEATURES)
+FP32, HALF = ("fp32",), ("fp32", "fp16")
+PLANS = ("model.plan", "model.rtx")
+ENGINE, STREAM, MANY = "engine:EngineRunner", "engine:StreamRunner", "engine:ManyRunner"
+COMPENSATED = "engine:CompensatedRunner"
+ORT_TENSORRT = "onnxruntime_tensorrt:OnnxRuntimeTensorRTRunner"
 
 
-def _pytorch(name: str, function: str, *, gpu: bool, slow: bool) -> Method:
-    return Method(
-        name=name,
-        kind="pytorch",
-        factory=f"bench.runners.torch:{function}",
-        needs=TORCH,
-        precisions=("fp32", "fp16") if gpu else ("fp32",),
-        gpu=gpu,
-        slow=slow,
-    )
-
-
-def _engine(
-    name: str,
-    runner: str = "engine:EngineRunner",
-    *,
-    needs: Requirement,
-    kind: Kind = "engine",
-    files: tuple[str, ...] = (WHOLE,),
-    gpu: bool = False,
-    slow: bool = False,
-) -> Method:
-    return Method(
-        name=name,
-        kind=kind,
-        factory=f"bench.runners.{runner}",
-        needs=needs,
-        files=files,
-        gpu=gpu,
-        slow=slow,
-    )
-
-
-def _bare(name: str, runner: str, *, needs: Requirement) -> Method:
-    return Method(
-        name=name,
-        kind="bare",
-        factory=f"bench.runners.bare:{runner}",
-        needs=needs,
-        precisions=("fp32",),
-    )
-
-
-def _on_cpu(runtime: str, bare: str, needs: Requirement) -> list[Method]:
-    """Return the methods around one CPU runtime; the engine and the bare session are neighbours."""
-    both = ONE_OR_TWO_GRAPHS
+def _on_cpu(name: str, bare: str, needs: Requirement) -> list[Method]:
+    """Return the methods around a CPU runtime; engine and bare session are measured in sequence."""
+    both = (WHOLE, FEATURES)  # a bundle of one graph or of two
     return [
-        _engine(runtime, needs=needs, files=both),
-        _bare(f"{runtime} (bare)", bare, needs=needs),
-        _engine(f"{runtime} (stream)", "engine:StreamRunner", needs=needs, kind="stream",
-                slow=True),
-        _engine(f"{runtime} (stream+reuse)", "engine:StreamRunner", needs=needs, kind="stream",
-                files=(FEATURES,), slow=True),
-        _engine(f"{runtime} (many)", "engine:ManyRunner", needs=needs, kind="many", files=both,
-                slow=True),
-        _engine(f"{runtime} (motion compensated)", "engine:CompensatedRunner", needs=needs,
-                kind="compensated", files=both, slow=True),
+        Method(name, "engine", ENGINE, needs, files=both),
+        Method(f"{name} (bare)", "bare", bare, needs, FP32),
+        Method(f"{name} (stream)", "stream", STREAM, needs, slow=True),
+        Method(f"{name} (stream+reuse)", "stream", STREAM, needs, files=(FEATURES,), slow=True),
+        Method(f"{name} (many)", "many", MANY, needs, files=both, slow=True),
+        Method(f"{name} (motion compensated)", "compensated", COMPENSATED, needs, files=both,
+               slow=True),
     ]  # fmt: skip
 
 
-_ORT_TENSORRT = "onnxruntime_tensorrt:OnnxRuntimeTensorRTRunner"
 METHODS = (
-    _pytorch("pytorch-eager", "open_eager", gpu=False, slow=False),
-    _pytorch("pytorch-compiled", "open_compiled", gpu=False, slow=True),
-    _pytorch("pytorch-cuda", "open_cuda", gpu=True, slow=False),
-    _pytorch("pytorch-cuda-compiled", "open_cuda_compiled", gpu=True, slow=True),
-    *_on_cpu("onnxruntime", "OnnxRuntimeRunner", ONNXRUNTIME),
-    *_on_cpu("openvino", "OpenVINORunner", OPENVINO),
-    _engine("onnxruntime-cuda", needs=ONNXRUNTIME, gpu=True),
-    _engine("onnxruntime-cuda (nhwc)", "engine:NhwcRunner", needs=ONNXRUNTIME, gpu=True, slow=True),
-    _engine("tensorrt", needs=TENSORRT, files=("model.plan", "model.rtx"), gpu=True),
-    _engine("onnxruntime-tensorrt", _ORT_TENSORRT, needs=ONNXRUNTIME, gpu=True, slow=True),
-    _engine("onnxruntime-tensorrt-rtx", _ORT_TENSORRT, needs=ONNXRUNTIME, gpu=True, slow=True),
-    Method(
-        name="opencv",
-        kind="opencv",
-        factory="bench.runners.opencv:open_algorithm",
-        needs=OPENCV,
-        precisions=("fp32",),
-    ),
-)
+    Method("pytorch-eager", "pytorch", "torch:open_eager", TORCH, FP32),
+    Method("pytorch-compiled", "pytorch", "torch:open_compiled", TORCH, FP32, slow=True),
+    Method("pytorch-cuda", "pytorch", "torch:open_cuda", TORCH, HALF, gpu=True),
+    Method("pytorch-cuda-compiled", "pytorch", "torch:open_cuda_compiled", TORCH, HALF, gpu=True,
+           slow=True),
+    *_on_cpu("onnxruntime", "bare:OnnxRuntimeRunner", ORT),
+    *_on_cpu("openvino", "bare:OpenVINORunner", OPENVINO),
+    Method("onnxruntime-cuda", "engine", ENGINE, ORT, gpu=True),
+    Method("onnxruntime-cuda (nhwc)", "engine", "engine:NhwcRunner", ORT, gpu=True, slow=True),
+    Method("tensorrt", "engine", ENGINE, TENSORRT, files=PLANS, gpu=True),
+    Method("onnxruntime-tensorrt", "engine", ORT_TENSORRT, ORT, gpu=True, slow=True),
+    Method("onnxruntime-tensorrt-rtx", "engine", ORT_TENSORRT, ORT, gpu=True, slow=True),
+    Method("opencv", "opencv", "opencv:open_algorithm", OPENCV, FP32),
+)  # fmt: skip
 BY_NAME = {method.name: method for method in METHODS}
