@@ -1,11 +1,16 @@
 """Helpers that the command lines of this package share."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+
+from engine.system.files import write_atomically
 
 
 def exit_code(parts: Iterable[Mapping[str, Any]], *, require_gpu: bool) -> int:
@@ -23,6 +28,18 @@ def exit_code(parts: Iterable[Mapping[str, Any]], *, require_gpu: bool) -> int:
         print("error: no row was measured on a GPU; see the reasons above", file=sys.stderr)
         return 1
     return 0
+
+
+def console(width: int) -> Console:
+    """Return the terminal's console, or one of ``width`` columns for a file or pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=width)
+
+
+def write_json(result: Mapping[str, Any], file: Path) -> None:
+    """Write a result to a file, atomically, and print its name."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps(result, indent=1, allow_nan=False).encode())
+    print(f"json       {file}")
 
 
 def output_file(text: str) -> Path:

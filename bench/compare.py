@@ -4,7 +4,6 @@ python -m bench.compare
 python -m bench.compare --backends onnxruntime,openvino --sizes 448x1024 --report flow.html
 """
 
-import json
 import signal
 import sys
 import tempfile
@@ -12,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from bench.cli import exit_code
+from bench.cli import console, exit_code, write_json
 from bench.compare_options import Options, parse_options
 from bench.data import PairSet, load_pairs
 from bench.environment import ModuleError, describe, found_gpus
@@ -30,7 +27,6 @@ from bench.report.terminal import terminal_table
 from engine.errors import EngineError
 from engine.loader import DEFAULT_BUNDLE
 from engine.system.argument_parser import UsageError
-from engine.system.files import write_atomically
 from engine.system.progress import progress_bar
 
 CACHE = Path("build/bench")
@@ -138,15 +134,11 @@ def _startup(outcomes: Sequence[Outcome], size: tuple[int, int]) -> dict[str, An
 def _write(
     result: dict[str, Any], outcomes: Sequence[Outcome], pairs: PairSet, options: Options
 ) -> None:
-    # Elsewhere than on a terminal rich assumes 80 columns; the table needs 100.
-    console = Console() if sys.stdout.isatty() else Console(width=110)
-    console.print(terminal_table(result))
+    console(width=124).print(terminal_table(result))
     for line in result["summary"]:
         print(line)
     if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.json, json.dumps(result, indent=1, allow_nan=False).encode())
-        print(f"json       {options.json}")
+        write_json(result, options.json)
     if options.report is not None:
         options.report.parent.mkdir(parents=True, exist_ok=True)
         write_report(result, pictures_of(outcomes, pairs), options.report)

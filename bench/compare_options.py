@@ -112,45 +112,29 @@ def _parser() -> argparse.ArgumentParser:
         "OpenCV. Sizes are HEIGHTxWIDTH; lists are separated by commas.",
     )
     add = parser.add_argument
-    add("--network", type=names, metavar="A,B", help="default: flownets_pyramid_slim, or "
-        "the networks of the bundles")  # fmt: skip
-    add(
-        "--backends",
-        default="all",
-        metavar="A,B",
-        help=f"all (default), or some of: {', '.join(BY_NAME)}",
-    )
+    # fmt: off
+    add("--network", type=names, metavar="A,B",
+        help="default: flownets_pyramid_slim, or the networks of the bundles")
+    add("--backends", default="all", metavar="A,B",
+        help=f"all (default), or some of: {', '.join(BY_NAME)}")
     add("--precisions", type=names_among(PRECISIONS, "precision"), metavar="A,B",
-        default=list(PRECISIONS), help=f"default: {','.join(PRECISIONS)}")  # fmt: skip
+        default=list(PRECISIONS), help=f"default: {','.join(PRECISIONS)}")
     add("--sizes", type=_sizes, metavar="HxW,..", help="default: 384x512")
     add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
     add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder of "
-        "pairs with true flow; resized to each of --sizes")  # fmt: skip
-    add(
-        "--pairs",
-        type=positive_int,
-        default=8,
-        metavar="N",
-        help="largest number of pairs; default: 8",
-    )
+        "pairs with true flow; pairs are resized to each of --sizes")
+    add("--pairs", type=positive_int, default=8, metavar="N", help="at most N pairs; default: 8")
     add("--bundle", type=Path, action="append", default=[], metavar="DIR",
-        help="use this bundle; may be repeated")  # fmt: skip
-    add(
-        "--weights", type=Path, metavar="FILE", help="use these weights instead of the shipped ones"
-    )
-    add(
-        "--threads",
-        type=positive_int,
-        metavar="N",
-        help="CPU threads; default: every CPU of this process",
-    )
+        help="use this bundle; may be repeated")
+    add("--weights", type=Path, metavar="FILE", help="weights instead of the shipped ones")
+    add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")
     add("--seconds", type=positive_float, default=3.0, metavar="S", help="time per row; default: 3")
     add("--full", action="store_true", help="more networks, sizes, batches and backends")
     add("--list", action="store_true", help="print the rows and stop")
     add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
     add("--json", type=output_file, metavar="FILE", help="write all results")
-    add("--report", type=output_file, metavar="FILE.html", help="write an HTML page with plots "
-        "and pictures")  # fmt: skip
+    add("--report", type=output_file, metavar="FILE.html", help="write a page with plots")
+    # fmt: on
     return parser
 
 

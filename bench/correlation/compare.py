@@ -27,23 +27,19 @@ measured are null.
 """
 
 import importlib.util
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from bench.cli import exit_code, output_file
+from bench.cli import console, exit_code, output_file, write_json
 from bench.correlation.problem import DTYPES, Problem, Setting
 from bench.correlation.table import lines, tables
 from bench.environment import describe
 from bench.runners.registry import TORCH
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import names_among, positive_float, positive_int, size
-from engine.system.files import write_atomically
 from engine.system.progress import progress_bar
 from engine.system.threads import available_threads
 
@@ -66,8 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, 1 (an implementation is wrong or fails) or 2 (usage error)."""
     try:
         options = parse_options(arguments)
-        if options.json is not None:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar("starting", None) as progress:
             result = compare(options, progress)
         _write(result, options.json)
@@ -94,18 +88,19 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     )
     add = parser.add_argument
     add("--channels", type=positive_int, default=default.channels, metavar="N", help="default: 256")
+    # fmt: off
     add("--size", type=size, default=(default.height, default.width), metavar="HxW",
-        help="of the feature maps; default: 48x64")  # fmt: skip
+        help="of the feature maps; default: 48x64")
     add("--max-displacement", type=positive_int, default=default.max_displacement, metavar="N",
-        help="default: 20")  # fmt: skip
+        help="default: 20")
     add("--stride-2", type=positive_int, default=default.stride_2, metavar="N",
-        help="step between displacements; default: 2")  # fmt: skip
+        help="step between displacements; default: 2")
     add("--dtype", type=names_among(DTYPES, "dtype"), default=DTYPES, metavar="A,B",
-        help=f"some of {','.join(DTYPES)}; default: both")  # fmt: skip
+        help=f"some of {','.join(DTYPES)}; default: both")
     add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")
-    add(
-        "--seconds", type=positive_float, default=3.0, metavar="S", help="time per pass; default: 3"
-    )
+    add("--seconds", type=positive_float, default=3.0, metavar="S",
+        help="time per pass; default: 3")
+    # fmt: on
     add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
     add("--json", type=output_file, metavar="FILE", help="write all results")
     given = parser.parse_args(arguments)
@@ -156,14 +151,11 @@ def compare(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
 
 
 def _write(result: dict[str, Any], file: Path | None) -> None:
-    # Elsewhere than on a terminal rich assumes 80 columns; the table needs 100.
-    console = Console() if sys.stdout.isatty() else Console(width=100)
-    console.print(tables(result))
+    console(width=100).print(tables(result))
     for line in lines(result):
         print(line)
     if file is not None:
-        write_atomically(file, json.dumps(result, indent=1, allow_nan=False).encode())
-        print(f"json       {file}")
+        write_json(result, file)
         print("next: python -m bench.compare --network flownetc")
     else:
         print("next: python -m bench.correlation --json build/correlation.json")

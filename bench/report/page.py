@@ -28,6 +28,7 @@ from bench.report.table import (
     column,
     flattened,
     grouped,
+    heading,
     is_latency,
     label,
     latency,
@@ -38,6 +39,7 @@ from engine.system.files import write_atomically
 _FILTERS = {
     "base64": lambda data: base64.b64encode(data).decode(),
     "flattened": flattened,
+    "heading": heading,
     "label": label,
     "marker": marker,
     "percent": "{:.2f}%".format,

@@ -64,8 +64,8 @@ COLUMNS = (
     Column("p99", "ms", "99 % are faster", lambda row: latency(row, "p99"), three_digits),
     Column("device", "ms", "median on the device, data resident", _device_ms, three_digits),
     Column("fps", "1/s", "pairs per second", lambda row: number(row.get("fps")), three_digits),
-    Column("EPE", "px", "mean end-point error", lambda row: number(row.get("epe")), "{:.3f}".format,
-           True),
+    Column("EPE", "px", "mean end-point error at the size of the row",
+           lambda row: number(row.get("epe")), "{:.3f}".format, True),
     Column("Fl-all", "%", "wrong by over 3 px and 5 %", lambda row: number(row.get("fl_all")),
            "{:.1f}".format),
     Column("vs fp32", "px", "mean distance to fp32 PyTorch",
@@ -113,6 +113,17 @@ class RowGroup:
         if row not in rivals or not column.lower_is_better or not values or row["status"] != "ok":
             return False
         return column.show(row) == column.text(min(values))
+
+
+def heading(group: RowGroup, data: Mapping[str, Any]) -> str:
+    """Return the group's title and, if they were resized, the sizes of the pairs."""
+    row = group.rows[0]
+    others = [size for size in data.get("sizes", ()) if size != f"{row['height']}x{row['width']}"]
+    if not others:
+        return group.title
+    return (
+        f"{group.title} (pairs resized from {', '.join(others[:3])}{', ...' * (len(others) > 3)})"
+    )
 
 
 def grouped(rows: Iterable[Row]) -> list[RowGroup]:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.table import RowGroup, column, grouped, label
+from bench.report.table import RowGroup, column, grouped, heading, label
 
 _TITLES = ("p50", "p99", "device", "fps", "EPE", "Fl-all", "vs fp32")
 
@@ -18,7 +18,7 @@ def terminal_table(result: Mapping[str, Any]) -> Group:
     """Return the result for ``rich``'s ``Console.print``, readable at 100 columns."""
     parts: list[RenderableType] = []
     for group in grouped(result["rows"]):
-        parts.append(_terminal_group(group))
+        parts.append(_table(group, heading(group, result["data"])))
         for row in group.rows:
             if row["status"] != "ok":
                 reason = row.get("reason") or "no reason given"
@@ -28,11 +28,11 @@ def terminal_table(result: Mapping[str, Any]) -> Group:
     return Group(*parts)
 
 
-def _terminal_group(group: RowGroup) -> Table:
-    table = Table(title=group.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("network", "backend"):
-        table.add_column(title, overflow="fold")
-    columns = [column(title) for title in _TITLES]
+def _table(group: RowGroup, title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("network", "backend"):
+        table.add_column(name, overflow="fold")
+    columns = [column(name) for name in _TITLES]
     for each in columns:
         table.add_column(f"{each.title}\n{each.unit}", justify="right", no_wrap=True)
     for row in group.measured:

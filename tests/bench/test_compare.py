@@ -257,7 +257,7 @@ def test_a_disk_that_is_full_at_the_end_loses_no_figures(capsys, monkeypatch):
     def full(path, data):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("bench.compare.write_atomically", full)
+    monkeypatch.setattr("bench.cli.write_atomically", full)
     arguments = ["--data", "motorcycle", "--sizes", "64x64", "--backends", "opencv"]
     assert main([*arguments, "--seconds", "0.01", "--json", "result.json"]) == 2
     printed = capsys.readouterr()

@@ -179,6 +179,14 @@ def test_pairs_side_by_side_are_not_the_fastest_pair(tmp_path):
     assert "a fp32 on onnxruntime (many): 5.00 ms" not in page.text
 
 
+def test_the_heading_states_that_pairs_are_resized(tmp_path):
+    result = result_of(row(), data={"name": "motorcycle", "sizes": ["384x512", "500x741"]})
+    heading = "384x512, batch 1 (pairs resized from 500x741)"
+    assert heading in page_of(tmp_path, result).text
+    assert heading in printed(result)
+    assert "resized from" not in printed(result_of(row(), data={"sizes": ["384x512"]}))
+
+
 def test_groups_keep_their_order_and_rows_go_by_latency():
     rows = [row("slow", p50=9, batch=4), row("other"), idle("skipped", "x", batch=4),
             idle("failed", "x", batch=4), row("fast", p50=3, batch=4)]  # fmt: skip
