@@ -3,8 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -21,63 +20,42 @@ from export.graph.decompose import decompose
 from export.graph.deployable import Deployable, DeployableFeatures, DeployableMatch
 from export.graph.flow_heads import transpose_heads
 from kernels import onnx_ops
+from training.networks.registry import FEATURES, FLOW, IMAGE, IMAGES, MATCH, Port
 from training.networks.upsampling import upsample_matmul
 
-# The oldest opset of torch's exporter that all our runtimes read, TensorRT 10 of Jetson included.
+# The oldest opset of torch's exporter; all runtimes support it, including TensorRT 10 on Jetson.
 OPSET = 18
 
-# How an operator of ours is written, see `kernels.onnx_ops`.
+# ONNX functions of custom operators, see `kernels.onnx_ops`.
 TranslationTable = Mapping[Any, Callable[..., Any]]
-
-
-@dataclass(frozen=True)
-class _Port:
-    """An input or output of a graph: its name, and the names of its axes, "" where it is fixed.
-
-    An axis ``height / 4`` is a quarter of the images' height.
-    """
-
-    name: str
-    axes: tuple[str, str, str, str]
-
-
-def _image(name: str) -> _Port:
-    return _Port(name, ("batch", "height", "width", ""))
-
-
-def _map(name: str, stride: int) -> _Port:
-    return _Port(name, ("batch", f"height / {stride}", f"width / {stride}", ""))
-
-
-_FLOW = _image("flow")
-# As `training.networks.layers.SiameseNetwork` has them: the skip at 1/4, features at 1/8.
-_FEATURES = (_map("skip", 4), _map("features", 8))
-_MATCHED = (_map("skip", 4), _map("features1", 8), _map("features2", 8))
 
 
 def onnx_from_torch(
     deployable: Deployable,
     *,
     metadata: Mapping[str, str],
+    outputs: Sequence[Port] = FLOW,
     translation_table: TranslationTable | None = None,
 ) -> onnx.ModelProto:
-    """Export a network, with batch, height and width left open.
+    """Export a network with dynamic batch, height and width.
 
     Args:
         deployable: the network to export; on the CPU.
         metadata: written into the file's ``metadata_props``.
-        translation_table: how the correlation is written; default: in standard operators.
+        outputs: names and axes of its outputs.
+        translation_table: ONNX functions for custom operators; default: the correlation in standard
+            operators.
 
     Returns:
         A checked model: ``image1``, ``image2`` uint8 (batch, height, width, 3) in, ``flow``
         float32 (batch, height, width, 2) out.
     """
-    # Two images that are one tensor would become one input.
+    # Two different tensors: the same one twice would become one input.
     images = _example(deployable.divisor, 64), _example(deployable.divisor, 192)
     return _export(
         deployable,
-        dict(zip((_image("image1"), _image("image2")), images, strict=True)),
-        (_FLOW,),
+        dict(zip(IMAGES, images, strict=True)),
+        outputs,
         metadata=metadata,
         table=onnx_ops.translation_table() if translation_table is None else translation_table,
     )
@@ -86,11 +64,11 @@ def onnx_from_torch(
 def two_graphs_from_torch(
     network: nn.Module, normalisation: nn.Module, *, metadata: Mapping[str, str]
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Export a `SiameseNetwork` as what it does with each image and what it does with both.
+    """Export a `SiameseNetwork` as two graphs: features of one image, and flow from features.
 
     Args:
         network: the network, or its `HalfNetwork`; on the CPU.
-        normalisation: one that can see an image ``alone``.
+        normalisation: one with a method ``alone`` for a single image.
         metadata: written into both files' ``metadata_props``.
 
     Returns:
@@ -104,11 +82,11 @@ def two_graphs_from_torch(
         skip, features = alone(image)
     maps = skip, features, features.clone()
     return (
-        _export(alone, {_image("image"): image}, _FEATURES, metadata=metadata, table=table),
+        _export(alone, {IMAGE[0]: image}, FEATURES, metadata=metadata, table=table),
         _export(
             DeployableMatch(network, normalisation, upsample_matmul),
-            dict(zip(_MATCHED, maps, strict=True)),
-            (_FLOW,),
+            dict(zip(MATCH, maps, strict=True)),
+            FLOW,
             metadata=metadata,
             table=table,
         ),
@@ -116,14 +94,14 @@ def two_graphs_from_torch(
 
 
 def _example(divisor: int, value: int) -> Tensor:
-    # Tracing must not see sizes that could be mistaken for each other or for a constant.
+    # Sizes must differ from each other and from constants, or tracing specialises on them.
     return torch.full((2, 2 * divisor, 3 * divisor, 3), value, dtype=torch.uint8)
 
 
 def _export(
     module: nn.Module,
-    inputs: Mapping[_Port, Tensor],
-    outputs: tuple[_Port, ...],
+    inputs: Mapping[Port, Tensor],
+    outputs: Sequence[Port],
     *,
     metadata: Mapping[str, str],
     table: TranslationTable,
@@ -156,7 +134,7 @@ def _export(
     return model
 
 
-def _dynamic_axes(port: _Port, divisor: int) -> dict[int, Any]:
+def _dynamic_axes(port: Port, divisor: int) -> dict[int, Any]:
     """Multiples of ``divisor`` where the images are meant, and so much less for feature maps."""
     axes: dict[int, Any] = {}
     for axis, name in enumerate(port.axes):
@@ -168,7 +146,7 @@ def _dynamic_axes(port: _Port, divisor: int) -> dict[int, Any]:
     return axes
 
 
-def _tidy(model: onnx.ModelProto, ports: tuple[_Port, ...]) -> None:
+def _tidy(model: onnx.ModelProto, ports: Sequence[Port]) -> None:
     """Name the open axes, and drop what only describes the exporting machine's source files."""
     for value, port in zip((*model.graph.input, *model.graph.output), ports, strict=True):
         for dimension, name in zip(value.type.tensor_type.shape.dim, port.axes, strict=True):

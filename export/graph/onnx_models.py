@@ -63,7 +63,9 @@ def export_graphs(request: Request) -> Graphs:
             models |= zip(SPLIT, graphs, strict=True)
         else:
             deployable = Deployable(network, request.normalisation, upsample_matmul)
-            models[WHOLE] = onnx_from_torch(deployable, metadata=metadata)
+            models[WHOLE] = onnx_from_torch(
+                deployable, metadata=metadata, outputs=request.entry.outputs
+            )
         sizes = " + ".join(str(len(model.graph.node)) for model in models.values())
         current.result = f"{sizes} nodes, opset {OPSET}"
     if "tensorrt" not in request.targets:
@@ -103,6 +105,7 @@ def _model_for_tensorrt(
         model = onnx_from_torch(
             Deployable(network, request.normalisation, upsample_matmul),
             metadata=metadata,
+            outputs=request.entry.outputs,
             translation_table=None if request.correlation == "onnx" else onnx_ops.plugin_table(),
         )
         if request.correlation == "plugin":

@@ -147,12 +147,12 @@ def test_requests_that_cannot_be_met(
     assert re.fullmatch(f"error: {message}\n", capsys.readouterr().err)
 
 
-def test_weights_that_want_the_pairs_mean_are_not_split(
+def test_weights_with_the_pairs_mean_are_not_split(
     flownetc: FlowNetC, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = save_tiny(flownetc, tmp_path / "tiny.safetensors", normalisation="pair_mean")
     assert build(weights, tmp_path / "bundle", "--split") == 2
-    message = r"error: --split: these weights want each pair normalised by its own mean .*\n"
+    message = r"error: --split: these weights need each pair normalised by its own mean .*\n"
     assert re.fullmatch(message, capsys.readouterr().err)
 
 

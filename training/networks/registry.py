@@ -77,9 +77,12 @@ def map_port(name: str, stride: int) -> Port:
     return Port(name, ("batch", f"height / {stride}", f"width / {stride}", ""))
 
 
-# The outputs of `SiameseNetwork.features`, and the inputs of `SiameseNetwork.match`.
-_SIAMESE_FEATURES = (map_port("skip", 4), map_port("features", 8))
-_SIAMESE_MATCH = (map_port("skip", 4), map_port("features1", 8), map_port("features2", 8))
+IMAGES = (image_port("image1"), image_port("image2"))
+FLOW = (image_port("flow"),)
+# The input of `SiameseNetwork.features` and its outputs, which `SiameseNetwork.match` reads.
+IMAGE = (image_port("image"),)
+FEATURES = (map_port("skip", 4), map_port("features", 8))
+MATCH = (map_port("skip", 4), map_port("features1", 8), map_port("features2", 8))
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,7 @@ class NetworkEntry:
         fp32_islands: submodules that an fp16 graph computes in float32.
         has_correlation: whether it contains the correlation operator, for which TensorRT can use
             a plugin.
-        inputs: inputs of the graph; uint8 images.
         outputs: outputs of the graph; the first is the flow in pixels.
-        features: outputs of the first graph of a two-graph export; empty: cannot be split.
-        match: inputs of its second graph.
     """
 
     build: Callable[[], FlowNetwork]
@@ -104,10 +104,7 @@ class NetworkEntry:
     int8: Int8Recipe = field(default_factory=Int8Recipe)
     fp32_islands: tuple[str, ...] = ()
     has_correlation: bool = False
-    inputs: tuple[Port, ...] = (image_port("image1"), image_port("image2"))
-    outputs: tuple[Port, ...] = (image_port("flow"),)
-    features: tuple[Port, ...] = ()
-    match: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = FLOW
 
 
 def _flownets(width: float) -> FlowNetwork:
@@ -197,8 +194,6 @@ _FLOWNETC = NetworkEntry(
     int8=_ENCODER_DECODER_INT8,
     fp32_islands=("predict_flow2",),
     has_correlation=True,
-    features=_SIAMESE_FEATURES,
-    match=_SIAMESE_MATCH,
 )
 
 # The thin variants of FlowNet 2.0 (arXiv 1612.01925, section 5) have 3/8 of the channels.
