@@ -121,9 +121,8 @@ def heading(group: RowGroup, data: Mapping[str, Any]) -> str:
     others = [size for size in data.get("sizes", ()) if size != f"{row['height']}x{row['width']}"]
     if not others:
         return group.title
-    return (
-        f"{group.title} (pairs resized from {', '.join(others[:3])}{', ...' * (len(others) > 3)})"
-    )
+    more = ", ..." if len(others) > 3 else ""
+    return f"{group.title} (pairs resized from {', '.join(others[:3])}{more})"
 
 
 def grouped(rows: Iterable[Row]) -> list[RowGroup]:
@@ -155,6 +154,8 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str
     for key, value in values.items():
         if isinstance(value, Mapping):
             pairs += flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, float):
+            pairs.append((f"{prefix}{key}", f"{value:.4g}"))
         elif isinstance(value, list | tuple):
             pairs.append((f"{prefix}{key}", ", ".join(map(str, value)) or MISSING))
         else:

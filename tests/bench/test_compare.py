@@ -237,7 +237,7 @@ def test_requests_that_cannot_be_met(arguments, message, capsys):
         ("sealed/new/out", "sealed is not writable"),
     ],
 )
-def test_outputs_are_checked_before_anything_is_measured(
+def test_output_files_are_checked_before_the_measurement(
     option, path, message, tmp_path, capsys, monkeypatch
 ):
     (tmp_path / "folder").mkdir()
@@ -253,7 +253,7 @@ def test_outputs_are_checked_before_anything_is_measured(
     assert error.count("\n") == 1
 
 
-def test_a_disk_that_is_full_at_the_end_loses_no_figures(capsys, monkeypatch):
+def test_a_full_disk_does_not_lose_the_printed_results(capsys, monkeypatch):
     def full(path, data):
         raise OSError(28, "No space left on device", str(path))
 

@@ -49,7 +49,7 @@ def test_synthetic_pairs_are_rendered_once(tmp_path, monkeypatch):
     assert calls[0][:3] == ("training.synthetic", "--pairs", "1")
 
 
-def test_synthetic_pairs_of_another_renderer_are_rendered_anew(tmp_path, monkeypatch):
+def test_synthetic_pairs_of_another_renderer_are_rendered_again(tmp_path, monkeypatch):
     for name in ("training", "cache"):
         (tmp_path / name).mkdir()
     calls = []

@@ -15,7 +15,7 @@ from engine.bundle.manifest import read_manifest, write_manifest
 from engine.errors import BackendError, BundleError
 from engine.system.argument_parser import UsageError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OFFLINE = ("export", "training", "kernels")
 ROW = Row("tiny", "onnxruntime", "fp32", 64, 70, 1)
 
@@ -67,7 +67,7 @@ def test_built_once_and_found_again(tmp_path, commands):
     assert path.parent == tmp_path / "bundles"
 
 
-def test_streams_get_the_graphs_that_they_are_about(tmp_path, commands):
+def test_streams_get_bundles_of_two_graphs(tmp_path, commands):
     bundles = bundles_of(cache=tmp_path)
     row = replace(ROW, backend="onnxruntime (stream+reuse)")
     split = bundles.bundle_for(row)
@@ -88,7 +88,7 @@ def test_the_order_of_the_rows_does_not_choose_the_graph(tmp_path, commands):
     assert split.path != whole.path
 
 
-def test_a_bundle_that_no_row_runs_is_refused(tiny_bundle, tiny_split_bundle, tmp_path, commands):
+def test_a_bundle_that_no_row_uses_is_refused(tiny_bundle, tiny_split_bundle, tmp_path, commands):
     same = Path(shutil.copytree(tiny_bundle, tmp_path / "same"))
     half = Path(shutil.copytree(tiny_bundle, tmp_path / "half"))
     write_manifest(half, replace(read_manifest(half), precision="fp16"))
@@ -104,8 +104,8 @@ def test_a_bundle_that_no_row_runs_is_refused(tiny_bundle, tiny_split_bundle, tm
     assert not commands
 
 
-def test_what_builds_a_bundle_is_known(tmp_path):
-    """Every module of ours that a build imports is among the sources that a bundle hangs on."""
+def test_build_sources_cover_every_imported_module(tmp_path):
+    """Every module that a build imports is among BUILD_SOURCES."""
     code = (
         "import sys, export.bundle, export.fastest, export.resolve, pathlib; "
         "print(*(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)), "
@@ -142,7 +142,7 @@ def test_a_build_that_fails_is_not_tried_again(tmp_path, commands, monkeypatch):
     assert len(calls) == 1
 
 
-def test_whose_flows_can_be_compared(tiny_bundle, tmp_path, commands):
+def test_only_flows_of_the_same_weights_are_compared(tiny_bundle, tmp_path, commands):
     other = Path(shutil.copytree(tiny_bundle, tmp_path / "other"))
     manifest = read_manifest(other)
     origin = replace(manifest.weights, sha256="1" * 64, source="seeded random weights")
@@ -184,12 +184,12 @@ def test_given_weights_are_not_replaced_by_those_of_the_default_bundle(
     assert bundles_of(cache=tmp_path, weights=mine).bundle_for(ROW).path == default
 
 
-def test_another_runtime_version_builds_anew(tmp_path, commands, monkeypatch):
+def test_another_runtime_version_is_built_again(tmp_path, commands, monkeypatch):
     path = bundles_of(cache=tmp_path).bundle_for(ROW).path
     monkeypatch.setattr("bench.harness.bundles.versions", lambda names: dict.fromkeys(names, "99"))
     assert bundles_of(cache=tmp_path).bundle_for(ROW).path != path
 
 
-def test_a_given_bundle_that_is_none(tmp_path):
+def test_a_folder_that_is_no_bundle(tmp_path):
     with pytest.raises(BundleError, match="is not a bundle"):
         bundles_of(tmp_path / "nowhere", cache=tmp_path)

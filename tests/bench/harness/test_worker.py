@@ -143,8 +143,8 @@ def test_flows_of_every_pair_in_order(job, tmp_path, multiple):
 
 def test_rounds_interleave(job, tmp_path):
     measured = measure([job, replace(job, network="B")], tmp_path, rounds=3)
-    turns = (tmp_path / "log").read_text()
-    order = "".join(name for i, name in enumerate(turns) if i == 0 or turns[i - 1] != name)
+    calls = (tmp_path / "log").read_text()
+    order = "".join(name for i, name in enumerate(calls) if i == 0 or calls[i - 1] != name)
     assert order == "AB" * 4  # opening, then three rounds
     for measurement in measured:
         entry = measurement.to_json()
@@ -161,7 +161,7 @@ def test_device_time_is_a_column_of_its_own(job, tmp_path):
     assert measurement.to_json()["device_ms"]["p99"] == 0.5
 
 
-def test_an_overlapping_runner_is_timed_from_result_to_result(job, tmp_path, monkeypatch):
+def test_overlapping_results_share_the_time_of_a_window(job, tmp_path, monkeypatch):
     def two_samples(call, *, seconds):
         for _ in range(2):
             call()
@@ -179,8 +179,8 @@ def test_an_overlapping_runner_is_timed_from_result_to_result(job, tmp_path, mon
     np.testing.assert_array_equal(np.load(tmp_path / "flows.npy"), np.stack([red, red], axis=-1))
 
 
-def test_a_video_goes_on_from_image_to_image(job, tmp_path, monkeypatch):
-    """So that each one of several pairs costs as much as the others."""
+def test_a_video_has_every_image_with_the_next(job, tmp_path, monkeypatch):
+    """Every pair then takes the same time."""
     monkeypatch.syspath_prepend(tmp_path)
     image1 = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 4, 4, 3), np.uint8)
     np.savez(job.pairs, image1=image1, image2=image1 + 10)
@@ -188,7 +188,7 @@ def test_a_video_goes_on_from_image_to_image(job, tmp_path, monkeypatch):
     shown = [(one[0, 0, 0, 0], two[0, 0, 0, 0]) for one, two in itertools.islice(session.timed, 8)]
     chain = [0, 10, 1, 11, 2, 12, 0, 10, 1]
     assert shown == list(itertools.pairwise(chain))
-    # What a runner knows a video by.
+    # A runner recognises a video by array identity.
     firsts, seconds = zip(*itertools.islice(session.timed, 6), strict=True)
     assert all(one is two for one, two in zip(firsts[1:], seconds, strict=False))
     alone = Session(replace(job, batch=1))
@@ -256,7 +256,7 @@ def test_an_interrupt_while_the_clock_starts_leaves_no_thread(job, monkeypatch):
     assert not timers[0].is_alive()
 
 
-def test_a_long_measurement_is_waited_for(job):
+def test_the_timeout_includes_the_measurement(job):
     with contextlib.closing(WorkerProcess(job)) as worker:
         worker._timeout = 0.1
         assert worker.ask({"measure": 0.2}, seconds=0.2)["latency_ms"]

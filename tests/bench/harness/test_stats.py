@@ -7,7 +7,7 @@ from bench.harness.stats import pairs_per_second, summarise, timed_ms
 
 
 def percentile(samples, percent):
-    """Numpy's default definition (Hyndman and Fan, type 7), written out."""
+    """NumPy's default definition (Hyndman and Fan, type 7)."""
     ranked = sorted(samples)
     place = percent / 100 * (len(ranked) - 1)
     low = int(place)

@@ -69,7 +69,7 @@ def test_openvino_computes_the_whole_product(operator, precision):
 
 
 @pytest.mark.usefixtures("small")
-def test_a_product_in_another_precision_is_none(monkeypatch):
+def test_a_product_in_another_precision_is_rejected(monkeypatch):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     model = module._model
     monkeypatch.setattr(module, "int8_fault", lambda: None)
@@ -147,13 +147,13 @@ def test_in_a_process_of_its_own(monkeypatch):
     }
 
 
-def test_a_process_that_fails_says_why():
+def test_a_failed_process_is_reported():
     found = measure_peaks(threads=0, seconds=0.5)
     assert (found["fp32_gflops"], found["int8_gops"]) == (None, None)
     assert "'0' is not a count" in found["how"]["fp32"]
 
 
-def test_the_highest_of_two_moments():
+def test_the_highest_of_two_measurements():
     early = {"fp32_gflops": 200.0, "int8_gops": None, "how": {"fp32": "a", "int8": "b"}}
     late = {"fp32_gflops": 100.0, "int8_gops": 800.0, "how": {"fp32": "c", "int8": "d"}}
     assert highest(early, late) == {

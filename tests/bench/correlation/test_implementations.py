@@ -43,7 +43,7 @@ def test_a_graph_that_does_not_load_is_a_failure(monkeypatch):
         open_implementation(onnx_form, Problem(TINY, threads=1))
 
 
-def test_time_on_a_gpu_is_that_of_a_graph_of_calls(monkeypatch):
+def test_the_gpu_timer_divides_the_time_of_a_graph(monkeypatch):
     calls, replays = [], []
 
     class Graph:

@@ -48,7 +48,7 @@ def no_gpu(monkeypatch):
 
 @pytest.fixture
 def quick_implementations(no_gpu, monkeypatch):
-    """Without those that compile a model first."""
+    """The implementations that compile no model."""
     found = [each for each in implementations(["fp32"]) if not each.name.startswith("ONNX")]
     monkeypatch.setattr("bench.correlation.implementations.implementations", lambda dtypes: found)
 
@@ -115,7 +115,7 @@ def test_the_table_is_sorted_by_time(capsys):
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_only_halves_leaves_nothing_on_a_cpu(capsys):
+def test_fp16_has_no_rows_on_a_cpu(capsys):
     code, result, rows = run("--dtype", "fp16")
     assert code == 0
     assert {row["status"] for row in rows.values()} == {"skipped"}
@@ -186,7 +186,7 @@ def test_a_variant_that_the_cpu_lacks_is_skipped(monkeypatch):
 
 
 @pytest.mark.usefixtures("quick_implementations")
-def test_without_a_library_its_rows_say_how_to_build_it(monkeypatch, tmp_path):
+def test_without_a_library_the_reason_is_how_to_build_it(monkeypatch, tmp_path):
     monkeypatch.setenv("FLOW_KERNELS", str(tmp_path))
     library.load.cache_clear()
     try:

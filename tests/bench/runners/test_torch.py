@@ -40,7 +40,7 @@ def test_random_weights_stay_the_same_file_until_the_network_changes(weights, mo
     weights.write_bytes(before)
 
 
-def test_random_weights_say_that_they_are(weights):
+def test_random_weights_are_marked(weights):
     assert load_weights(weights).metadata["source"].startswith("seeded random")
     assert weights_for(NETWORK, given=weights, cache=weights.parent / "unused") == weights
 
@@ -73,7 +73,7 @@ def test_eager_pads_and_crops(weights, tmp_path, rng):
 
 
 def test_half_precision_is_in_the_weights(weights, rng):
-    """Else they would be converted for every pair."""
+    """Otherwise PyTorch converts them for every pair."""
     images = (torch.from_numpy(rng.integers(0, 256, (1, 64, 128, 3), np.uint8)) for _ in range(2))
     one, two = images
     whole, half = (deployable(NETWORK, weights, precision) for precision in ("fp32", "fp16"))
@@ -86,7 +86,7 @@ def test_half_precision_is_in_the_weights(weights, rng):
 
 
 @pytest.mark.parametrize("name", ["open_cuda", "open_cuda_compiled"])
-def test_cuda_rows_say_what_is_missing(weights, name):
+def test_cuda_rows_report_what_is_missing(weights, name):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU that torch can use")
     job = Job(

@@ -20,7 +20,7 @@ def test_default_rows():
     assert group[group.index(plain) + 1].backend == "openvino (bare)"
 
 
-def test_given_bundles_say_which_networks(tiny_bundle, tiny_split_bundle):
+def test_networks_default_to_those_of_the_bundles(tiny_bundle, tiny_split_bundle):
     given = ["--bundle", str(tiny_bundle), "--bundle", str(tiny_split_bundle)]
     (group,) = parse_options([*given, "--backends", "onnxruntime"]).groups
     assert {row.network for row in group} == {"tiny"}
@@ -69,7 +69,7 @@ def test_bad_arguments(arguments, message):
         parse_options(arguments.split())
 
 
-def test_why_a_method_cannot_run(monkeypatch):
+def test_unavailable_methods_have_a_reason(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
     reason = BY_NAME["openvino"].unavailable(has_gpu=False)
     assert reason == "openvino is not installed: pip install 'flownet-engine[openvino]'"

@@ -92,14 +92,14 @@ def printed(result, width=100):
     return console.file.getvalue()
 
 
-def test_the_page_says_machine_date_rows_and_method(tmp_path):
+def test_the_page_shows_machine_date_rows_and_method(tmp_path):
     page = page_of(tmp_path, result_of(row(), row("dis_fast", "opencv", 5.0, 2.77)))
     for text in ("Some CPU · 2 threads · 2026-11-21", "384x512, batch 1", "dis_fast", "2.770",
                  "motorcycle", "Method", "4e-05", "2 measured, 0 failed, 0 skipped"):  # fmt: skip
         assert text in page.text
 
 
-def test_the_page_asks_nothing_of_the_network(tmp_path):
+def test_the_page_makes_no_network_request(tmp_path):
     picture = Picture("Flow", "of a pair", b"\x89PNG")
     write_report(result_of(row()), [picture], tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text()
@@ -109,7 +109,7 @@ def test_the_page_asks_nothing_of_the_network(tmp_path):
     assert [base64.b64decode(source.partition("base64,")[2]) for source in sources] == [b"\x89PNG"]
 
 
-def test_everything_from_outside_is_escaped(tmp_path):
+def test_all_values_are_escaped(tmp_path):
     rows = [
         row(HOSTILE, HOSTILE, precision=HOSTILE, device=HOSTILE, runtime_version=HOSTILE),
         idle("failed", HOSTILE),
@@ -150,7 +150,7 @@ def test_a_row_that_ran_shows_its_note(tmp_path):
     assert "seeded random weights: " + HOSTILE in page.text
 
 
-def test_a_run_in_which_nothing_worked_still_has_a_report(tmp_path):
+def test_a_run_without_results_has_a_report(tmp_path):
     page = page_of(tmp_path, result_of(idle("skipped", "no runtime")))
     assert "no runtime" in page.text
     assert "svg" not in page.tags
@@ -168,7 +168,7 @@ def test_the_best_of_each_size_is_emphasised_and_equal_as_shown_is_equal(tmp_pat
     assert "Fastest: b fp32 on onnxruntime, 5.00 ms. Most accurate: a fp32" in page.text
 
 
-def test_pairs_side_by_side_are_not_the_fastest_pair(tmp_path):
+def test_rows_of_throughput_are_not_the_fastest(tmp_path):
     rows = [row("a", p50=6.0), row("a", "onnxruntime (many)", p50=5.0, epe=1.0)]
     page = page_of(tmp_path, result_of(*rows))
     best = [text for kind, text in page.cells if kind == "best"]
@@ -248,7 +248,7 @@ def test_three_digits(value, text):
     assert three_digits(value) == text
 
 
-def test_what_is_no_number_is_a_dash():
+def test_missing_numbers_are_dashes():
     assert [number(value) for value in (1, 2.5, None, "3", math.nan, math.inf, True)] == [
         1.0, 2.5, None, None, None, None, None,
     ]  # fmt: skip

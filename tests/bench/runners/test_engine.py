@@ -35,12 +35,12 @@ def opened(name, bundle, threads):
 
 @pytest.fixture
 def batches(rng):
-    """Four batches of two pairs, as a worker hands them over."""
+    """Four batches of two pairs, as a worker passes them."""
     return list(rng.integers(0, 256, (4, 2, 2, 40, 70, 3), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_every_way_gives_the_same_flow(name, request, batches, tiny_flow):
+def test_all_runners_give_the_same_flow(name, request, batches, tiny_flow):
     split = BY_NAME[name].files == ("features.onnx",)
     bundle = request.getfixturevalue("tiny_split_bundle" if split else "tiny_bundle")
     runner = opened(name, bundle, threads=1)
@@ -66,12 +66,12 @@ def test_motion_compensated_rows(name, tiny_bundle, batches):
 
 
 @pytest.mark.parametrize("name", ["onnxruntime (many)", "openvino (many)"])
-def test_many_pairs_at_once(name, tiny_bundle, batches, tiny_flow):
+def test_many_pairs_at_the_same_time(name, tiny_bundle, batches, tiny_flow):
     assert BY_NAME[name].slow
     before = threading.active_count()
     runner = opened(name, tiny_bundle, threads=2)
     assert isinstance(runner, Overlapping)
-    assert runner.window % 2 == 0  # whole turns of its two streams
+    assert runner.window % 2 == 0  # a multiple of its two streams
     flows = runner.run_many(itertools.cycle(batches))
     for (image1, image2), flow in zip(batches * 2, flows, strict=False):
         np.testing.assert_allclose(flow, tiny_flow(image1, image2), atol=1e-5)
