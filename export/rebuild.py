@@ -221,3 +221,7 @@ def _updated(manifest: Manifest, files: dict[str, BundleFile], parity: Parity) -
     )
     others = tuple(each for each in manifest.parity if each.backend != _BACKEND)
     return replace(manifest, files=files, parity=(*others, parity), gate=gate)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

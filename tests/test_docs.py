@@ -11,8 +11,10 @@ import pytest
 
 import engine
 from engine.backends.openvino.session import import_openvino
+from engine.bundle.manifest import read_manifest
 from engine.errors import EngineError
 from engine.images import write_image
+from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands
 from training.config import parse
 from training.networks import build_network
@@ -57,6 +59,10 @@ def run_module(module: str, arguments: list[str]) -> object:
     assert spec is not None, f"no module {module}"
     if spec.submodule_search_locations is not None:
         module += ".__main__"
+        spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    assert '__name__ == "__main__"' in Path(spec.origin).read_text()
     return importlib.import_module(module).main(arguments)
 
 
@@ -101,6 +107,11 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(workplace)
     few_pairs = {"synthetic": [SyntheticPairs(64, 64).render(2, 0)]}
     monkeypatch.setattr("training.train.open_validation", lambda *_: few_pairs)
+    # Plans are built in tests/export: the bundles of these pages have none.
+    plan = BuiltPlan("model.plan", "TensorRT", None, 1)
+    monkeypatch.setattr(
+        "export.rebuild.rebuild_plan", lambda bundle: read_manifest(bundle) and plan
+    )
     module, *arguments = shlex.split(command.removeprefix("python -m "))
     arguments += shlex.split(SHORTER.get(module, ""))
     if module == "export.build_engine" and {"int8", "auto"} & {*arguments}:
