@@ -14,6 +14,7 @@ import torch._dynamo.config
 import torch.fx.config
 import torch.fx.experimental._config
 from torch import Tensor, nn
+from torch._decomp import decomposition_table
 from torch.export import Dim
 
 from export.graph.decompose import decompose
@@ -94,8 +95,10 @@ def two_graphs_from_torch(
 
 
 def _example(divisor: int, value: int) -> Tensor:
-    # Sizes must differ from each other and from constants, or tracing specialises on them.
-    return torch.full((2, 2 * divisor, 3 * divisor, 3), value, dtype=torch.uint8)
+    # Sizes must differ from each other and from constants, or tracing specialises on them. Planes are
+    # contiguous, as symbolic strides of channels last take longer to trace.
+    planes = torch.full((2, 3, 2 * divisor, 3 * divisor), value, dtype=torch.uint8)
+    return planes.permute(0, 2, 3, 1)
 
 
 def _export(
@@ -182,10 +185,16 @@ def _fast_tracing() -> Iterator[None]:
         patch.object(torch.fx.experimental._config, "backed_size_oblivious", True),
         # With symbolic sizes, looking an operator up takes longer than evaluating its shape.
         patch.object(torch._dynamo.config, "fake_tensor_cache_enabled", False),
+        # PyTorch evaluates the shape of grid_sample by computing it from some 100 operators.
+        patch.dict(decomposition_table, {torch.ops.aten.grid_sampler_2d.default: _sampled}),
         # Stack traces are not written to the file.
         patch.object(torch.fx.config, "do_not_emit_stack_traces", True),
     ):
         yield
+
+
+def _sampled(maps: Tensor, grid: Tensor, *_: Any) -> Tensor:
+    return maps.new_empty((*maps.shape[:2], *grid.shape[1:3]))
 
 
 @contextlib.contextmanager
