@@ -95,8 +95,8 @@ def two_graphs_from_torch(
 
 
 def _example(divisor: int, value: int) -> Tensor:
-    # Sizes must differ from each other and from constants, or tracing specialises on them. Planes are
-    # contiguous, as symbolic strides of channels last take longer to trace.
+    # Sizes must differ from each other and from constants, or tracing specialises on them. Planes
+    # are contiguous, as symbolic strides of channels last take longer to trace.
     planes = torch.full((2, 3, 2 * divisor, 3 * divisor), value, dtype=torch.uint8)
     return planes.permute(0, 2, 3, 1)
 
@@ -116,7 +116,7 @@ def _export(
             tuple(inputs.values()),
             dynamic_shapes=tuple(_dynamic_axes(port, divisor) for port in inputs),
         )
-        # torch.onnx.export calls this method.
+        # torch.onnx.export calls this method for what ONNX has no operator for.
         program.run_decompositions = partial(decompose, program)
         exported = torch.onnx.export(
             program,
