@@ -68,17 +68,7 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
         UsageError: no row uses a given bundle.
     """
     environment = describe(threads=options.threads)
-    bundles = Bundles(
-        options.bundles,
-        weights=options.weights,
-        cache=CACHE,
-        size=options.size,
-        batch=max(4, options.largest_batch),
-    )
-    measured = [row for rows in options.groups for row in rows if row.method.kind != "opencv"]
-    for network in dict.fromkeys(row.network for row in measured):
-        bundles.check_network(network)
-    bundles.check_given(row for row in measured if row.method.kind != "pytorch")
+    bundles = _checked_bundles(options)
     outcomes: list[Outcome] = []
     steps = sum(map(len, options.groups)) * (ROUNDS + 1)
     # Each step is announced before it begins: the count starts one below 0.
@@ -108,6 +98,21 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
         "startup": _startup(outcomes, options.size),
     }
     return {**result, "summary": summary_lines(result)}, outcomes
+
+
+def _checked_bundles(options: Options) -> Bundles:
+    bundles = Bundles(
+        options.bundles,
+        weights=options.weights,
+        cache=CACHE,
+        size=options.size,
+        batch=max(4, options.largest_batch),
+    )
+    rows = [row for group in options.groups for row in group if row.method.kind != "opencv"]
+    for network in dict.fromkeys(row.network for row in rows):
+        bundles.check_network(network)
+    bundles.check_given(row for row in rows if row.method.kind != "pytorch")
+    return bundles
 
 
 def _peaks(options: Options, *, has_gpu: bool) -> dict[str, Any]:

@@ -26,6 +26,7 @@ be faster than the floor, which assumes the rate of the memory. Values that do n
 measured are null.
 """
 
+import argparse
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -80,6 +81,25 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     Raises:
         UsageError: a value is invalid, or PyTorch is not installed.
     """
+    given = _parser().parse_args(arguments)
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError(f"PyTorch is not installed: pip install {TORCH.install}")
+    try:
+        height, width = given.size
+        setting = Setting(given.channels, height, width, given.max_displacement, given.stride_2)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return Options(
+        setting=setting,
+        dtypes=tuple(given.dtype),
+        threads=given.threads or available_threads(),
+        seconds=given.seconds,
+        require_gpu=given.require_gpu,
+        json=given.json,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
     default = Setting()
     parser = RaisingParser(
         prog="python -m bench.correlation",
@@ -103,22 +123,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     # fmt: on
     add("--require-gpu", action="store_true", help="exit with code 1 if no row ran on a GPU")
     add("--json", type=output_file, metavar="FILE", help="write all results")
-    given = parser.parse_args(arguments)
-    if importlib.util.find_spec("torch") is None:
-        raise UsageError(f"PyTorch is not installed: pip install {TORCH.install}")
-    try:
-        height, width = given.size
-        setting = Setting(given.channels, height, width, given.max_displacement, given.stride_2)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    return Options(
-        setting=setting,
-        dtypes=tuple(given.dtype),
-        threads=given.threads or available_threads(),
-        seconds=given.seconds,
-        require_gpu=given.require_gpu,
-        json=given.json,
-    )
+    return parser
 
 
 def compare(options: Options, progress: Callable[[str], None]) -> dict[str, Any]:

@@ -21,7 +21,10 @@ UNTRAINED = "seeded random"
 # A plan's size is a multiple of the network's divisor; 64 is a multiple of every divisor.
 PADDING = 64
 # A built bundle depends on these sources and packages.
-BUILD_SOURCES = ("export/**/*.py", "kernels/**/*.py", "training/**/*.py")
+BUILD_SOURCES = (
+    "export/**/*.py", "kernels/**/*.py", "training/**/*.py", "engine/bundle/*.py",
+    "engine/data/*.py", "engine/flow/**/*.py",
+)  # fmt: skip
 BUILD_PACKAGES = (
     "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
     "tensorrt-rtx",

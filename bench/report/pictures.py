@@ -52,14 +52,13 @@ def pictures_of(outcomes: Sequence[Outcome], pairs: PairSet) -> list[Picture]:
 
 
 def _first_per_network(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The first row of each network that has a flow at the first row's size."""
+    """Return the first row with a flow of each network, at the first row's size."""
     found: dict[str, Outcome] = {}
+    first = outcomes[0].row
     for outcome in outcomes:
-        row, first = outcome.row, outcomes[0].row
-        if outcome.first_flow is not None and (row.height, row.width) == (
-            first.height,
-            first.width,
-        ):
+        row = outcome.row
+        same_size = (row.height, row.width) == (first.height, first.width)
+        if same_size and outcome.first_flow is not None:
             found.setdefault(row.network, outcome)
     return list(found.values())
 
