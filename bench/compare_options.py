@@ -114,12 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     # fmt: off
     add("--network", type=names, metavar="A,B",
-        help="default: flownets_pyramid_slim, or the networks of the bundles")
+        help="networks; default: flownets_pyramid_slim, or those of the bundles")
     add("--backends", default="all", metavar="A,B",
-        help=f"all (default), or some of: {', '.join(BY_NAME)}")
+        help="all (default; slow ones only with --full), or some of: " + ", ".join(BY_NAME))
     add("--precisions", type=names_among(PRECISIONS, "precision"), metavar="A,B",
-        default=list(PRECISIONS), help=f"default: {','.join(PRECISIONS)}")
-    add("--sizes", type=_sizes, metavar="HxW,..", help="default: 384x512")
+        default=list(PRECISIONS), help=f"precisions; default: {','.join(PRECISIONS)}")
+    add("--sizes", type=_sizes, metavar="HxW,..", help="image sizes; default: 384x512")
     add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
     add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder of "
         "pairs with true flow; pairs are resized to each of --sizes")

@@ -23,8 +23,8 @@ from engine.flow.metrics import fl_all, mean_epe
 Flows = NDArray[np.float32]
 
 NOTES = {
-    "compensated": "global motion compensation: another flow than PyTorch's",
-    "many": "one pair per thread at the same time: ms per result, not latency",
+    "compensated": "with global motion compensation the flow differs from PyTorch's",
+    "many": "one pair per thread at the same time: times are per result, not latencies",
 }
 
 

@@ -83,8 +83,8 @@ def _int8(rows: list[Json]) -> Iterator[str]:
         before = exact.get(row["backend"])
         if before is not None and None not in (row["epe"], before["epe"]):
             parts.append(_epe_change(row, before))
-        compared = ", ".join(parts) or "no fp32 row of the same size in this run"
-        yield f"{row['network']} in {row['backend']}, {p50(row):.1f} ms: {compared}"
+        if parts:
+            yield f"{row['network']} in {row['backend']}, {p50(row):.1f} ms: {', '.join(parts)}"
 
 
 def _epe_change(row: Json, before: Json) -> str:
