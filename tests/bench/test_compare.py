@@ -1,4 +1,4 @@
-"""Whole runs, small: OpenCV, and the engine on the tiny bundle."""
+"""Small complete runs: OpenCV, and the engine on the tiny bundle."""
 
 import importlib.util
 import json
@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python", "packages", "commit", "date",
     "peaks",
 }  # fmt: skip
-# Key -> types of a row of the result that was measured.
+# Keys and types of a measured row.
 ROW = {
     "network": str,
     "backend": str,
@@ -87,7 +87,7 @@ def test_opencv_only(capsys, tmp_path):
         assert row["status"] == "ok"
         assert row["latency_ms"]["p50"] <= row["latency_ms"]["p90"] <= row["latency_ms"]["p99"]
         assert row["latency_ms"]["n"] == len(row["raw_latency_ms"]) == sum(row["round_lengths"])
-        # At 64x64 the pair moves by 3 px on average; each method finds most of it.
+        # At 64x64 the mean motion is 3 px; each algorithm finds most of it.
         assert 0 < row["epe"] < 1.5
         assert row["epe_by_pair"] == [row["epe"]]
         assert 0 <= row["fl_all"] < 20
@@ -243,7 +243,7 @@ def test_output_files_are_checked_before_the_measurement(
     (tmp_path / "folder").mkdir()
     (tmp_path / "sealed").mkdir()
     (tmp_path / "file").touch()
-    # Permissions do not bind root, as whom tests may run.
+    # Permissions do not restrict root, who may run the tests.
     monkeypatch.setattr("os.access", lambda place, mode: "sealed" not in str(place))
     monkeypatch.setattr("bench.compare.load_pairs", lambda *_, **__: pytest.fail("it went on"))
     assert main([option, path]) == 2
@@ -286,7 +286,7 @@ def test_a_network_that_does_not_exist(capsys):
 
 
 def _lives(group):
-    """Whether a process of the group is left."""
+    """Whether the group has a process."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

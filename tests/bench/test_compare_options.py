@@ -15,7 +15,7 @@ def test_default_rows():
     assert {row.backend for row in group} == quick
     assert [row.network for row in group if row.backend == "opencv"] == list(OPENCV_ALGORITHMS)
     assert all(row.precision in row.method.precisions for row in group)
-    # The two whose difference is what the engine costs follow each other in every round.
+    # The engine and the bare session, which are compared, are measured in sequence.
     plain = Row("flownets_pyramid_slim", "openvino", "fp32", 384, 512, 1)
     assert group[group.index(plain) + 1].backend == "openvino (bare)"
 

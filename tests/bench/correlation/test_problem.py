@@ -10,14 +10,14 @@ def test_operations_and_bytes_by_hand():
     setting = Setting(channels=2, height=3, width=4, max_displacement=1, stride_2=1)
     assert setting.output_shape == (1, 9, 3, 4)
     assert setting.operations_padded == 2 * 2 * 9 * 12
-    # Rows that stay inside: 2 + 3 + 2; columns: 3 + 4 + 3.
+    # Rows inside: 2 + 3 + 2; columns: 3 + 4 + 3.
     assert setting.operations == 2 * 2 * 7 * 10
     assert setting.bytes("fp32") == 4 * (24 + 24 + 108)
     assert setting.bytes("fp16") == 2 * (24 + 24 + 108)
-    # FlowNetC: 2 * 256 * 441 * 48 * 64, and of 21 * 48 rows and 21 * 64 columns 220 are outside.
+    # FlowNetC: 2 * 256 * 441 * 48 * 64; 220 of 21 * 48 rows and of 21 * 64 columns are outside.
     assert Setting().operations_padded == 693_633_024
     assert Setting().operations == 2 * 256 * (21 * 48 - 220) * (21 * 64 - 220)
-    # Displacements wider than the image leave nothing.
+    # Only the zero displacement stays inside an image of one pixel.
     assert Setting(1, 1, 1, 4, 2).operations == 2
 
 

@@ -27,7 +27,7 @@ def _no_default_bundle(monkeypatch, tmp_path):
 
 @pytest.fixture
 def commands(tiny_bundle, tiny_split_bundle, tmp_path, monkeypatch):
-    """The commands that were run, by a stand-in that copies a tiny bundle for each build."""
+    """Record the commands, and copy a tiny bundle for each build."""
     seen = []
 
     def run_module(module, *arguments):
@@ -75,7 +75,7 @@ def test_streams_get_bundles_of_two_graphs(tmp_path, commands):
     whole = bundles.bundle_for(replace(ROW, backend="onnxruntime (stream)"))
     assert set(whole.manifest.files) == {"model.onnx"}
     assert bundles.bundle_for(row).path == split.path
-    # Two graphs give any flow that one does.
+    # Two graphs compute the same flow as one.
     given = bundles_of(split.path, cache=tmp_path)
     assert given.bundle_for(ROW).path == split.path
 
@@ -176,7 +176,7 @@ def test_given_weights_are_not_replaced_by_those_of_the_default_bundle(
     built = bundles_of(cache=tmp_path, weights=mine).bundle_for(ROW)
     assert built.path.parent == tmp_path / "bundles"
     assert any(command[0] == "export.build_engine" for command in commands)
-    # A bundle that was asked for by name stays.
+    # A given bundle is kept.
     assert bundles_of(tiny_bundle, cache=tmp_path, weights=mine).bundle_for(ROW).path == tiny_bundle
     manifest = read_manifest(default)
     origin = replace(manifest.weights, sha256=hashlib.sha256(b"weights").hexdigest())

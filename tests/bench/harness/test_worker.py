@@ -1,4 +1,4 @@
-"""Workers and rounds, with runners that a test writes itself."""
+"""Workers and rounds, with fake runners."""
 
 import contextlib
 import itertools
@@ -23,7 +23,7 @@ from engine.errors import BackendNotInstalledError
 
 
 class Runner:
-    """Flow = difference of the red channels, twice; notes each of its calls in a file."""
+    """Flow = difference of the red channels, twice; logs each call to a file."""
 
     device = "cpu"
     runtime_version = "1.2"
@@ -60,7 +60,7 @@ class BreaksLater(Runner):
 
 
 class Many(Runner):
-    """Two batches ahead; notes where its iterator ends."""
+    """Two batches ahead; logs the end of its iterator."""
 
     window = 4
 
@@ -136,7 +136,7 @@ def test_flows_of_every_pair_in_order(job, tmp_path, multiple):
     (measurement,) = measure([replace(job, multiple=multiple)], tmp_path, rounds=0)
     with np.load(job.pairs) as pairs:
         red = pairs["image2"][..., 0].astype(np.float32) - pairs["image1"][..., 0]
-    # Three pairs in batches of two, padded before they got there: neither may show.
+    # Three pairs in padded batches of two: the result shows neither batches nor padding.
     np.testing.assert_array_equal(measurement.flows, np.stack([red, red], axis=-1))
     assert (measurement.device, measurement.runtime_version) == ("cpu", "1.2")
 
@@ -172,7 +172,7 @@ def test_overlapping_results_share_the_time_of_a_window(job, tmp_path, monkeypat
     session = Session(replace(job, factory="fakes:Many"))
     session.flows(str(tmp_path / "flows.npy"))
     assert session.measure(1.0)["latency_ms"] == [10.0, 15.0]
-    # Two batches of the three pairs; four samples, the warm-up's too, of four results each.
+    # Two batches of the three pairs; four samples including the warm-up, of four results each.
     assert (tmp_path / "log").read_text() == "AA." + "A" * 16 + "."
     with np.load(job.pairs) as pairs:
         red = pairs["image2"][..., 0].astype(np.float32) - pairs["image1"][..., 0]

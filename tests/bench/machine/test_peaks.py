@@ -1,4 +1,4 @@
-"""The machine's matrix products; what is tested is what they compute, never how fast."""
+"""The results of the machine's matrix products; no test asserts a rate."""
 
 import json
 
@@ -33,7 +33,7 @@ def small(monkeypatch):
 
 
 def expected(operator, data, weights):
-    """In integers, a loop over the taps of the convolution."""
+    """The convolution in integers, as a loop over its taps."""
     if operator == "MatMul":
         return data @ weights
     taps = [
@@ -57,7 +57,7 @@ def test_openvino_computes_the_whole_product(operator, precision):
     weights = np.random.default_rng(1).integers(-64, 64, weights_shape, np.int8).astype(np.int64)
     # Sums of halves below 2 ** 24: exact in float32.
     np.testing.assert_array_equal(product.call()[0], expected(operator, data, weights) / 2)
-    # Rows, columns, inner size; or outputs' positions and channels, inputs of each.
+    # Rows, columns and inner size; or positions, output channels and inputs of each.
     operations = {
         ("MatMul", "fp32"): 2 * 8 * 16 * 32,
         ("MatMul", "int8"): 2 * 16 * 32 * 64,
@@ -95,7 +95,7 @@ def test_numpy_computes_the_whole_product():
 
 
 def test_a_rate_is_that_of_the_fastest_call():
-    # 6e9 operations in 2 ms are 3e12 a second.
+    # 6e9 operations in 2 ms are 3e12 per second.
     assert Product("fp32", "", 6 * 10**9, lambda: None, [4.0, 2.0, 9.0]).rate == 3000
 
 

@@ -49,7 +49,7 @@ def result_of(*rows, environment=None, data=None):
 
 
 class Page(HTMLParser):
-    """Checks that tags are balanced and keeps what a reader sees, and every attribute."""
+    """Checks that tags are balanced; collects text, cells and attributes."""
 
     def __init__(self, text):
         super().__init__()
@@ -174,7 +174,7 @@ def test_rows_of_throughput_are_not_the_fastest(tmp_path):
     best = [text for kind, text in page.cells if kind == "best"]
     assert sorted(best) == ["1.000", "6.00"]
     assert "Fastest: a fp32 on onnxruntime, 6.00 ms. Most accurate: a fp32 on onnxr" in page.text
-    # Nor have they a place on an axis of latencies.
+    # They are not in the plot of latencies either.
     assert "a fp32 on onnxruntime: 6.00 ms" in page.text
     assert "a fp32 on onnxruntime (many): 5.00 ms" not in page.text
 
@@ -234,7 +234,7 @@ def test_the_terminal_table_fits_100_columns():
     lines = printed(result_of(*rows, idle("skipped", "because " * 40))).splitlines()
     assert max(map(len, lines)) <= 100
     measured = [line for line in lines if "12.346" in line]
-    assert len(measured) == 3  # one line each: nothing had to be wrapped
+    assert len(measured) == 3  # one line each, without wrapping
     for text in ("1234", "8123", "1000", "12.5", "4e-05"):
         assert all(text in line for line in measured)
 

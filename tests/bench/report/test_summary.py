@@ -34,7 +34,7 @@ def test_int8_against_fp32():
         entry("onnxruntime", 30.0, epe=4.0),
         entry("openvino", 25.0, epe=4.0, epe_by_pair=[3.0, 5.0, None]),
         entry("onnxruntime", 28.0, precision="int8", epe=4.0),
-        # By 0.04 px on average, of which each is 0.01 px away: 0.01 / 4 is 0.25 %.
+        # +0.04 px on average, with a standard error of 0.01 px: 0.01 / 4 is 0.25 %.
         entry("openvino", 10.0, precision="int8", epe=4.04, epe_by_pair=[3.05, 5.03, None]),
     ]
 
@@ -92,14 +92,14 @@ def test_numbers():
 
 
 def in_rounds(backend, medians, **changes):
-    """Rounds of three samples each, slow ones with fewer of them counting as much as others."""
+    """Return a row with rounds of three samples each."""
     samples = [factor * median for median in medians for factor in (1, 1, 7)]
     lengths = {"raw_latency_ms": samples, "round_lengths": [3] * len(medians)}
     return entry(backend, medians[0], **lengths, **changes)
 
 
 def test_rows_are_compared_round_by_round():
-    """The machine was slow in other rounds of one row than of the other."""
+    """The machine was slow in different rounds of the two rows."""
     rows = [in_rounds("pytorch-eager", [20, 40, 20]), in_rounds("openvino", [10, 20, 20])]
     lines = summary_lines(result_of(rows, status="skipped", reason="no row"))
     assert lines[0].endswith("2.00 times as fast")
@@ -161,7 +161,7 @@ def test_distance_to_the_peak():
         entry("openvino", 25.0, gflop=4.0),
         entry("openvino", 20.0, gflop=4.0, precision="fp16"),
         entry("openvino", 10.0, gflop=4.0, precision="int8"),
-        # Faster, but another size, on no CPU, not the engine, and not counted.
+        # Faster, but of another size, on a GPU, not the engine, or without a number of operations.
         entry("onnxruntime", 1.0, gflop=1.0, height=192),
         entry("onnxruntime-cuda", 1.0, gflop=4.0, device="cuda:0"),
         entry("openvino (bare)", 1.0, gflop=4.0),
