@@ -20,7 +20,7 @@ _FIRST, _SECOND, _FLOW = "_img1", "_img2", "_flow"
 def find_pairs(folder: Path, *, split: Split | None = None) -> list[PairFiles]:
     """Find the pairs of a folder, in natural order: frame2 comes before frame10.
 
-    A folder holds pairs ``<id>_img1.*`` and ``<id>_img2.*``, as Flying Chairs names them; other
+    A folder contains pairs ``<id>_img1.*`` and ``<id>_img2.*``, as Flying Chairs names them; other
     pictures in it are ignored. Where no picture has such a name, each picture and the next one are
     a pair, whose id is the first one's name without suffix. ``<id>_flow.*`` is the true flow; of
     several formats the first in `FLOW_SUFFIXES` counts. Subfolders are ignored, except ``data``
@@ -51,7 +51,7 @@ def _list_files(folder: Path) -> list[Path]:
         files = below if any(map(_is_half, below)) else files
     if not any(map(_is_picture, files)):
         raise PairsError(
-            f"{folder} holds no picture; expected at least two, with suffixes of "
+            f"{folder} contains no picture; expected at least two, with suffixes of "
             f"{' '.join(PICTURE_SUFFIXES)}: give the folder that directly contains them"
         )
     return files
@@ -89,8 +89,8 @@ def pair_up(files: Iterable[Path]) -> list[PairFiles]:
         other = by_stem.setdefault(path.stem, path)
         if other != path:
             raise PairsError(
-                f"{path.parent} holds both {other.name} and {path.name}; expected one picture of "
-                "each name: remove one of them"
+                f"{path.parent} contains both {other.name} and {path.name}; expected one picture "
+                "of each name: remove one of them"
             )
     flows = _flows_by_id(files)
     return [

@@ -41,7 +41,7 @@ def find_source(source: str, *, split: Split | None = None) -> list[PairFiles]:
     """Find the pairs of ``NAME:DIR`` or ``DIR``, see `engine.data.folders.find_pairs`.
 
     Raises:
-        PairsError: The folder is not as the data set's layout, or holds no pairs.
+        PairsError: The folder does not have the data set's layout, or contains no pairs.
     """
     name, folder = parse_source(source)
     return DATA_SETS[name](folder, split=split)

@@ -145,7 +145,7 @@ def _resize_one(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_empty, "{folder} holds no picture; expected at least two"),
+        (_empty, "{folder} contains no picture; expected at least two"),
         (_spoil, "{folder}/a_img2.png is not a picture OpenCV can read"),
         (_leave_one, "{folder}/a.png is the only picture in its folder; expected at least two"),
         (_resize_one, "{folder}/a_img1.png is 64x64 and a_img2.png 64x70; expected two images of"),

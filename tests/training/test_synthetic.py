@@ -193,7 +193,7 @@ def test_command_replaces_no_pairs(
     with pytest.raises(SystemExit) as caught:
         main(["--pairs", "1", "--size", "64x80", "-o", str(tmp_path)])
     assert caught.value.code == 2
-    expected = f"holds pairs already ({held}); name a new folder, or remove them"
+    expected = f"contains pairs already ({held}); name a new folder, or remove them"
     assert expected in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [held]
 

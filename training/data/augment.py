@@ -17,7 +17,7 @@ from training.synthetic.scene import Sampler, affine, apply_affine
 
 @dataclass(frozen=True)
 class Samples:
-    """What one training step sees.
+    """An augmented batch.
 
     Attributes:
         image1: (B, 3, h, w) float32, 0..255.
@@ -78,7 +78,7 @@ def geometric(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
     truth = F.grid_sample(truth, grid1, mode="nearest", padding_mode="border", align_corners=False)
     flow_u, flow_v, occluded = truth.unbind(1)
     to_u, to_v = apply_affine(torch.linalg.inv(view2), u + flow_u, v + flow_v)
-    # What the crop leaves out is as hidden as what another object covers.
+    # Pixels whose match is outside the crop count as occluded.
     left = (to_u < 0) | (to_u > crop[1] - 1) | (to_v < 0) | (to_v > crop[0] - 1)
 
     def warp(image: Tensor, at: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def geometric(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
 
 
 def photometric(samples: Samples, seed: int) -> Samples:
-    """Change colour, contrast, gamma and brightness alike in both frames; a little apart; noise."""
+    """Change colour, contrast, gamma and brightness of both frames, almost alike, and add noise."""
     batch = samples.image1.shape[0]
     device = samples.image1.device
     draw = Sampler((batch, 1, 1, 1), seed)
@@ -106,7 +106,7 @@ def photometric(samples: Samples, seed: int) -> Samples:
     def change(image: Tensor) -> Tensor:
         scale = contrast * (0.03 * draw.normal()).exp()
         offset = 0.5 - 0.5 * scale + brightness + 0.02 * draw.normal()
-        # In place: on a CPU most of the time goes to fetching new memory.
+        # In place: on a CPU, allocating new memory takes most of the time.
         out = (image * (gain / 255)).clamp_(0, 1).pow_(gamma.to(device))
         out.mul_(scale.to(device)).add_(offset.to(device))
         grain = torch.randn(out.shape, device=device, generator=noise)
@@ -123,5 +123,5 @@ def photometric(samples: Samples, seed: int) -> Samples:
 
 def augment(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
     """Geometry, then photometry; the same seed gives the same samples."""
-    # Four generators are seeded below; spread, so that no two draw the same numbers.
+    # Four consecutive seeds per batch: no two generators draw the same numbers.
     return photometric(geometric(pairs, crop, 4 * seed), 4 * seed + 1)

@@ -64,7 +64,8 @@ def _check_output(folder: Path) -> None:
     existing = [path.name for kind in ("*_flow.flo", "*_img1.*") for path in folder.glob(kind)]
     if existing:
         raise ValueError(
-            f"-o {folder}: holds pairs already ({min(existing)}); name a new folder, or remove them"
+            f"-o {folder}: contains pairs already ({min(existing)}); name a new folder, or "
+            "remove them"
         )
 
 

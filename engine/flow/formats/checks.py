@@ -4,9 +4,9 @@ from engine.errors import FlowFileError
 
 
 def check_data_size(found: int, expected: int) -> None:
-    """Raise ``FlowFileError`` unless a file holds as many bytes of data as its header promises."""
+    """Raise ``FlowFileError`` unless the data have the size that the header states, in bytes."""
     if found != expected:
         raise FlowFileError(
-            f"holds {found} bytes of data, expected {expected} from its header: "
+            f"contains {found} bytes of data, expected {expected} from its header: "
             f"{'truncated' if found < expected else 'trailing bytes'}. Fetch or write it again."
         )

@@ -40,5 +40,7 @@ def read_size(stream: IO[bytes]) -> tuple[int, int]:
         )
     width, height = struct.unpack_from("<ii", header, 4)
     if width < 1 or height < 1:
-        raise FlowFileError(f"says width {width}, height {height}; expected positive sizes.")
+        raise FlowFileError(
+            f"has width {width}, height {height} in its header; expected positive sizes."
+        )
     return height, width

@@ -28,7 +28,7 @@ def encode(flow: Flow) -> bytes:
     levels = np.rint(np.where(valid[..., None], flow, -512).astype(np.float64) * 64) + 32768
     if levels.min() < 0 or levels.max() > 65535:
         raise InputError(
-            f"flow is {np.nanmin(flow):.2f} to {np.nanmax(flow):.2f} px; a KITTI png holds "
+            f"flow is {np.nanmin(flow):.2f} to {np.nanmax(flow):.2f} px; a KITTI png stores "
             "-512 to 511.98 px. Write .flo, or clear these pixels in valid."
         )
     return png16.png_from_levels(np.dstack([levels, valid]).astype(np.uint16))

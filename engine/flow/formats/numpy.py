@@ -72,7 +72,7 @@ def _archive(stream: IO[bytes]) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(stream) as archive:
             names = archive.namelist()
             if "flow.npy" not in names:
-                raise FlowFileError(f"holds {names}, expected 'flow' and optionally 'valid'.")
+                raise FlowFileError(f"contains {names}, expected 'flow' and optionally 'valid'.")
             yield archive
     except FlowFileError:
         raise
@@ -88,7 +88,7 @@ def _flow_header(stream: IO[bytes]) -> _Header:
     header = _header(stream)
     shape, _, dtype = header
     if dtype.kind != "f" or len(shape) != 3 or shape[2] != 2:
-        raise FlowFileError(f"holds {dtype} {shape}, expected float (H, W, 2).")
+        raise FlowFileError(f"contains {dtype} {shape}, expected float (H, W, 2).")
     return header
 
 
@@ -104,7 +104,7 @@ def _header(stream: IO[bytes]) -> _Header:
     except Exception as error:  # numpy parses the header as Python: damage raises almost anything
         raise FlowFileError(f"has no readable numpy header ({error}).") from None
     if dtype.kind not in "fb" or min(shape, default=1) < 1:
-        raise FlowFileError(f"holds {dtype} {shape}, expected float (H, W, 2).")
+        raise FlowFileError(f"contains {dtype} {shape}, expected float (H, W, 2).")
     return shape, fortran_order, dtype
 
 

@@ -54,5 +54,7 @@ def _header(data: bytes) -> tuple[int, int, float, int]:
         raise FlowFileError("has 1 channel (a disparity?), expected 3: x, y and one to spare.")
     width, height, scale = int(header[2]), int(header[3]), float(header[4])
     if width < 1 or height < 1 or scale == 0:
-        raise FlowFileError(f"says {header[0]!r}, expected positive sizes and a scale but 0.")
+        raise FlowFileError(
+            f"has the header {header[0]!r}; expected positive sizes and a scale other than 0."
+        )
     return height, width, scale, header.end()

@@ -49,7 +49,7 @@ def test_flow_of_every_format_is_read(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", PICTURE_SUFFIXES)
 def test_opencv_reads_every_suffix(tmp_path: Path, suffix: str) -> None:
     for path in (tmp_path / f"a{suffix}", tmp_path / f"b{suffix.upper()}"):
-        if suffix == ".pgm":  # holds grey alone
+        if suffix == ".pgm":  # contains grey alone
             path.write_bytes(b"P5 64 64 255\n" + bytes([100]) * 4096)
         else:
             write_image(path, np.full((64, 64, 3), 100, np.uint8))
@@ -77,8 +77,8 @@ def spoil(chairs: Path, name: str, content: NDArray[np.generic] | bytes | None) 
         (
             "00002_img1.jpg",
             image(64, 64, 0),
-            "{folder} holds both 00002_img1.jpg and 00002_img1.png; expected one picture of each "
-            "name: remove one of them",
+            "{folder} contains both 00002_img1.jpg and 00002_img1.png; expected one picture of "
+            "each name: remove one of them",
         ),
         (
             "00002_img2.png",
@@ -106,8 +106,8 @@ def spoil(chairs: Path, name: str, content: NDArray[np.generic] | bytes | None) 
         (
             "00002_flow.flo",
             b"PIEH" + struct.pack("<ii", 64, 64) + bytes(32767),
-            "{folder}/00002_flow.flo: holds 32767 bytes of data, expected 32768 from its header: "
-            "truncated. Fetch or write it again.",
+            "{folder}/00002_flow.flo: contains 32767 bytes of data, expected 32768 from its "
+            "header: truncated. Fetch or write it again.",
         ),
     ],
 )
@@ -130,7 +130,7 @@ def test_no_picture_and_one(tmp_path: Path) -> None:
     for name in ("notes.txt", "._00001.png", "00001_flow.flo", "below.png/00001.png"):
         (tmp_path / name).touch()
     assert refusal(tmp_path) == (
-        f"{tmp_path} holds no picture; expected at least two, with suffixes of .bmp .jp2 .jpeg "
+        f"{tmp_path} contains no picture; expected at least two, with suffixes of .bmp .jp2 .jpeg "
         ".jpg .pgm .png .pnm .ppm .tif .tiff .webp: give the folder that directly contains them"
     )
     write_image(tmp_path / "00001.png", image(64, 64, 0))

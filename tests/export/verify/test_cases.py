@@ -194,14 +194,14 @@ def test_no_seed_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SyntheticPairs, "render", recorded)
     calibration_pairs("synthetic", (64, 64), 64)
     gate_pairs(["synthetic"], SMALL, 64)
-    ours = set(seeds)
-    assert len(ours) == len(seeds)
-    assert {CALIBRATION_SEED, GATE_SEED} <= ours
-    assert max(ours) + 1_000_003 < 2**32
+    used = set(seeds)
+    assert len(used) == len(seeds)
+    assert {CALIBRATION_SEED, GATE_SEED} <= used
+    assert max(used) + 1_000_003 < 2**32
     others = (0, VALIDATION_SEED, SYNTHETIC_SEED)
     starts = sorted((*others, CALIBRATION_SEED, GATE_SEED))
     assert all(two - one >= 100_000_000 for one, two in itertools.pairwise(starts))
-    assert all(seed - max(s for s in starts if s <= seed) < 100 for seed in ours)
+    assert all(seed - max(s for s in starts if s <= seed) < 100 for seed in used)
 
 
 def test_the_gates_motorcycle_is_the_verified_one() -> None:

@@ -229,7 +229,7 @@ def test_half_precision_infinity_is_unknown(tmp_path):
 def test_kitti_range_is_refused_not_clipped(tmp_path, value):
     flow = sample()
     flow[0, 0, 0] = value
-    with pytest.raises(InputError, match=r"a KITTI png holds -512 to 511\.98 px"):
+    with pytest.raises(InputError, match=r"a KITTI png stores -512 to 511\.98 px"):
         write_flow(tmp_path / "a.png", flow)
 
 
@@ -281,7 +281,7 @@ def test_flo_sizes_are_positive(tmp_path, size):
 def test_flo_with_an_absurd_size_is_refused_by_its_length(tmp_path):
     side = 2**31 - 1
     path = file_with(tmp_path, "a.flo", b"PIEH" + struct.pack("<ii", side, side) + bytes(16))
-    with pytest.raises(FlowFileError, match=f"holds 16 bytes of data, expected {8 * side**2}"):
+    with pytest.raises(FlowFileError, match=f"contains 16 bytes of data, expected {8 * side**2}"):
         read_flow(path)
 
 
@@ -317,9 +317,9 @@ def test_pfm_data_may_begin_with_a_blank(tmp_path, end):
         (b"Pf\n1 1\n-1\n", "has 1 channel"),
         (b"PF\n-1 1\n-1\n", "expected 'PF', width, height and scale"),
         (b"PF\n0 1\n-1\n", "expected positive sizes"),
-        (b"PF\n1 1\n0.0\n", "a scale but 0"),
+        (b"PF\n1 1\n0.0\n", "a scale other than 0"),
         (b"PF\n1 1\nnan\n", "expected 'PF'"),
-        (b"PF\n999999999 999999999\n-1\n", "holds 12 bytes of data, expected 1199999997"),
+        (b"PF\n999999999 999999999\n-1\n", "contains 12 bytes of data, expected 1199999997"),
         (b"PF\n" + b"9" * 5000 + b" 1\n-1\n", "expected 'PF'"),
     ],
 )

@@ -64,11 +64,11 @@ def test_npz_without_a_mask(tmp_path):
 @pytest.mark.parametrize(
     ("array", "text"),
     [
-        (np.zeros((2, 3, 4), np.float32), r"holds float32 \(2, 3, 4\), expected float"),
-        (np.zeros((4, 3, 2), np.int16), r"holds int16"),
-        (np.zeros((4, 3, 2), bool), r"holds bool"),
-        (np.zeros((0, 3, 2), np.float32), r"holds float32 \(0, 3, 2\)"),
-        (np.array(1.0), r"holds float64 \(\)"),
+        (np.zeros((2, 3, 4), np.float32), r"contains float32 \(2, 3, 4\), expected float"),
+        (np.zeros((4, 3, 2), np.int16), r"contains int16"),
+        (np.zeros((4, 3, 2), bool), r"contains bool"),
+        (np.zeros((0, 3, 2), np.float32), r"contains float32 \(0, 3, 2\)"),
+        (np.array(1.0), r"contains float64 \(\)"),
     ],
 )
 def test_npy_of_something_else_is_refused(tmp_path, array, text):
@@ -95,14 +95,14 @@ def test_npy_with_an_absurd_size_is_refused_by_its_length(tmp_path):
         np.lib.format.write_array_header_1_0(
             stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
         )
-        with pytest.raises(FlowFileError, match=r"holds 8 bytes of data.*truncated"):
+        with pytest.raises(FlowFileError, match=r"contains 8 bytes of data.*truncated"):
             read_flow(file_with(tmp_path, "a.npy", stream.getvalue() + bytes(8)))
 
 
 @pytest.mark.parametrize(
     ("members", "text"),
     [
-        ({"uv": npy(sample())}, r"holds \['uv\.npy'\], expected 'flow'"),
+        ({"uv": npy(sample())}, r"contains \['uv\.npy'\], expected 'flow'"),
         ({"flow": npy(sample()), "valid": npy(np.ones((2, 2), bool))}, r"has valid bool \(2, 2\)"),
         ({"flow": npy(sample()), "valid": npy(np.ones((3, 4)))}, "has valid float64"),
         ({"flow": b"?"}, "no readable numpy header"),
