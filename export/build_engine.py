@@ -17,8 +17,9 @@ from export.verify.parity import VerificationError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, 1 (the build failed) or 2 (the request cannot be met)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["--rebuild"]:  # earlier form of `python -m export.rebuild`
-        return rebuild.main(arguments[1:])
+    first = arguments[0].split("=", 1) if arguments else []
+    if first[:1] == ["--rebuild"]:  # earlier form of `python -m export.rebuild`
+        return rebuild.main([*first[1:], *arguments[1:]])
     try:
         options = parse(arguments)
         summary = _build(options)

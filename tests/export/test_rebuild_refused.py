@@ -165,6 +165,13 @@ def test_a_bundle_that_cannot_be_written(
     assert not builder.models
 
 
+def test_the_earlier_form_of_the_command_with_an_equals_sign(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build_engine.main([f"--rebuild={tmp_path / 'none'}"]) == 2
+    assert_one_line(capsys, "none")
+
+
 def test_the_earlier_form_of_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
