@@ -1,4 +1,4 @@
-"""The correlation operator: one meaning, several homes.
+"""The correlation operator: one definition, several implementations.
 
 For feature maps f1, f2 of shape (N, C, H, W), with displacements (dy, dx) from -max_displacement
 to +max_displacement in steps of stride_2, row-major with dy slowest::
@@ -7,7 +7,7 @@ to +max_displacement in steps of stride_2, row-major with dy slowest::
 
 ``reference`` is the specification (numpy, float64); ``correlation.h`` declares the C functions that
 CMake builds from ``correlation_cpu*.cpp`` and ``correlation*.cu``; ``torch_op``, ``onnx_ops``
-and ``tensorrt_plugin`` bring the operator to PyTorch, ONNX and TensorRT. Every home is tested
-against ``reference``, on finite numbers: where a displaced pixel is outside f2, a home may multiply
-f1 by zero, so that an infinity there becomes NaN.
+and ``tensorrt_plugin`` provide the operator in PyTorch, ONNX and TensorRT. Every implementation is
+tested against ``reference`` on finite numbers: where a displaced pixel is outside f2, an
+implementation may multiply f1 by zero, so that an infinity becomes NaN.
 """

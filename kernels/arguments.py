@@ -1,6 +1,6 @@
-"""What a correlation accepts; every home refuses the same things with the same words.
+"""Argument checks of the correlation, shared by all implementations.
 
-(The compiled ones have limits of their own beside, on sizes and displacements: they say so.)
+The compiled ones have further limits on sizes and displacements, with messages of their own.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The numpy twin: the specification that every other home of the operator is tested against."""
+"""The correlation in numpy: the specification that every other implementation is tested against."""
 
 from collections.abc import Iterator
 from types import EllipsisType

@@ -47,7 +47,7 @@ def register() -> None:
         ) from error
     if hasattr(getattr(plugins.op, NAMESPACE, None), NAME):
         return
-    # Whatever is missing is told here, where the caller gets the exception.
+    # Check everything here, where an exception reaches the caller.
     kernel_ptx(_launch((1, 1, 1, 1), "float32", 0, 1, multiprocessors=1).kernel)
     _define()
 

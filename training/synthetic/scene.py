@@ -1,6 +1,6 @@
-"""What a synthetic pair shows: layers, their outlines, textures and affine motion, drawn at random.
+"""Random scenes of procedural pairs: layers with outlines, textures and affine motion.
 
-Motion follows the FlowNet authors' own generator (Mayer et al., IJCV 2018, arXiv 1801.06397):
+Motion follows the FlowNet authors' generator (Mayer et al., IJCV 2018, arXiv 1801.06397):
 heavy-tailed, most of it small, some beyond 60 pixels.
 """
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from training.synthetic.textures import TEXTURE_SIZE
 
-OBJECTS = (6, 14)  # in view or near it; the originals scatter 16-24 over twice the frame
+OBJECTS = (6, 14)  # in or near the frame; the original has 16-24 over twice the frame
 OUTSIDE = 60  # pixels beyond the frame where objects may still be centred
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is drawn; every tensor has a batch axis B and a layer axis K, layer 0 the background.
+    """A scene; every tensor has a batch axis B and a layer axis K, layer 0 the background.
 
     Attributes:
         motion: (B, K, 3, 3) frame 1 pixels -> frame 2 pixels.

@@ -1,7 +1,7 @@
-"""What the synthetic pairs are painted with: photographs, dead leaves, noise and plain shades.
+"""Textures of the procedural pairs: photographs, dead leaves, noise and plain shades.
 
-The photographs are from the scikit-image wheel, whose authors distribute them as free to use; the
-stereo pair in it is left out because the bench evaluates on it. Everything else is procedural.
+The photographs are from the scikit-image wheel, whose authors distribute them as free to use; its
+stereo pair is excluded, because the benchmark evaluates on it. Everything else is procedural.
 """
 
 import functools
