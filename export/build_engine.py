@@ -7,11 +7,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from engine.errors import BundleError, EngineError
 from engine.system.argument_parser import UsageError
 from export import rebuild
 from export.options import BuildOptions, parse
-from export.verify.parity import VerificationError
+from export.outcome import exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,26 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first = arguments[0].split("=", 1) if arguments else []
     if first[:1] == ["--rebuild"]:  # earlier form of `python -m export.rebuild`
         return rebuild.main([*first[1:], *arguments[1:]])
-    try:
-        options = parse(arguments)
-        summary = _build(options)
-    except (UsageError, BundleError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except VerificationError as error:
-        print("error: the bundle was not built, verification failed:", file=sys.stderr)
-        for failure in error.failures:
-            print(f"  {failure}", file=sys.stderr)
-        return 1
-    except EngineError as error:
-        print(f"error: the bundle was not built: {error}", file=sys.stderr)
-        return 1
-    print(f"{'bundle':<10} {summary}")
-    print(f"next: python -m bench.compare --bundle {shlex.quote(str(options.output))}")
-    return 0
+    return exit_code(lambda: _build(parse(arguments)), "the bundle was not built")
 
 
-def _build(options: BuildOptions) -> str:
+def _build(options: BuildOptions) -> None:
     try:  # PyTorch, which parsing and --help do not need
         from export.bundle import build_bundle
         from export.fastest import build_fastest
@@ -55,7 +38,8 @@ def _build(options: BuildOptions) -> str:
         manifest = build_fastest(requests, options.output)
     size = sum(file.bytes for file in manifest.files.values())
     verified = ", ".join(parity.backend for parity in manifest.parity if parity.status == "ok")
-    return f"{options.output}, {size / 1e6:.1f} MB, verified with {verified}"
+    print(f"{'bundle':<10} {options.output}, {size / 1e6:.1f} MB, verified with {verified}")
+    print(f"next: python -m bench.compare --bundle {shlex.quote(str(options.output))}")
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ from engine.bundle.manifest import (
     write_manifest,
 )
 from engine.bundle.verify import verify_files
-from engine.errors import BackendNotInstalledError, BundleError, EngineError
+from engine.errors import BackendNotInstalledError, BundleError
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.files import write_atomically
+from export.outcome import exit_code
 from export.progress import step
 from export.tensorrt.plan_from_onnx import BuiltPlan, build_plan
 from export.verify.noise import noise_within
@@ -46,23 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "and the GPU of this machine. Needs neither PyTorch nor the weights.",
     )
     parser.add_argument("bundle", type=Path, metavar="DIR", help="the bundle's folder")
-    try:
+
+    def run() -> None:
         bundle: Path = parser.parse_args(arguments).bundle
         plan = rebuild_plan(bundle)
-    except (UsageError, BundleError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except VerificationError as error:
-        print("error: the plan was not rebuilt, verification failed:", file=sys.stderr)
-        for failure in error.failures:
-            print(f"  {failure}", file=sys.stderr)
-        return 1
-    except EngineError as error:
-        print(f"error: the plan was not rebuilt: {error}", file=sys.stderr)
-        return 1
-    print(f"{'plan':<10} {bundle / plan.file}, rebuilt")
-    print(f"next: python -m bench.compare --bundle {shlex.quote(str(bundle))}")
-    return 0
+        print(f"{'plan':<10} {bundle / plan.file}, rebuilt")
+        print(f"next: python -m bench.compare --bundle {shlex.quote(str(bundle))}")
+
+    return exit_code(run, "the plan was not rebuilt")
 
 
 def rebuild_plan(bundle: Path) -> BuiltPlan:

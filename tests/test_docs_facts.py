@@ -153,3 +153,8 @@ def test_summaries_are_of_the_same_run(file: str, text: str) -> None:
 def test_results_are_of_committed_code() -> None:
     for file in (ROOT / "bench/results").glob("*.json"):
         assert "dirty" not in json.loads(file.read_text())["environment"]["commit"], file.name
+
+
+def test_results_name_no_folder_of_the_machine_they_were_measured_on() -> None:
+    for file in (ROOT / "bench/results").glob("*.json"):
+        assert not re.findall(r"(?<![\w.:*/])/\w+/\w[^\"]*", file.read_text()), file.name
