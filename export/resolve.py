@@ -22,7 +22,7 @@ from export.progress import step
 from export.staging import check_output
 from export.tensorrt import correlation_form as correlation
 from export.verify.cases import calibration_pairs, described, gate_pairs, name_of
-from training.networks import NETWORKS
+from training.networks import NETWORKS, network_entry
 from training.networks.layers import FlowNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
 from training.weights import load_weights, network_from_weights, shipped_weights
@@ -51,9 +51,10 @@ def resolve(options: BuildOptions) -> list[Request]:
 
 def _request(options: BuildOptions) -> Request:
     name = options.network
-    if name not in NETWORKS:
-        hint = nearest(name, NETWORKS)
-        raise UsageError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}.{hint}")
+    try:
+        entry = network_entry(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     targets = _targets(options.targets)
     check_output(options.output)
     with step("weights") as current:
@@ -67,7 +68,7 @@ def _request(options: BuildOptions) -> Request:
         network=network,
         normalisation=normalisation,
         origin=origin,
-        entry=NETWORKS[name],
+        entry=entry,
         precision="fp32",
         profile=profile,
         targets=targets,

@@ -5,11 +5,12 @@ Imports no PyTorch, so that command lines and the plan rebuild on a device can r
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
+
+from engine.errors import nearest
 
 if TYPE_CHECKING:
     from training.networks.layers import FlowNetwork
@@ -215,9 +216,10 @@ def network_entry(name: str) -> NetworkEntry:
         ValueError: the name is unknown; the message suggests the nearest one.
     """
     if name not in NETWORKS:
-        match = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f" Did you mean {match[0]!r}?" if match else ""
-        raise ValueError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}.{hint}")
+        raise ValueError(
+            f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}."
+            f"{nearest(name, NETWORKS)}"
+        )
     return NETWORKS[name]
 
 
