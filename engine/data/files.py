@@ -4,21 +4,41 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.pair import Pair, PairsError
+import numpy as np
+
+from engine.data.pair import Pair, PairsError, unknown_flow
 from engine.errors import FlowFileError, InputError
 from engine.flow.formats import FLOW_SUFFIXES, read_flow
+from engine.flow.validity import Mask, known
 from engine.images import read_image
-from engine.types import Array, Image
+from engine.types import Array, Flow, Image
 
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Where the images and the true flow of a pair are stored; ``flow`` is None without one."""
+    """Where the images, the true flow and the masks of a pair are stored; None without one.
+
+    Attributes:
+        name: unique in its data set, and the path of its result in a submission without suffix.
+        image1: a picture.
+        image2: a picture.
+        flow: a flow file.
+        occlusion: a picture, white where a pixel of the first image is hidden in the second.
+        invalid: a picture, white where the flow is not to be trusted.
+        flow_noc: a flow file that is known only where a pixel is visible in both images.
+        foreground: a picture of numbered moving objects, black where there is none.
+        sequence: the scene; pairs of one scene follow each other in time.
+    """
 
     name: str
     image1: Path
     image2: Path
     flow: Path | None
+    occlusion: Path | None = None
+    invalid: Path | None = None
+    flow_noc: Path | None = None
+    foreground: Path | None = None
+    sequence: str | None = None
 
 
 def require_flows(pairs: Iterable[PairFiles]) -> None:
@@ -32,7 +52,7 @@ def require_flows(pairs: Iterable[PairFiles]) -> None:
 
 
 def read_pair(files: PairFiles) -> Pair:
-    """Read both images and the flow; without a flow file, the flow is unknown everywhere.
+    """Read both images, the flow and the masks; without a flow file, it is unknown everywhere.
 
     Raises:
         PairsError: A file cannot be decoded, or its size differs from the others'.
@@ -44,18 +64,38 @@ def read_pair(files: PairFiles) -> Pair:
             f"{files.image1} is {_size(image1)} and {files.image2.name} {_size(image2)}; expected "
             "two images of one size: crop or resize one of them"
         )
-    if files.flow is None:
-        return Pair.without_flow(files.name, image1, image2)
+    size = image1.shape[:2]
+    flow = unknown_flow(image1) if files.flow is None else _read_flow(files.flow, size)
+    occluded = _read_mask(files.occlusion, size)
+    if files.flow_noc is not None:
+        occluded = known(flow) & ~known(_read_flow(files.flow_noc, size))
+    foreground, invalid = (_read_mask(path, size) for path in (files.foreground, files.invalid))
+    return Pair(files.name, image1, image2, flow, occluded, foreground, invalid)
+
+
+def _read_flow(path: Path, size: tuple[int, ...]) -> Flow:
     try:
-        flow, _ = read_flow(files.flow)
+        flow, _ = read_flow(path)
     except FlowFileError as error:
         raise PairsError(str(error)) from error
-    if flow.shape[:2] != image1.shape[:2]:
+    if flow.shape[:2] != size:
         raise PairsError(
-            f"{files.flow} is {_size(flow)} and its images are {_size(image1)}; expected one "
+            f"{path} is {_size(flow)} and its images are {size[0]}x{size[1]}; expected one "
             "vector for each pixel: write it at their size or remove it"
         )
-    return Pair(files.name, image1, image2, flow)
+    return flow
+
+
+def _read_mask(path: Path | None, size: tuple[int, ...]) -> Mask | None:
+    if path is None:
+        return None
+    mask: Mask = np.asarray(_read_picture(path).any(axis=-1))
+    if mask.shape != size:
+        raise PairsError(
+            f"{path} is {_size(mask)} and its images are {size[0]}x{size[1]}; expected one value "
+            "for each pixel: write it at their size or remove it"
+        )
+    return mask
 
 
 def _read_picture(path: Path) -> Image:

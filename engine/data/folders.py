@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.data.files import PairFiles
 from engine.data.pair import PairsError
-from engine.data.split import Split, select_split
+from engine.data.split import select_split
 from engine.flow.formats import FLOW_SUFFIXES
 
 # The 8-bit formats of https://docs.opencv.org/4.x/d4/da8/group__imgcodecs.html that hold frames.
@@ -17,7 +17,7 @@ PICTURE_SUFFIXES = (
 _FIRST, _SECOND, _FLOW = "_img1", "_img2", "_flow"
 
 
-def find_pairs(folder: Path, *, split: Split | None = None) -> list[PairFiles]:
+def find_pairs(folder: Path, *, split: str | None = None) -> list[PairFiles]:
     """Find the pairs of a folder, in natural order: frame2 comes before frame10.
 
     A folder contains pairs ``<id>_img1.*`` and ``<id>_img2.*``, as Flying Chairs names them; other

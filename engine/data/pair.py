@@ -1,6 +1,6 @@
 """A pair of images and the true flow between them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,18 +22,25 @@ class Pair:
         image1: (H, W, 3) or (N, H, W, 3) uint8, RGB.
         image2: likewise, of the same shape.
         flow: (H, W, 2) or (N, H, W, 2) float32, pixels, x then y; NaN where it is unknown.
+        occluded: (H, W) or (N, H, W), True where the pixel is hidden in the second image or leaves
+            it; None if the data set does not say.
+        foreground: likewise, True on moving objects.
+        invalid: likewise, True where the authors do not trust their flow. Published errors on
+            training sets include these pixels.
     """
 
     name: str
     image1: Image
     image2: Image
     flow: Flow
+    occluded: Mask | None = None
+    foreground: Mask | None = None
+    invalid: Mask | None = None
 
     @classmethod
     def without_flow(cls, name: str, image1: Image, image2: Image) -> "Pair":
         """Return a pair whose flow is unknown everywhere."""
-        unknown = np.broadcast_to(np.float32(np.nan), (*image1.shape[:-1], 2))  # one value stored
-        return cls(name, image1, image2, unknown)
+        return cls(name, image1, image2, unknown_flow(image1))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,6 +54,12 @@ class Pair:
         return np.asarray(~np.isnan(self.flow).any(axis=-1))
 
     def batched(self) -> "Pair":
-        """Return the pair as a batch of one: (1, H, W, 3) images and (1, H, W, 2) flow."""
-        images = self.image1[np.newaxis], self.image2[np.newaxis]
-        return replace(self, image1=images[0], image2=images[1], flow=self.flow[np.newaxis])
+        """Return the pair as a batch of one: every array gets a first axis of length 1."""
+        images = self.image1[np.newaxis], self.image2[np.newaxis], self.flow[np.newaxis]
+        masks = self.occluded, self.foreground, self.invalid
+        return Pair(self.name, *images, *(None if x is None else x[np.newaxis] for x in masks))
+
+
+def unknown_flow(image: Image) -> Flow:
+    """Return a flow of an image's size that is unknown everywhere; it stores one value."""
+    return np.broadcast_to(np.float32(np.nan), (*image.shape[:-1], 2))

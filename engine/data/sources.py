@@ -2,24 +2,32 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
 from engine.data.folders import find_pairs
 from engine.data.pair import Pair, PairsError
-from engine.data.split import Split
 
 T = TypeVar("T")
 
 
-class _Finder(Protocol):
-    def __call__(self, folder: Path, *, split: Split | None = None) -> list[PairFiles]: ...
+def _chairs(folder: Path, split: str | None, _: str | None) -> list[PairFiles]:
+    return find_pairs(folder, split=split)
 
 
-# By the name before the colon in ``NAME:DIR``.
-DATA_SETS: dict[str, _Finder] = {"chairs": find_pairs}
+_ALL = (
+    DataSet(
+        "chairs",
+        _chairs,
+        layout="data/00001_img1.ppm, data/00001_img2.ppm, data/00001_flow.flo",
+        splits=("train", "validation"),
+        evaluated="validation",
+    ),
+)
+DATA_SETS = {data_set.name: data_set for data_set in _ALL}
 DEFAULT_DATA_SET = "chairs"
 
 
@@ -37,14 +45,17 @@ def parse_source(source: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def find_source(source: str, *, split: Split | None = None) -> list[PairFiles]:
-    """Find the pairs of ``NAME:DIR`` or ``DIR``, see `engine.data.folders.find_pairs`.
+def find_source(
+    source: str, *, split: str | None = None, pass_name: str | None = None
+) -> Sequence[PairFiles]:
+    """Find the pairs of ``NAME:DIR`` or ``DIR``, see `DataSet.find_pairs`.
 
     Raises:
-        PairsError: The folder does not have the data set's layout, or contains no pairs.
+        PairsError: The folder does not have the data set's layout, contains no pairs, or the data
+            set has no such split or pass.
     """
     name, folder = parse_source(source)
-    return DATA_SETS[name](folder, split=split)
+    return DATA_SETS[name].find_pairs(folder, split=split, pass_name=pass_name)
 
 
 def spread(items: Sequence[T], limit: int) -> list[T]:

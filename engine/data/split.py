@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from engine.data.files import PairFiles
 from engine.data.pair import PairsError
 
-Split = Literal["train", "validation"]
-
 SPLIT_FILES = ("FlyingChairs_train_val.txt", "chairs_split.txt")
-_LABELS: dict[Split, float] = {"train": 1, "validation": 2}
+_LABELS: dict[str, float] = {"train": 1, "validation": 2}
 
 
-def select_split(pairs: Sequence[PairFiles], folder: Path, split: Split) -> list[PairFiles]:
+def select_split(pairs: Sequence[PairFiles], folder: Path, split: str) -> list[PairFiles]:
     """Return the pairs of a split, by the split file in the folder or its parent.
 
     Without a split file every pair belongs to both splits.

@@ -9,7 +9,6 @@ from torch.utils.data import Dataset
 from engine.data.files import read_pair, require_flows
 from engine.data.pair import PairsError
 from engine.data.sources import find_source
-from engine.data.split import Split
 from engine.flow.formats import read_flow_size
 from training.data.batch import PairBatch
 
@@ -25,7 +24,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         PairsError: no pairs, one without flow, or the split file does not fit them.
     """
 
-    def __init__(self, source: str, *, split: Split = "train") -> None:
+    def __init__(self, source: str, *, split: str = "train") -> None:
         self.files = find_source(source, split=split)
         require_flows(self.files)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.data.files import PairFiles, require_flows
 from engine.data.folders import PICTURE_SUFFIXES, find_pairs, pair_up
 from engine.data.pair import PairsError
-from engine.data.split import SPLIT_FILES, Split
+from engine.data.split import SPLIT_FILES
 from engine.flow.formats import FLOW_SUFFIXES
 
 # Names of files, but for those that belong to other pairs or are hidden.
@@ -134,8 +134,7 @@ def test_a_tree_of_files(
         found = find_pairs(top)
         assert [pair.name for pair in found] == order
         assert all(pair.image1.parent == folder for pair in found)
-        splits: list[Split] = ["train", "validation"]
-        for label, split in zip("12", splits, strict=True):
+        for label, split in zip("12", ("train", "validation"), strict=True):
             expected = [
                 name
                 for name, one in zip(order, labels, strict=True)

@@ -1,0 +1,61 @@
+"""What the program knows about a published data set: its layout, splits, passes and padding."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.data.files import PairFiles
+from engine.data.pair import PairsError
+from engine.errors import nearest
+from engine.images.padding import PaddingMode
+
+# Lists the pairs of a folder, of a split and of a pass, in their published order.
+Finder = Callable[[Path, str | None, str | None], Sequence[PairFiles]]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set in its published layout.
+
+    Attributes:
+        name: before the colon in ``NAME:DIR``.
+        finder: lists the pairs; called with a split and a pass that exist.
+        layout: the files of a pair below the folder, for error messages.
+        splits: the published splits. Without one, the pairs are all that have a published flow.
+        passes: renderings of the same scenes; the first is the default.
+        evaluated: the split that papers report on; None: all pairs with flow.
+        padding: how the published protocol pads images.
+    """
+
+    name: str
+    finder: Finder
+    layout: str
+    splits: tuple[str, ...] = ()
+    passes: tuple[str, ...] = ()
+    evaluated: str | None = None
+    padding: PaddingMode = "sintel"
+
+    def find_pairs(
+        self, folder: Path, *, split: str | None = None, pass_name: str | None = None
+    ) -> Sequence[PairFiles]:
+        """Find the pairs of a folder.
+
+        Args:
+            folder: where the data set is.
+            split: one of ``splits``; None: all pairs with a published flow.
+            pass_name: one of ``passes``; None: the first.
+
+        Raises:
+            PairsError: There is no such split or pass, or the folder does not have the layout.
+        """
+        self._check("split", split, self.splits)
+        self._check("pass", pass_name, self.passes)
+        if pass_name is None and self.passes:
+            pass_name = self.passes[0]
+        return self.finder(folder, split, pass_name)
+
+    def _check(self, kind: str, value: str | None, known: tuple[str, ...]) -> None:
+        if value is None or value in known:
+            return
+        expected = f"expected one of {', '.join(known)}" if known else f"it has no {kind}: leave it"
+        raise PairsError(f"{self.name} has no {kind} {value!r}; {expected}.{nearest(value, known)}")
