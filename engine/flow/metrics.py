@@ -12,12 +12,15 @@ from engine.types import Array
 # KITTI 2015 development kit, devkit/matlab/flow_error.m: an outlier exceeds both limits.
 OUTLIER_PIXELS = 3.0
 OUTLIER_SHARE = 0.05
+# VIPER (Richter et al., "Playing for Benchmarks", ICCV 2017), adopted by Spring: 100 thresholds of
+# i / 20 px with weights 1 - (i - 1) / 100, for i = 1 to 100.
+WAUC_PIXELS = 5.0
+WAUC_STEPS = 100
 
 
 def endpoint_error(flow: Array, truth: Array) -> NDArray[np.float64]:
     """Return the length of the difference of two flows at each pixel: (..., H, W) float64."""
-    difference = flow.astype(np.float64) - truth
-    return np.asarray(np.hypot(difference[..., 0], difference[..., 1]), np.float64)
+    return motion(flow.astype(np.float64) - truth)
 
 
 def mean_epe(flow: Array, truth: Array, valid: Array | None = None) -> float | None:
@@ -42,6 +45,30 @@ def fl_all(flow: Array, truth: Array, valid: Array) -> float | None:
     error = endpoint_error(flow, truth)[valid]
     if not error.size:
         return None
-    magnitude = np.hypot(truth[..., 0], truth[..., 1])[valid]
-    outlier = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * magnitude)
-    return float(100 * outlier.mean())
+    return float(100 * is_outlier(error, motion(truth)[valid]).mean())
+
+
+def motion(flow: Array) -> NDArray[np.float64]:
+    """Return the length of a flow at each pixel: (..., H, W) float64."""
+    x, y = (flow[..., i].astype(np.float64) for i in (0, 1))
+    return np.asarray(np.sqrt(x * x + y * y))  # several times as fast as hypot
+
+
+def is_outlier(error: Array, true_motion: Array) -> NDArray[np.bool_]:
+    """Return where an error is above 3 px and above 5 % of the true motion; arrays of one shape."""
+    return np.asarray((error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * true_motion))
+
+
+def wauc_score(error: Array) -> NDArray[np.float64]:
+    """Return each pixel's part, 0 to 1, in the weighted area under the curve (WAUC).
+
+    The curve is the share of pixels whose error does not exceed a threshold, for thresholds up to
+    5 px; its area, weighted so that small thresholds count most, is 100 times the mean of these
+    scores. The n largest thresholds have n (n + 1) / 2 of the 5050 parts of all weights.
+
+    Args:
+        error: end-point errors, pixels, of any shape.
+    """
+    first = np.clip(np.ceil(error * (WAUC_STEPS / WAUC_PIXELS)), 1, WAUC_STEPS + 1)
+    reached = WAUC_STEPS + 1 - first
+    return np.asarray(reached * (reached + 1) / (WAUC_STEPS * (WAUC_STEPS + 1)), np.float64)
