@@ -1,12 +1,9 @@
 """The comparison as one self-contained HTML file, rendered from ``page.html.j2``."""
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.report.charts import (
     LogScale,
@@ -26,7 +23,6 @@ from bench.report.table import (
     RowGroup,
     backends,
     column,
-    flattened,
     grouped,
     heading,
     is_latency,
@@ -34,11 +30,9 @@ from bench.report.table import (
     latency,
     number,
 )
-from engine.system.files import write_atomically
+from bench.report.template import machine, write_page
 
-_FILTERS = {
-    "base64": lambda data: base64.b64encode(data).decode(),
-    "flattened": flattened,
+_FILTERS: dict[str, Callable[..., Any]] = {
     "heading": heading,
     "label": label,
     "marker": marker,
@@ -61,34 +55,18 @@ class Section:
 
 def write_report(result: Mapping[str, Any], pictures: Sequence[Picture], path: Path) -> None:
     """Write the report of one ``bench.compare`` result to ``path``, atomically."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(_FILTERS)
     names = backends(row for row in result["rows"] if row["status"] == "ok")
-    page = environment.get_template("page.html.j2").render(
+    write_page(
+        path,
+        "page.html.j2",
+        filters=_FILTERS,
+        title="Optical flow: latency and accuracy",
+        machine=machine(result["environment"]),
         result={"summary": None, "startup": None, **result},
-        machine=_machine(result["environment"]),
         columns=COLUMNS,
         sections=[_section(group, names) for group in grouped(result["rows"])],
         pictures=pictures,
     )
-    write_atomically(path, page.strip().encode() + b"\n")
-
-
-def _machine(environment: Mapping[str, Any]) -> str:
-    threads = environment.get("threads")
-    parts = [
-        environment.get("cpu"),
-        f"{threads} threads" if threads else None,
-        environment.get("gpu"),
-        environment.get("date"),
-    ]
-    return " · ".join(str(part) for part in parts if part)
 
 
 def _section(group: RowGroup, names: Sequence[str]) -> Section:

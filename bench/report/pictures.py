@@ -38,10 +38,10 @@ def pictures_of(outcomes: Sequence[Outcome], pairs: PairSet) -> list[Picture]:
     longest = f"pure hue: {scale:.1f} px; black: unknown" if scale else "each on its own scale"
 
     def coloured(flow: NDArray[np.float32]) -> bytes:
-        return _png(flow_to_color(flow, max_magnitude=scale or None))
+        return png_of(flow_to_color(flow, max_magnitude=scale or None))
 
     return [
-        Picture("First image", f"{pair.name}, {row.height}x{row.width}", _png(pair.image1)),
+        Picture("First image", f"{pair.name}, {row.height}x{row.width}", png_of(pair.image1)),
         Picture("True flow", longest, coloured(pair.flow)),
         *(
             Picture(outcome.row.network, _caption(outcome), coloured(outcome.first_flow))
@@ -69,6 +69,7 @@ def _caption(outcome: Outcome) -> str:
     return f"{name}, no EPE" if epe is None else f"{name}, EPE {epe:.2f} px"
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
+def png_of(image: NDArray[np.uint8]) -> bytes:
+    """Return an RGB picture as a PNG file."""
     _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return bytes(data.tobytes())

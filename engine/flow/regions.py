@@ -71,7 +71,7 @@ def scores(sums: NDArray[np.float64]) -> dict[str, Scores]:
 
 def _scores(row: NDArray[np.float64]) -> Scores:
     pixels, *values = map(float, row)
-    found: Scores = {"pixels": pixels}
+    found: Scores = {"pixels": int(pixels)}
     for name, value in zip(SUMS[1:], values, strict=True):
         scale = 100 if name in _PERCENTAGES else 1
         found[name] = scale * value / pixels if pixels else None

@@ -1,0 +1,160 @@
+"""Evaluate a bundle on published data sets, by their own protocols.
+
+python -m bench.evaluate --data sintel:DIR --pass clean,final
+python -m bench.evaluate --bundle build/raft --data kitti2015:DIR --report kitti.html
+python -m bench.evaluate --data sintel:DIR --split test --pass clean,final --write submission
+"""
+
+import hashlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import engine
+from bench.cli import console, write_json
+from bench.environment import describe
+from bench.evaluation.checkpoint import Checkpoint
+from bench.evaluation.options import Options, parse_options
+from bench.evaluation.page import write_report
+from bench.evaluation.pictures import worst_pictures
+from bench.evaluation.results import subset_results, worst_images
+from bench.evaluation.run import TimedEngine, evaluate_pairs
+from bench.evaluation.subsets import Subset, find_subsets
+from bench.evaluation.table import terminal_table, title
+from bench.harness.worker import peak_memory_mb
+from engine.bundle.manifest import MANIFEST_FILE
+from engine.engine import FlowEngine
+from engine.errors import EngineError
+from engine.loader import DEFAULT_BUNDLE
+from engine.system.argument_parser import UsageError
+from engine.system.files import sha256_of
+from engine.system.threads import available_threads
+
+WORST = 3  # images of each subset that are named and shown
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, 2 (the request cannot be met) or 130 (interrupted)."""
+    try:
+        options = parse_options(arguments)
+        subsets = _checked_subsets(options)
+        with engine.load(**options.loading) as flow_engine:
+            _evaluate(options, subsets, TimedEngine(flow_engine))
+    except (UsageError, EngineError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _checked_subsets(options: Options) -> list[Subset]:
+    subsets = find_subsets(
+        options.data,
+        splits=options.splits,
+        passes=options.passes,
+        padding=options.padding,
+        limit=options.limit,
+    )
+    for subset in subsets:
+        if options.write is None and all(pair.flow is None for pair in subset.pairs):
+            raise UsageError(
+                f"{subset.title} has no published flow: nothing to compare with. Add --write DIR "
+                "to write the flows, or choose another --split."
+            )
+    return subsets
+
+
+def _evaluate(options: Options, subsets: list[Subset], timed: TimedEngine) -> None:
+    checkpoint = Checkpoint(options.checkpoint, _request(subsets, timed.engine, options))
+    if checkpoint.entries:
+        print(f"continuing after {len(checkpoint.entries)} pairs of {checkpoint.path}")
+    try:
+        evaluate_pairs(timed, subsets, checkpoint, write=options.write, format=options.format)
+        _write(options, subsets, timed, checkpoint)
+    except BaseException:
+        if checkpoint.path is not None and checkpoint.entries:
+            print(
+                f"{len(checkpoint.entries)} finished pairs are kept in {checkpoint.path}; the same "
+                "command continues after them",
+                file=sys.stderr,
+            )
+        raise
+    checkpoint.remove()
+
+
+def _request(
+    subsets: Sequence[Subset], flow_engine: FlowEngine, options: Options
+) -> dict[str, Any]:
+    """Return what the result of a pair depends on."""
+    bundle = Path(options.loading["bundle"] or DEFAULT_BUNDLE)
+    files = [str(pair.image1.resolve()) for subset in subsets for pair in subset.pairs]
+    return {
+        "data": [f"{subset.title}, padding {subset.padding}" for subset in subsets],
+        "bundle": sha256_of(bundle / MANIFEST_FILE)[:16],
+        "backend": flow_engine.backend.name,
+        "pairs": hashlib.sha256("\n".join(files).encode()).hexdigest()[:16],
+        "write": None if options.write is None else [str(options.write), options.format],
+    }
+
+
+def _result(
+    subsets: Sequence[Subset], flow_engine: FlowEngine, checkpoint: Checkpoint, threads: int
+) -> dict[str, Any]:
+    """Return the object that ``--json`` writes."""
+    manifest, backend = flow_engine.manifest, flow_engine.backend
+    return {
+        "schema": 1,
+        "environment": describe(threads=threads),
+        "method": {
+            "network": manifest.network,
+            "precision": manifest.precision,
+            "weights": manifest.weights.source,
+            "weights_sha256": manifest.weights.sha256,
+            "backend": backend.name,
+            "runtime_version": backend.runtime_version,
+            "device": backend.device,
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+        },
+        "subsets": subset_results(subsets, checkpoint.entries),
+    }
+
+
+def _write(
+    options: Options, subsets: Sequence[Subset], timed: TimedEngine, checkpoint: Checkpoint
+) -> None:
+    threads = options.loading["threads"] or available_threads()
+    result = _result(subsets, timed.engine, checkpoint, threads)
+    _print(result)
+    if options.write is not None:
+        print(f"flows      {options.write}")
+    if options.json is not None:
+        write_json(result, options.json)
+    if options.report is not None:
+        pictures = worst_pictures(result, subsets, timed, count=WORST)
+        write_report(result, pictures, options.report)
+        print(f"report     {options.report}")
+
+
+def _print(result: dict[str, Any]) -> None:
+    method = result["method"]
+    print(
+        f"{method['network']} {method['precision']}, {method['backend']} "
+        f"{method['runtime_version']} on {method['device']}; peak memory "
+        f"{method['peak_memory_mb']:.0f} MB"
+    )
+    console(width=124).print(terminal_table(result["subsets"]))
+    for subset in result["subsets"]:
+        worst = worst_images(subset, WORST)
+        named = ", ".join(f"{image['name']} {image['epe']:.2f} px" for image in worst)
+        if named:
+            print(f"worst      {title(subset)}: {named}")
+
+
+if __name__ == "__main__":
+    # As an exception it ends the progress bar and keeps the finished pairs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.exit(main())

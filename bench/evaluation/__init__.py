@@ -1,0 +1,1 @@
+"""Evaluation of a bundle on published data sets: options, run, checkpoint, table, page."""

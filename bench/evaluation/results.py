@@ -1,0 +1,55 @@
+"""The results of a run: scores of each subset and of each of its images."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.evaluation.checkpoint import Entry
+from bench.evaluation.subsets import Subset
+from bench.harness.stats import summarise
+from engine.flow.regions import REGIONS, SUMS, scores
+
+Json = dict[str, Any]
+_OF_AN_IMAGE = ("epe", "px1", "px3", "px5", "fl", "wauc")
+
+
+def subset_results(subsets: Sequence[Subset], entries: Sequence[Entry]) -> list[Json]:
+    """Return the JSON object of each subset.
+
+    Each has what `Subset.to_json` returns, ``latency_ms``, and, with true flow, the following:
+
+    - ``scores``: `engine.flow.regions.scores` over the pixels of all images;
+    - ``epe_per_image``: the mean of the images' mean errors;
+    - ``images``: name, size, ms and the scores of each.
+    """
+    return [
+        _result(subset, [entry for entry in entries if entry["subset"] == index])
+        for index, subset in enumerate(subsets)
+    ]
+
+
+def worst_images(result: Mapping[str, Any], count: int) -> list[Json]:
+    """Return the images of a subset with the largest mean errors, the worst first."""
+    known = [image for image in result["images"] if image["epe"] is not None]
+    return sorted(known, key=lambda image: image["epe"], reverse=True)[:count]
+
+
+def _result(subset: Subset, entries: Sequence[Entry]) -> Json:
+    images = [_image(entry) for entry in entries]
+    errors = [image["epe"] for image in images if image["epe"] is not None]
+    empty = np.zeros((len(REGIONS), len(SUMS)))
+    total = sum((np.array(entry["sums"]) for entry in entries if entry["sums"]), start=empty)
+    return {
+        **subset.to_json(),
+        "latency_ms": summarise([entry["ms"] for entry in entries]),
+        "scores": scores(total),
+        "epe_per_image": float(np.mean(errors)) if errors else None,
+        "images": images,
+    }
+
+
+def _image(entry: Entry) -> Json:
+    every = scores(np.array(entry["sums"]))["all"] if entry["sums"] else {}
+    figures = {name: every.get(name) for name in _OF_AN_IMAGE}
+    return {"name": entry["name"], "size": entry["size"], "ms": entry["ms"], **figures}

@@ -1,0 +1,116 @@
+"""Compute the flow and the errors of every pair, one after another."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.evaluation.checkpoint import Checkpoint, Entry
+from bench.evaluation.submission import submission_path, write_submission
+from bench.evaluation.subsets import Subset
+from engine.data.files import PairFiles, read_pair
+from engine.data.pair import Pair
+from engine.engine import FlowEngine
+from engine.errors import BackendError
+from engine.flow.regions import error_sums
+from engine.images.padding import padding
+from engine.system.progress import progress_bar
+from engine.types import Flow
+
+
+class TimedEngine:
+    """Computes flows with the padding of a protocol, and measures the time.
+
+    Args:
+        engine: the open bundle.
+    """
+
+    def __init__(self, engine: FlowEngine) -> None:
+        self.engine = engine
+        self._sizes: set[tuple[int, ...]] = set()
+
+    def flow_of(self, pair: Pair, subset: Subset) -> tuple[Flow, float]:
+        """Return the flow of a pair, and the milliseconds of `FlowEngine.infer`.
+
+        The first pair of a size is computed twice and the second time counts: runtimes prepare
+        themselves for each new size.
+
+        Raises:
+            InputError: The bundle does not accept the size.
+            BackendError: The runtime failed, or the flow is not a number everywhere.
+        """
+        around = padding(*pair.size, self.engine.manifest.divisor, subset.padding)
+        images = around.apply(pair.image1), around.apply(pair.image2)
+        if images[0].shape not in self._sizes:
+            self._sizes.add(images[0].shape)
+            self.engine.infer(*images)
+        start = time.perf_counter()
+        padded = self.engine.infer(*images)
+        milliseconds = (time.perf_counter() - start) * 1e3
+        flow = np.ascontiguousarray(around.remove(padded))
+        if not np.isfinite(flow).all():
+            raise BackendError(
+                f"{pair.name}: the flow of {self.engine.manifest.network} is not finite at "
+                f"{np.count_nonzero(~np.isfinite(flow).all(axis=-1))} pixels; expected numbers: "
+                "rebuild the bundle, with --precision fp32 if it has another."
+            )
+        return flow, milliseconds
+
+
+def evaluate_pairs(
+    timed: TimedEngine,
+    subsets: Sequence[Subset],
+    checkpoint: Checkpoint,
+    *,
+    write: Path | None,
+    format: str | None,
+) -> None:
+    """Add an entry to the checkpoint for each pair that has none yet.
+
+    Args:
+        timed: computes the flows.
+        subsets: all pairs, in order.
+        checkpoint: gets ``subset`` (its index), ``name``, ``size``, ``ms`` and ``sums``
+            (`engine.flow.regions.error_sums`; None: no pixel has true flow) of each pair.
+        write: folder for the flow files.
+        format: of these files, see `submission_path`.
+
+    Raises:
+        EngineError: A pair cannot be read, computed or written.
+        OSError: A file cannot be read or written.
+    """
+    finished = len(checkpoint.entries)
+    todo = list(_numbered(subsets))
+    with progress_bar("evaluating", len(todo), completed=finished) as advance:
+        for index, files in todo[finished:]:
+            subset = subsets[index]
+            pair = read_pair(files)
+            flow, milliseconds = timed.flow_of(pair, subset)
+            entry = {"subset": index, "name": files.name, **_result(pair, flow, milliseconds)}
+            if write is not None:
+                write_submission(submission_path(write, subset, files, format), flow)
+            checkpoint.add(entry)
+            advance(_text(subset, entry))
+
+
+def _numbered(subsets: Sequence[Subset]) -> Iterator[tuple[int, PairFiles]]:
+    for index, subset in enumerate(subsets):
+        for files in subset.pairs:
+            yield index, files
+
+
+def _result(pair: Pair, flow: Flow, milliseconds: float) -> dict[str, Any]:
+    sums = error_sums(flow, pair.flow, occluded=pair.occluded, foreground=pair.foreground)
+    return {
+        "size": "{}x{}".format(*pair.size),
+        "ms": milliseconds,
+        "sums": sums.tolist() if sums.any() else None,
+    }
+
+
+def _text(subset: Subset, entry: Entry) -> str:
+    (pixels, error, *_), *_ = entry["sums"] or [[0, 0]]
+    epe = f", EPE {error / pixels:.2f} px" if pixels else ""
+    return f"{subset.title}: {entry['name']}{epe}, {entry['ms']:.0f} ms"
