@@ -8,8 +8,8 @@ from torch import nn
 
 from engine.bundle.manifest import SizeProfile, WeightsOrigin
 from engine.data.pair import Pair
+from training.networks.entry import NetworkEntry
 from training.networks.layers import FlowNetwork
-from training.networks.registry import NetworkEntry
 
 Precision = Literal["fp32", "fp16", "int8"]
 

@@ -21,7 +21,7 @@ from export.graph.decompose import decompose
 from export.graph.deployable import Deployable, DeployableFeatures, DeployableMatch
 from export.graph.flow_heads import transpose_heads
 from kernels import onnx_ops
-from training.networks.registry import FEATURES, FLOW, IMAGE, IMAGES, MATCH, Port
+from training.networks.entry import FEATURES, FLOW, IMAGE, IMAGES, MATCH, Port
 from training.networks.upsampling import upsample_matmul
 
 # The oldest opset of torch's exporter; all runtimes support it, including TensorRT 10 on Jetson.

@@ -12,7 +12,7 @@ from engine.data.pair import Pair
 from engine.errors import BackendNotInstalledError, EngineError, HardwareMissingError
 from engine.flow.metrics import endpoint_error
 from engine.types import Flow
-from training.networks.registry import Tolerance
+from training.networks.entry import Tolerance
 
 # Errors that are no failure of a build: the machine has no such GPU, driver or package.
 EXCUSES = (HardwareMissingError, BackendNotInstalledError)

@@ -26,10 +26,11 @@ from training.int8.ranges import (
     choose_parameters,
     mse_range,
 )
+from training.networks.entry import Int8Recipe
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.layers import FlowNetwork
-from training.networks.registry import NETWORKS, Int8Recipe
+from training.networks.registry import NETWORKS
 from training.networks.upsampling import upsample_matmul
 from training.normalise import FixedMean
 

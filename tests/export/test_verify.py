@@ -21,7 +21,7 @@ from export.verify.parity import (
     pair_epe,
     verify_backend,
 )
-from training.networks.registry import Tolerance
+from training.networks.entry import Tolerance
 
 TOLERANCE = Tolerance(mean_px=0.1, max_px=1.0, relative=0.01)
 

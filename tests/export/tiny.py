@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from export import build_engine
+from training.networks.entry import NetworkEntry
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
-from training.networks.registry import NETWORKS, NetworkEntry
+from training.networks.registry import NETWORKS
 from training.weights import METADATA_KEYS, save_weights
 
 Network = TypeVar("Network", bound=nn.Module)

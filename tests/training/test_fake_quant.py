@@ -9,9 +9,10 @@ from torch import nn
 
 from training.int8.fake_quant import FakeQuantiser
 from training.int8.ranges import mse_range
+from training.networks.entry import Int8Recipe
 from training.networks.flownets import FlowNetS
 from training.networks.layers import FlowNetwork
-from training.networks.registry import NETWORKS, Int8Recipe
+from training.networks.registry import NETWORKS
 
 
 class TwoLayers(FlowNetwork):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from training.int8.ranges import ActivationStatistics, choose_parameters, mse_range, sampling_step
-from training.networks.registry import Int8Recipe
+from training.networks.entry import Int8Recipe
 
 SIZE = 4000
 Draw = Callable[[np.random.Generator], np.ndarray]

@@ -24,8 +24,8 @@ from training.int8.ranges import (
     input_divisor,
     sampling_step,
 )
+from training.networks.entry import Int8Recipe
 from training.networks.layers import FlowNetwork
-from training.networks.registry import Int8Recipe
 
 _SAMPLES = 1 << 14  # values sampled from each layer's input
 # Parameters are chosen on a window of batches: few pairs have the largest motion.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.networks.registry import Int8Recipe
+from training.networks.entry import Int8Recipe
 
 # Range of the decoder's inputs, relative to the largest magnitude seen in calibration. With 0.6
 # large motion came out too small, with 1.3 every step was too coarse.

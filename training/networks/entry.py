@@ -1,0 +1,102 @@
+"""What deployment has to know about a network. Imports no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.networks.layers import FlowNetwork
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest accepted distance to the flow of fp32 PyTorch, on every verified pair.
+
+    Attributes:
+        mean_px: mean over the pixels of the distance between the two flow vectors.
+        max_px: largest distance at any pixel.
+        relative: mean distance divided by the mean length of the reference's flow vectors, so
+            that a network with small flow does not pass for that reason alone.
+    """
+
+    mean_px: float
+    max_px: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Int8Recipe:
+    """How a network's convolutions are quantised; docs/int8.md gives the reasons per network.
+
+    Layers are named as the network's submodules.
+
+    Attributes:
+        decoder_inputs: layers that read encoder maps concatenated with decoder maps.
+        scaled_layers: layers whose input channels get cross-layer scaling; includes
+            ``decoder_inputs``.
+        unclipped_layers: layers whose range covers every value seen in calibration.
+        float_layers: layers that stay in float, because int8 would not make them faster.
+        residual_layers: layers whose output is stored as int8 plus an int8 residual where it is
+            concatenated.
+    """
+
+    decoder_inputs: tuple[str, ...] = ()
+    scaled_layers: tuple[str, ...] = ()
+    unclipped_layers: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
+    residual_layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of an exported graph.
+
+    Attributes:
+        name: tensor name.
+        axes: axis names, "" for a fixed axis; ``height / 4`` is a quarter of the image's height.
+    """
+
+    name: str
+    axes: tuple[str, str, str, str]
+
+
+def image_port(name: str) -> Port:
+    """Return a port at the images' resolution: (batch, height, width, channels)."""
+    return Port(name, ("batch", "height", "width", ""))
+
+
+def map_port(name: str, stride: int) -> Port:
+    """Return a port for feature maps at 1/``stride`` of the images' resolution."""
+    return Port(name, ("batch", f"height / {stride}", f"width / {stride}", ""))
+
+
+IMAGES = (image_port("image1"), image_port("image2"))
+FLOW = (image_port("flow"),)
+# The input of `SiameseNetwork.features` and its outputs, which `SiameseNetwork.match` reads.
+IMAGE = (image_port("image"),)
+FEATURES = (map_port("skip", 4), map_port("features", 8))
+MATCH = (map_port("skip", 4), map_port("features1", 8), map_port("features2", 8))
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """One network.
+
+    Attributes:
+        build: creates the network with freshly initialised weights.
+        tolerances: limits of the verification, by precision.
+        int8: how it is quantised.
+        fp32_islands: submodules that an fp16 graph computes in float32.
+        has_correlation: whether it contains the correlation operator, for which TensorRT can use
+            a plugin.
+        outputs: outputs of the graph; the first is the flow in pixels.
+    """
+
+    build: Callable[[], FlowNetwork]
+    tolerances: Mapping[str, Tolerance]
+    int8: Int8Recipe = field(default_factory=Int8Recipe)
+    fp32_islands: tuple[str, ...] = ()
+    has_correlation: bool = False
+    outputs: tuple[Port, ...] = FLOW
