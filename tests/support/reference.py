@@ -1,7 +1,7 @@
 """Weights and images that follow from names and sizes alone, for the published networks' outputs.
 
 The outputs in ``tests/training/networks/reference`` are those of the published code with these
-weights on these images. Only integers and exactly rounded arithmetic: any machine has the same bits.
+weights on these images. Only integers and exactly rounded arithmetic: the same bits anywhere.
 """
 
 import zlib
