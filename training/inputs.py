@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.split import SPLIT_FILES
+from engine.data.chairs_split import SPLIT_FILES
 from training.config import TrainingConfig, TrainingError
 from training.data.sets import PairDataset
 from training.normalise import NORMALISATIONS

@@ -29,7 +29,10 @@ def add_command(commands: common.Commands) -> None:
     parser.add_argument("image1", type=Path, help="first image")
     parser.add_argument("image2", type=Path, help="second image, of the same size")
     parser.add_argument(
-        "-o", "--output", type=Path, help="flow file to write: .flo, .png (KITTI), .pfm, .npy, .npz"
+        "-o",
+        "--output",
+        type=Path,
+        help="flow file to write: .flo, .png (KITTI), .pfm, .npy, .npz, .flo5",
     )
     parser.add_argument(
         "--picture",

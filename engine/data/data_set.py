@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data.files import PairFiles
+from engine.data.layouts import check_layout
 from engine.data.pair import PairsError
 from engine.errors import nearest
 from engine.images.padding import PaddingMode
@@ -52,6 +53,7 @@ class DataSet:
         self._check("pass", pass_name, self.passes)
         if pass_name is None and self.passes:
             pass_name = self.passes[0]
+        check_layout(self.name, folder, self.layout)
         return self.finder(folder, split, pass_name)
 
     def _check(self, kind: str, value: str | None, known: tuple[str, ...]) -> None:

@@ -28,6 +28,8 @@ class PairFiles:
         flow_noc: a flow file that is known only where a pixel is visible in both images.
         foreground: a picture of numbered moving objects, black where there is none.
         sequence: the scene; pairs of one scene follow each other in time.
+        vectors_per_side: size of the flow in sizes of the image; each pixel has its square of
+            vectors, in pixels of the image.
     """
 
     name: str
@@ -39,6 +41,7 @@ class PairFiles:
     flow_noc: Path | None = None
     foreground: Path | None = None
     sequence: str | None = None
+    vectors_per_side: int = 1
 
 
 def require_flows(pairs: Iterable[PairFiles]) -> None:
@@ -65,23 +68,38 @@ def read_pair(files: PairFiles) -> Pair:
             "two images of one size: crop or resize one of them"
         )
     size = image1.shape[:2]
-    flow = unknown_flow(image1) if files.flow is None else _read_flow(files.flow, size)
+    flow, candidates = _read_truth(files, image1)
     occluded = _read_mask(files.occlusion, size)
     if files.flow_noc is not None:
         occluded = known(flow) & ~known(_read_flow(files.flow_noc, size))
     foreground, invalid = (_read_mask(path, size) for path in (files.foreground, files.invalid))
-    return Pair(files.name, image1, image2, flow, occluded, foreground, invalid)
+    return Pair(files.name, image1, image2, flow, occluded, foreground, invalid, candidates)
 
 
-def _read_flow(path: Path, size: tuple[int, ...]) -> Flow:
+def _read_truth(files: PairFiles, image: Image) -> tuple[Flow, Flow | None]:
+    """Read the flow and, if a pixel has several, all of its vectors."""
+    if files.flow is None:
+        return unknown_flow(image), None
+    step = files.vectors_per_side
+    flow = _read_flow(files.flow, image.shape[:2], step)
+    if step == 1:
+        return flow, None
+    candidates = np.stack([flow[y::step, x::step] for y in range(step) for x in range(step)])
+    first = candidates[0].copy()
+    first[np.isnan(candidates).any(axis=(0, -1))] = np.nan
+    return first, candidates
+
+
+def _read_flow(path: Path, size: tuple[int, ...], step: int = 1) -> Flow:
     try:
         flow, _ = read_flow(path)
     except FlowFileError as error:
         raise PairsError(str(error)) from error
-    if flow.shape[:2] != size:
+    if flow.shape[:2] != (step * size[0], step * size[1]):
+        vectors = "one vector" if step == 1 else f"{step}x{step} vectors"
         raise PairsError(
-            f"{path} is {_size(flow)} and its images are {size[0]}x{size[1]}; expected one "
-            "vector for each pixel: write it at their size or remove it"
+            f"{path} is {_size(flow)} and its images are {size[0]}x{size[1]}; expected {vectors} "
+            "for each pixel: write it at their size or remove it"
         )
     return flow
 

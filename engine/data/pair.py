@@ -27,6 +27,9 @@ class Pair:
         foreground: likewise, True on moving objects.
         invalid: likewise, True where the authors do not trust their flow. Published errors on
             training sets include these pixels.
+        candidates: (4, H, W, 2) or (N, 4, H, W, 2) float32, the true flows of a data set with
+            several vectors for each pixel, of which an estimate is compared with the nearest;
+            ``flow`` is then the first of them, unknown where one of them is unknown.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Pair:
     occluded: Mask | None = None
     foreground: Mask | None = None
     invalid: Mask | None = None
+    candidates: Flow | None = None
 
     @classmethod
     def without_flow(cls, name: str, image1: Image, image2: Image) -> "Pair":
@@ -55,9 +59,16 @@ class Pair:
 
     def batched(self) -> "Pair":
         """Return the pair as a batch of one: every array gets a first axis of length 1."""
-        images = self.image1[np.newaxis], self.image2[np.newaxis], self.flow[np.newaxis]
-        masks = self.occluded, self.foreground, self.invalid
-        return Pair(self.name, *images, *(None if x is None else x[np.newaxis] for x in masks))
+        return Pair(
+            self.name,
+            self.image1[np.newaxis],
+            self.image2[np.newaxis],
+            self.flow[np.newaxis],
+            occluded=None if self.occluded is None else self.occluded[np.newaxis],
+            foreground=None if self.foreground is None else self.foreground[np.newaxis],
+            invalid=None if self.invalid is None else self.invalid[np.newaxis],
+            candidates=None if self.candidates is None else self.candidates[np.newaxis],
+        )
 
 
 def unknown_flow(image: Image) -> Flow:

@@ -6,28 +6,29 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine.data.data_set import DataSet
+from engine.data.chairs import CHAIRS
+from engine.data.chairs1485 import CHAIRS1485
+from engine.data.chairssdhom import CHAIRSSDHOM
 from engine.data.files import PairFiles
-from engine.data.folders import find_pairs
+from engine.data.frames import FRAMES
+from engine.data.hd1k import HD1K
+from engine.data.kitti import KITTI2012, KITTI2015
+from engine.data.middlebury import MIDDLEBURY
 from engine.data.pair import Pair, PairsError
+from engine.data.sintel import SINTEL
+from engine.data.spring import SPRING
+from engine.data.things import THINGS
 
 T = TypeVar("T")
 
 
-def _chairs(folder: Path, split: str | None, _: str | None) -> list[PairFiles]:
-    return find_pairs(folder, split=split)
-
-
-_ALL = (
-    DataSet(
-        "chairs",
-        _chairs,
-        layout="data/00001_img1.ppm, data/00001_img2.ppm, data/00001_flow.flo",
-        splits=("train", "validation"),
-        evaluated="validation",
-    ),
-)
-DATA_SETS = {data_set.name: data_set for data_set in _ALL}
+DATA_SETS = {
+    data_set.name: data_set
+    for data_set in (
+        CHAIRS, CHAIRS1485, THINGS, SINTEL, KITTI2012, KITTI2015, HD1K, CHAIRSSDHOM, MIDDLEBURY,
+        SPRING, FRAMES,
+    )
+}  # fmt: skip
 DEFAULT_DATA_SET = "chairs"
 
 

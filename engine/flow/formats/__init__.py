@@ -1,4 +1,4 @@
-"""Flow files: Middlebury ``.flo``, KITTI 16-bit ``.png``, ``.pfm``, ``.npy`` and ``.npz``.
+"""Flow files: Middlebury ``.flo``, KITTI 16-bit ``.png``, ``.pfm``, ``.npy``, ``.npz``, ``.flo5``.
 
 Each module decodes bytes to a flow, encodes a flow to bytes and reads the size from a header. A
 flow is (H, W, 2) float32, pixels, x then y; encoders expect NaN where it is unknown. A decoder
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import FlowFileError, InputError, nearest
-from engine.flow.formats import flo, kitti, numpy, pfm
+from engine.flow.formats import flo, flo5, kitti, numpy, pfm
 from engine.flow.validity import UNKNOWN_THRESHOLD, Mask, as_float32, known, unmasked
 from engine.system.files import write_atomically
 from engine.types import Array, Flow
@@ -32,6 +32,7 @@ _FORMATS = {
     ".npy": _Format(numpy.decode_npy, numpy.encode_npy, numpy.read_npy_size),
     ".npz": _Format(numpy.decode_npz, numpy.encode_npz, numpy.read_npz_size),
     ".png": _Format(kitti.decode, kitti.encode, kitti.read_size),
+    ".flo5": _Format(flo5.decode, flo5.encode, flo5.read_size),
 }
 FLOW_SUFFIXES = tuple(_FORMATS)
 
@@ -45,6 +46,7 @@ def read_flow(path: str | os.PathLike[str]) -> tuple[Flow, Mask]:
 
     Raises:
         FlowFileError: Unknown suffix, or the file is truncated, malformed or of another kind.
+        BackendNotInstalledError: The file is ``.flo5``, and h5py is not installed.
         OSError: The file cannot be read.
     """
     path = Path(path)
@@ -80,7 +82,8 @@ def write_flow(
     """Write a flow file in the format of its suffix; the file appears whole or not at all.
 
     Args:
-        path: ``.flo``, ``.png`` (KITTI: rounded to 1/64 px), ``.pfm``, ``.npy`` or ``.npz``.
+        path: ``.flo``, ``.png`` (KITTI: rounded to 1/64 px), ``.pfm``, ``.npy``, ``.npz`` or
+            ``.flo5``.
         flow: (H, W, 2) floats, pixels, x then y.
         valid: (H, W) bool; by default every pixel that is a number and at most 1e9 px.
 
@@ -96,7 +99,7 @@ def write_flow(
 
 def check_flow_format(path: Path) -> None:
     """Raise what ``write_flow`` would for this suffix, before there is anything to write."""
-    _format_of(path)
+    _format_of(path).encode(np.zeros((1, 1, 2), np.float32))
 
 
 def _checked(flow: npt.ArrayLike, valid: npt.ArrayLike | None) -> Flow:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from engine.data.chairs import PICTURE_SUFFIXES, find_pairs
 from engine.data.files import read_pair
-from engine.data.folders import PICTURE_SUFFIXES, find_pairs
 from engine.data.pair import PairsError
 from engine.flow.formats import FLOW_SUFFIXES, write_flow
 from engine.images import write_image

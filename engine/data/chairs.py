@@ -1,20 +1,19 @@
 """Folders of pairs: Flying Chairs and folders in its layout, and the frames of a video."""
 
 import itertools
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from engine.data.chairs_split import select_split
+from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
+from engine.data.layouts import layout_hint
+from engine.data.listing import PICTURE_SUFFIXES, by_stem, list_files, natural
 from engine.data.pair import PairsError
-from engine.data.split import select_split
 from engine.flow.formats import FLOW_SUFFIXES
 
-# The 8-bit formats of https://docs.opencv.org/4.x/d4/da8/group__imgcodecs.html that hold frames.
-PICTURE_SUFFIXES = (
-    ".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"
-)  # fmt: skip
 _FIRST, _SECOND, _FLOW = "_img1", "_img2", "_flow"
+_SUFFIXES = {*PICTURE_SUFFIXES, *FLOW_SUFFIXES}
 
 
 def find_pairs(folder: Path, *, split: str | None = None) -> list[PairFiles]:
@@ -45,26 +44,17 @@ def _list_files(folder: Path) -> list[Path]:
             f"{folder} {found}; expected a folder of pictures, or a word such as 'synthetic': "
             "check the path"
         )
-    files = _readable(folder)
+    files = list_files(folder, _SUFFIXES)
     if not any(map(_is_half, files)) and (folder / "data").is_dir():
-        below = _readable(folder / "data")
+        below = list_files(folder / "data", _SUFFIXES)
         files = below if any(map(_is_half, below)) else files
     if not any(map(_is_picture, files)):
         raise PairsError(
             f"{folder} contains no picture; expected at least two, with suffixes of "
             f"{' '.join(PICTURE_SUFFIXES)}: give the folder that directly contains them"
+            f"{layout_hint(folder)}"
         )
     return files
-
-
-def _readable(folder: Path) -> list[Path]:
-    # macOS stores metadata on foreign disks in files whose names start with a dot.
-    suffixes = {*PICTURE_SUFFIXES, *FLOW_SUFFIXES}
-    return [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file()
-    ]
 
 
 def _is_picture(path: Path) -> bool:
@@ -82,37 +72,35 @@ def pair_up(files: Iterable[Path]) -> list[PairFiles]:
     Raises:
         PairsError: Two pictures differ only in their suffix, or one has no partner.
     """
-    files = sorted(files, key=_natural)
+    files = sorted(files, key=natural)
     pictures = list(filter(_is_picture, files))
-    by_stem: dict[str, Path] = {}
-    for path in list(filter(_is_half, pictures)) or pictures:
-        other = by_stem.setdefault(path.stem, path)
-        if other != path:
-            raise PairsError(
-                f"{path.parent} contains both {other.name} and {path.name}; expected one picture "
-                "of each name: remove one of them"
-            )
+    stems = by_stem(list(filter(_is_half, pictures)) or pictures)
     flows = _flows_by_id(files)
     return [
         PairFiles(name, one, two, flows.get(name))
-        for name, one, two in _named(by_stem) or _consecutive(list(by_stem.values()))
+        for name, one, two in _named(stems) or consecutive(list(stems.values()))
     ]
 
 
-def _named(by_stem: dict[str, Path]) -> list[tuple[str, Path, Path]]:
+def _named(stems: dict[str, Path]) -> list[tuple[str, Path, Path]]:
     """Return id and images of ``<id>_img1.*`` with ``<id>_img2.*``."""
     ends = _FIRST, _SECOND
-    firsts, seconds = ([x.removesuffix(end) for x in by_stem if x.endswith(end)] for end in ends)
+    firsts, seconds = ([x.removesuffix(end) for x in stems if x.endswith(end)] for end in ends)
     for name in sorted(set(firsts) ^ set(seconds)):
         present, missing = ends if name in firsts else reversed(ends)
         raise PairsError(
-            f"{by_stem[name + present]} has no {name}{missing}.* beside it; expected both images "
+            f"{stems[name + present]} has no {name}{missing}.* beside it; expected both images "
             "of each pair: restore the one or remove the other"
         )
-    return [(name, by_stem[name + _FIRST], by_stem[name + _SECOND]) for name in firsts]
+    return [(name, stems[name + _FIRST], stems[name + _SECOND]) for name in firsts]
 
 
-def _consecutive(frames: Sequence[Path]) -> list[tuple[str, Path, Path]]:
+def consecutive(frames: Sequence[Path]) -> list[tuple[str, Path, Path]]:
+    """Return name and images of each frame with the next, whatever their numbers are.
+
+    Raises:
+        PairsError: There is only one frame.
+    """
     if len(frames) == 1:
         raise PairsError(
             f"{frames[0]} is the only picture in its folder; expected at least two frames, or "
@@ -129,6 +117,14 @@ def _flows_by_id(files: Iterable[Path]) -> dict[str, Path]:
     return {path.stem.removesuffix(_FLOW): path for path in flows}  # the last one stays
 
 
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    words = re.split(r"(\d+)", path.stem)
-    return [int(word) if i % 2 else word for i, word in enumerate(words)], path.name
+def _find_split(folder: Path, split: str | None, _: str | None) -> list[PairFiles]:
+    return find_pairs(folder, split=split)
+
+
+CHAIRS = DataSet(
+    "chairs",
+    _find_split,
+    layout="data/00001_img1.ppm, data/00001_img2.ppm and data/00001_flow.flo",
+    splits=("train", "validation"),
+    evaluated="validation",
+)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.data.chairs import PICTURE_SUFFIXES, find_pairs, pair_up
+from engine.data.chairs_split import SPLIT_FILES
 from engine.data.files import PairFiles, require_flows
-from engine.data.folders import PICTURE_SUFFIXES, find_pairs, pair_up
 from engine.data.pair import PairsError
-from engine.data.split import SPLIT_FILES
 from engine.flow.formats import FLOW_SUFFIXES
 
 # Names of files, but for those that belong to other pairs or are hidden.
@@ -209,5 +209,5 @@ def test_the_first_pair_without_flow_is_named() -> None:
         require_flows(without)
     assert str(caught.value) == (
         "c_img1.png has no true flow; expected c_flow.* beside it, with a suffix of .flo .pfm .npy "
-        ".npz .png: add it or leave the pair out"
+        ".npz .png .flo5: add it or leave the pair out"
     )

@@ -1,0 +1,175 @@
+"""Lists the files of data sets: each folder once, in natural order, without opening a file."""
+
+import itertools
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.data.pair import PairsError
+from engine.flow.formats import FLOW_SUFFIXES
+
+# The 8-bit formats of https://docs.opencv.org/4.x/d4/da8/group__imgcodecs.html that hold frames.
+PICTURE_SUFFIXES = (
+    ".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"
+)  # fmt: skip
+
+
+def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """List the files with one of the lower-case suffixes, frame2 before frame10."""
+    # macOS stores metadata on foreign disks in files whose names start with a dot.
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_file()]
+    paths = (folder / name for name in names)
+    return sorted((path for path in paths if path.suffix.lower() in suffixes), key=natural)
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """List the subfolders, scene2 before scene10."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+    return sorted((folder / name for name in names), key=natural)
+
+
+def natural(path: Path) -> tuple[list[str | int], str]:
+    """Return the key that sorts numbers in names by their value."""
+    words = re.split(r"(\d+)", path.stem)
+    return [int(word) if i % 2 else word for i, word in enumerate(words)], path.name
+
+
+def by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    """Return pictures by their name without suffix.
+
+    Raises:
+        PairsError: Two differ only in their suffix.
+    """
+    stems: dict[str, Path] = {}
+    for path in files:
+        other = stems.setdefault(path.stem, path)
+        if other != path:
+            raise PairsError(
+                f"{path.parent} contains both {other.name} and {path.name}; expected one picture "
+                "of each name: remove one of them"
+            )
+    return stems
+
+
+def pass_folder(root: Path, folders: Mapping[str, str], pass_name: str | None) -> Path:
+    """Return the folder of a pass, a rendering of the scenes.
+
+    Args:
+        root: where the folders of all passes are.
+        folders: their names, by pass.
+        pass_name: the pass.
+
+    Raises:
+        PairsError: The folder does not exist; the message names the passes that do.
+    """
+    folder = root / folders[str(pass_name)]
+    if not folder.is_dir():
+        present = [name for name, other in folders.items() if (root / other).is_dir()]
+        advice = f"choose the pass {' or '.join(present)}, or unpack it" if present else "unpack it"
+        raise PairsError(f"{folder} does not exist; expected the pass {pass_name}: {advice}")
+    return folder
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """Return the pictures of a folder by their name without suffix.
+
+    Raises:
+        PairsError: The folder does not exist or contains none, or two differ only in their suffix.
+    """
+    if not folder.is_dir():
+        raise PairsError(f"{folder} does not exist; expected a folder of pictures: unpack it")
+    found = by_stem(list_files(folder, PICTURE_SUFFIXES))
+    if not found:
+        raise PairsError(
+            f"{folder} contains no picture; expected some, with suffixes of "
+            f"{' '.join(PICTURE_SUFFIXES)}: unpack them"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Files that belong to pictures by their names: true flows or masks of one folder.
+
+    Attributes:
+        kind: what they are, for messages.
+        folder: where they are.
+        files: by name without suffix; None in a data set that comes without them.
+    """
+
+    kind: str
+    folder: Path
+    files: dict[str, Path] | None
+
+    def of(self, name: str, image: Path) -> Path | None:
+        """Return the file of a picture, None in a data set without such files.
+
+        Raises:
+            PairsError: There are such files, but not of this picture.
+        """
+        if self.files is None:
+            return None
+        if name not in self.files:
+            raise PairsError(
+                f"{image} has no {self.kind}; expected {self.folder / name}.*, as the data set is "
+                "published: restore it or remove the image"
+            )
+        return self.files[name]
+
+
+def flows(folder: Path) -> Companions:
+    """List the flow files; of several formats of one name the first in `FLOW_SUFFIXES` counts.
+
+    Raises:
+        PairsError: The folder does not exist.
+    """
+    if not folder.is_dir():
+        raise PairsError(f"{folder} does not exist; expected a folder of true flow: unpack it")
+    files = list_files(folder, FLOW_SUFFIXES)
+    files.sort(key=lambda path: FLOW_SUFFIXES.index(path.suffix.lower()), reverse=True)
+    return Companions("true flow", folder, {path.stem: path for path in files})  # the last stays
+
+
+def no_flows(folder: Path) -> Companions:
+    """Return the flow files of a test split, whose flow is not published."""
+    return Companions("true flow", folder, None)
+
+
+def masks(folder: Path, scene: str = "") -> Companions:
+    """List the masks of a scene below a folder, none if the folder does not exist.
+
+    Raises:
+        PairsError: The folder exists, but the scene is missing in it.
+    """
+    files = pictures(folder / scene) if folder.is_dir() else None
+    return Companions("mask", folder / scene, files)
+
+
+def next_frames(frames: Mapping[str, Path]) -> Iterator[tuple[str, Path, Path]]:
+    """Yield name, picture and next picture of numbered frames in their order.
+
+    Raises:
+        PairsError: A number is missing between two frames, or there are fewer than two frames.
+    """
+    if len(frames) == 1:
+        (only,) = frames.values()
+        raise PairsError(
+            f"{only} is the only picture in its folder; expected at least two frames: restore the "
+            "others"
+        )
+    for (name, one), (other, two) in itertools.pairwise(frames.items()):
+        if other != following(name):
+            raise PairsError(
+                f"{one} has no {following(name)}.* beside it, the second image of its pair; "
+                "expected consecutive frames: restore it"
+            )
+        yield name, one, two
+
+
+def following(name: str) -> str:
+    """Return the name of the next frame: ``frame_0010`` of ``frame_0009``."""
+    return re.sub(r"\d+$", lambda digits: str(int(digits[0]) + 1).zfill(len(digits[0])), name)
