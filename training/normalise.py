@@ -4,7 +4,19 @@ import torch
 from torch import Tensor, nn
 
 
-class FixedMean(nn.Module):
+class ImageNormalisation(nn.Module):
+    """Normalises each image of a pair independently of the other."""
+
+    def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalise a pair of RGB images, each (N, 3, H, W) float in 0..255."""
+        return self.alone(image1), self.alone(image2)
+
+    def alone(self, image: Tensor) -> Tensor:
+        """Normalise one image."""
+        raise NotImplementedError
+
+
+class FixedMean(ImageNormalisation):
     """x / 255 minus the mean colour of Flying Chairs (ClementPinard/FlowNetPytorch, main.py)."""
 
     mean: Tensor
@@ -13,12 +25,8 @@ class FixedMean(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor([0.45, 0.432, 0.411])[:, None, None])
 
-    def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalise a pair of RGB images, each (N, 3, H, W) float in 0..255."""
-        return self.alone(image1), self.alone(image2)
-
     def alone(self, image: Tensor) -> Tensor:
-        """Normalise one image, independent of the other."""
+        """Normalise one image."""
         return image / 255 - self.mean
 
 
@@ -28,6 +36,22 @@ class Centred(FixedMean):
     def __init__(self) -> None:
         super().__init__()
         self.mean.fill_(0.5)
+
+
+class MinusOneToOne(ImageNormalisation):
+    """2 (x / 255) - 1 (princeton-vl/RAFT, raft.py; torchvision's and mmflow's RAFT likewise)."""
+
+    def alone(self, image: Tensor) -> Tensor:
+        """Normalise one image."""
+        return 2 * (image / 255) - 1
+
+
+class ZeroToOne(ImageNormalisation):
+    """x / 255 (the FlowNets of open-mmlab/mmflow)."""
+
+    def alone(self, image: Tensor) -> Tensor:
+        """Normalise one image."""
+        return image / 255
 
 
 class PairMean(nn.Module):
@@ -44,4 +68,6 @@ NORMALISATIONS: dict[str, type[nn.Module]] = {
     "fixed_mean": FixedMean,
     "centred": Centred,
     "pair_mean": PairMean,
+    "minus_one_to_one": MinusOneToOne,
+    "zero_to_one": ZeroToOne,
 }
