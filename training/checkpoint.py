@@ -28,6 +28,7 @@ def save_checkpoint(
         "network": config.network,
         "data": config.data,
         "initial": initial,
+        "optimizer": config.optimizer,
     }
     partial = path.with_suffix(".partial")
     torch.save({"facts": facts, "state": state}, partial)
@@ -57,6 +58,12 @@ def load_checkpoint(
         raise TrainingError(
             f"{path} is a run that started from other weights (--init); give the same ones to "
             f"continue it, or {elsewhere}"
+        )
+    optimizer = facts.get("optimizer", "muon")  # the only one before it was an option
+    if optimizer != config.optimizer:
+        raise TrainingError(
+            f"{path} is a run with --optimizer {optimizer}; give the same to continue it, or "
+            f"{elsewhere}"
         )
     # The licence of the weights depends on all data that they were trained on.
     if facts["data"] != config.data:

@@ -17,10 +17,15 @@ from engine.system.argument_types import (
     positive_int,
 )
 from training.networks import NETWORKS, network_entry
+from training.optimizer import OPTIMIZERS
+from training.recipes import RECIPES
+from training.schedules import SCHEDULES
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Defaults that apply to procedural pairs only.
 _RENDERING = {"pool": 1024, "fresh": 1, "fresh_every": 1}
+_LENGTHS = ("steps", "epochs", "minutes")
+_DEFAULT_STEPS = 12_000
 # Seeds of steps and pairs count up from --seed; those of validation are larger.
 _MAX_SEED = 1_000_000_000
 
@@ -39,11 +44,15 @@ class TrainingConfig:
         validate: such a folder to report the error on, too; None: procedural pairs only.
         out: the run's folder.
         init: weights file to start from; None: random initialisation.
-        steps: length of the run; ignored if ``minutes`` is set.
-        minutes: length of the run in time; the learning rate then follows the time.
+        steps: length of the run; ignored if one of the following is set.
+        epochs: length in passes over ``data``, see `training.inputs.count_steps`.
+        minutes: length in time; the learning rate then follows the time.
         batch_size: pairs per step.
         height: of the crop, a multiple of 64.
         width: of the crop, a multiple of 64.
+        augmentation: whether pairs are augmented; otherwise they are only cropped.
+        optimizer: a key of ``OPTIMIZERS``.
+        schedule: of the learning rate, a key of ``SCHEDULES``.
         lr: peak learning rate.
         weight_decay: of kernels; biases have none.
         ema: decay of the weight average.
@@ -63,10 +72,14 @@ class TrainingConfig:
     out: Path
     init: Path | None
     steps: int
+    epochs: int | None
     minutes: float | None
     batch_size: int
     height: int
     width: int
+    augmentation: bool
+    optimizer: str
+    schedule: str
     lr: float
     weight_decay: float
     ema: float
@@ -93,6 +106,11 @@ class TrainingConfig:
             network_entry(self.network)
         except ValueError as error:
             raise TrainingError(f"--network: {error}") from error
+        if self.data == "synthetic" and self.epochs is not None:
+            raise TrainingError(
+                f"--epochs {self.epochs}: procedural pairs are endless; give a folder as --data, "
+                "or --steps"
+            )
         if self.data == "synthetic" and self.pool < self.batch_size:
             raise TrainingError(f"--pool {self.pool}: expected at least --batch-size")
         _check_device(self.device)
@@ -102,7 +120,13 @@ def parse(arguments: Sequence[str] | None = None) -> TrainingConfig:
     """Parse the command line; exits with code 2 and a message for values that cannot be used."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.recipe is not None:
+        # The lengths exclude one another: a given one replaces the recipe's, whichever that is.
+        own = RECIPES[options.recipe].options
+        parser.set_defaults(**{name: own[name] for name in own.keys() - {*_LENGTHS}})
+        options = parser.parse_args(arguments)
     try:
+        _apply_recipe(options)
         for name, default in _RENDERING.items():
             given = getattr(options, name)
             if given is None:
@@ -121,12 +145,25 @@ def parse(arguments: Sequence[str] | None = None) -> TrainingConfig:
         parser.error(str(error))
 
 
+def _apply_recipe(options: argparse.Namespace) -> None:
+    """Set the length of the run and the validation pairs where the command line does not."""
+    recipe = None if options.recipe is None else RECIPES[options.recipe]
+    if all(getattr(options, name) is None for name in _LENGTHS):
+        own = {} if recipe is None else recipe.options
+        for name in _LENGTHS:
+            setattr(options, name, own.get(name))
+    options.steps = options.steps or _DEFAULT_STEPS
+    if recipe is not None and recipe.validates and options.validate is None:
+        options.validate = None if options.data == "synthetic" else options.data
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.train",
         description="Train a network; docs/training.md has recipes.",
     )
     add = parser.add_argument
+    add("--recipe", choices=RECIPES, help="defaults of a published training; options override it")
     add("--network", default="flownets_slim", help=f"one of {', '.join(NETWORKS)}")
     add("--data", type=_source, default="synthetic", metavar="synthetic|DIR", help="procedural "
         "pairs (default), or a folder of pairs with true flow")  # fmt: skip
@@ -134,12 +171,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", required=True, metavar="RUN", type=Path, help="the run's folder")
     add("--init", metavar="FILE", type=Path, help="weights to start from")
     length = parser.add_mutually_exclusive_group().add_argument
-    length("--steps", type=positive_int, default=12_000)
+    length("--steps", type=positive_int, help=f"default: {_DEFAULT_STEPS}")
+    length("--epochs", type=positive_int, metavar="N", help="train for N passes over --data")
     length("--minutes", type=positive_float, metavar="M", help="train for this long instead; the "
         "learning rate falls with the time")  # fmt: skip
     add("--batch-size", type=positive_int, default=8)
     add("--height", type=positive_int, default=256, help="of the crop")
     add("--width", type=positive_int, default=320, help="of the crop")
+    add("--augmentation", action=argparse.BooleanOptionalAction, default=True, help="change "
+        "geometry and colours of the pairs at random (default), or only crop them")  # fmt: skip
+    add("--optimizer", choices=OPTIMIZERS, default="muon", help="muon for kernels and AdamW for "
+        "the rest (default), or adam, as in the papers")  # fmt: skip
+    add("--schedule", choices=SCHEDULES, default="linear", help="of the learning rate: falling "
+        "to zero (linear, the default), halved four times (s_long), or constant")  # fmt: skip
     add("--lr", type=positive_float, default=8e-4, help="peak learning rate")
     add("--weight-decay", type=non_negative_float, default=4e-4)
     add("--ema", type=fraction, default=0.998, help="decay of the weight average")

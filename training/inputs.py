@@ -1,6 +1,6 @@
 """Opens what a configuration names: initial weights and data sets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.data.chairs_split import SPLIT_FILES
@@ -43,6 +43,16 @@ def open_inputs(config: TrainingConfig) -> Inputs:
         raise TrainingError(str(error)) from error
 
 
+def count_steps(config: TrainingConfig, inputs: Inputs) -> TrainingConfig:
+    """Return the configuration with the steps of its ``epochs``, if it has any.
+
+    A pass over the data leaves out a last partial batch.
+    """
+    if config.epochs is None or inputs.training is None:
+        return config
+    return replace(config, steps=config.epochs * (len(inputs.training) // config.batch_size))
+
+
 def _initial(config: TrainingConfig) -> Weights | None:
     if config.init is None:
         return None
@@ -66,7 +76,13 @@ def _training(config: TrainingConfig) -> PairDataset | None:
             f"--data {config.data}: {len(data)} pairs do not fill a batch of "
             f"{config.batch_size}; lower --batch-size"
         )
-    data.check_one_size()
+    size = data.check_one_size()
+    if not config.augmentation and (size[0] < config.height or size[1] < config.width):
+        raise TrainingError(
+            f"--data {config.data}: pairs of {size[0]}x{size[1]}; expected at least the crop, "
+            f"{config.height}x{config.width}: lower --height or --width, or give --augmentation, "
+            "which enlarges"
+        )
     return data
 
 

@@ -5,7 +5,7 @@ steps from random weights (batch 8, 192x256) flownets_slim had an error of 8.8 p
 procedural pairs with it, 10.0 with AdamW alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -19,33 +19,18 @@ _UPDATE_SCALE = 0.2
 
 
 class Optimizer:
-    """Both optimizers behind the part of the `torch.optim.Optimizer` interface that is used.
+    """Optimizers of different parameters behind the part of one's interface that is used.
 
     Args:
-        network: its parameters that require a gradient are optimised.
-        lr: learning rate.
-        weight_decay: of kernels; biases have none, as in the papers.
-        dtype: of the orthogonalisation; bfloat16 is precise enough.
+        parts: each of another class.
     """
 
-    def __init__(
-        self, network: nn.Module, *, lr: float, weight_decay: float, dtype: torch.dtype
-    ) -> None:
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        kernels = [p for p in parameters if p.dim() > 1]
-        matrices = [p for p in kernels if min(p.shape[:2]) >= _MIN_ROWS]
-        few = [p for p in kernels if min(p.shape[:2]) < _MIN_ROWS]
-        biases = [p for p in parameters if p.dim() <= 1]
-        groups: list[dict[str, Any]] = [{"params": few, "weight_decay": weight_decay}]
-        groups.append({"params": biases, "weight_decay": 0.0})
-        self._parts = (
-            Muon(matrices, lr=lr, weight_decay=weight_decay, dtype=dtype),
-            torch.optim.AdamW(groups, lr=lr, fused=True),
-        )
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self._parts = parts
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The parameter groups of both."""
+        """The parameter groups of all parts."""
         return [group for part in self._parts for group in part.param_groups]
 
     def zero_grad(self) -> None:
@@ -59,7 +44,7 @@ class Optimizer:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of both, for `load_state_dict`."""
+        """Return the state of all parts, for `load_state_dict`."""
         return {type(part).__name__: part.state_dict() for part in self._parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -118,3 +103,45 @@ def orthogonalised(matrix: Tensor) -> Tensor:
         quartic = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
         x = torch.addmm(x, quartic, x, beta=3.4445)
     return x.T if tall else x
+
+
+def muon(network: nn.Module, *, lr: float, weight_decay: float, dtype: torch.dtype) -> Optimizer:
+    """Return Muon for large kernels and AdamW for all other parameters.
+
+    Args:
+        network: its parameters that require a gradient are optimised.
+        lr: learning rate.
+        weight_decay: of kernels; biases have none, as in the papers.
+        dtype: of the orthogonalisation; bfloat16 is precise enough.
+    """
+    kernels, biases = _divided(network)
+    matrices = [p for p in kernels if min(p.shape[:2]) >= _MIN_ROWS]
+    few = [p for p in kernels if min(p.shape[:2]) < _MIN_ROWS]
+    return Optimizer(
+        Muon(matrices, lr=lr, weight_decay=weight_decay, dtype=dtype),
+        torch.optim.AdamW(_groups(few, biases, weight_decay), lr=lr, fused=True),
+    )
+
+
+def adam(network: nn.Module, *, lr: float, weight_decay: float, dtype: torch.dtype) -> Optimizer:
+    """Return Adam, as the papers train; arguments as for `muon`, of which it needs no ``dtype``."""
+    groups = _groups(*_divided(network), weight_decay)
+    return Optimizer(torch.optim.Adam(groups, lr=lr, fused=True))
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"muon": muon, "adam": adam}
+
+
+def _divided(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the kernels and the biases that require a gradient."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() <= 1]
+
+
+def _groups(
+    kernels: list[nn.Parameter], biases: list[nn.Parameter], weight_decay: float
+) -> list[dict[str, Any]]:
+    return [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]

@@ -13,7 +13,7 @@ from training.config import TrainingConfig, TrainingError, parse
 from training.data.batch import PairBatch
 from training.data.sets import PairDataset
 from training.data.streams import DatasetStream, SyntheticStream
-from training.inputs import open_inputs
+from training.inputs import count_steps, open_inputs
 from training.synthetic.render import SyntheticPairs
 from training.trainer import Trainer
 from training.validation import open_validation
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(arguments)
     try:
         inputs = open_inputs(config)
+        config = count_steps(config, inputs)
         config.out.mkdir(parents=True, exist_ok=True)
         trainer = Trainer(config, inputs.initial)
         try:

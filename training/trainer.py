@@ -16,32 +16,22 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from engine.system.progress import progress_bar
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import PRECISIONS, TrainingConfig, TrainingError
-from training.data.augment import augment
+from training.data.augment import augment, crop_only
 from training.data.batch import PairBatch
 from training.int8.fake_quant import FakeQuantiser
 from training.losses import endpoint_error, multiscale_loss
 from training.networks import build_network, network_entry
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
-from training.optimizer import Optimizer
+from training.optimizer import OPTIMIZERS
 from training.origin import origin_of
+from training.schedules import SCHEDULES
 from training.validation import Validation, errors_of
 from training.weights import Weights, network_from_weights, save_weights
 
 OBSERVED_EVERY = 20  # steps between observations of activation ranges
 # Pairs per observation: otherwise ranges that cover the largest value would grow with the batch.
 OBSERVED_PAIRS = 8
-
-
-def learning_rate(step: int, share: float, peak: float, *, warmup: int = 200) -> float:
-    """Return the learning rate at a step, ``share`` (0 to 1) into the run.
-
-    Linear warm-up, constant for the first third, then linear to zero. The papers halve the rate
-    after a third, half, two thirds and five sixths of the run (S_long of FlowNet 2.0), which the
-    line approximates.
-    """
-    fall = min(1.0, 1.5 * (1 - share))
-    return peak * min(1.0, (step + 1) / warmup) * max(fall, 0.0)
 
 
 class Trainer:
@@ -74,7 +64,7 @@ class Trainer:
         self.normalise = NORMALISATIONS[self.normalisation]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         self.dtype = PRECISIONS[config.precision]
-        self.optimizer = Optimizer(
+        self.optimizer = OPTIMIZERS[config.optimizer](
             self.network, lr=config.lr, weight_decay=config.weight_decay, dtype=self.dtype
         )
         self.step = 0
@@ -129,14 +119,16 @@ class Trainer:
         """Update once; return the loss and the end-point error in pixels at 1/4 resolution."""
         config = self.config
         crop = (config.height, config.width)
-        samples = augment(pairs.to(self.device), crop, config.seed + self.step)
+        prepare = augment if config.augmentation else crop_only
+        samples = prepare(pairs.to(self.device), crop, config.seed + self.step)
         # Occluded pixels can only be extrapolated: their weight rises from 0 to 1 over the first
         # third of the run ("The Devil in the Details", arXiv 2308.07378). Trained weights already
         # extrapolate, and would unlearn it.
         occluded_weight = 1.0 if self.initial else min(1.0, 3 * self.share)
         weight = samples.valid * (1 - samples.occluded * (1 - occluded_weight))
+        rate = config.lr * SCHEDULES[config.schedule](self.step, self.share)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.share, config.lr)
+            group["lr"] = rate
         lower = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=lower):
             images = [

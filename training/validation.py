@@ -21,7 +21,7 @@ def open_validation(pairs_on_disk: PairDataset | None, device: str) -> Validatio
     validation = {}
     if pairs_on_disk is not None:
         pairs = first_pairs(pairs_on_disk, 640)
-        validation[f"chairs, {len(pairs)} pairs"] = pairs
+        validation[f"{pairs_on_disk.name}, {len(pairs)} pairs"] = pairs
     renderer = SyntheticPairs(384, 512, device=device)
     validation["synthetic"] = [renderer.render(4, VALIDATION_SEED + i) for i in range(8)]
     return validation

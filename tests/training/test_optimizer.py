@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.optimizer import Muon, Optimizer, orthogonalised
+from training.optimizer import Muon, Optimizer, muon, orthogonalised
 
 
 def network() -> nn.Sequential:
@@ -29,7 +29,7 @@ def with_gradients(one: nn.Sequential) -> nn.Sequential:
 
 
 def optimizer_of(one: nn.Sequential, weight_decay: float = 0.0) -> Optimizer:
-    return Optimizer(one, lr=0.1, weight_decay=weight_decay, dtype=torch.float32)
+    return muon(one, lr=0.1, weight_decay=weight_decay, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("shape", [(7, 50), (50, 7), (20, 20)])

@@ -19,10 +19,11 @@ from training.inputs import open_inputs
 from training.networks import NETWORKS, build_network
 from training.networks.flownets import FlowNetS
 from training.normalise import PairMean
+from training.schedules import SCHEDULES
 from training.synthetic.__main__ import main as render
 from training.synthetic.render import SyntheticPairs
 from training.train import main
-from training.trainer import Trainer, learning_rate
+from training.trainer import Trainer
 from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
 
 
@@ -65,10 +66,16 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "expected"), [(0, 0.005), (99, 0.5), (300, 1.0), (600, 0.6), (1000, 0.0)]
+    ("name", "rates"),
+    [
+        ("linear", {0: 0.005, 99: 0.5, 300: 1.0, 600: 0.6, 1000: 0.0}),
+        ("s_long", {0: 1.0, 333: 1.0, 334: 0.5, 500: 0.25, 667: 0.125, 834: 0.0625, 999: 0.0625}),
+        ("constant", {0: 1.0, 999: 1.0}),
+    ],
 )
-def test_learning_rate_by_hand(step: int, expected: float) -> None:
-    assert learning_rate(step, step / 1000, 1.0) == pytest.approx(expected)
+def test_learning_rates_by_hand(name: str, rates: dict[int, float]) -> None:
+    found = {step: SCHEDULES[name](step, step / 1000) for step in rates}
+    assert found == pytest.approx(rates)
 
 
 def test_command_trains_and_writes_weights(
@@ -217,9 +224,11 @@ def test_a_run_that_started_from_other_weights_is_refused(tmp_path: Path) -> Non
         (("--pool", "1"), "expected at least --batch-size"),
         (("--network", "flownet"), "Did you mean 'flownets'?"),
         (("--init", "none.safetensors"), "none.safetensors: no such weights file"),
+        (("--recipe", "chair"), "invalid choice: 'chair'"),
+        (("--optimizer", "sgd"), "invalid choice: 'sgd'"),
         (("--data", "chairs:"), "'chairs:' names no folder; expected DIR or chairs:DIR"),
-        (("--data", "sintel:x"), "sintel:x does not exist; expected a folder of pictures"),
-        (("--validate", "x"), "x does not exist; expected a folder of pictures"),
+        (("--data", "sintel:x"), "x does not exist; expected the folder of sintel"),
+        (("--validate", "x"), "x does not exist; expected the folder of chairs"),
         (("--data", "chairs:none"), "none does not exist"),
         (
             ("--data", "chairs:x", "--fresh-every", "2"),

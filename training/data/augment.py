@@ -125,3 +125,25 @@ def augment(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
     """Geometry, then photometry; the same seed gives the same samples."""
     # Four consecutive seeds per batch: no two generators draw the same numbers.
     return photometric(geometric(pairs, crop, 4 * seed), 4 * seed + 1)
+
+
+def crop_only(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
+    """Cut each pair at a random place; the same seed gives the same samples."""
+    height, width = crop
+    generator = torch.Generator().manual_seed(seed)
+    free = torch.tensor(
+        [size - side for size, side in zip(pairs.flow.shape[-2:], crop, strict=True)]
+    )
+    corners = (torch.rand(len(pairs.flow), 2, generator=generator) * (free + 1)).long()
+
+    def cut(planes: Tensor) -> Tensor:
+        cuts = [
+            plane[:, top : top + height, left : left + width]
+            for plane, (top, left) in zip(planes, corners.tolist(), strict=True)
+        ]
+        return torch.stack(cuts).float()
+
+    image1, image2, flow, occluded = map(
+        cut, (pairs.image1, pairs.image2, pairs.flow, pairs.occluded)
+    )
+    return Samples(image1, image2, flow, occluded, valid=torch.ones_like(occluded))

@@ -8,13 +8,17 @@ from torch.utils.data import Dataset
 
 from engine.data.files import read_pair, require_flows
 from engine.data.pair import PairsError
-from engine.data.sources import find_source
+from engine.data.sources import find_source, parse_source
 from engine.flow.formats import read_flow_size
 from training.data.batch import PairBatch
 
 
 class PairDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """The pairs of a folder, all with true flow.
+
+    Attributes:
+        name: of the data set.
+        files: of each pair.
 
     Args:
         source: a folder as in `engine.data.sources.find_source`.
@@ -25,6 +29,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """
 
     def __init__(self, source: str, *, split: str = "train") -> None:
+        self.name, _ = parse_source(source)
         self.files = find_source(source, split=split)
         require_flows(self.files)
 
@@ -52,8 +57,11 @@ class PairDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         )
         return image1, image2, flow
 
-    def check_one_size(self) -> None:
+    def check_one_size(self) -> tuple[int, int]:
         """Check by the headers of the flow files that all pairs have one size.
+
+        Returns:
+            (height, width).
 
         Raises:
             PairsError: one has another size.
@@ -70,6 +78,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
                     f"{path}: its pair is of {sizes}; expected pairs of one size, which make a "
                     "batch: crop them, or keep them in folders of their own"
                 )
+        return expected
 
 
 def first_pairs(dataset: PairDataset, limit: int) -> list[PairBatch]:
