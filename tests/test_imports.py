@@ -41,10 +41,7 @@ ENGINE_MODULES = [
     if name.startswith("engine/")
 ]
 # What engine modules may use inside functions only.
-RUNTIMES = [
-    *("torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda"),
-    *("cv2", "av"),
-]
+RUNTIMES = ["torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cv2"]
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

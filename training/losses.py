@@ -3,9 +3,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-# By stride, of the mean end-point error of each flow. The papers' weights (.005 to .32) belong to
-# errors *summed* over pixels; brought to means, they too put most of the weight on the finest.
-LEVEL_WEIGHTS = {4: 0.44, 8: 0.22, 16: 0.11, 32: 0.11, 64: 0.11}
+# Of the mean end-point error of each flow, by its stride in strides of the finest flow. The papers'
+# weights (.005 to .32) belong to errors *summed* over pixels; brought to means, they too put most
+# of the weight on the finest.
+LEVEL_WEIGHTS = {1: 0.44, 2: 0.22, 4: 0.11, 8: 0.11, 16: 0.11}
 
 
 def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
@@ -30,10 +31,13 @@ def multiscale_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -
     """
     loss = target.new_zeros(())
     weighted = target * weight
+    finest = flows[0].shape[-1]
     for flow in flows:
         stride = target.shape[-1] // flow.shape[-1]
         level = F.avg_pool2d(weight, stride)
         level_target = F.avg_pool2d(weighted, stride) / level.clamp(min=1e-6)
         error = endpoint_error(flow.float(), level_target) * level
-        loss = loss + LEVEL_WEIGHTS[stride] * error.sum() / level.sum().clamp(min=1)
+        loss = loss + LEVEL_WEIGHTS[finest // flow.shape[-1]] * error.sum() / level.sum().clamp(
+            min=1
+        )
     return loss

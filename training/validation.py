@@ -43,7 +43,8 @@ def errors_of(
             images = (F.pad(x.float(), pad, "replicate") for x in (pairs.image1, pairs.image2))
             flow = network(*normalise(*images))[0].float() * network.flow_scale
             stride = float(network.output_stride)
-            flow = F.interpolate(flow, scale_factor=stride, mode="bilinear")[..., :height, :width]
+            flow = F.interpolate(flow, scale_factor=stride, mode=network.upsampling)
+            flow = flow[..., :height, :width]
             flow, truth = (x.permute(0, 2, 3, 1).cpu().numpy() for x in (flow, pairs.flow))
             total += float(endpoint_error(flow, truth).mean((1, 2)).sum())
             count += len(pairs.flow)

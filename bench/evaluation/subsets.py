@@ -61,7 +61,7 @@ def find_subsets(
     """Find the pairs of each source, split and pass.
 
     Args:
-        sources: as in `engine.data.sources.parse_source`.
+        sources: ``NAME:DIR`` or ``DIR``, see `engine.data.sources.find_source`.
         splits: of the data sets that have splits; None: the one that papers report.
         passes: of the data sets that have passes; None: the first.
         padding: None: as each data set's protocol does.
@@ -73,16 +73,16 @@ def find_subsets(
         UsageError: Splits or passes are given and no data set has any.
     """
     parsed = [parse_source(source) for source in sources]
-    data_sets = [DATA_SETS[source.data_set] for source in parsed]
+    data_sets = [DATA_SETS[name] for name, _ in parsed]
     _require("--split", splits, [data_set.splits for data_set in data_sets], data_sets)
     _require("--pass", passes, [data_set.passes for data_set in data_sets], data_sets)
     found = []
-    for data_set, source in zip(data_sets, parsed, strict=True):
+    for data_set, (_, folder) in zip(data_sets, parsed, strict=True):
         own_splits = splits if splits and data_set.splits else [data_set.evaluated]
-        default = source.pass_name or (data_set.passes[0] if data_set.passes else None)
+        default = data_set.passes[0] if data_set.passes else None
         own_passes = passes if passes and data_set.passes else [default]
         for split, pass_name in product(own_splits, own_passes):
-            pairs = data_set.find_pairs(source.folder, split=split, pass_name=pass_name)
+            pairs = data_set.find_pairs(folder, split=split, pass_name=pass_name)
             chosen = tuple(spread(pairs, limit or len(pairs)))
             mode = padding or data_set.padding
             found.append(Subset(data_set.name, split, pass_name, mode, chosen, len(pairs)))

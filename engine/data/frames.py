@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-from engine.data.chairs import consecutive, no_pictures
+from engine.data.chairs import consecutive
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import PICTURE_SUFFIXES, by_stem, list_files
+from engine.data.listing import pictures
 
 
 def _find_pairs(folder: Path, _: str | None, __: str | None) -> list[PairFiles]:
-    files = list_files(folder, PICTURE_SUFFIXES)
-    if not files:
-        raise no_pictures(folder)
+    frames = list(pictures(folder).values())
     return [
         PairFiles(name, one, two, None, sequence=folder.name)
-        for name, one, two in consecutive(list(by_stem(files).values()))
+        for name, one, two in consecutive(frames)
     ]
 
 

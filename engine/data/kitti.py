@@ -64,8 +64,7 @@ def _second(images: Mapping[str, Path], name: str, one: Path) -> Path:
     other = name.removesuffix("_10") + "_11"
     if other not in images:
         raise PairsError(
-            f"{one} has no {other}.* beside it, the second image of its pair; expected both: "
-            "restore it or remove the image"
+            f"{one} has no {other}.* beside it, the second image of its pair; restore it"
         )
     return images[other]
 

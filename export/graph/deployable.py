@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engine.data.pair import Pair
 from engine.types import Flow, Image
-from training.networks.upsampling import Upsampling, upsample_resize
+from training.networks.upsampling import Upsampling, upsample_nearest, upsample_resize
 
 
 class _Around(nn.Module):
@@ -20,11 +20,12 @@ class _Around(nn.Module):
         network: a network of `training.networks`; takes normalised (N, 3, H, W) images and
             returns flows, finest first, in pixels / ``flow_scale`` at 1 / ``output_stride``.
         normalisation: a module of `training.normalise`.
-        upsampling: how the finest flow is brought to full resolution.
+        bilinear: the implementation of bilinear upsampling to full resolution, for a network that
+            needs it.
     """
 
     def __init__(
-        self, network: nn.Module, normalisation: nn.Module, upsampling: Upsampling = upsample_resize
+        self, network: nn.Module, normalisation: nn.Module, bilinear: Upsampling = upsample_resize
     ) -> None:
         super().__init__()
         self.network = network
@@ -32,10 +33,13 @@ class _Around(nn.Module):
         self.divisor = cast(int, network.divisor)
         self.flow_scale = cast(float, network.flow_scale)
         self.output_stride = cast(int, network.output_stride)
-        self._upsampling = upsampling
+        self._upsampling = bilinear if network.upsampling == "bilinear" else upsample_nearest
 
     def _in_pixels(self, flows: tuple[Tensor, ...]) -> Tensor:
-        return self._upsampling(flows[0] * self.flow_scale, self.output_stride)
+        flow = flows[0] * self.flow_scale
+        if self.output_stride == 1:
+            return flow.permute(0, 2, 3, 1)
+        return self._upsampling(flow, self.output_stride)
 
 
 class Deployable(_Around):

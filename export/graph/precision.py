@@ -38,6 +38,7 @@ class HalfNetwork(nn.Module):
         self.divisor = network.divisor
         self.flow_scale = network.flow_scale
         self.output_stride = network.output_stride
+        self.upsampling = network.upsampling
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
         """Like the network's own: float32 in, float32 out."""

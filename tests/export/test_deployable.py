@@ -10,6 +10,7 @@ class StubNetwork(nn.Module):
     """Returns a flow that is given, and remembers what it was fed."""
 
     divisor = 64
+    upsampling = "bilinear"
     output_stride = 4
     flow_scale = 20.0
 

@@ -44,5 +44,5 @@ def test_target_is_averaged() -> None:
     target = torch.zeros(1, 2, 64, 64)
     target[..., 32:] = 2.0
     loss = multiscale_loss(levels(1.0), target, torch.ones(1, 1, 64, 64))
-    expected = 2**0.5 * sum(LEVEL_WEIGHTS[stride] for stride in (4, 8, 16, 32))
+    expected = 2**0.5 * sum(LEVEL_WEIGHTS[step] for step in (1, 2, 4, 8))
     assert loss.item() == pytest.approx(expected, rel=1e-3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,6 +47,19 @@ class Int8Recipe:
     unclipped_layers: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
     residual_layers: tuple[str, ...] = ()
+
+
+def recipe_of_parts(parts: Mapping[str, Int8Recipe]) -> Int8Recipe:
+    """Return the recipe of a network that consists of networks, by their attribute names."""
+
+    def named(field_name: str) -> tuple[str, ...]:
+        return tuple(
+            f"{part}.{layer}"
+            for part, recipe in parts.items()
+            for layer in getattr(recipe, field_name)
+        )
+
+    return Int8Recipe(**{item.name: named(item.name) for item in fields(Int8Recipe)})
 
 
 @dataclass(frozen=True)

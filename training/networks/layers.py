@@ -1,5 +1,7 @@
 """Layers, initialisation and base classes of the FlowNet family."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +25,11 @@ def deconv(in_channels: int, out_channels: int) -> nn.Module:
     return nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1), nn.LeakyReLU(LEAK))
 
 
+def inter_conv(in_channels: int, out_channels: int) -> nn.Module:
+    """Convolution before a flow head, without activation."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, 1, 1))
+
+
 def predict_flow(in_channels: int) -> nn.Module:
     """Flow head: two channels, no activation."""
     return nn.Conv2d(in_channels, 2, 3, 1, 1)
@@ -41,20 +48,21 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
         flow: (N, H, W, 2), in pixels of the maps.
 
     Returns:
-        (N, C, H, W) in the maps' dtype: at each x, maps at x + flow(x), bilinear. Computed in
-        float32: a half-precision coordinate has no bits left for the fraction of a pixel.
+        (N, C, H, W) in the maps' dtype: at each x, maps at x + flow(x), bilinear. Computed at least
+        in float32: a half-precision coordinate has no bits left for the fraction of a pixel.
     """
     height, width = maps.shape[-2:]
-    x = torch.arange(width, dtype=torch.float32, device=maps.device)
-    y = torch.arange(height, dtype=torch.float32, device=maps.device)
+    precise = torch.promote_types(flow.dtype, torch.float32)
+    x = torch.arange(width, dtype=precise, device=maps.device)
+    y = torch.arange(height, dtype=precise, device=maps.device)
     # From the tensors, not from height and width: ONNX Runtime would compute those on the host and
     # could then not record a CUDA graph.
     rows, columns = y[-1:] + 1, x[-1:] + 1
     # grid_sample without align_corners: pixel centres lie half a pixel inside -1 and 1.
     x, y = (2 * x + 1) / columns - 1, (2 * y + 1) / rows - 1
     pixels = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
-    grid = pixels + flow.float() * torch.cat((2 / columns, 2 / rows))
-    moved = F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
+    grid = pixels + flow.to(precise) * torch.cat((2 / columns, 2 / rows))
+    moved = F.grid_sample(maps.to(precise), grid, padding_mode="border", align_corners=False)
     return moved.to(maps.dtype)
 
 
@@ -93,11 +101,13 @@ class FlowNetwork(nn.Module):
         divisor: height and width must be multiples of it.
         output_stride: the finest flow has 1 / output_stride of the input's resolution.
         flow_scale: divisor of the flow during training (the papers' "div_flow").
+        upsampling: how the finest flow is brought to the input's resolution.
     """
 
     divisor = 64
     output_stride = 4
     flow_scale = 20.0
+    upsampling: Literal["bilinear", "nearest"] = "bilinear"
 
 
 class SiameseNetwork(FlowNetwork):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.errors import nearest
-from training.networks.entry import Int8Recipe, NetworkEntry, Tolerance
+from training.networks.entry import Int8Recipe, NetworkEntry, Tolerance, recipe_of_parts
 
 if TYPE_CHECKING:
     from training.networks.layers import FlowNetwork
@@ -32,6 +32,30 @@ def _flownetc(width: float) -> FlowNetwork:
     from training.networks.flownetc import FlowNetC
 
     return FlowNetC(width=width)
+
+
+def _flownetsd(width: float) -> FlowNetwork:
+    from training.networks.flownetsd import FlowNetSD
+
+    return FlowNetSD(width=width)
+
+
+def _flownetcs(width: float) -> FlowNetwork:
+    from training.networks.flownet2 import FlowNetCS
+
+    return FlowNetCS(width=width)
+
+
+def _flownetcss(width: float) -> FlowNetwork:
+    from training.networks.flownet2 import FlowNetCSS
+
+    return FlowNetCSS(width=width)
+
+
+def _flownet2(width: float) -> FlowNetwork:
+    from training.networks.flownet2 import FlowNet2
+
+    return FlowNet2(width=width)
 
 
 _TOLERANCES = {
@@ -105,12 +129,77 @@ _FLOWNETC = NetworkEntry(
     has_correlation=True,
 )
 
+_INTER_CONVS = ("inter_conv5", "inter_conv4", "inter_conv3", "inter_conv2")
+_FLOWNETSD = NetworkEntry(
+    build=partial(_flownetsd, 1.0),
+    tolerances=_TOLERANCES,
+    int8=replace(
+        _ENCODER_DECODER_INT8,
+        decoder_inputs=("deconv4", "deconv3", "deconv2", *_INTER_CONVS),
+        scaled_layers=("deconv4", "deconv3", "deconv2", *_INTER_CONVS),
+    ),
+    fp32_islands=("predict_flow2",),
+)
+# The first layer of a FlowNetS in a stack reads images and flow, whose magnitudes differ: one scale
+# for both would round the images.
+_IN_STACK_INT8 = replace(
+    _FLOWNETS.int8, float_layers=("conv1", *_ENCODER_DECODER_INT8.float_layers)
+)
+_FLOWNETCS = NetworkEntry(
+    build=partial(_flownetcs, 1.0),
+    tolerances=_TOLERANCES,
+    int8=recipe_of_parts({"flownetc": _FLOWNETC.int8, "flownets_1": _IN_STACK_INT8}),
+    fp32_islands=("flownetc.predict_flow2", "flownets_1.predict_flow2"),
+    has_correlation=True,
+)
+_FLOWNETCSS = replace(
+    _FLOWNETCS,
+    build=partial(_flownetcss, 1.0),
+    int8=recipe_of_parts(
+        {
+            "flownetc": _FLOWNETC.int8,
+            "flownets_1": _IN_STACK_INT8,
+            "flownets_2": _IN_STACK_INT8,
+        }
+    ),
+    fp32_islands=(*_FLOWNETCS.fp32_islands, "flownets_2.predict_flow2"),
+)
+_FUSION_INT8 = Int8Recipe(
+    decoder_inputs=("deconv0", "inter_conv1", "inter_conv0"),
+    scaled_layers=("deconv0", "inter_conv1", "inter_conv0"),
+    float_layers=(
+        *("conv0", "predict_flow2", "predict_flow1", "predict_flow0"),
+        *("upsampled_flow2_to_1", "upsampled_flow1_to_0"),
+    ),
+)
+_FLOWNET2 = replace(
+    _FLOWNETCSS,
+    build=partial(_flownet2, 1.0),
+    int8=recipe_of_parts(
+        {
+            "flownetc": _FLOWNETC.int8,
+            "flownets_1": _IN_STACK_INT8,
+            "flownets_2": _IN_STACK_INT8,
+            "flownets_d": _FLOWNETSD.int8,
+            "flownetfusion": _FUSION_INT8,
+        }
+    ),
+    fp32_islands=(
+        *_FLOWNETCSS.fp32_islands,
+        *("flownets_d.predict_flow2", "flownetfusion.predict_flow0"),
+    ),
+)
+
 # The thin variants of FlowNet 2.0 (arXiv 1612.01925, section 5) have 3/8 of the channels.
 _SLIM = 3 / 8
 NETWORKS: dict[str, NetworkEntry] = {
     "flownets": _FLOWNETS,
     "flownets_pyramid": _PYRAMID,
     "flownetc": _FLOWNETC,
+    "flownetsd": _FLOWNETSD,
+    "flownetcs": _FLOWNETCS,
+    "flownetcss": _FLOWNETCSS,
+    "flownet2": _FLOWNET2,
     "flownets_slim": replace(_FLOWNETS, build=partial(_flownets, _SLIM)),
     "flownets_pyramid_slim": replace(_PYRAMID, build=partial(_flownets_pyramid, _SLIM)),
     "flownetc_slim": replace(_FLOWNETC, build=partial(_flownetc, _SLIM)),

@@ -1,7 +1,8 @@
-"""Bilinear upsampling of a flow field, in two equivalent implementations.
+"""Upsampling of a flow field: bilinear, in two equivalent implementations, and nearest.
 
-Both take (N, 2, H, W) and return (N, factor * H, factor * W, 2), with half-pixel centres
-(align_corners=False), as both published PyTorch versions of FlowNet upsample their finest flow.
+All take (N, 2, H, W) and return (N, factor * H, factor * W, 2). The bilinear ones have half-pixel
+centres (align_corners=False), as both published PyTorch versions of FlowNet upsample their finest
+flow.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,11 @@ def upsample_resize(flow: Tensor, factor: int) -> Tensor:
     """Upsample with PyTorch's operator: the reference."""
     flow = F.interpolate(flow, scale_factor=float(factor), mode="bilinear", align_corners=False)
     return flow.permute(0, 2, 3, 1)
+
+
+def upsample_nearest(flow: Tensor, factor: int) -> Tensor:
+    """Upsample by repeating pixels."""
+    return F.interpolate(flow, scale_factor=float(factor), mode="nearest").permute(0, 2, 3, 1)
 
 
 def upsample_matmul(flow: Tensor, factor: int) -> Tensor:
