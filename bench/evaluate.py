@@ -21,6 +21,7 @@ from bench.evaluation.page import write_report
 from bench.evaluation.pictures import worst_pictures
 from bench.evaluation.results import subset_results, worst_images
 from bench.evaluation.run import TimedEngine, evaluate_pairs
+from bench.evaluation.submission import check_submission
 from bench.evaluation.subsets import Subset, find_subsets
 from bench.evaluation.table import terminal_table, title
 from bench.harness.worker import peak_memory_mb
@@ -59,6 +60,8 @@ def _checked_subsets(options: Options) -> list[Subset]:
         padding=options.padding,
         limit=options.limit,
     )
+    if options.write is not None:
+        check_submission(subsets, options.format)
     for subset in subsets:
         if options.write is None and all(pair.flow is None for pair in subset.pairs):
             raise UsageError(

@@ -42,7 +42,7 @@ def pictures_of(pair: Pair, flow: Flow) -> list[Picture]:
     The brightest error is the 99th percentile; pixels without true flow are black.
     """
     valid = pair.valid
-    error = endpoint_error(flow, pair.flow)
+    error = endpoint_error(flow, _vectors(pair)).min(axis=0)
     # Not the maxima: a single vector may be an outlier.
     longest, largest = (
         float(np.percentile(values[valid], 99)) for values in (motion(pair.flow), error)
@@ -60,6 +60,11 @@ def pictures_of(pair: Pair, flow: Flow) -> list[Picture]:
             _shown(_heat(np.where(valid, error, 0) / (largest or 1))),
         ),
     ]
+
+
+def _vectors(pair: Pair) -> Flow:
+    """Return the (K, H, W, 2) true vectors of each pixel."""
+    return pair.flow[np.newaxis] if pair.candidates is None else pair.candidates
 
 
 def _heat(share: NDArray[np.float64]) -> Image:

@@ -102,7 +102,13 @@ def _numbered(subsets: Sequence[Subset]) -> Iterator[tuple[int, PairFiles]]:
 
 
 def _result(pair: Pair, flow: Flow, milliseconds: float) -> dict[str, Any]:
-    sums = error_sums(flow, pair.flow, occluded=pair.occluded, foreground=pair.foreground)
+    sums = error_sums(
+        flow,
+        pair.flow,
+        candidates=pair.candidates,
+        occluded=pair.occluded,
+        foreground=pair.foreground,
+    )
     return {
         "size": "{}x{}".format(*pair.size),
         "ms": milliseconds,

@@ -1,20 +1,23 @@
 """Flow files in the layouts that benchmarks accept."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.evaluation.subsets import Subset
 from engine.data.files import PairFiles
 from engine.flow.formats import write_flow
+from engine.system.argument_parser import UsageError
 from engine.types import Flow
 
 # Suffix of a flow file by the name on the command line.
-FORMATS = {"flo": ".flo", "kitti": ".png"}
+FORMATS = {"flo": ".flo", "kitti": ".png", "flo5": ".flo5"}
 # Folder and format by data set. KITTI 2012's results are in the root of the archive, 2015's in
-# flow/ (readme.txt of their development kits); MPI-Sintel's are in a folder for each pass.
+# flow/ (readme.txt of their development kits). Others have a folder for each pass, as MPI-Sintel.
 _BENCHMARKS = {
     "kitti2012": ("", "kitti"),
     "kitti2015": ("flow", "kitti"),
     "hd1k": ("flow", "kitti"),
+    "spring": ("", "flo5"),
 }
 
 
@@ -29,6 +32,20 @@ def submission_path(folder: Path, subset: Subset, pair: PairFiles, format: str |
     """
     place, own = _BENCHMARKS.get(subset.data, (subset.pass_name or "", "flo"))
     return folder / place / f"{pair.name}{FORMATS[format or own]}"
+
+
+def check_submission(subsets: Sequence[Subset], format: str | None) -> None:
+    """Raise ``UsageError`` if two flows would be written to one file."""
+    seen: dict[Path, Subset] = {}
+    for subset in subsets:
+        for pair in subset.pairs:
+            path = submission_path(Path(), subset, pair, format)
+            other = seen.setdefault(path, subset)
+            if other is not subset:
+                raise UsageError(
+                    f"--write: both {other.title} and {subset.title} would write {path}; expected "
+                    "one flow for each file: evaluate them one after another."
+                )
 
 
 def write_submission(path: Path, flow: Flow) -> None:

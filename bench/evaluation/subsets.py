@@ -1,13 +1,13 @@
 """What is evaluated: the pairs of each data set, split and pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
-from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
 from engine.data.sources import DATA_SETS, parse_source, spread
+from engine.errors import nearest
 from engine.images.padding import PaddingMode
 from engine.system.argument_parser import UsageError
 
@@ -62,26 +62,26 @@ def find_subsets(
 
     Args:
         sources: ``NAME:DIR`` or ``DIR``, see `engine.data.sources.find_source`.
-        splits: of the data sets that have splits; None: the one that papers report.
-        passes: of the data sets that have passes; None: the first.
+        splits: each of the data sets that have it; a data set that has none of them, or without
+            splits given, is evaluated on the pairs that papers report.
+        passes: likewise; otherwise the first of the data set's.
         padding: None: as each data set's protocol does.
         limit: largest number of pairs of a subset, spread evenly; None: all.
 
     Raises:
-        PairsError: A folder does not have its data set's layout or no pairs, or a data set has no
-            such split or pass.
-        UsageError: Splits or passes are given and no data set has any.
+        PairsError: A folder does not have its data set's layout, or no pairs.
+        UsageError: No data set has such a split or pass.
     """
     parsed = [parse_source(source) for source in sources]
     data_sets = [DATA_SETS[name] for name, _ in parsed]
-    _require("--split", splits, [data_set.splits for data_set in data_sets], data_sets)
-    _require("--pass", passes, [data_set.passes for data_set in data_sets], data_sets)
+    _check_known("split", splits, {data_set.name: data_set.splits for data_set in data_sets})
+    _check_known("pass", passes, {data_set.name: data_set.passes for data_set in data_sets})
     found = []
     for data_set, (_, folder) in zip(data_sets, parsed, strict=True):
-        own_splits = splits if splits and data_set.splits else [data_set.evaluated]
-        default = data_set.passes[0] if data_set.passes else None
-        own_passes = passes if passes and data_set.passes else [default]
-        for split, pass_name in product(own_splits, own_passes):
+        first = data_set.passes[0] if data_set.passes else None
+        for split, pass_name in product(
+            _own(splits, data_set.splits, data_set.evaluated), _own(passes, data_set.passes, first)
+        ):
             pairs = data_set.find_pairs(folder, split=split, pass_name=pass_name)
             chosen = tuple(spread(pairs, limit or len(pairs)))
             mode = padding or data_set.padding
@@ -89,12 +89,21 @@ def find_subsets(
     return found
 
 
-def _require(
-    option: str,
-    given: Sequence[str] | None,
-    known: Sequence[tuple[str, ...]],
-    data_sets: Sequence[DataSet],
+def _own(
+    given: Sequence[str] | None, known: Sequence[str], default: str | None
+) -> Sequence[str | None]:
+    """Return the given names that a data set has, or its default."""
+    return [name for name in given or () if name in known] or [default]
+
+
+def _check_known(
+    kind: str, given: Sequence[str] | None, known: Mapping[str, Sequence[str]]
 ) -> None:
-    if given and not any(known):
-        names = ", ".join(data_set.name for data_set in data_sets)
-        raise UsageError(f"{option} {','.join(given)}: {names} has none; leave it out.")
+    """Raise if no data set has one of the given splits or passes."""
+    for name in given or ():
+        if not any(name in names for names in known.values()):
+            every = list(dict.fromkeys(chain.from_iterable(known.values())))
+            expected = f"expected one of {', '.join(every)}" if every else f"leave --{kind} out"
+            raise UsageError(
+                f"{', '.join(known)}: no {kind} {name!r}; {expected}.{nearest(name, every)}"
+            )

@@ -25,17 +25,25 @@ Scores = dict[str, float | None]
 
 
 def error_sums(
-    flow: Array, truth: Array, *, occluded: Mask | None = None, foreground: Mask | None = None
+    flow: Array,
+    truth: Array,
+    *,
+    candidates: Array | None = None,
+    occluded: Mask | None = None,
+    foreground: Mask | None = None,
 ) -> NDArray[np.float64]:
     """Return the sums of a pair's errors in each region; those of several pairs may be added.
 
     Only pixels with true flow count. Without a mask, the regions that it divides have no pixels.
 
     Args:
-        flow: (..., H, W, 2), pixels.
+        flow: (H, W, 2), pixels.
         truth: like ``flow``; NaN where it is unknown.
-        occluded: (..., H, W) bool, True where a pixel is not visible in the second image.
-        foreground: (..., H, W) bool, True on moving objects.
+        candidates: (K, H, W, 2), where a pixel has several true vectors: the error is the smallest
+            to any, the class of motion follows their mean length, and 5 % is of their largest, as
+            in Spring's evaluation (Mehl et al., CVPR 2023).
+        occluded: (H, W) bool, True where a pixel is not visible in the second image.
+        foreground: (H, W) bool, True on moving objects.
 
     Returns:
         (len(REGIONS), len(SUMS)): the number of pixels, the sum of their end-point errors, the
@@ -43,16 +51,19 @@ def error_sums(
         (`engine.flow.metrics.is_outlier`), and the sum of `engine.flow.metrics.wauc_score`.
     """
     valid = known(truth)
-    lengths = motion(truth), endpoint_error(flow, truth)
-    length, error = (np.where(valid, each, 0) for each in lengths)  # NaN times 0 would be NaN
+    vectors = truth[np.newaxis] if candidates is None else candidates
+    lengths, errors = (  # 0 where the truth is unknown: NaN times 0 would be NaN
+        np.where(valid, each, 0) for each in (motion(vectors), endpoint_error(flow, vectors))
+    )
+    length, error = lengths.mean(axis=0), errors.min(axis=0)
     slow, fast = length < SLOW, length > FAST
     nowhere = np.zeros_like(valid)
     hidden, visible = (nowhere, nowhere) if occluded is None else (occluded, ~occluded)
     moving, still = (nowhere, nowhere) if foreground is None else (foreground, ~foreground)
     places = valid, visible, hidden, slow, ~slow & ~fast, fast, still, moving
+    outlier = is_outlier(error, lengths.max(axis=0))
     values = (
-        np.ones_like(error), error, error > 1, error > 3, error > 5, is_outlier(error, length),
-        wauc_score(error),
+        np.ones_like(error), error, error > 1, error > 3, error > 5, outlier, wauc_score(error)
     )  # fmt: skip
     weights = np.stack([(place & valid).ravel() for place in places]).astype(np.float64)
     return np.asarray(weights @ np.stack([value.ravel() for value in values]).T)

@@ -178,9 +178,12 @@ def test_a_flow_that_is_not_finite_is_an_error(run, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "chairs:nowhere"], "error: nowhere does not exist; expected a folder"),
-        (["--split", "tset"], "chairs has no split 'tset'"),
-        (["--pass", "clean"], "--pass clean: chairs has none; leave it out."),
+        (
+            ["--data", "chairs:nowhere"],
+            "nowhere does not exist; expected the folder of chairs",
+        ),
+        (["--split", "tran"], "chairs: no split 'tran'; expected one of train, validation. Did"),
+        (["--pass", "clean"], "chairs: no pass 'clean'; leave --pass out."),
         (["--format", "flo"], "--format is for --write DIR"),
         (["--data", "chairs:x", "--write", "out"], "--write is for one data set"),
         (["--padding", "none"], "argument --padding: invalid choice: 'none'"),

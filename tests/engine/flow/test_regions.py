@@ -105,3 +105,14 @@ def test_sums_of_pairs_are_pooled():
     both = np.concatenate((TRUTH, TRUTH[:, ::-1]), axis=1), np.concatenate((FLOW, FLOW), axis=1)
     one, other = error_sums(FLOW, TRUTH), error_sums(FLOW, TRUTH[:, ::-1])
     np.testing.assert_allclose(error_sums(both[1], both[0]), one + other)
+
+
+def test_the_nearest_of_several_true_vectors_counts():
+    # True vectors of 0 and 4 px, and of 39 and 100 px; errors to the nearest of 1 and 4 px.
+    candidates = np.array([[[[0, 0], [39, 0]]], [[[4, 0], [100, 0]]]], float)
+    flow = np.array([[[3, 0], [35, 0]]], float)
+    found = scores(error_sums(flow, candidates[0], candidates=candidates))
+    assert found["all"]["epe"] == pytest.approx((1 + 4) / 2)
+    # Their mean lengths are 2 and 69.5 px; 4 px are more than 5 % of 39 px, but not of 100 px.
+    assert (found["s0-10"]["pixels"], found["s40+"]["pixels"]) == (1, 1)
+    assert (found["all"]["px3"], found["all"]["fl"]) == (50, 0)
