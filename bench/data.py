@@ -52,7 +52,7 @@ def load_pairs(name: str, *, limit: int, cache: Path) -> PairSet:
         source = f"python -m training.synthetic, {SYNTHETIC_SIZE}, seed {SYNTHETIC_SEED}"
     else:
         files = find_source(name)
-        source = f"folder {parse_source(name)[1].name}"
+        source = f"folder {parse_source(name).folder.name}"
     require_flows(files)
     return PairSet(name, source, tuple(map(read_pair, spread(files, limit))), len(files))
 

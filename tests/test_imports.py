@@ -41,7 +41,10 @@ ENGINE_MODULES = [
     if name.startswith("engine/")
 ]
 # What engine modules may use inside functions only.
-RUNTIMES = ["torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cv2"]
+RUNTIMES = [
+    *("torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda"),
+    *("cv2", "av"),
+]
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -215,6 +215,6 @@ def _check_device(name: str) -> None:
 def _source(text: str) -> str:
     """``synthetic``, or a folder of pairs as ``NAME:DIR``."""
     try:
-        return text if text == "synthetic" else "{}:{}".format(*parse_source(text))
+        return text if text == "synthetic" else str(parse_source(text))
     except PairsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

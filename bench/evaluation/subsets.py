@@ -61,7 +61,7 @@ def find_subsets(
     """Find the pairs of each source, split and pass.
 
     Args:
-        sources: ``NAME:DIR`` or ``DIR``, see `engine.data.sources.find_source`.
+        sources: as in `engine.data.sources.parse_source`.
         splits: each of the data sets that have it; a data set that has none of them, or without
             splits given, is evaluated on the pairs that papers report.
         passes: likewise; otherwise the first of the data set's.
@@ -73,16 +73,16 @@ def find_subsets(
         UsageError: No data set has such a split or pass.
     """
     parsed = [parse_source(source) for source in sources]
-    data_sets = [DATA_SETS[name] for name, _ in parsed]
+    data_sets = [DATA_SETS[source.data_set] for source in parsed]
     _check_known("split", splits, {data_set.name: data_set.splits for data_set in data_sets})
     _check_known("pass", passes, {data_set.name: data_set.passes for data_set in data_sets})
     found = []
-    for data_set, (_, folder) in zip(data_sets, parsed, strict=True):
-        first = data_set.passes[0] if data_set.passes else None
+    for data_set, source in zip(data_sets, parsed, strict=True):
+        first = source.pass_name or (data_set.passes[0] if data_set.passes else None)
         for split, pass_name in product(
             _own(splits, data_set.splits, data_set.evaluated), _own(passes, data_set.passes, first)
         ):
-            pairs = data_set.find_pairs(folder, split=split, pass_name=pass_name)
+            pairs = data_set.find_pairs(source.folder, split=split, pass_name=pass_name)
             chosen = tuple(spread(pairs, limit or len(pairs)))
             mode = padding or data_set.padding
             found.append(Subset(data_set.name, split, pass_name, mode, chosen, len(pairs)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.data.chairs_split import select_split
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.layouts import layout_hint
+from engine.data.layouts import PICTURES, check_folder, layout_hint
 from engine.data.listing import PICTURE_SUFFIXES, by_stem, list_files, natural
 from engine.data.pair import PairsError
 from engine.flow.formats import FLOW_SUFFIXES
@@ -38,23 +38,23 @@ def find_pairs(folder: Path, *, split: str | None = None) -> list[PairFiles]:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise PairsError(
-            f"{folder} {found}; expected a folder of pictures, or a word such as 'synthetic': "
-            "check the path"
-        )
+    check_folder(folder, PICTURES)
     files = list_files(folder, _SUFFIXES)
     if not any(map(_is_half, files)) and (folder / "data").is_dir():
         below = list_files(folder / "data", _SUFFIXES)
         files = below if any(map(_is_half, below)) else files
     if not any(map(_is_picture, files)):
-        raise PairsError(
-            f"{folder} contains no picture; expected at least two, with suffixes of "
-            f"{' '.join(PICTURE_SUFFIXES)}: give the folder that directly contains them"
-            f"{layout_hint(folder)}"
-        )
+        raise no_pictures(folder)
     return files
+
+
+def no_pictures(folder: Path) -> PairsError:
+    """Return the error of a folder without pictures; it names the data set that is there."""
+    return PairsError(
+        f"{folder} contains no picture; expected at least two, with suffixes of "
+        f"{' '.join(PICTURE_SUFFIXES)}: give the folder that directly contains them"
+        f"{layout_hint(folder)}"
+    )
 
 
 def _is_picture(path: Path) -> bool:

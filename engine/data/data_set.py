@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from engine.data.files import PairFiles
 from engine.data.layouts import check_layout
@@ -50,14 +51,30 @@ class DataSet:
             PairsError: There is no such split or pass, or the folder does not have the layout.
         """
         self._check("split", split, self.splits)
-        self._check("pass", pass_name, self.passes)
+        self.check_pass(pass_name)
         if pass_name is None and self.passes:
             pass_name = self.passes[0]
         check_layout(self.name, folder, self.layout)
         return self.finder(folder, split, pass_name)
 
+    def check_pass(self, pass_name: str | None) -> None:
+        """Check that the data set has a pass.
+
+        Raises:
+            PairsError: It has not.
+        """
+        self._check("pass", pass_name, self.passes)
+
+    def split_for(self, use: Literal["train", "validation"]) -> str | None:
+        """Return the split to train on, or to validate on: that of the name if there is one."""
+        if use in self.splits:
+            return use
+        return self.evaluated if use == "validation" else None
+
     def _check(self, kind: str, value: str | None, known: tuple[str, ...]) -> None:
         if value is None or value in known:
             return
-        expected = f"expected one of {', '.join(known)}" if known else f"it has no {kind}: leave it"
-        raise PairsError(f"{self.name} has no {kind} {value!r}; {expected}.{nearest(value, known)}")
+        expected = f"one of {', '.join(known)}" if known else f"none, as there is one {kind} alone"
+        raise PairsError(
+            f"{self.name} has no {kind} {value!r}; expected {expected}.{nearest(value, known)}"
+        )

@@ -64,7 +64,8 @@ def _second(images: Mapping[str, Path], name: str, one: Path) -> Path:
     other = name.removesuffix("_10") + "_11"
     if other not in images:
         raise PairsError(
-            f"{one} has no {other}.* beside it, the second image of its pair; restore it"
+            f"{one} has no {other}.* beside it, the second image of its pair; expected both: "
+            "restore it or remove the image"
         )
     return images[other]
 

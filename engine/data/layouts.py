@@ -17,6 +17,7 @@ _MARKS = {
     "spring": ("train/*/frame_left", "test/*/frame_left", "train/*/frame_right"),
 }
 _MOST_SUBFOLDERS = 50  # that are looked into
+PICTURES = "a folder of pictures, or a word such as 'synthetic'"
 
 
 def check_layout(name: str, folder: Path, layout: str) -> None:
@@ -31,9 +32,7 @@ def check_layout(name: str, folder: Path, layout: str) -> None:
         PairsError: The folder does not exist, is a file, is empty or looks different; the message
             names the data set that it looks like.
     """
-    if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise PairsError(f"{folder} {found}; expected the folder of {name}: check the path")
+    check_folder(folder, f"a folder with {name}" if name in _MARKS else PICTURES)
     if name not in _MARKS or _has(folder, name):
         return
     found = "does not look like" if any(folder.iterdir()) else "is empty and does not look like"
@@ -41,6 +40,17 @@ def check_layout(name: str, folder: Path, layout: str) -> None:
         f"{folder} {found} {name}; expected {layout}: give the folder that contains "
         f"{_MARKS[name][0].partition('/')[0]}{layout_hint(folder)}"
     )
+
+
+def check_folder(folder: Path, expected: str) -> None:
+    """Check that a folder exists.
+
+    Raises:
+        PairsError: It does not, or is a file.
+    """
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise PairsError(f"{folder} {found}; expected {expected}: check the path")
 
 
 def layout_hint(folder: Path) -> str:

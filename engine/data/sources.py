@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from engine.data.pair import Pair, PairsError
 from engine.data.sintel import SINTEL
 from engine.data.spring import SPRING
 from engine.data.things import THINGS
+from engine.errors import nearest
 
 T = TypeVar("T")
 
@@ -32,30 +33,55 @@ DATA_SETS = {
 DEFAULT_DATA_SET = "chairs"
 
 
-def parse_source(source: str) -> tuple[str, Path]:
-    """Return data set and folder of ``NAME:DIR`` or ``DIR``, which is `DEFAULT_DATA_SET`'s layout.
+class Source(NamedTuple):
+    """Pairs by their name on a command line."""
+
+    data_set: str
+    folder: Path
+    pass_name: str | None = None
+
+    def __str__(self) -> str:
+        """Return the name that `parse_source` parses to this."""
+        rendered = f"/{self.pass_name}" if self.pass_name else ""
+        return f"{self.data_set}{rendered}:{self.folder}"
+
+
+def parse_source(source: str) -> Source:
+    """Parse ``NAME:DIR``, ``NAME/PASS:DIR`` or ``DIR``, which is `DEFAULT_DATA_SET`'s layout.
 
     Raises:
-        PairsError: The folder is empty text.
+        PairsError: The folder is empty text, there is no such pass, or the folder does not exist
+            and the name is nearly that of a data set.
     """
-    name, colon, folder = source.partition(":")
+    prefix, colon, folder = source.partition(":")
+    name, _, pass_name = prefix.partition("/")
     if not colon or name not in DATA_SETS:
-        name, folder = DEFAULT_DATA_SET, source
+        _refuse_misspelt(source, name if colon else "")
+        name, folder, pass_name = DEFAULT_DATA_SET, source, ""
     if not folder:
         raise PairsError(f"{source!r} names no folder; expected DIR or {name}:DIR")
-    return name, Path(folder)
+    if pass_name:
+        DATA_SETS[name].check_pass(pass_name)
+    return Source(name, Path(folder), pass_name or None)
 
 
-def find_source(
-    source: str, *, split: str | None = None, pass_name: str | None = None
-) -> Sequence[PairFiles]:
-    """Find the pairs of ``NAME:DIR`` or ``DIR``, see `DataSet.find_pairs`.
+def _refuse_misspelt(source: str, name: str) -> None:
+    guess = nearest(name, DATA_SETS)
+    if guess and not Path(source).exists():
+        raise PairsError(
+            f"{source}: there is no data set {name!r}; expected NAME:DIR with one of "
+            f"{', '.join(DATA_SETS)}.{guess}"
+        )
+
+
+def find_source(source: str, *, split: str | None = None) -> Sequence[PairFiles]:
+    """Find the pairs of ``NAME:DIR``, ``NAME/PASS:DIR`` or ``DIR``, see `DataSet.find_pairs`.
 
     Raises:
         PairsError: The folder does not have the data set's layout, contains no pairs, or the data
             set has no such split or pass.
     """
-    name, folder = parse_source(source)
+    name, folder, pass_name = parse_source(source)
     return DATA_SETS[name].find_pairs(folder, split=split, pass_name=pass_name)
 
 

@@ -2,19 +2,18 @@
 
 from engine.images.files import check_picture_format, read_image, write_image
 from engine.images.layout import network_input, padded_size
-from engine.images.padding import PADDING_MODES, Padding, PaddingMode, padding
+from engine.images.padding import PADDING_MODES, PaddingMode, fit
 from engine.images.validate import check_same_kind, checked_image
 
 __all__ = [
     "PADDING_MODES",
-    "Padding",
     "PaddingMode",
     "check_picture_format",
     "check_same_kind",
     "checked_image",
+    "fit",
     "network_input",
     "padded_size",
-    "padding",
     "read_image",
     "write_image",
 ]

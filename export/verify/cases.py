@@ -96,7 +96,7 @@ def gate_pairs(sources: Sequence[str], profile: SizeProfile, divisor: int) -> di
 
 def name_of(source: str) -> str:
     """Return the name of a source of pairs: the word, or a folder's last path component."""
-    return os.path.basename(os.path.abspath(parse_source(source)[1]))
+    return os.path.basename(os.path.abspath(parse_source(source).folder))
 
 
 def described(name: str, pairs: Sequence[object]) -> str:

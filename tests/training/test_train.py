@@ -227,8 +227,8 @@ def test_a_run_that_started_from_other_weights_is_refused(tmp_path: Path) -> Non
         (("--recipe", "chair"), "invalid choice: 'chair'"),
         (("--optimizer", "sgd"), "invalid choice: 'sgd'"),
         (("--data", "chairs:"), "'chairs:' names no folder; expected DIR or chairs:DIR"),
-        (("--data", "sintel:x"), "x does not exist; expected the folder of sintel"),
-        (("--validate", "x"), "x does not exist; expected the folder of chairs"),
+        (("--data", "sintel:x"), "x does not exist; expected a folder with sintel: check the path"),
+        (("--validate", "x"), "x does not exist; expected a folder of pictures"),
         (("--data", "chairs:none"), "none does not exist"),
         (
             ("--data", "chairs:x", "--fresh-every", "2"),

@@ -29,7 +29,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """
 
     def __init__(self, source: str, *, split: str = "train") -> None:
-        self.name, _ = parse_source(source)
+        self.name = parse_source(source).data_set
         self.files = find_source(source, split=split)
         require_flows(self.files)
 

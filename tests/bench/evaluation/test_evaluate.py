@@ -172,7 +172,7 @@ def test_a_flow_that_is_not_finite_is_an_error(run, monkeypatch, capsys):
 
     monkeypatch.setattr("engine.engine.FlowEngine.infer", infer)
     assert run() == (2, None)
-    assert "error: 00001: the flow of tiny is not finite at 5400 pixels" in capsys.readouterr().err
+    assert "error: 00001: the flow of tiny is not finite at 8192 pixels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

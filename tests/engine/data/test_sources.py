@@ -48,11 +48,43 @@ def test_a_selection_of_nothing_is_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "folder"),
-    [("a", "a"), ("chairs:a", "a"), ("chairs:a:b", "a:b"), ("a:b", "a:b"), ("C:/a", "C:/a")],
+    ("source", "expected"),
+    [
+        ("a", ("chairs", Path("a"), None)),
+        ("chairs:a", ("chairs", Path("a"), None)),
+        ("chairs:a:b", ("chairs", Path("a:b"), None)),
+        ("a:b", ("chairs", Path("a:b"), None)),
+        ("C:/a", ("chairs", Path("C:/a"), None)),
+        ("sintel:/a", ("sintel", Path("/a"), None)),
+        ("sintel/final:/a", ("sintel", Path("/a"), "final")),
+    ],
 )
-def test_a_folder_with_and_without_its_layout(source: str, folder: str) -> None:
-    assert parse_source(source) == ("chairs", Path(folder))
+def test_a_source_s_parts(source: str, expected: tuple[str, Path, str | None]) -> None:
+    parsed = parse_source(source)
+    assert parsed == expected
+    assert parse_source(str(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("sintel/fnal:a", r"sintel has no pass 'fnal'; expected one of clean, final, albedo\. Did"),
+        ("hd1k/clean:a", "hd1k has no pass 'clean'; expected none, as there is one pass alone"),
+        ("sintle:a", "sintle:a: there is no data set 'sintle'; expected .*mean 'sintel'"),
+        ("kitti:a", "there is no data set 'kitti'; expected .*mean 'kitti201"),
+    ],
+)
+def test_misspelt_names(source: str, message: str) -> None:
+    with pytest.raises(PairsError, match=message):
+        parse_source(source)
+
+
+def test_a_folder_that_is_nearly_named_like_a_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sintle:a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_source("sintle:a") == ("chairs", Path("sintle:a"), None)
 
 
 @pytest.mark.parametrize("source", ["", "chairs:"])
