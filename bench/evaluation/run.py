@@ -103,7 +103,7 @@ def _numbered(subsets: Sequence[Subset]) -> Iterator[tuple[int, PairFiles]]:
 
 def _result(pair: Pair, flow: Flow, milliseconds: float) -> dict[str, Any]:
     # A centre crop has no flow outside it: NVIDIA's errors are those of its pixels.
-    truth = np.where(known(flow)[..., None], pair.flow, np.nan)
+    truth = np.where(known(flow)[..., np.newaxis], pair.flow, np.nan)
     sums = error_sums(
         flow,
         truth,

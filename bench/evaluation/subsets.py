@@ -61,7 +61,7 @@ def find_subsets(
     """Find the pairs of each source, split and pass.
 
     Args:
-        sources: as in `engine.data.sources.parse_source`.
+        sources: see `engine.data.sources.parse_source`; one that names a pass has this pass alone.
         splits: each of the data sets that have it; a data set that has none of them, or without
             splits given, is evaluated on the pairs that papers report.
         passes: likewise; otherwise the first of the data set's.
@@ -78,10 +78,12 @@ def find_subsets(
     _check_known("pass", passes, {data_set.name: data_set.passes for data_set in data_sets})
     found = []
     for data_set, source in zip(data_sets, parsed, strict=True):
-        first = source.pass_name or (data_set.passes[0] if data_set.passes else None)
-        for split, pass_name in product(
-            _own(splits, data_set.splits, data_set.evaluated), _own(passes, data_set.passes, first)
-        ):
+        first = data_set.passes[0] if data_set.passes else None
+        own_splits = _own(splits, data_set.splits, data_set.evaluated)
+        own_passes = _own(passes, data_set.passes, first)
+        if source.pass_name is not None:
+            own_passes = [source.pass_name]
+        for split, pass_name in product(own_splits, own_passes):
             pairs = data_set.find_pairs(source.folder, split=split, pass_name=pass_name)
             chosen = tuple(spread(pairs, limit or len(pairs)))
             mode = padding or data_set.padding

@@ -180,7 +180,7 @@ def test_a_flow_that_is_not_finite_is_an_error(run, monkeypatch, capsys):
     [
         (
             ["--data", "chairs:nowhere"],
-            "nowhere does not exist; expected the folder of chairs",
+            "nowhere does not exist; expected a folder of pictures",
         ),
         (["--split", "tran"], "chairs: no split 'tran'; expected one of train, validation. Did"),
         (["--pass", "clean"], "chairs: no pass 'clean'; leave --pass out."),
