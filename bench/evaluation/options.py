@@ -61,6 +61,11 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         raise UsageError("--format is for --write DIR: add it, or leave --format out.")
     if given.write is not None and len(given.data) > 1:
         raise UsageError("--write is for one data set; give one --data.")
+    if given.write is not None and given.padding == "centre_crop":
+        raise UsageError(
+            "--write: a centre crop has no flow at the borders; benchmarks expect one for each "
+            "pixel. Choose another --padding."
+        )
     loading = {
         "bundle": given.bundle,
         "backend": given.backend,

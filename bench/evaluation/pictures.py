@@ -15,6 +15,7 @@ from engine.data.files import read_pair
 from engine.data.pair import Pair
 from engine.flow.colour import flow_to_color
 from engine.flow.metrics import endpoint_error, motion
+from engine.flow.validity import known
 from engine.types import Flow, Image
 
 WIDTH = 512  # of a picture at most, pixels
@@ -41,7 +42,7 @@ def pictures_of(pair: Pair, flow: Flow) -> list[Picture]:
 
     The brightest error is the 99th percentile; pixels without true flow are black.
     """
-    valid = pair.valid
+    valid = pair.valid & known(flow)
     error = endpoint_error(flow, _vectors(pair)).min(axis=0)
     # Not the maxima: a single vector may be an outlier.
     longest, largest = (

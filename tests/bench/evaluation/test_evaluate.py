@@ -186,6 +186,10 @@ def test_a_flow_that_is_not_finite_is_an_error(run, monkeypatch, capsys):
         (["--pass", "clean"], "chairs: no pass 'clean'; leave --pass out."),
         (["--format", "flo"], "--format is for --write DIR"),
         (["--data", "chairs:x", "--write", "out"], "--write is for one data set"),
+        (
+            ["--write", "out", "--padding", "centre_crop"],
+            "a centre crop has no flow at the borders",
+        ),
         (["--padding", "none"], "argument --padding: invalid choice: 'none'"),
         (["--limit", "0"], "argument --limit: '0' is not a count"),
         (["--backend", "nothing"], "nothing"),
@@ -216,6 +220,17 @@ def test_the_page_names_and_shows_the_worst_pairs(run, tmp_path):
         assert f"{image['epe']:.2f}" in text
     assert "errors of tiny fp32" in text
     assert "chairs: the worst pairs" in text
+
+
+def test_a_centre_crop_has_the_errors_of_its_pixels(run, tmp_path):
+    """70x64 becomes 64x64, of which no pixel of the true flow is unknown; 60x90 does not fit."""
+    page = tmp_path / "page.html"
+    for name in ("00001", "00003"):
+        for file in (tmp_path / "pairs").glob(f"{name}_*"):
+            file.unlink()
+    _, result = run("--padding", "centre_crop", "--report", str(page))
+    assert result["subsets"][0]["scores"]["all"]["pixels"] == 64 * 64
+    assert "nan" not in page.read_text()
 
 
 def test_known_masks_give_their_scores(run, pairs, monkeypatch, tiny_flow):
