@@ -70,13 +70,13 @@ def _initial(config: TrainingConfig) -> Weights | None:
 def _training(config: TrainingConfig) -> PairDataset | None:
     if config.data == "synthetic":
         return None
-    data = PairDataset(config.data, split="train")
+    data = PairDataset(config.data, use="train")
     if len(data) < config.batch_size:
         raise TrainingError(
             f"--data {config.data}: {len(data)} pairs do not fill a batch of "
             f"{config.batch_size}; lower --batch-size"
         )
-    size = data.check_one_size()
+    size = data.crop_to_one_size()
     if not config.augmentation and (size[0] < config.height or size[1] < config.width):
         raise TrainingError(
             f"--data {config.data}: pairs of {size[0]}x{size[1]}; expected at least the crop, "
@@ -89,7 +89,7 @@ def _training(config: TrainingConfig) -> PairDataset | None:
 def _validation(config: TrainingConfig, training: PairDataset | None) -> PairDataset | None:
     if not config.validate:
         return None
-    data = PairDataset(config.validate, split="validation")
+    data = PairDataset(config.validate, use="validation")
     if not len(data):
         raise TrainingError(f"--validate {config.validate}: its validation split is empty")
     if training and _shared(training, data):

@@ -18,11 +18,25 @@ def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
     return ((flow - target).square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
 
 
+def at_stride(target: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Bring a target to a stride by averaging, as FlowNet does (arXiv 1504.06852).
+
+    Args:
+        target: (N, 2, H, W).
+        weight: (N, 1, H, W), how much each pixel counts; those of weight zero are left out.
+        stride: pixels by side that become one.
+
+    Returns:
+        The target and the mean weight of each new pixel.
+    """
+    level = F.avg_pool2d(weight, stride)
+    return F.avg_pool2d(target * weight, stride) / level.clamp(min=1e-6), level
+
+
 def multiscale_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean end-point error over levels and pixels.
 
-    The target is brought to each level by averaging, as in FlowNet (arXiv 1504.06852), leaving out
-    pixels of weight zero.
+    The target is brought to each level by `at_stride`.
 
     Args:
         flows: the network's output, finest first, (N, 2, H/s, W/s) each.

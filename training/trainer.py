@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -19,7 +18,7 @@ from training.config import PRECISIONS, TrainingConfig, TrainingError
 from training.data.augment import augment, crop_only
 from training.data.batch import PairBatch
 from training.int8.fake_quant import FakeQuantiser
-from training.losses import endpoint_error, multiscale_loss
+from training.losses import at_stride, endpoint_error, multiscale_loss
 from training.networks import build_network, network_entry
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
@@ -149,8 +148,9 @@ class Trainer:
         self.optimizer.step()
         self.average.update_parameters(self.network)
         with torch.no_grad():
-            small = F.avg_pool2d(target, self.network.output_stride)
-            error = endpoint_error(flows[0].float(), small).mean() * self.network.flow_scale
+            small, level = at_stride(target, samples.valid, self.network.output_stride)
+            errors = endpoint_error(flows[0].float(), small) * level
+            error = errors.sum() / level.sum().clamp(min=1) * self.network.flow_scale
         return loss.detach(), error
 
     def _observe(self, images: list[Tensor]) -> None:

@@ -1,5 +1,6 @@
 """Validation pairs, and a network's end-point error on them."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -31,7 +32,7 @@ def open_validation(pairs_on_disk: PairDataset | None, device: str) -> Validatio
 def errors_of(
     network: FlowNetwork, normalise: nn.Module, validation: Validation, device: torch.device
 ) -> dict[str, float]:
-    """Return the mean end-point error of each set, in full-resolution pixels."""
+    """Return the mean over the pairs of each set of their mean end-point error, in pixels."""
     errors = {}
     for name, batches in validation.items():
         total, count = 0.0, 0
@@ -46,7 +47,8 @@ def errors_of(
             flow = F.interpolate(flow, scale_factor=stride, mode=network.upsampling)
             flow = flow[..., :height, :width]
             flow, truth = (x.permute(0, 2, 3, 1).cpu().numpy() for x in (flow, pairs.flow))
-            total += float(endpoint_error(flow, truth).mean((1, 2)).sum())
+            error = endpoint_error(flow, truth)
+            total += float(np.nanmean(error, axis=(1, 2)).sum())  # NaN where the flow is unknown
             count += len(pairs.flow)
         errors[name] = round(total / count, 4)
     return errors

@@ -14,6 +14,9 @@ from engine.images.padding import PaddingMode
 # Lists the pairs of a folder, of a split and of a pass, in their published order.
 Finder = Callable[[Path, str | None, str | None], Sequence[PairFiles]]
 
+# What training needs pairs for.
+Use = Literal["train", "validation"]
+
 
 @dataclass(frozen=True)
 class DataSet:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.data.augment import Samples, augment, geometric, photometric, random_views
+from training.data.augment import Samples, augment, crop_only, geometric, photometric, random_views
 from training.data.batch import PairBatch
 
 
@@ -80,3 +80,26 @@ def test_seed_decides() -> None:
     assert torch.equal(one.image1, two.image1)
     assert torch.equal(one.flow, two.flow)
     assert not torch.equal(one.flow, other.flow)
+
+
+@pytest.mark.parametrize("prepare", [geometric, crop_only])
+def test_unknown_flow_has_no_weight_and_changes_nothing_else(prepare) -> None:
+    """Against the same batch with all flow known."""
+    dense = shifted_pair(3.0, -2.0)
+    flow = dense.flow.clone()
+    hole = torch.zeros_like(flow[:, :1], dtype=torch.bool)
+    hole[..., 20:60, 30:70] = True
+    flow[hole.expand_as(flow)] = torch.nan
+    sparse = PairBatch(dense.image1, dense.image2, flow, dense.occluded)
+    crop = (64, 64)
+    for seed in range(3):
+        expected, found = (prepare(pairs, crop, seed) for pairs in (dense, sparse))
+        known = found.valid.bool()
+        assert (found.valid <= expected.valid).all()
+        assert 0 < known.sum() < expected.valid.sum()
+        assert torch.equal(found.image1, expected.image1)
+        assert torch.equal(
+            found.flow[known.expand_as(found.flow)], expected.flow[known.expand_as(found.flow)]
+        )
+        assert found.flow.isfinite().all()
+        assert found.occluded.isfinite().all()

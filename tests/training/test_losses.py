@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.losses import LEVEL_WEIGHTS, endpoint_error, multiscale_loss
+from training.losses import LEVEL_WEIGHTS, at_stride, endpoint_error, multiscale_loss
 
 
 def test_endpoint_error_by_hand() -> None:
@@ -46,3 +46,12 @@ def test_target_is_averaged() -> None:
     loss = multiscale_loss(levels(1.0), target, torch.ones(1, 1, 64, 64))
     expected = 2**0.5 * sum(LEVEL_WEIGHTS[step] for step in (1, 2, 4, 8))
     assert loss.item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_target_at_a_stride_by_hand() -> None:
+    """The mean of the known pixels: 3 of (2, 4); 9 of (9, unknown); nothing of none."""
+    target = torch.tensor([[2.0, 4.0, 9.0, 77.0, 5.0, 5.0]] * 2).expand(1, 2, 2, 6).contiguous()
+    weight = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]] * 2).expand(1, 1, 2, 6)
+    small, level = at_stride(target, weight, 2)
+    assert small[0, 0].tolist() == [[3.0, 9.0, 0.0]]
+    assert level[0, 0].tolist() == [[1.0, 0.5, 0.0]]

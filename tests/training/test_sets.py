@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from engine.data.data_set import Use
 from engine.data.pair import PairsError
 from engine.flow.formats import write_flow
 from engine.images import write_image
+from tests.support.data_sets import HEIGHT, TREES, WIDTH
 from training.data.sets import PairDataset, first_pairs
 from training.data.streams import DatasetStream
 
@@ -32,8 +34,8 @@ def chairs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(folder: Path, split: str) -> list[str]:
-    return [files.name for files in PairDataset(str(folder), split=split).files]
+def names(folder: Path | str, use: Use) -> list[str]:
+    return [files.name for files in PairDataset(str(folder), use=use).files]
 
 
 @pytest.mark.parametrize("suffix", [".ppm", ".png", ".bmp"])
@@ -60,11 +62,14 @@ def test_a_pair_without_flow_is_named(chairs: Path) -> None:
         PairDataset(str(chairs))
 
 
-def test_training_needs_dense_flow(chairs: Path) -> None:
-    flow = np.zeros((6, 8, 2), np.float32)
+def test_unknown_flow_is_nan(chairs: Path) -> None:
+    flow = np.full((6, 8, 2), 3, np.float32)
     flow[0, 0] = flow[1, 1, 0] = np.nan
     write_flow(chairs / "00001_flow.flo", flow)
-    with pytest.raises(PairsError, match=r"00001_flow\.flo: flow is unknown at 2 pixels; expected"):
+    item = PairDataset(str(chairs))[0][2]
+    assert item.isnan().all(dim=0).nonzero().tolist() == [[0, 0], [1, 1]]
+    write_flow(chairs / "00001_flow.flo", np.full((6, 8, 2), np.nan, np.float32))
+    with pytest.raises(PairsError, match=r"00001_flow\.flo: flow is unknown at every pixel"):
         PairDataset(str(chairs))[0]
 
 
@@ -90,8 +95,51 @@ def test_stream_visits_every_pair_once_an_epoch_and_resumes(chairs: Path) -> Non
     assert flows(3, 3) == whole[3:]
 
 
+def test_pairs_of_nearly_one_size_are_cropped(tmp_path: Path) -> None:
+    for number, (height, width) in enumerate([(40, 50), (38, 51), (39, 50)]):
+        write_pair(tmp_path, number, height=height, width=width)
+    dataset = PairDataset(str(tmp_path))
+    whole = [dataset[index] for index in range(3)]
+    assert dataset.crop_to_one_size() == (38, 50)
+    for before, after, (top, left) in zip(whole, dataset, [(1, 0), (0, 0), (0, 0)], strict=False):
+        for old, new in zip(before, after, strict=True):
+            assert torch.equal(new, old[:, top : top + 38, left : left + 50])
+
+
 def test_pairs_that_differ_in_size(chairs: Path) -> None:
-    PairDataset(str(chairs)).check_one_size()
+    assert PairDataset(str(chairs)).crop_to_one_size() == (6, 8)
     write_pair(chairs, 3, width=9)
-    with pytest.raises(PairsError, match=r"00003_flow\.flo: its pair is of 6x9, that of 00001_fl"):
-        PairDataset(str(chairs)).check_one_size()
+    with pytest.raises(
+        PairsError,
+        match=r"00003_flow\.flo: its pair is of 6x9, the smallest sides are 6 and 8",
+    ):
+        PairDataset(str(chairs)).crop_to_one_size()
+
+
+def test_the_size_of_spring_s_pairs_is_that_of_the_images(tmp_path: Path) -> None:
+    TREES["spring"](tmp_path)
+    assert PairDataset(f"spring:{tmp_path}").crop_to_one_size() == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("source", "training", "validation"),
+    [
+        ("sintel", ["alley_1/frame_0001", "alley_1/frame_0002"], ["bamboo_2/frame_0025"]),
+        ("kitti2015", ["000000_10"], ["000010_10"]),
+        ("chairssdhom", ["train/00000", "train/00001"], ["test/00000"]),
+        ("hd1k", ["000000_0000", "000000_0001"], ["000000_0000", "000000_0001"]),
+    ],
+)
+def test_the_split_of_each_data_set(
+    tmp_path: Path, source: str, training: list[str], validation: list[str]
+) -> None:
+    TREES[source](tmp_path)
+    for use, expected in (("train", training), ("validation", validation)):
+        found = names(f"{source}:{tmp_path}", use)
+        assert found[: len(expected)] == expected
+
+
+def test_a_pass(tmp_path: Path) -> None:
+    TREES["sintel"](tmp_path)
+    first = PairDataset(f"sintel/final:{tmp_path}").files[0]
+    assert first.image1 == tmp_path / "training/final/alley_1/frame_0001.png"

@@ -8,10 +8,14 @@ from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from engine.flow.formats import write_flow
+from engine.images import write_image
 from export.options import parse as parse_build
+from tests.support.pictures import image
 from training.config import TrainingError, parse
 from training.data.batch import PairBatch
 from training.data.streams import SyntheticStream
@@ -312,7 +316,30 @@ def test_pairs_of_different_sizes_are_refused(
         (other / f"00002_{part}").replace(data / f"00002_{part}")
     assert main(options(tmp_path / "run", "--data", f"chairs:{data}")) == 2
     said = capsys.readouterr().err
-    assert "00002_flow.flo: its pair is of 70x90, that of 00001_flow.flo 96x128; expected" in said
+    assert "its pair is of 96x128, the smallest sides are 70 and 90; expected nearly one" in said
+
+
+def test_trains_on_sparse_flow_of_several_sizes(tmp_path: Path) -> None:
+    """KITTI's flow is known at a quarter of the pixels, and its pairs differ by a few of them."""
+    rng = np.random.default_rng(0)
+    for scene, size in (("000000", (96, 128)), ("000001", (94, 129)), ("000010", (95, 127))):
+        flow = rng.normal(0, 3, (*size, 2)).astype(np.float32)
+        flow[rng.random(size) < 0.75] = np.nan
+        training = tmp_path / "training"
+        for frame in ("10", "11"):
+            write_png(training / "image_2" / f"{scene}_{frame}.png", size)
+        (training / "flow_occ").mkdir(exist_ok=True)
+        write_flow(training / "flow_occ" / f"{scene}_10.png", flow)
+    run, source = tmp_path / "run", f"kitti2015:{tmp_path}"
+    main(options(run, "--data", source, "--validate", source, "--steps", "2"))
+    errors = json.loads(load_weights(run / "narrow.safetensors").metadata["epe"])
+    assert errors.keys() == {"kitti2015, 1 pairs", "synthetic"}
+    assert 0 < errors["kitti2015, 1 pairs"] < 100
+
+
+def write_png(path: Path, size: tuple[int, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, image(*size, 1))
 
 
 def test_a_file_that_spoils_the_validation_is_named(

@@ -22,9 +22,9 @@ class Samples:
     Attributes:
         image1: (B, 3, h, w) float32, 0..255.
         image2: likewise.
-        flow: (B, 2, h, w) float32, pixels of the crop.
+        flow: (B, 2, h, w) float32, pixels of the crop; 0 where it is unknown.
         occluded: (B, 1, h, w) float32, 1 where image 1's pixel is hidden in image 2.
-        valid: (B, 1, h, w) float32, 1 where ground truth exists.
+        valid: (B, 1, h, w) float32, 1 where the flow is known.
     """
 
     image1: Tensor
@@ -84,13 +84,21 @@ def geometric(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
     def warp(image: Tensor, at: Tensor) -> Tensor:
         return F.grid_sample(image.float(), at, padding_mode="border", align_corners=False)
 
+    flow, known = _without_unknown(torch.stack((to_u - x, to_v - y), dim=1))
+    inside = (grid1.abs() <= 1).all(dim=-1)[:, None]
     return Samples(
         image1=warp(pairs.image1, grid1),
         image2=warp(pairs.image2, grid(view2)[2]),
-        flow=torch.stack((to_u - x, to_v - y), dim=1),
+        flow=flow,
         occluded=torch.maximum(occluded, left.float())[:, None],
-        valid=(grid1.abs() <= 1).all(dim=-1)[:, None].float(),
+        valid=(inside & known).float(),
     )
+
+
+def _without_unknown(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a flow with 0 where it is NaN, and (B, 1, h, w) bool: where it is known."""
+    known = ~flow.isnan().any(dim=1, keepdim=True)
+    return torch.where(known, flow, 0), known
 
 
 def photometric(samples: Samples, seed: int) -> Samples:
@@ -143,7 +151,6 @@ def crop_only(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
         ]
         return torch.stack(cuts).float()
 
-    image1, image2, flow, occluded = map(
-        cut, (pairs.image1, pairs.image2, pairs.flow, pairs.occluded)
-    )
-    return Samples(image1, image2, flow, occluded, valid=torch.ones_like(occluded))
+    flow, known = _without_unknown(cut(pairs.flow))
+    image1, image2, occluded = map(cut, (pairs.image1, pairs.image2, pairs.occluded))
+    return Samples(image1, image2, flow, occluded, valid=known.float())

@@ -13,7 +13,8 @@ class PairBatch:
     Attributes:
         image1: (B, 3, H, W) uint8 RGB.
         image2: likewise.
-        flow: (B, 2, H, W) float32, pixels, x then y, from image 1 to image 2.
+        flow: (B, 2, H, W) float32, pixels, x then y, from image 1 to image 2; NaN where it is
+            unknown.
         occluded: (B, 1, H, W) bool: the pixel of image 1 is hidden in image 2, or outside it.
     """
 
