@@ -23,7 +23,7 @@ from bench.evaluation.results import subset_results, worst_images
 from bench.evaluation.run import TimedEngine, evaluate_pairs
 from bench.evaluation.submission import check_submission
 from bench.evaluation.subsets import Subset, find_subsets
-from bench.evaluation.table import terminal_table, title
+from bench.evaluation.table import terminal_table
 from bench.harness.worker import peak_memory_mb
 from engine.bundle.manifest import MANIFEST_FILE
 from engine.engine import FlowEngine
@@ -154,7 +154,7 @@ def _print(result: dict[str, Any]) -> None:
         worst = worst_images(subset, WORST)
         named = ", ".join(f"{image['name']} {image['epe']:.2f} px" for image in worst)
         if named:
-            print(f"worst      {title(subset)}: {named}")
+            print(f"worst      {subset['name']}: {named}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from engine.backends.openvino.session import import_openvino
 from engine.bundle.manifest import read_manifest
 from engine.errors import EngineError
 from engine.images import write_image
+from engine.loader import DEFAULT_BUNDLE
 from export.tensorrt.plan_from_onnx import BuiltPlan
+from tests.support.data_sets import TREES
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands
 from training.config import parse
 from training.networks import build_network
@@ -24,11 +27,13 @@ from training.weights import METADATA_KEYS, save_weights
 # Appended to commands that would take minutes: the same command, less of it.
 SHORTER = {
     "bench.compare": "--list",
+    "bench.evaluate": "--limit 1",
     "bench.correlation": "--channels 8 --size 6x8 --max-displacement 2 --seconds 0.01",
     "export.build_engine": "--targets onnxruntime --size 64x128",
     "training.synthetic": "--pairs 1 --size 64x64",
-    "training.train": "--steps 2 --batch-size 2 --height 64 --width 64 --pool 4 --device cpu",
+    "training.train": "--steps 2 --batch-size 2 --height 64 --width 64 --device cpu",
 }
+SHORTER_RENDERING = "--pool 4"
 # Ranges from pairs with little motion saturate for larger motion.
 SHORTER_INT8 = "--calibration pairs --gate pairs --max-epe-increase 1000%"
 # The first two are checked in test_docs_facts.py, CMake runs in `make kernels`.
@@ -79,6 +84,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metadata = dict.fromkeys(METADATA_KEYS, "seeded random") | {
         "network": "flownetc_slim", "normalisation": "fixed_mean", "epe": "{}"
     }  # fmt: skip
+    for name in ("sintel", "kitti2015"):
+        TREES[name](folder / "data" / name)
+    few = ["--pairs", "10", "--size", "64x64", "-o", f"{folder}/data/chairs1485"]
+    run_module("training.synthetic", few)
+    shutil.copytree(DEFAULT_BUNDLE, folder / "build" / "flownets")
     weights = folder / "runs" / "flownetc" / "flownetc_slim.safetensors"
     save_weights(weights, build_network("flownetc_slim", seed=0).half().state_dict(), metadata)
     return folder
@@ -114,6 +124,8 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
     )
     module, *arguments = shlex.split(command.removeprefix("python -m "))
     arguments += shlex.split(SHORTER.get(module, ""))
+    if module == "training.train" and ("--data" not in arguments or "synthetic" in arguments):
+        arguments += shlex.split(SHORTER_RENDERING)
     if module == "export.build_engine" and {"int8", "auto"} & {*arguments}:
         arguments += shlex.split(SHORTER_INT8)
     assert not run_module(module, arguments)

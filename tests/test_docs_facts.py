@@ -10,6 +10,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.evaluation.table import FIGURES
+from engine.data.sources import DATA_SETS
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands, section, table_rows
 from training.networks import NETWORKS, build_network
 from training.weights import load_weights
@@ -94,6 +96,23 @@ def test_shipped_weights_table() -> None:
         metadata = load_weights(file).metadata
         assert metadata["steps"] == rows[name]["steps"].replace(",", "")
         assert f"{json.loads(metadata['epe'])['synthetic']:.2f}" == rows[name]["held-out EPE, px"]
+
+
+def test_data_sets_table() -> None:
+    rows = table_rows(section("docs/evaluation.md", "Data sets"))
+    assert [row["name"].strip("`") for row in rows] == [*DATA_SETS]
+    for row in rows:
+        data_set = DATA_SETS[row["name"].strip("`")]
+        assert row["splits"] == ", ".join(data_set.splits)
+        assert row["passes"] == ", ".join(data_set.passes)
+        assert row["evaluated by default"] == (data_set.evaluated or "all pairs with flow")
+        assert row["padding"] == data_set.padding
+
+
+def test_figures_table() -> None:
+    rows = table_rows(section("docs/evaluation.md", "Figures"))
+    listed = ", ".join(row["figure"] for row in rows).split(", ")
+    assert listed == [figure.title for figure in FIGURES if figure.unit != "ms"]
 
 
 def measured(file: str) -> dict[tuple[str, str, str], dict[str, str]]:

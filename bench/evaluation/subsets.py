@@ -33,14 +33,20 @@ class Subset:
     available: int
 
     @property
+    def name(self) -> str:
+        """For example ``sintel clean``; a data set's only pass is left out."""
+        has_choice = len(DATA_SETS[self.data].passes) > 1
+        return f"{self.data} {self.pass_name}" if has_choice else self.data
+
+    @property
     def title(self) -> str:
-        """For example ``sintel clean (training)``."""
-        name = " ".join(filter(None, (self.data, self.pass_name)))
-        return f"{name} ({self.split})" if self.split else name
+        """For example ``sintel clean (train)``."""
+        return f"{self.name} ({self.split})" if self.split else self.name
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the subset in results."""
         return {
+            "name": self.name,
             "data": self.data,
             "split": self.split,
             "pass": self.pass_name,

@@ -57,11 +57,6 @@ FIGURES = (
 )
 
 
-def title(result: Result) -> str:
-    """Return the heading of a subset."""
-    return " ".join(str(result[key]) for key in ("data", "pass") if result[key])
-
-
 def shown_figures(results: Sequence[Result]) -> list[Figure]:
     """Return the figures that at least one subset has."""
     return [
@@ -76,7 +71,7 @@ def terminal_table(results: Sequence[Result]) -> Table:
     table.add_column("")
     for result in results:
         split = f"{result['split']}, " if result["split"] else ""
-        heading = f"{title(result)}\n{split}{result['pairs']} pairs"
+        heading = f"{result['name']}\n{split}{result['pairs']} pairs"
         table.add_column(heading, justify="right")
     for figure in shown_figures(results):
         table.add_row(figure.title, figure.unit, *(figure.show(result) for result in results))
