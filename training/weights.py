@@ -1,23 +1,34 @@
-"""Weights files: safetensors with provenance in the header, and published checkpoints."""
+"""Weights files: safetensors with provenance in the header, and published checkpoints.
+
+python -m training.weights inspect FILE
+python -m training.weights convert FILE -o OUT.safetensors
+"""
 
 import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Literal, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training.checkpoints import read_checkpoint
-from training.networks import NETWORKS, build_network
+from training.checkpoints.convert import check_values, convert, open_checkpoint
+from training.checkpoints.files import read_file
+from training.checkpoints.own import is_own
+from training.networks import NETWORKS, network_entry
 from training.networks.layers import FlowNetwork
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar")
 SHIPPED = Path(__file__).parent / "weights"
 METADATA_KEYS = (
     "network", "normalisation", "licence", "source", "data", "steps", "epe", "commit"
 )  # fmt: skip
+# How the flow is brought to the images' size, where these weights need another way than the network
+# has by itself.
+UPSAMPLING = "upsampling"
 
 
 @dataclass(frozen=True)
@@ -27,40 +38,50 @@ class Weights:
     Attributes:
         state_dict: parameter name -> tensor, float16 or float32.
         metadata: network, normalisation, licence, source, data, steps, epe (JSON object: data set
-            -> pixels) and commit, all strings.
+            -> pixels) and commit, all strings; perhaps `UPSAMPLING`.
     """
 
     state_dict: dict[str, Tensor]
     metadata: dict[str, str]
 
 
-def load_weights(path: str | Path) -> Weights:
-    """Read a weights file: safetensors, or a published checkpoint (.pt, .pth, .tar).
+def load_weights(path: str | Path, *, drop_extra: bool = False) -> Weights:
+    """Read a weights file: safetensors of this project, or a published checkpoint.
+
+    What a file is follows from its content. No code in it is run. The tensors of a PyTorch
+    checkpoint may stay on disk until they are used.
+
+    Args:
+        path: the file.
+        drop_extra: leave out tensors that the network of a checkpoint has no place for.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is neither, or its header lacks a key.
+        ValueError: it is neither, is damaged, or its header lacks a key.
+        OSError: it cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file")
-    if path.suffix in CHECKPOINT_SUFFIXES:
-        state_dict, normalisation = read_checkpoint(path)
-        facts = {"normalisation": normalisation, "source": path.name, "epe": "{}"}
-        return Weights(state_dict, dict.fromkeys(METADATA_KEYS, "unknown") | facts)
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            state_dict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a valid safetensors file ({error})") from error
-    missing = [key for key in METADATA_KEYS if key not in metadata]
-    if missing:
-        raise ValueError(
-            f"{path}: its header lacks {', '.join(missing)}; expected a file written by "
-            "`python -m training.train`"
-        )
-    return Weights(state_dict, metadata)
+    contents = read_file(path)
+    if is_own(contents):
+        missing = [key for key in METADATA_KEYS if key not in contents.facts]
+        if missing:
+            raise ValueError(
+                f"{path}: its header lacks {', '.join(missing)}; expected a file written by "
+                "`python -m training.train`"
+            )
+        check_values(path, contents)
+        return Weights(contents.tensors, dict(contents.facts))
+    contents, match = open_checkpoint(path, contents)
+    metadata = dict.fromkeys(METADATA_KEYS, "unknown") | {
+        "network": match.network,
+        "normalisation": match.layout.normalisation,
+        "licence": match.layout.licence,
+        "source": f"{match.layout.publisher}, {path.name}",
+        "epe": "{}",
+    }
+    if upsampling := match.layout.upsampling.get(match.network):
+        metadata[UPSAMPLING] = upsampling
+    return Weights(convert(path, contents, match, drop_extra=drop_extra), metadata)
 
 
 def save_weights(path: str | Path, state_dict: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -69,7 +90,7 @@ def save_weights(path: str | Path, state_dict: dict[str, Tensor], metadata: dict
     Raises:
         ValueError: the metadata lacks a key or has an unknown one.
     """
-    if set(metadata) != set(METADATA_KEYS):
+    if set(metadata) - {UPSAMPLING} != set(METADATA_KEYS):
         raise ValueError(f"metadata keys are {sorted(metadata)}; expected {sorted(METADATA_KEYS)}")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,21 +119,62 @@ def shipped_weights(network: str) -> Path:
 def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
     """Build a network with the given weights, in float32 and evaluation mode.
 
+    It shares the memory of those that are in float32.
+
     Raises:
         ValueError: the network is unknown, or the weights are of another network.
     """
-    network = build_network(name, seed=0)
+    with torch.device("meta"):  # neither memory nor time for weights that are replaced
+        network = network_entry(name).build()
+    check_network(name, network, weights)
+    network.load_state_dict(
+        {key: _as_float32(value) for key, value in weights.state_dict.items()}, assign=True
+    )
+    tensors = chain(network.named_parameters(), network.named_buffers())
+    empty = [key for key, value in tensors if value.is_meta]
+    if empty:
+        raise NotImplementedError(f"{name}: {', '.join(empty)} are not in its state_dict")
+    if UPSAMPLING in weights.metadata:
+        network.upsampling = cast(Literal["bilinear", "nearest"], weights.metadata[UPSAMPLING])
+    return network.eval()
+
+
+def check_network(name: str, network: FlowNetwork, weights: Weights) -> None:
+    """Check that weights are of a network.
+
+    Raises:
+        ValueError: they are of another one.
+    """
     expected, found = network.state_dict(), weights.state_dict
     wrong = sorted(expected.keys() ^ found.keys()) + [
         f"{key} {tuple(found[key].shape)}"
         for key in expected.keys() & found.keys()
         if found[key].shape != expected[key].shape
     ]
-    if wrong:
-        raise ValueError(
-            f"these weights are not of {name!r} (their network: {weights.metadata['network']}): "
-            f"{len(wrong)} tensors differ, such as {', '.join(wrong[:3])}. "
-            f"Known networks: {', '.join(NETWORKS)}."
-        )
-    network.load_state_dict({key: value.to(torch.float32) for key, value in found.items()})
-    return network.eval()
+    if not wrong:
+        return
+    theirs = weights.metadata["network"]
+    advice = (
+        f"Pass --network {theirs}."
+        if theirs in NETWORKS and theirs != name
+        else f"Known networks: {', '.join(NETWORKS)}."
+    )
+    raise ValueError(
+        f"these weights are not of {name!r} (their network: {theirs}): {len(wrong)} tensors "
+        f"differ, such as {', '.join(wrong[:3])}. {advice}"
+    )
+
+
+def _as_float32(value: Tensor) -> Tensor:
+    return value.to(torch.float32) if value.is_floating_point() else value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 if the file cannot be used."""
+    from training.checkpoints import command
+
+    return command.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

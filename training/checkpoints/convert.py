@@ -1,0 +1,134 @@
+"""From a recognised file to the tensors of this project's network."""
+
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine.errors import one_line
+from training.checkpoints.files import CheckpointError, Contents, read_file
+from training.checkpoints.recognise import Match, recognise
+from training.networks.registry import NETWORKS
+
+_LISTED = 6  # names that a message lists
+
+
+def open_checkpoint(path: Path, contents: Contents | None = None) -> tuple[Contents, Match]:
+    """Recognise a file.
+
+    Args:
+        path: the file.
+        contents: what it holds, if it has been read.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is of no known network.
+        OSError: the file cannot be read.
+    """
+    contents = contents or read_file(path)
+    try:
+        match = recognise(contents)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {one_line(error)}") from error
+    if not match.is_known:
+        nearest = (
+            f". The nearest is {match.network} of {match.layout.publisher}: it has "
+            f"{match.shared} of that network's {match.expected} names"
+        )
+        raise CheckpointError(
+            f"{path}: not of a known network; its {len(contents.tensors)} tensors have names such "
+            f"as {_some(tuple(contents.tensors)[:2])}{nearest if match.shared else ''}. "
+            f"Known networks: {', '.join(NETWORKS)}"
+        )
+    return contents, match
+
+
+def fault(match: Match) -> str | None:
+    """Return why a network cannot be made of a file, None if it can; left over tensors aside."""
+    kind = f"a {match.network} of {match.layout.publisher}"
+    if match.missing:
+        return (
+            f"{len(match.missing)} of {match.expected} tensors of {kind} are missing: "
+            f"{_some(match.missing)}. Take the whole checkpoint"
+        )
+    if match.wrong:
+        shapes = [
+            f"{name} is {found}, expected {expected}"
+            for name, (found, expected) in match.wrong.items()
+        ]
+        return f"{len(match.wrong)} tensors do not fit {kind}: {_some(shapes, '; ')}"
+    return None
+
+
+def check_values(path: Path, contents: Contents) -> None:
+    """Check that all values are finite.
+
+    Raises:
+        CheckpointError: some are not.
+    """
+    if bad := not_finite(contents):
+        raise CheckpointError(
+            f"{path}: {len(bad)} tensors hold values that are NaN or infinite: {_some(bad)}. Take "
+            "an earlier checkpoint of that training"
+        )
+
+
+def not_finite(contents: Contents) -> list[str]:
+    """Return the names of the tensors with a NaN or an infinity, and how many they have."""
+    return [
+        f"{name} ({count} of {value.numel()})"
+        for name, value in contents.tensors.items()
+        if value.is_floating_point() and (count := _bad_values(value))
+    ]
+
+
+def _bad_values(value: Tensor) -> int:
+    # The sum is finite if all values are, except for rare overflows: one pass without a copy.
+    if torch.isfinite(value.sum(dtype=torch.float64)):
+        return 0
+    return int((~torch.isfinite(value)).sum())
+
+
+def convert(path: Path, contents: Contents, match: Match, *, drop_extra: bool) -> dict[str, Tensor]:
+    """Return the network's tensors under the names of this project, float16 or float32.
+
+    Tensors that are taken as they are share their memory with ``contents``.
+
+    Args:
+        path: the file, for messages.
+        contents: what it holds.
+        match: what it was recognised as.
+        drop_extra: whether tensors that the network has no place for are left out.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, of other shapes or not finite.
+    """
+    if reason := fault(match):
+        raise CheckpointError(f"{path}: {reason}")
+    if match.left_over and not drop_extra:
+        raise CheckpointError(
+            f"{path}: {len(match.left_over)} tensors have no place in a {match.network}: "
+            f"{_some(match.left_over)}. If the network was not modified, leave them out with "
+            "`python -m training.weights convert --drop-extra`"
+        )
+    check_values(path, contents)
+    return {
+        name: _float(origin.compute(*(contents.tensors[key] for key in origin.tensors)))
+        for name, origin in match.origins.items()
+    }
+
+
+def changes(match: Match) -> dict[str, int]:
+    """Return what happens to tensors beside renaming -> how many tensors."""
+    return dict(Counter(origin.rule for origin in match.origins.values() if origin.rule))
+
+
+def _float(value: Tensor) -> Tensor:
+    if value.is_floating_point() and value.dtype != torch.float16:
+        value = value.to(torch.float32)
+    return value.detach()
+
+
+def _some(names: "list[str] | tuple[str, ...]", separator: str = ", ") -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return separator.join(names[:_LISTED]) + more

@@ -1,0 +1,161 @@
+"""The tensors of a checkpoint file, in whatever container they are."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from training.checkpoints import unpickling
+
+# Where training programs put the state_dict; a file may also be one.
+_STATE_KEYS = ("state_dict", "model_state_dict", "model", "network")
+# Put before every name by DataParallel, and by a module that holds the network as `model`.
+_PREFIXES = ("module.", "model.")
+_HEADER_LIMIT = 100 * 2**20  # of safetensors
+_OTHER_FILES = {
+    b"<": "a web page: the download did not reach the file. Open its address in a browser",
+    b"version https://git-lfs": "a reference to a file in Git LFS; run `git lfs pull`",
+    b"\x89HDF": "an HDF5 file; expected a PyTorch checkpoint or safetensors",
+}
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, or not of a network that is known here."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        tensors: by name, without a prefix that all names have.
+        container: for example "PyTorch".
+        prefix: the prefix that all names had, or "".
+        facts: numbers and texts beside the tensors; of safetensors, the header.
+        left_out: classes of objects that were not read.
+        lightning: whether PyTorch Lightning wrote it.
+    """
+
+    tensors: dict[str, Tensor]
+    container: str
+    prefix: str
+    facts: Mapping[str, Any]
+    left_out: tuple[str, ...] = ()
+    lightning: bool = False
+
+
+def read_file(path: Path) -> Contents:
+    """Read a file of safetensors or a PyTorch checkpoint, told apart by their first bytes.
+
+    Raises:
+        CheckpointError: the file is neither, is damaged, names code, or has no state_dict.
+        FileNotFoundError: there is no such file.
+        OSError: the file cannot be read.
+    """
+    if path.is_dir():
+        raise CheckpointError(f"{path}: a folder; expected a weights file")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file")
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    if _is_safetensors(start):
+        return _read_safetensors(path)
+    for magic, kind in _OTHER_FILES.items():
+        if start.startswith(magic):
+            raise CheckpointError(f"{path}: not a checkpoint of plain tensors but {kind}")
+    return _read_pytorch(path)
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """Whether a file starts with the length of a header and a JSON object."""
+    return (
+        len(start) > 8 and start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= _HEADER_LIMIT
+    )
+
+
+def _read_safetensors(path: Path) -> Contents:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a valid safetensors file ({error})") from error
+    if not tensors:
+        raise CheckpointError(f"{path}: holds no tensors")
+    prefix = _prefix(tensors)
+    return Contents(_without(prefix, tensors), "safetensors", prefix, header)
+
+
+def _read_pytorch(path: Path) -> Contents:
+    try:
+        content, left_out = unpickling.load(path)
+    except OSError:
+        raise
+    except unpickling.UnsafePickleError as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of plain tensors: it names functions that run code when a "
+            f"program loads it ({error}). None was run. Do not open it elsewhere; take the "
+            "checkpoint from its publisher"
+        ) from error
+    # torch.load raises many kinds of exceptions for damaged files, and its message for a file with
+    # objects in it recommends to allow code.
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of plain tensors; it is damaged, cut off, of another format "
+            "or holds objects that only its own program can load. Download it again, or save its "
+            "state_dict alone"
+        ) from error
+    content = content if isinstance(content, dict) else {}
+    tensors = _state_dict(path, content)
+    prefix = _prefix(tensors)
+    facts = {
+        key: value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, int | float | str)
+    }
+    lightning = "pytorch-lightning_version" in content or "hyper_parameters" in content
+    container = "PyTorch Lightning" if lightning else "PyTorch"
+    return Contents(_without(prefix, tensors), container, prefix, facts, tuple(left_out), lightning)
+
+
+def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    named = (content[key] for key in _STATE_KEYS if isinstance(content.get(key), dict))
+    state = next(named, content)
+    if (
+        not state
+        or not all(isinstance(name, str) for name in state)
+        or not all(_is_plain(value) for value in state.values())
+    ):
+        raise CheckpointError(f"{path}: holds no state_dict; expected parameter names and tensors")
+    return dict(state)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether this is a tensor whose values are in the file, neither sparse nor quantised."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
+
+
+def _prefix(tensors: Mapping[str, Tensor]) -> str:
+    """Return what stands before all names."""
+    found = ""
+    while True:
+        for prefix in _PREFIXES:
+            if all(name.startswith(found + prefix) for name in tensors):
+                found += prefix
+                break
+        else:
+            return found
+
+
+def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items()}

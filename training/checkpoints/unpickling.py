@@ -1,0 +1,113 @@
+"""PyTorch checkpoints without their code: tensors and plain values only.
+
+`torch.load(weights_only=True)` reads them; it neither imports nor calls anything that a file names,
+and stops at the first class that it does not know. Checkpoints of training runs contain such
+classes beside their weights: NumPy numbers, `argparse.Namespace`, Lightning's callbacks. They are
+replaced by empty objects of the classes below, whose constructors do nothing. Files that name a
+function which could do harm elsewhere are refused, although it would not be called here.
+"""
+
+import pickletools
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+# Modules whose functions attacks use, and what checkpoints have of them.
+_HARMFUL_MODULES = {
+    "builtins",
+    *("os", "posix", "nt", "sys", "subprocess", "pty", "shutil", "socket", "commands"),
+    *("importlib", "runpy", "code", "codeop", "ctypes", "pickle", "marshal", "types", "operator"),
+    *("webbrowser", "urllib", "http", "requests", "pip", "timeit", "pdb", "bdb", "cProfile"),
+}
+_HARMLESS = {
+    *("builtins.bool", "builtins.bytearray", "builtins.bytes", "builtins.complex"),
+    *("builtins.dict", "builtins.float", "builtins.frozenset", "builtins.int", "builtins.list"),
+    *("builtins.object", "builtins.print", "builtins.range", "builtins.set", "builtins.slice"),
+    *("builtins.str", "builtins.tuple", "types.SimpleNamespace"),
+}
+# Tensors and plain values.
+_PLAIN = ("torch.", "collections.", "_codecs.", "builtins.")
+_PYTHON_3 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+_PICKLES_OF_OLD_FILES = 5  # magic number, protocol, system, content, keys of the tensors' data
+
+
+class UnsafePickleError(ValueError):
+    """A file names functions that run code; none was run."""
+
+
+class _Nothing:
+    """Stands for an object of an unknown class; ignores whatever it is made of."""
+
+    def __new__(cls, *_: object) -> "_Nothing":
+        return object.__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+class _SomeDict:
+    """Stands for a subclass of dict, whose items PyTorch stores into real dicts alone."""
+
+    def __new__(cls, *_: object) -> "OrderedDict[Any, Any]":  # type: ignore[misc]
+        return OrderedDict()
+
+
+def load(path: Path) -> tuple[Any, list[str]]:
+    """Load a checkpoint; the data of a file in the zip format of PyTorch 1.6 stay on disk.
+
+    Returns:
+        The content, and the names of the classes whose objects were left out.
+
+    Raises:
+        UnsafePickleError: the file names functions that run code.
+        Exception: PyTorch cannot read the file; its kind depends on the damage.
+    """
+    zipped = zipfile.is_zipfile(path)
+    names = sorted(_named(path, zipped))
+    harmful = [name for name in names if _is_harmful(name)]
+    if harmful:
+        raise UnsafePickleError(", ".join(harmful))
+    # Of the names that PyTorch knows itself it keeps its own meaning.
+    with torch.serialization.safe_globals([(_stand_in(name), name) for name in names]):
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    return content, [name for name in names if not name.startswith(_PLAIN)]
+
+
+def _stand_in(name: str) -> type:
+    base = _SomeDict if name.lower().endswith("dict") else _Nothing
+    return type(base.__name__, (base,), {})
+
+
+def _is_harmful(name: str) -> bool:
+    return name.partition(".")[0] in _HARMFUL_MODULES and name not in _HARMLESS
+
+
+def _named(path: Path, zipped: bool) -> set[str]:
+    """Return the classes and functions that a file names, without running its pickles."""
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            (entry,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            with archive.open(entry) as stream:
+                return _globals(stream)
+    with path.open("rb") as stream:
+        return set().union(*(_globals(stream) for _ in range(_PICKLES_OF_OLD_FILES)))
+
+
+def _globals(stream: IO[bytes]) -> set[str]:
+    found: set[str] = set()
+    strings: list[object] = []
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("GLOBAL", "INST"):
+            module, _, name = str(argument).partition(" ")
+            found.add(f"{_PYTHON_3.get(module, module)}.{name}")
+        elif opcode.name == "STACK_GLOBAL":
+            found.add(".".join(map(str, strings[-2:])))
+        elif isinstance(argument, str):
+            strings.append(argument)
+    return found
