@@ -33,8 +33,8 @@ class BuildOptions:
     """What to build. Every option of the command line is a field; sizes are (height, width).
 
     Attributes:
-        network: name in the registry.
-        weights: weights file; None: the shipped weights.
+        network: name in the registry; None: the one that the weights are of.
+        weights: weights file; None: the shipped weights. One of the two is given.
         precision: ``fp32``, ``fp16``, ``int8`` or ``auto``.
         calibration: pairs to calibrate int8 on, ``synthetic`` or a folder.
         gate: sets of pairs with true flow for the accuracy gate of int8.
@@ -49,7 +49,7 @@ class BuildOptions:
         output: the bundle's folder.
     """
 
-    network: str
+    network: str | None
     weights: Path | None
     precision: str
     calibration: str
@@ -72,6 +72,8 @@ def parse(arguments: Sequence[str] | None = None) -> BuildOptions:
         UsageError: an option is unknown, missing, malformed or does not apply.
     """
     options = _parser().parse_args(arguments)
+    if options.network is None and options.weights is None:
+        raise UsageError("give --network NAME, for shipped weights, or --weights FILE, or both")
     _check_int8_options(options)
     defaults = {
         "calibration": "synthetic",
@@ -107,8 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         "TensorRT plan of a bundle, on the GPU that it is for.",
     )
     add = parser.add_argument
-    add("--network", required=True, help=f"one of {', '.join(NETWORKS)}")
-    add("--weights", type=Path, metavar="FILE", help="weights file; default: the shipped weights")
+    add("--network", metavar="NAME", help=f"one of {', '.join(NETWORKS)}; default: the network of "
+        "the weights")  # fmt: skip
+    add("--weights", type=Path, metavar="FILE", help="safetensors, or a published checkpoint "
+        "(docs/weights.md); default: the shipped weights")  # fmt: skip
     add("--precision", choices=("fp32", "fp16", "int8", "auto"), default="fp32",
         help="auto: build all and keep the fastest here that passes; default: fp32")  # fmt: skip
     add(

@@ -50,16 +50,14 @@ def resolve(options: BuildOptions) -> list[Request]:
 
 
 def _request(options: BuildOptions) -> Request:
-    name = options.network
-    try:
-        entry = network_entry(name)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    if options.network is not None:
+        _check_name(options.network)
     targets = _targets(options.targets)
     check_output(options.output)
     with step("weights") as current:
-        network, normalisation, origin = _load(name, options.weights)
-        _check_split(options, network, normalisation)
+        name, network, normalisation, origin = _load(options.network, options.weights)
+        if options.split:
+            _check_split(name, network, normalisation)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         current.result = f"{name}, {parameters / 1e6:.1f} M parameters, {origin.source}"
     profile = _profile(options, network.divisor)
@@ -68,12 +66,12 @@ def _request(options: BuildOptions) -> Request:
         network=network,
         normalisation=normalisation,
         origin=origin,
-        entry=entry,
+        entry=NETWORKS[name],
         precision="fp32",
         profile=profile,
         targets=targets,
         split=options.split,
-        correlation=_correlation(options, targets, profile),
+        correlation=_correlation(name, options.correlation, targets, profile),
     )
 
 
@@ -94,10 +92,18 @@ def _quantisation(options: BuildOptions, request: Request) -> Quantisation:
     return Quantisation(calibration, name, gate, options.max_epe_increase)
 
 
-def _load(name: str, path: Path | None) -> tuple[FlowNetwork, nn.Module, WeightsOrigin]:
+def _check_name(network: str) -> None:
     try:
-        path = path or shipped_weights(name)
+        network_entry(network)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _load(name: str | None, path: Path | None) -> tuple[str, FlowNetwork, nn.Module, WeightsOrigin]:
+    try:
+        path = path or shipped_weights(name or "")
         weights = load_weights(path)
+        name = name or weights.metadata["network"]
         network = network_from_weights(name, weights)
         normalisation = weights.metadata["normalisation"]
         if normalisation not in NORMALISATIONS:
@@ -114,7 +120,7 @@ def _load(name: str, path: Path | None) -> tuple[FlowNetwork, nn.Module, Weights
         licence=weights.metadata["licence"],
         epe=epe,
     )
-    return network, NORMALISATIONS[normalisation](), origin
+    return name, network, NORMALISATIONS[normalisation](), origin
 
 
 def _errors(path: Path, text: str) -> dict[str, float]:
@@ -135,12 +141,10 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _check_split(options: BuildOptions, network: nn.Module, normalisation: nn.Module) -> None:
-    if not options.split:
-        return
+def _check_split(name: str, network: nn.Module, normalisation: nn.Module) -> None:
     if not isinstance(network, SiameseNetwork):
         raise UsageError(
-            f"--split: {options.network} processes both images together from its first layer on, "
+            f"--split: {name} processes both images together from its first layer on, "
             "so the features of a frame cannot be kept; leave it out"
         )
     if not hasattr(normalisation, "alone"):
@@ -150,14 +154,15 @@ def _check_split(options: BuildOptions, network: nn.Module, normalisation: nn.Mo
         )
 
 
-def _correlation(options: BuildOptions, targets: tuple[str, ...], profile: SizeProfile) -> str:
+def _correlation(
+    name: str, wanted: str | None, targets: tuple[str, ...], profile: SizeProfile
+) -> str:
     """Return the requested form, or the best one that this machine can build."""
-    wanted = options.correlation
-    correlates = NETWORKS[options.network].has_correlation
+    correlates = NETWORKS[name].has_correlation
     if not correlates or "tensorrt" not in targets:
         if wanted is None:
             return "onnx"
-        lacking = "no TensorRT plan is built" if correlates else f"{options.network} has none"
+        lacking = "no TensorRT plan is built" if correlates else f"{name} has none"
         raise UsageError(f"--correlation {wanted}: {lacking}; leave it out")
     tensorrt = load_tensorrt()
     if wanted is None:

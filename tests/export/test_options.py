@@ -13,6 +13,7 @@ from engine.bundle.advice import rebuild_command
 from engine.bundle.manifest import read_manifest
 from engine.data.pair import Pair
 from engine.images import write_image
+from engine.system.argument_parser import UsageError
 from export.build_request import Request
 from export.options import parse
 from export.resolve import resolve
@@ -179,6 +180,17 @@ def test_a_gates_folder_needs_true_flow(
     options = ("--precision", "int8", "--calibration", str(pictures), "--gate", str(pictures))
     assert build(weights, tmp_path / "bundle", *options) == 2
     assert_one_line(capsys, r"a_img1.png has no true flow; expected a_flow\.\* beside it")
+
+
+def test_the_weights_tell_the_network(weights: Path, tmp_path: Path) -> None:
+    options = ["--weights", str(weights), "--size", "64x128", "-o", str(tmp_path / "bundle")]
+    (request,), _ = parse_requests(options)
+    assert request.name == "tiny"
+
+
+def test_a_network_or_weights_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"give --network NAME, for shipped weights, or --weights"):
+        parse(["-o", str(tmp_path / "bundle")])
 
 
 def test_requests_for_int8(weights: Path, tmp_path: Path, pictures: Path) -> None:
