@@ -42,11 +42,11 @@ def build_bundle(request: Request, output: Path) -> Manifest:
     output = output.resolve()
     with staging(output) as folder:
         reference = Deployable(request.network, request.normalisation).eval()
-        graphs = export_graphs(request)
         if request.quantisation is None:
-            manifest = _write(request, graphs, folder)
+            # The graphs are as large as the weights: they are freed before the verification.
+            manifest = _write(request, export_graphs(request), folder)
         else:
-            manifest = _write_int8(request, request.quantisation, reference, graphs, folder)
+            manifest = _write_int8(request, request.quantisation, reference, folder)
         manifest = replace(
             manifest,
             parameters=parameter_count(request.network),
@@ -84,10 +84,10 @@ def _write_int8(
     request: Request,
     quantisation: Quantisation,
     reference: Deployable,
-    graphs: Graphs,
     folder: Path,
 ) -> Manifest:
     """Write the bundle with as many layers in int8 as its gate admits."""
+    graphs = export_graphs(request)
     recipe = request.entry.int8
     layers = layers_for_int8(request.network, recipe)
     with step("calibrate") as current:
