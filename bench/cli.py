@@ -35,10 +35,15 @@ def console(width: int) -> Console:
     return Console() if sys.stdout.isatty() else Console(width=width)
 
 
-def write_json(result: Mapping[str, Any], file: Path) -> None:
-    """Write a result to a file, atomically, and print its name."""
+def save_json(result: Mapping[str, Any], file: Path) -> None:
+    """Write a result to a file, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps(result, indent=1, allow_nan=False).encode())
+
+
+def write_json(result: Mapping[str, Any], file: Path) -> None:
+    """Write a result to a file, atomically, and print its name."""
+    save_json(result, file)
     print(f"json       {file}")
 
 

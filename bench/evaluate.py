@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from bench.cli import console, write_json
-from bench.environment import describe
+from bench.cli import console, save_json
 from bench.evaluation.checkpoint import Checkpoint
 from bench.evaluation.options import Options, parse_options
 from bench.evaluation.page import write_report
 from bench.evaluation.pictures import worst_pictures
-from bench.evaluation.results import subset_results, worst_images
+from bench.evaluation.results import result_of, worst_images
 from bench.evaluation.run import TimedEngine, evaluate_pairs
 from bench.evaluation.submission import check_submission
 from bench.evaluation.subsets import Subset, find_subsets
 from bench.evaluation.table import terminal_table
-from bench.harness.worker import peak_memory_mb
 from engine.bundle.manifest import MANIFEST_FILE
 from engine.engine import FlowEngine
 from engine.errors import EngineError
@@ -77,7 +75,9 @@ def _evaluate(options: Options, subsets: list[Subset], timed: TimedEngine) -> No
         print(f"continuing after {len(checkpoint.entries)} pairs of {checkpoint.path}")
     try:
         evaluate_pairs(timed, subsets, checkpoint, write=options.write, format=options.format)
-        _write(options, subsets, timed, checkpoint)
+        threads = options.loading["threads"] or available_threads()
+        result = result_of(subsets, checkpoint.entries, timed.engine, threads=threads)
+        _save(result, options, subsets, timed)
     except BaseException:
         if checkpoint.path is not None and checkpoint.entries:
             print(
@@ -87,6 +87,8 @@ def _evaluate(options: Options, subsets: list[Subset], timed: TimedEngine) -> No
             )
         raise
     checkpoint.remove()
+    # After the files: a closed pipe must not lose them.
+    _print(result, options)
 
 
 def _request(
@@ -104,45 +106,17 @@ def _request(
     }
 
 
-def _result(
-    subsets: Sequence[Subset], flow_engine: FlowEngine, checkpoint: Checkpoint, threads: int
-) -> dict[str, Any]:
-    """Return the object that ``--json`` writes."""
-    manifest, backend = flow_engine.manifest, flow_engine.backend
-    return {
-        "schema": 1,
-        "environment": describe(threads=threads),
-        "method": {
-            "network": manifest.network,
-            "precision": manifest.precision,
-            "weights": manifest.weights.source,
-            "weights_sha256": manifest.weights.sha256,
-            "backend": backend.name,
-            "runtime_version": backend.runtime_version,
-            "device": backend.device,
-            "peak_memory_mb": round(peak_memory_mb(), 1),
-        },
-        "subsets": subset_results(subsets, checkpoint.entries),
-    }
-
-
-def _write(
-    options: Options, subsets: Sequence[Subset], timed: TimedEngine, checkpoint: Checkpoint
+def _save(
+    result: dict[str, Any], options: Options, subsets: Sequence[Subset], timed: TimedEngine
 ) -> None:
-    threads = options.loading["threads"] or available_threads()
-    result = _result(subsets, timed.engine, checkpoint, threads)
-    _print(result)
-    if options.write is not None:
-        print(f"flows      {options.write}")
     if options.json is not None:
-        write_json(result, options.json)
+        save_json(result, options.json)
     if options.report is not None:
         pictures = worst_pictures(result, subsets, timed, count=WORST)
         write_report(result, pictures, options.report)
-        print(f"report     {options.report}")
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print(result: dict[str, Any], options: Options) -> None:
     method = result["method"]
     print(
         f"{method['network']} {method['precision']}, {method['backend']} "
@@ -155,6 +129,13 @@ def _print(result: dict[str, Any]) -> None:
         named = ", ".join(f"{image['name']} {image['epe']:.2f} px" for image in worst)
         if named:
             print(f"worst      {subset['name']}: {named}")
+    for name, path in (
+        ("flows", options.write),
+        ("json", options.json),
+        ("report", options.report),
+    ):
+        if path is not None:
+            print(f"{name:10} {path}")
 
 
 if __name__ == "__main__":

@@ -5,28 +5,51 @@ from typing import Any
 
 import numpy as np
 
+from bench.environment import describe
 from bench.evaluation.checkpoint import Entry
 from bench.evaluation.subsets import Subset
 from bench.harness.stats import summarise
+from bench.harness.worker import peak_memory_mb
+from engine.engine import FlowEngine
 from engine.flow.regions import REGIONS, SUMS, scores
 
 Json = dict[str, Any]
 _OF_AN_IMAGE = ("epe", "px1", "px3", "px5", "fl", "wauc")
 
 
-def subset_results(subsets: Sequence[Subset], entries: Sequence[Entry]) -> list[Json]:
-    """Return the JSON object of each subset.
+def result_of(
+    subsets: Sequence[Subset], entries: Sequence[Entry], flow_engine: FlowEngine, *, threads: int
+) -> Json:
+    """Return the object that ``--json`` writes.
 
-    Each has what `Subset.to_json` returns, ``latency_ms``, and, with true flow, the following:
+    Its ``subsets`` have what `Subset.to_json` returns and
 
+    - ``latency_ms``: of single pairs;
     - ``scores``: `engine.flow.regions.scores` over the pixels of all images;
     - ``epe_per_image``: the mean of the images' mean errors;
     - ``images``: name, size, ms and the scores of each.
+
+    Scores are None without true flow.
     """
-    return [
-        _result(subset, [entry for entry in entries if entry["subset"] == index])
-        for index, subset in enumerate(subsets)
-    ]
+    manifest, backend = flow_engine.manifest, flow_engine.backend
+    return {
+        "schema": 1,
+        "environment": describe(threads=threads),
+        "method": {
+            "network": manifest.network,
+            "precision": manifest.precision,
+            "weights": manifest.weights.source,
+            "weights_sha256": manifest.weights.sha256,
+            "backend": backend.name,
+            "runtime_version": backend.runtime_version,
+            "device": backend.device,
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+        },
+        "subsets": [
+            _subset_result(subset, [entry for entry in entries if entry["subset"] == index])
+            for index, subset in enumerate(subsets)
+        ],
+    }
 
 
 def worst_images(result: Mapping[str, Any], count: int) -> list[Json]:
@@ -35,7 +58,7 @@ def worst_images(result: Mapping[str, Any], count: int) -> list[Json]:
     return sorted(known, key=lambda image: image["epe"], reverse=True)[:count]
 
 
-def _result(subset: Subset, entries: Sequence[Entry]) -> Json:
+def _subset_result(subset: Subset, entries: Sequence[Entry]) -> Json:
     images = [_image(entry) for entry in entries]
     errors = [image["epe"] for image in images if image["epe"] is not None]
     empty = np.zeros((len(REGIONS), len(SUMS)))

@@ -210,6 +210,17 @@ def test_data_are_needed(capsys):
     assert "the following arguments are required: --data" in capsys.readouterr().err
 
 
+def test_a_closed_pipe_does_not_lose_the_files(run, tmp_path, monkeypatch):
+    def closed(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("bench.evaluate.terminal_table", closed)
+    code, result = run()
+    assert code == 2
+    assert result["subsets"][0]["scores"]["all"]["epe"] > 0
+    assert not (tmp_path / "result.json.partial").exists()
+
+
 def test_the_page_names_and_shows_the_worst_pairs(run, tmp_path):
     page = tmp_path / "page.html"
     _, result = run("--report", str(page))
