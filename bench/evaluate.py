@@ -96,7 +96,8 @@ def _request(
 ) -> dict[str, Any]:
     """Return what the result of a pair depends on."""
     bundle = Path(options.loading["bundle"] or DEFAULT_BUNDLE)
-    files = [str(pair.image1.resolve()) for subset in subsets for pair in subset.pairs]
+    images = (pair.image1 for subset in subsets for pair in subset.pairs)
+    files = [str(image.resolve() if isinstance(image, Path) else image) for image in images]
     return {
         "data": [f"{subset.title}, padding {subset.padding}" for subset in subsets],
         "bundle": sha256_of(bundle / MANIFEST_FILE)[:16],

@@ -43,7 +43,7 @@ ENGINE_MODULES = [
 # What engine modules may use inside functions only.
 RUNTIMES = [
     *("torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda"),
-    *("cv2", "av"),
+    *("cv2", "av", "h5py"),
 ]
 
 

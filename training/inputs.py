@@ -101,5 +101,5 @@ def _validation(config: TrainingConfig, training: PairDataset | None) -> PairDat
 
 
 def _shared(one: PairDataset, other: PairDataset) -> set[Path]:
-    first = ({files.image1.resolve() for files in data.files} for data in (one, other))
-    return set.intersection(*first)
+    flows = ({files.flow.resolve() for files in data.files if files.flow} for data in (one, other))
+    return set.intersection(*flows)

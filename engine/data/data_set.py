@@ -30,6 +30,7 @@ class DataSet:
         passes: renderings of the same scenes; the first is the default.
         evaluated: the split that papers report on; None: all pairs with flow.
         padding: how the published protocol pads images.
+        is_file: the data set is one file instead of a folder.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DataSet:
     passes: tuple[str, ...] = ()
     evaluated: str | None = None
     padding: PaddingMode = "sintel"
+    is_file: bool = False
 
     def find_pairs(
         self, folder: Path, *, split: str | None = None, pass_name: str | None = None
@@ -57,7 +59,8 @@ class DataSet:
         self.check_pass(pass_name)
         if pass_name is None and self.passes:
             pass_name = self.passes[0]
-        check_layout(self.name, folder, self.layout)
+        if not self.is_file:
+            check_layout(self.name, folder, self.layout)
         return self.finder(folder, split, pass_name)
 
     def check_pass(self, pass_name: str | None) -> None:

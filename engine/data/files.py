@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -14,14 +15,27 @@ from engine.images import read_image
 from engine.types import Array, Flow, Image
 
 
+class Picture(Protocol):
+    """An image that is no file of its own, as a frame of a video."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    def read(self) -> Image:
+        """Return the image; raises ``InputError`` if it cannot be read."""
+        ...
+
+
 @dataclass(frozen=True)
 class PairFiles:
     """Where the images, the true flow and the masks of a pair are stored; None without one.
 
     Attributes:
         name: unique in its data set, and the path of its result in a submission without suffix.
-        image1: a picture.
-        image2: a picture.
+        image1: a picture file, or another picture.
+        image2: likewise.
         flow: a flow file.
         occlusion: a picture, white where a pixel of the first image is hidden in the second.
         invalid: a picture, white where the flow is not to be trusted.
@@ -33,8 +47,8 @@ class PairFiles:
     """
 
     name: str
-    image1: Path
-    image2: Path
+    image1: Path | Picture
+    image2: Path | Picture
     flow: Path | None
     occlusion: Path | None = None
     invalid: Path | None = None
@@ -49,8 +63,9 @@ def require_flows(pairs: Iterable[PairFiles]) -> None:
     for pair in pairs:
         if pair.flow is None:
             raise PairsError(
-                f"{pair.image1} has no true flow; expected {pair.name}_flow.* beside it, with a "
-                f"suffix of {' '.join(FLOW_SUFFIXES)}: add it or leave the pair out"
+                f"{pair.image1} has no true flow; expected {Path(pair.name).name}_flow.* beside "
+                f"it, with a suffix of {' '.join(FLOW_SUFFIXES)}, or a data set with flow: add it "
+                "or leave the pair out"
             )
 
 
@@ -61,7 +76,7 @@ def read_pair(files: PairFiles) -> Pair:
         PairsError: A file cannot be decoded, or its size differs from the others'.
         OSError: A file cannot be read.
     """
-    image1, image2 = (_read_picture(path) for path in (files.image1, files.image2))
+    image1, image2 = map(_read_picture, (files.image1, files.image2))
     if image1.shape != image2.shape:
         raise PairsError(
             f"{files.image1} is {_size(image1)} and {files.image2.name} {_size(image2)}; expected "
@@ -116,9 +131,9 @@ def _read_mask(path: Path | None, size: tuple[int, ...]) -> Mask | None:
     return mask
 
 
-def _read_picture(path: Path) -> Image:
+def _read_picture(picture: Path | Picture) -> Image:
     try:
-        return read_image(path)
+        return read_image(picture) if isinstance(picture, Path) else picture.read()
     except InputError as error:
         raise PairsError(str(error)) from error
 

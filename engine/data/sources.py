@@ -18,6 +18,7 @@ from engine.data.pair import Pair, PairsError
 from engine.data.sintel import SINTEL
 from engine.data.spring import SPRING
 from engine.data.things import THINGS
+from engine.data.video import VIDEO
 from engine.errors import nearest
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ DATA_SETS = {
     data_set.name: data_set
     for data_set in (
         CHAIRS, CHAIRS1485, THINGS, SINTEL, KITTI2012, KITTI2015, HD1K, CHAIRSSDHOM, MIDDLEBURY,
-        SPRING, FRAMES,
+        SPRING, FRAMES, VIDEO,
     )
 }  # fmt: skip
 DEFAULT_DATA_SET = "chairs"

@@ -209,5 +209,5 @@ def test_the_first_pair_without_flow_is_named() -> None:
         require_flows(without)
     assert str(caught.value) == (
         "c_img1.png has no true flow; expected c_flow.* beside it, with a suffix of .flo .pfm .npy "
-        ".npz .png .flo5: add it or leave the pair out"
+        ".npz .png .flo5, or a data set with flow: add it or leave the pair out"
     )
