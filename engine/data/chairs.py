@@ -8,7 +8,7 @@ from engine.data.chairs_split import select_split
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
 from engine.data.layouts import PICTURES, check_folder, layout_hint
-from engine.data.listing import PICTURE_SUFFIXES, by_stem, list_files, natural
+from engine.data.listing import PICTURE_SUFFIXES, by_stem, natural, scan_files
 from engine.data.pair import PairsError
 from engine.flow.formats import FLOW_SUFFIXES
 
@@ -33,15 +33,15 @@ def find_pairs(folder: Path, *, split: str | None = None) -> list[PairFiles]:
         PairsError: No such folder, no pair in it, an image of a pair is missing, or the split file
             does not fit the pairs.
     """
-    pairs = pair_up(_list_files(folder))
+    pairs = pair_up(_scan_files(folder))
     return pairs if split is None else select_split(pairs, folder, split)
 
 
-def _list_files(folder: Path) -> list[Path]:
+def _scan_files(folder: Path) -> list[Path]:
     check_folder(folder, PICTURES)
-    files = list_files(folder, _SUFFIXES)
+    files = scan_files(folder, _SUFFIXES)
     if not any(map(_is_half, files)) and (folder / "data").is_dir():
-        below = list_files(folder / "data", _SUFFIXES)
+        below = scan_files(folder / "data", _SUFFIXES)
         files = below if any(map(_is_half, below)) else files
     if not any(map(_is_picture, files)):
         raise no_pictures(folder)

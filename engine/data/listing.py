@@ -14,15 +14,20 @@ from engine.flow.formats import FLOW_SUFFIXES
 PICTURE_SUFFIXES = (
     ".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"
 )  # fmt: skip
+_DIGITS = re.compile(r"(\d+)")
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """List the files with one of the lower-case suffixes, frame2 before frame10."""
+    return sorted(scan_files(folder, suffixes), key=natural)
+
+
+def scan_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """List the files with one of the lower-case suffixes in any order."""
     # macOS stores metadata on foreign disks in files whose names start with a dot.
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_file()]
-    paths = (folder / name for name in names)
-    return sorted((path for path in paths if path.suffix.lower() in suffixes), key=natural)
+    return [folder / name for name in names if os.path.splitext(name)[1].lower() in suffixes]
 
 
 def list_folders(folder: Path) -> list[Path]:
@@ -34,8 +39,9 @@ def list_folders(folder: Path) -> list[Path]:
 
 def natural(path: Path) -> tuple[list[str | int], str]:
     """Return the key that sorts numbers in names by their value."""
-    words = re.split(r"(\d+)", path.stem)
-    return [int(word) if i % 2 else word for i, word in enumerate(words)], path.name
+    words: list[str | int] = [*_DIGITS.split(path.stem)]
+    words[1::2] = map(int, words[1::2])
+    return words, path.name
 
 
 def by_stem(files: Iterable[Path]) -> dict[str, Path]:

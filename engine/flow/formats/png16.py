@@ -1,7 +1,7 @@
 """The kind of PNG that KITTI stores flow in: 16 bits, RGB, not interlaced.
 
-Not OpenCV, which is an optional dependency and allocates the size that a header promises before it
-reads the data. Format: https://www.w3.org/TR/png-3/.
+OpenCV is an optional dependency and allocates the size that a header promises before it reads the
+data: it only decodes what has been checked here. Format: https://www.w3.org/TR/png-3/.
 """
 
 import struct
@@ -40,8 +40,29 @@ def levels_from_png(data: bytes) -> npt.NDArray[np.uint16]:
     rows = np.frombuffer(content, np.uint8).reshape(height, stride)
     if rows[:, 0].max() > 4:
         raise FlowFileError(f"has the PNG row filter {rows[:, 0].max()}, expected 0 to 4.")
+    decoded = _decoded_by_opencv(chunks[0][1], content)
+    if decoded is not None:
+        return decoded
     pixels = _unfiltered(rows[:, 0], rows[:, 1:].reshape(height, width, 6))
     return pixels.view(">u2").astype(np.uint16)
+
+
+def _decoded_by_opencv(header: bytes, content: bytes) -> npt.NDArray[np.uint16] | None:
+    """Undo the filters many times as fast as `_unfiltered`; None if OpenCV cannot.
+
+    It sees the checked rows alone, without other chunks such as a transparent colour.
+    """
+    try:
+        import cv2
+    except ImportError:
+        return None
+    parts = (b"IHDR", header), (b"IDAT", zlib.compress(content, 0)), (b"IEND", b"")
+    png = _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in parts)
+    try:
+        levels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # larger than OpenCV's limits
+        return None
+    return None if levels is None else np.ascontiguousarray(levels[..., ::-1])  # BGR
 
 
 def png_from_levels(levels: npt.NDArray[np.uint16]) -> bytes:

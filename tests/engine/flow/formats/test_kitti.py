@@ -71,8 +71,9 @@ def test_kitti_png_written_by_opencv_is_read(tmp_path_factory, levels, strategy)
     assert valid.all()
 
 
+@pytest.mark.parametrize("decoder", ["opencv", "numpy"])
 @given(data=st.data())
-def test_every_png_row_filter_is_undone(tmp_path_factory, data):
+def test_every_png_row_filter_is_undone(tmp_path_factory, decoder, data):
     pixels = data.draw(
         hnp.arrays(np.uint16, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3)))
     )
@@ -81,9 +82,25 @@ def test_every_png_row_filter_is_undone(tmp_path_factory, data):
     filters = data.draw(st.lists(st.integers(0, 4), min_size=height, max_size=height))
     content = png(width, height, filtered_rows(pixels, filters))
     path = file_with(tmp_path_factory.mktemp("flow"), "a.png", content)
-    flow, _ = read_flow(path)
+    with pytest.MonkeyPatch.context() as patch:
+        if decoder == "numpy":
+            patch.setattr("engine.flow.formats.png16._decoded_by_opencv", lambda *_: None)
+        flow, _ = read_flow(path)
     np.testing.assert_array_equal(flow * 64 + 32768, pixels[..., :2])
     np.testing.assert_array_equal(cv2.imread(str(path), -1)[..., ::-1], pixels)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [chunk(b"tRNS", bytes(6)), chunk(b"gAMA", bytes([0, 0, 177, 143])), chunk(b"sBIT", b"\10" * 3)],
+)
+def test_other_chunks_change_nothing(tmp_path, extra):
+    """A transparent colour, a gamma, fewer significant bits: none of a flow's business."""
+    content = png(2, 1, bytes([0, *range(12)]))
+    end_of_header = 8 + 25
+    path = file_with(tmp_path, "a.png", content[:end_of_header] + extra + content[end_of_header:])
+    flow, _ = read_flow(path)
+    assert (flow[0] * 64 + 32768).tolist() == [[0x0001, 0x0203], [0x0607, 0x0809]]
 
 
 def test_a_picture_is_no_kitti_flow(tmp_path):
