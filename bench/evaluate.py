@@ -128,8 +128,9 @@ def _print(result: dict[str, Any], options: Options) -> None:
     for subset in result["subsets"]:
         worst = worst_images(subset, WORST)
         named = ", ".join(f"{image['name']} {image['epe']:.2f} px" for image in worst)
+        split = f" {subset['split']}" if subset["split"] else ""
         if named:
-            print(f"worst      {subset['name']}: {named}")
+            print(f"worst      {subset['name']}{split}: {named}")
     for name, path in (
         ("flows", options.write),
         ("json", options.json),

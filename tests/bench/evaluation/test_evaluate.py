@@ -75,7 +75,7 @@ def test_the_scores_are_those_of_numpy(run, pairs, tiny_flow, capsys):
     assert result["schema"] == 1
     worst = max(zip(errors, SIZES, strict=True), key=lambda pair: pair[0].mean())
     printed = capsys.readouterr().out
-    assert f"worst      chairs: {worst[1]} {worst[0].mean():.2f} px" in printed
+    assert f"worst      chairs validation: {worst[1]} {worst[0].mean():.2f} px" in printed
     assert f"{np.concatenate(errors).mean():.2f}" in printed
 
 
