@@ -11,7 +11,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.evaluation.table import FIGURES
+from engine.data.frames import FRAMES
 from engine.data.sources import DATA_SETS
+from engine.data.video import VIDEO
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands, section, table_rows
 from training.networks import NETWORKS, build_network
 from training.weights import load_weights
@@ -105,7 +107,9 @@ def test_data_sets_table() -> None:
         data_set = DATA_SETS[row["name"].strip("`")]
         assert row["splits"] == ", ".join(data_set.splits)
         assert row["passes"] == ", ".join(data_set.passes)
-        assert row["evaluated by default"] == (data_set.evaluated or "all pairs with flow")
+        without_flow = "without flow: `--write`" if data_set in (FRAMES, VIDEO) else None
+        default = without_flow or data_set.evaluated or "all pairs with flow"
+        assert row["evaluated by default"] == default
         assert row["padding"] == data_set.padding
 
 
