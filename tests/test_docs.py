@@ -19,6 +19,7 @@ from engine.loader import DEFAULT_BUNDLE
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.data_sets import TREES
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands
+from tests.support.videos import write_clip
 from training.config import parse
 from training.networks import build_network
 from training.synthetic.render import SyntheticPairs
@@ -80,6 +81,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     for name in ("frame1.png", "frame2.png"):
         write_image(folder / name, rng.integers(0, 256, (64, 96, 3), np.uint8))
+    (folder / "frames").mkdir()
+    frames = list(rng.integers(0, 256, (10, 64, 96, 3), np.uint8))
+    for index, frame in enumerate(frames[:3]):
+        write_image(folder / "frames" / f"{index}.png", frame)
+    write_clip(folder / "dance.mp4", frames)
     run_module("training.synthetic", ["--pairs", "2", "--size", "192x256", "-o", f"{folder}/pairs"])
     metadata = dict.fromkeys(METADATA_KEYS, "seeded random") | {
         "network": "flownetc_slim", "normalisation": "fixed_mean", "epe": "{}"

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import engine
-from engine.backends.registry import AUTO, BACKENDS
-from engine.cli import common
+from engine.cli import common, inference
 from engine.errors import InputError
 from engine.flow.colour import flow_to_color
 from engine.flow.formats import check_flow_format, write_flow
@@ -39,28 +38,18 @@ def add_command(commands: common.Commands) -> None:
         type=Path,
         help="picture of the flow to write: hue is the direction, saturation the magnitude",
     )
-    parser.add_argument(
-        "--compensate-motion",
-        action="store_true",
-        help="compensate the dominant global motion first (slower; better under camera motion)",
-    )
+    inference.add_options(parser)
     parser.add_argument("--align", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--backend", default=AUTO, help=f"{AUTO} (default), {', '.join(BACKENDS)}")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
     if options.align:
         print("flow: --align is deprecated; use --compensate-motion.", file=sys.stderr)
+        options.compensate_motion = True
     _check_outputs(options)
     image1, image2 = read_image(options.image1), read_image(options.image2)
-    with engine.load(
-        options.bundle,
-        backend=options.backend,
-        device=options.device,
-        threads=options.threads,
-        compensate_motion=options.compensate_motion or options.align,
-    ) as flow_engine:
+    with inference.open_engine(options) as flow_engine:
         flow = flow_engine.infer(image1, image2)
         summary = _summary(flow, flow_engine)
     # Write the files before printing: a closed stdout must not lose them.
@@ -94,8 +83,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 def _summary(flow: Flow, flow_engine: engine.FlowEngine) -> str:
     magnitude = np.hypot(flow[..., 0], flow[..., 1])
     height, width = magnitude.shape
-    manifest, backend = flow_engine.manifest, flow_engine.backend
     return (
         f"{height}x{width}, mean {magnitude.mean():.2f} px, largest {magnitude.max():.2f} px; "
-        f"{manifest.network} {manifest.precision}, {backend.name} on {backend.device}"
+        f"{inference.describe(flow_engine)}"
     )

@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 
 import engine
-from engine.cli import doctor, infer
+from engine.cli import doctor, folder, infer, video
 from engine.errors import EngineError, sentence
 
 _EPILOG = """examples:
   flow infer frame1.png frame2.png -o flow.flo --picture flow.png
   flow infer left.png right.png -o disparity.npy --compensate-motion
+  flow video dance.mp4 -o dance-flow.mp4
+  flow folder frames --flow flow
   flow doctor
   flow COMMAND --help
 
@@ -33,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flow",
-        description="Optical flow between two images.",
+        description="Optical flow of images, videos and folders of pictures.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=engine.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb in (infer, doctor):
+    for verb in (infer, video, folder, doctor):
         verb.add_command(commands)
     return parser

@@ -22,7 +22,7 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         InputError: The file does not exist, is not a picture, or its white level is unknown.
         OSError: The file cannot be read.
     """
-    cv2 = _opencv()
+    cv2 = import_opencv()
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected a picture, e.g. a .png or .jpg.")
@@ -86,7 +86,7 @@ def check_picture_format(path: Path) -> None:
 
 
 def _encoded(path: Path, image: Image) -> bytes | None:
-    cv2 = _opencv()
+    cv2 = import_opencv()
     try:
         written, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:
@@ -94,7 +94,12 @@ def _encoded(path: Path, image: Image) -> bytes | None:
     return data.tobytes() if written else None
 
 
-def _opencv() -> ModuleType:
+def import_opencv() -> ModuleType:
+    """Return OpenCV.
+
+    Raises:
+        BackendNotInstalledError: It is not installed, or does not load.
+    """
     try:
         import cv2
     except ImportError as error:

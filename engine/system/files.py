@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -22,7 +23,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         if mode is not None and not stat.S_ISREG(mode):
             path.write_bytes(data)  # raises IsADirectoryError for a folder
         else:
-            _replace(Path(os.path.realpath(path)), data, mode)
+            with replacing(path) as temporary:
+                temporary.write_bytes(data)
     except OSError as error:
         if error.errno is None:  # not from the operating system
             raise
@@ -37,10 +39,18 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _replace(path: Path, data: bytes, mode: int | None) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` to write to; rename it to ``path`` afterwards.
+
+    Where the block raises, ``path`` is left as it was. A replaced file keeps its permissions. A
+    symbolic link stays, and its target is replaced. The temporary name has the same suffix.
+    """
+    path = Path(os.path.realpath(path))
+    mode = _mode(path)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        temporary.write_bytes(data)
+        yield temporary
         if mode is not None:
             temporary.chmod(stat.S_IMODE(mode))
         os.replace(temporary, path)

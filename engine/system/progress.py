@@ -57,4 +57,5 @@ def _columns(*, counted: bool) -> "list[ProgressColumn] | None":
     elapsed, described = progress.TimeElapsedColumn(), progress.TextColumn("{task.description}")
     if not counted:
         return [progress.SpinnerColumn(), elapsed, described]
-    return [progress.BarColumn(), progress.MofNCompleteColumn(), elapsed, described]
+    left = progress.TimeRemainingColumn()
+    return [progress.BarColumn(), progress.MofNCompleteColumn(), elapsed, left, described]

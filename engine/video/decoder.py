@@ -46,7 +46,7 @@ class Decoder:
         frames = self._timed_frames()
         if start and self._seek(start):
             first = next(frames, None)
-            if first is not None and first[0] <= start:
+            if first is not None and float(first[0]) <= start:
                 yield first
             else:  # there was no such key frame, or the container does not find it
                 self._container.close()

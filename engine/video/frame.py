@@ -1,7 +1,10 @@
-"""One frame of a sequence of images."""
+"""Frames, and what reads them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
 
 from engine.types import Image
 
@@ -19,3 +22,32 @@ class Frame:
     name: str
     time: Fraction
     image: Image
+
+
+class FrameSource(Protocol):
+    """An iterator over the frames of a sequence, all of one size.
+
+    Attributes:
+        path: the file or folder that they come from.
+        height: in pixels.
+        width: in pixels.
+        rate: average number of frames per second.
+        time_base: unit of the times, in seconds.
+        expected_frames: number of frames, as far as it is known beforehand.
+    """
+
+    path: Path
+    height: int
+    width: int
+    rate: Fraction
+    time_base: Fraction
+    expected_frames: int | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Return the iterator itself."""
+
+    def __next__(self) -> Frame:
+        """Return the next frame."""
+
+    def faults(self) -> list[str]:
+        """Return what was wrong with the source as far as it was read, one sentence each."""

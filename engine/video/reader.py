@@ -133,9 +133,10 @@ class VideoReader:
         names = (f"{index:06d}" for index in itertools.count())
         shape = None
         for time, decoded in self._decoder.frames(start=self._start):
-            if self._end is not None and time >= self._end:
+            # As floats: 1/10 is less than the float 0.1.
+            if self._end is not None and float(time) >= self._end:
                 return
-            if time < self._start:
+            if float(time) < self._start:
                 continue
             image = _upright(to_rgb(decoded, format="rgb24").to_ndarray(), decoded.rotation)
             shape = shape or image.shape

@@ -1,0 +1,33 @@
+"""Options of the verbs that compute flow, and the engine that they open."""
+
+import argparse
+
+import engine
+from engine.backends.registry import AUTO, BACKENDS
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of inference, besides those of every verb."""
+    parser.add_argument("--backend", default=AUTO, help=f"{AUTO} (default), {', '.join(BACKENDS)}")
+    parser.add_argument(
+        "--compensate-motion",
+        action="store_true",
+        help="compensate the dominant global motion first (slower; better under camera motion)",
+    )
+
+
+def open_engine(options: argparse.Namespace) -> engine.FlowEngine:
+    """Open the engine that the options ask for."""
+    return engine.load(
+        options.bundle,
+        backend=options.backend,
+        device=options.device,
+        threads=options.threads,
+        compensate_motion=options.compensate_motion,
+    )
+
+
+def describe(flow_engine: engine.FlowEngine) -> str:
+    """Return network, precision, backend and device, for a summary."""
+    manifest, backend = flow_engine.manifest, flow_engine.backend
+    return f"{manifest.network} {manifest.precision}, {backend.name} on {backend.device}"

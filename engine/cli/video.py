@@ -1,0 +1,44 @@
+"""``flow video``: the flow of a video file, as a colour video and as files."""
+
+import argparse
+from pathlib import Path
+
+from engine.cli import common, inference, sequence
+from engine.system.argument_types import non_negative_float, positive_float
+from engine.video.reader import VideoReader
+
+_EPILOG = """examples:
+  flow video dance.mp4 -o dance-flow.mp4
+  flow video dance.mp4 -o part.mp4 --start 10 --end 12.5 --scale 20
+  flow video dance.mp4 --flow dance-flow --format .png
+
+Colours: hue is the direction, saturation the magnitude. Damaged frames are left out and counted."""
+
+
+def add_command(commands: common.Commands) -> None:
+    """Add ``video`` to the parser's commands."""
+    parser = common.add_command(
+        commands,
+        "video",
+        run,
+        help="compute the flow of a video, from each frame to the next",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("video", type=Path, help="video file, of any kind that FFmpeg reads")
+    sequence.add_options(parser)
+    parser.add_argument(
+        "--start", type=non_negative_float, default=0, metavar="S", help="leave out what is before"
+    )
+    parser.add_argument(
+        "--end", type=positive_float, metavar="S", help="leave out this second and what is after"
+    )
+    inference.add_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return the exit status."""
+    sequence.check_outputs(options, options.video)
+    with VideoReader(
+        options.video, start=options.start, end=options.end, threads=options.threads
+    ) as frames:
+        return sequence.run(options, frames)

@@ -1,0 +1,45 @@
+"""The colour wheel and its scale in pixels, in a corner of a picture of flow."""
+
+import numpy as np
+
+from engine.flow.colour import color_wheel_legend
+from engine.images.files import import_opencv
+from engine.types import Image
+
+_SMALLEST, _LARGEST = 40, 160  # widths of the wheel, in pixels
+_MARGIN = 4
+
+
+class Legend:
+    """Draws the same legend into pictures of one size; pictures too small for it stay as they are.
+
+    The wheel's rim is at ``max_magnitude``, whose value is written below it.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        """Draw the wheel for pictures of this size.
+
+        Raises:
+            BackendNotInstalledError: OpenCV is not installed.
+        """
+        self._cv2 = import_opencv()
+        size = min(height // 5, width // 5, _LARGEST)
+        self._fits = size >= _SMALLEST
+        self._line = max(8, size // 5)
+        side = size + 2 * _MARGIN
+        self._panel = np.full((side + self._line + _MARGIN, side, 3), 255, np.uint8)
+        if self._fits:
+            wheel = slice(_MARGIN, _MARGIN + size)
+            self._panel[wheel, wheel] = color_wheel_legend(size)
+
+    def draw(self, picture: Image, max_magnitude: float) -> None:
+        """Draw the legend into the bottom right corner of (H, W, 3) uint8 RGB, in place."""
+        if not self._fits:
+            return
+        panel = self._panel.copy()
+        text, font = f"{max_magnitude:.3g} px", self._cv2.FONT_HERSHEY_SIMPLEX
+        scale = self._cv2.getFontScaleFromHeight(font, self._line * 3 // 4)
+        (width, _), _ = self._cv2.getTextSize(text, font, scale, 1)
+        corner = (panel.shape[1] - width) // 2, panel.shape[0] - _MARGIN - self._line // 8
+        self._cv2.putText(panel, text, corner, font, scale, (0, 0, 0), 1, self._cv2.LINE_AA)
+        picture[-panel.shape[0] :, -panel.shape[1] :] = panel

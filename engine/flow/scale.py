@@ -1,0 +1,34 @@
+"""The colour scale of a sequence: one magnitude for full saturation in all its frames."""
+
+import numpy as np
+import numpy.typing as npt
+
+# Histogram of magnitudes: bins of 2 %, from 1/16 px to 16384 px.
+_BINS_PER_OCTAVE = 32
+_LOWEST, _OCTAVES = -4, 18
+
+
+class RunningScale:
+    """A percentile of all magnitudes of a sequence so far, of constant memory.
+
+    It settles after a few frames, so the colours of a sequence do not flicker.
+    """
+
+    def __init__(self, *, percentile: float = 99, least: float = 1) -> None:
+        """Start a sequence.
+
+        Args:
+            percentile: share of the magnitudes, in percent, that the scale covers.
+            least: smallest scale in pixels, so that the noise of still scenes stays pale.
+        """
+        self._share, self._least = percentile / 100, least
+        self._counts = np.zeros(_OCTAVES * _BINS_PER_OCTAVE, np.int64)
+
+    def update(self, magnitudes: npt.NDArray[np.float32]) -> float:
+        """Add the magnitudes of a frame in pixels, NaN where unknown; return the scale."""
+        known = np.maximum(magnitudes[np.isfinite(magnitudes)], np.float32(2.0**_LOWEST))
+        bins = (np.log2(known) - _LOWEST) * _BINS_PER_OCTAVE
+        last = len(self._counts) - 1
+        self._counts += np.bincount(np.minimum(bins.astype(np.intp), last), minlength=last + 1)
+        covered = np.searchsorted(np.cumsum(self._counts), self._share * self._counts.sum())
+        return max(self._least, 2 ** ((int(covered) + 1) / _BINS_PER_OCTAVE + _LOWEST))

@@ -1,0 +1,69 @@
+"""The pictures of a folder as the frames of a sequence, in natural order."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from engine.data.listing import pictures
+from engine.errors import InputError
+from engine.images import read_image
+from engine.video.frame import Frame
+
+
+class PictureReader:
+    """The pictures of a folder, frame2 before frame10, shown at a constant rate; an iterator.
+
+    Attributes:
+        path: of the folder.
+        height: of the pictures, in pixels.
+        width: of the pictures, in pixels.
+        rate: number of frames per second.
+        time_base: seconds between frames.
+        expected_frames: number of pictures.
+    """
+
+    def __init__(self, folder: Path, *, rate: Fraction) -> None:
+        """List the pictures and read the size of the first.
+
+        Raises:
+            BackendNotInstalledError: OpenCV is not installed.
+            InputError: The folder holds fewer than two pictures, or the first cannot be read.
+            PairsError: There is no such folder, no picture in it, or two of one name.
+        """
+        self.path, self.rate, self.time_base = folder, rate, 1 / rate
+        self._files = list(pictures(folder).values())
+        if len(self._files) < 2:
+            raise InputError(
+                f"{self._files[0]} is the only picture in its folder; expected at least two "
+                "frames. Add the next one."
+            )
+        self.expected_frames: int | None = len(self._files)
+        self.height, self.width = read_image(self._files[0]).shape[:2]
+        self._frames = self._read()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Return the iterator itself."""
+        return self
+
+    def __next__(self) -> Frame:
+        """Return the next frame.
+
+        Raises:
+            InputError: It cannot be read, or its size differs from the first one's.
+        """
+        return next(self._frames)
+
+    def faults(self) -> list[str]:
+        """Return what was left out: nothing, as a picture that cannot be read is an error."""
+        return []
+
+    def _read(self) -> Iterator[Frame]:
+        for index, path in enumerate(self._files):
+            image = read_image(path)
+            if image.shape[:2] != (self.height, self.width):
+                raise InputError(
+                    f"{path} is {image.shape[0]}x{image.shape[1]}, the frames before are "
+                    f"{self.height}x{self.width}; expected one size. Move it to another folder, or "
+                    "resize it."
+                )
+            yield Frame(path.stem, index / self.rate, image)

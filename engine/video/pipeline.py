@@ -1,0 +1,68 @@
+"""From frames to their flow: reading, inference and the caller's work at the same time."""
+
+import itertools
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.engine import FlowEngine
+from engine.system.read_ahead import read_ahead
+from engine.types import Flow
+from engine.video.frame import Frame
+
+# Frames, and flows, between two stages. More would only hide longer pauses of one stage.
+_AHEAD = 2
+# The networks compute flow at a quarter of the resolution; values in between are interpolated.
+_SAMPLE = 4
+
+
+@dataclass(frozen=True)
+class FlowFrame:
+    """The flow from one frame to the next.
+
+    Attributes:
+        first: the frame whose pixels move.
+        second: the frame after it.
+        flow: (H, W, 2) float32 pixels, x then y.
+    """
+
+    first: Frame
+    second: Frame
+    flow: Flow
+
+    @cached_property
+    def magnitudes(self) -> npt.NDArray[np.float32]:
+        """Lengths of every fourth vector in each direction, in pixels."""
+        sample = self.flow[::_SAMPLE, ::_SAMPLE]
+        return np.hypot(sample[..., 0], sample[..., 1])
+
+
+def flow_frames(
+    frames: Iterable[Frame], flow_engine: FlowEngine
+) -> Generator[FlowFrame, None, None]:
+    """Yield the flow from each frame to the next.
+
+    Frames are read in one thread and inferred in another, ahead of the caller, with at most two
+    items waiting between each. Both threads have ended when the generator is exhausted, raises or
+    is closed: close it if you leave it early.
+
+    Raises:
+        InputError: Of the source, or the frames differ in size.
+        BackendError: The runtime failed.
+    """
+    with (
+        closing(read_ahead(frames, ahead=_AHEAD)) as decoded,
+        closing(read_ahead(_infer(decoded, flow_engine), ahead=_AHEAD)) as inferred,
+    ):
+        yield from inferred
+
+
+def _infer(frames: Iterable[Frame], flow_engine: FlowEngine) -> Generator[FlowFrame, None, None]:
+    ours, theirs = itertools.tee(frames)
+    flows = flow_engine.stream(frame.image for frame in theirs)
+    for (first, second), flow in zip(itertools.pairwise(ours), flows, strict=True):
+        yield FlowFrame(first, second, flow)

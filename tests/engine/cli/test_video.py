@@ -1,0 +1,207 @@
+"""``flow video`` and ``flow folder``."""
+
+import itertools
+import os
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from engine.cli.main import main
+from engine.flow.colour import flow_to_color
+from engine.flow.formats import read_flow
+from engine.images import read_image, write_image
+from engine.video.reader import VideoReader
+from tests.support.videos import write_clip
+
+TIMES = [0, 40, 100, 220, 230, 300]
+
+
+def scene(rng, count=6, height=48, width=64):
+    """Smooth coloured images, of which codecs change little."""
+    corners = rng.integers(40, 216, (count, 2, 2, 3)).astype(np.float64)
+    y, x = (np.linspace(0, 1, side)[:, None] for side in (height, width))
+    rows = corners[:, 0, None] * (1 - y[..., None]) + corners[:, 1, None] * y[..., None]
+    images = rows[:, :, 0, None] * (1 - x) + rows[:, :, 1, None] * x
+    return list(images.round().astype(np.uint8))
+
+
+@pytest.fixture
+def clip(tmp_path, rng):
+    return write_clip(tmp_path / "clip.mkv", scene(rng), times=TIMES)
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """Three pictures, of which the third comes first in alphabetical order."""
+    path = tmp_path / "frames"
+    path.mkdir()
+    for name, image in zip(("frame2", "frame9", "frame10"), scene(rng, 3), strict=True):
+        write_image(path / f"{name}.png", image)
+    return path
+
+
+@pytest.fixture
+def flow(tiny_bundle):
+    def run(*arguments):
+        options = ["--bundle", tiny_bundle, "--backend", "onnxruntime", "--threads", 1]
+        return main([str(argument) for argument in (*arguments, *options)])
+
+    return run
+
+
+def decoded(path):
+    with VideoReader(path) as video:
+        return list(video)
+
+
+def test_video_pictures_and_flow_files(clip, flow, tmp_path, tiny_flow, capsys):
+    outputs = [tmp_path / name for name in ("out.mp4", "pictures", "flow")]
+    assert (
+        flow(
+            *("video", clip, "-o", outputs[0], "--pictures", outputs[1], "--flow", outputs[2]),
+            *("--format", ".npy", "--scale", 60),
+        )
+        == 0
+    )
+    sources, frames = decoded(clip), decoded(outputs[0])
+    assert [frame.time for frame in frames] == [Fraction(time, 1000) for time in TIMES[:-1]]
+    names = [f"{index:06d}" for index in range(5)]
+    assert sorted(os.listdir(outputs[1])) == [f"{name}.png" for name in names]
+    assert sorted(os.listdir(outputs[2])) == [f"{name}.npy" for name in names]
+    means = []
+    for index, name in enumerate(names):
+        expected = tiny_flow(sources[index].image, sources[index + 1].image)
+        found, _ = read_flow(outputs[2] / f"{name}.npy")
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        colors = flow_to_color(expected, max_magnitude=60)
+        picture = read_image(outputs[1] / f"{name}.png")
+        assert np.abs(picture.astype(int) - colors).max() <= 3
+        # The codec halves the resolution of the colours and rounds.
+        assert np.abs(frames[index].image.astype(int) - colors).mean() < 3
+        means.append(np.linalg.norm(expected, axis=-1)[::4, ::4].mean())
+    summary, scale, *written = capsys.readouterr().out.splitlines()
+    assert summary.startswith(f"5 flows of 48x64, mean motion {np.mean(means):.2f} px; ")
+    assert summary.endswith(" frames/s; tiny fp32, onnxruntime on cpu")
+    assert scale == "full colour at 60 px (--scale 60 repeats it)"
+    assert written == [f"wrote {outputs[index]}" for index in (0, 2, 1)]
+
+
+def test_a_part_begins_at_zero(clip, flow, tmp_path):
+    output = tmp_path / "out.mp4"
+    assert flow("video", clip, "-o", output, "--start", "0.1", "--end", "0.3") == 0
+    assert [frame.time for frame in decoded(output)] == [0, Fraction(120, 1000)]
+
+
+def test_the_default_scale_covers_the_sequence(clip, flow, tmp_path, tiny_flow, capsys):
+    assert flow("video", clip, "-o", tmp_path / "out.mp4") == 0
+    images = [frame.image for frame in decoded(clip)]
+    pairs = itertools.pairwise(images)
+    flows = np.array([tiny_flow(one, two)[::4, ::4] for one, two in pairs])
+    exact = np.percentile(np.linalg.norm(flows, axis=-1), 99)
+    scale = float(capsys.readouterr().out.splitlines()[1].split()[3])
+    assert exact * 0.98 < scale < exact * 1.05
+
+
+def test_a_folder_in_natural_order(folder, flow, tmp_path, tiny_flow):
+    output = tmp_path / "out.mp4"
+    assert flow("folder", folder, "--flow", tmp_path / "flow", "-o", output, "--fps", 10) == 0
+    assert [frame.time for frame in decoded(output)] == [0, Fraction(1, 10)]
+    images = [read_image(folder / f"frame{number}.png") for number in (2, 9, 10)]
+    for name, one, two in zip(("frame2", "frame9"), images, images[1:], strict=False):
+        found, _ = read_flow(tmp_path / "flow" / f"{name}.flo")
+        np.testing.assert_allclose(found, tiny_flow(one, two), atol=1e-4)
+
+
+def test_nothing_is_overwritten_unless_forced(clip, flow, tmp_path, capsys):
+    (tmp_path / "flow").mkdir()
+    for path in (tmp_path / "out.mp4", tmp_path / "flow" / "000000.flo"):
+        path.write_bytes(b"before")
+    for option, name, found in (
+        ("-o", "out.mp4", "exists; expected a new name"),
+        ("--flow", "flow", "exists and contains files; expected a new name"),
+    ):
+        assert flow("video", clip, option, tmp_path / name) == 1
+        assert f"{name} {found}. Give another, or --force to overwrite." in capsys.readouterr().err
+        assert flow("video", clip, option, tmp_path / name, "--force") == 0
+    assert len(decoded(tmp_path / "out.mp4")) == 5
+    assert read_flow(tmp_path / "flow" / "000000.flo")[0].shape == (48, 64, 2)
+
+
+def test_an_interruption_leaves_whole_files_only(clip, flow, tmp_path, monkeypatch):
+    count = 0
+
+    def interrupted(path, values):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        path.write_bytes(b"whole")
+
+    monkeypatch.setattr("engine.video.outputs.write_flow", interrupted)
+    assert flow("video", clip, "-o", tmp_path / "out.mp4", "--flow", tmp_path / "flow") == 130
+    assert sorted(os.listdir(tmp_path)) == ["clip.mkv", "flow"]
+    assert sorted(os.listdir(tmp_path / "flow")) == ["000000.flo", "000001.flo"]
+
+
+def test_faults_of_the_video_are_reported(tmp_path, rng, flow, capsys):
+    images = list(rng.integers(0, 256, (50, 48, 64, 3), np.uint8))
+    path = write_clip(tmp_path / "clip.mkv", images)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert flow("video", path, "--flow", tmp_path / "flow") == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"flow: note: {path} breaks off after ")
+    assert f"{len(os.listdir(tmp_path / 'flow'))} flows of 48x64" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to write; expected -o VIDEO, --flow DIR, --pictures DIR or more"),
+        (["-o", "out.avi"], "out.avi: a video cannot be written as '.avi'; expected one of .mp4"),
+        (["-o", "no/out.mp4"], "no is not a folder. Create it."),
+        (["-o", "clip.mkv", "--force"], "clip.mkv is also the source; expected another name"),
+        (["--flow", "clip.mkv"], "clip.mkv is a file; expected a folder. Give another name."),
+        (["--flow", "a", "--pictures", "a"], "a is also another output; expected another name"),
+        (["--flow", "a", "--start", "7"], "no frame from 7 s to the end (it lasts 0.3 s)"),
+        (
+            ["--flow", "a", "--start", "2", "--end", "1"],
+            "start is 2.0 s and end is 1.0 s",
+        ),
+    ],
+)
+def test_bad_arguments_leave_nothing(clip, flow, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("engine.load", lambda *_, **__: pytest.fail("the engine was opened"))
+    before = clip.read_bytes()
+    assert flow("video", "clip.mkv", *arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("flow: ")
+    assert message in line
+    assert os.listdir(tmp_path) == ["clip.mkv"]
+    assert clip.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "frame9.png").write_bytes(b"no picture"), "frame9.png is not a"),
+        (
+            lambda folder: write_image(folder / "frame9.png", np.zeros((9, 9, 3), np.uint8)),
+            "frame9.png is 9x9, the frames before are 48x64; expected one size.",
+        ),
+        (
+            lambda folder: [(folder / f"frame{number}.png").unlink() for number in (9, 10)],
+            "frame2.png is the only picture in its folder; expected at least two frames.",
+        ),
+        (
+            lambda folder: folder.rename(folder.with_name("other")),
+            "frames does not exist",
+        ),
+    ],
+)
+def test_folders_that_cannot_be_read(folder, flow, tmp_path, capsys, change, message):
+    change(folder)
+    assert flow("folder", folder, "-o", tmp_path / "out.mp4") == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()

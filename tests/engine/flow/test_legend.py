@@ -1,0 +1,28 @@
+"""The legend in a picture."""
+
+import numpy as np
+
+from engine.flow.colour import color_wheel_legend
+from engine.flow.legend import Legend
+
+
+def test_wheel_and_number_in_the_corner():
+    pictures = np.full((2, 300, 400, 3), 7, np.uint8)
+    legend = Legend(300, 400)
+    for picture, scale in zip(pictures, (12.5, 3), strict=True):
+        legend.draw(picture, scale)
+    size = 60  # a fifth of the height
+    changed = (pictures[0] != 7).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert (rows.max(), columns.max()) == (299, 399)
+    top, left = rows.min() + 4, columns.min() + 4
+    wheel = pictures[0, top : top + size, left : left + size]
+    np.testing.assert_array_equal(wheel, color_wheel_legend(size))
+    differing = np.nonzero((pictures[0] != pictures[1]).any(axis=-1))[0]
+    assert differing.min() >= top + size  # the number is below the wheel
+
+
+def test_small_pictures_stay_as_they_are():
+    picture = np.full((120, 400, 3), 7, np.uint8)
+    Legend(120, 400).draw(picture, 5)
+    assert (picture == 7).all()
