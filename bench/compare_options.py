@@ -121,8 +121,8 @@ def _parser() -> argparse.ArgumentParser:
         default=list(PRECISIONS), help=f"precisions; default: {','.join(PRECISIONS)}")
     add("--sizes", type=_sizes, metavar="HxW,..", help="image sizes; default: 384x512")
     add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
-    add("--data", default="motorcycle", help="motorcycle (default), synthetic, or a folder of "
-        "pairs with true flow; pairs are resized to each of --sizes")
+    add("--data", default="motorcycle", help="motorcycle (default), synthetic, or pairs "
+        "with true flow: a data set as NAME:DIR, or a folder. Resized to each of --sizes")
     add("--pairs", type=positive_int, default=8, metavar="N", help="at most N pairs; default: 8")
     add("--bundle", type=Path, action="append", default=[], metavar="DIR",
         help="use this bundle; may be repeated")

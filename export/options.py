@@ -117,12 +117,13 @@ def _parser() -> argparse.ArgumentParser:
         help="auto: build all and keep the fastest here that passes; default: fp32")  # fmt: skip
     add(
         "--calibration",
-        metavar="synthetic|DIR",
-        help="pairs to calibrate int8 on: procedural ones, or a folder; default: synthetic",
+        metavar="synthetic|NAME:DIR",
+        help="pairs to calibrate int8 on: procedural ones, or a data set, for example sintel:DIR, "
+        "video:FILE or a folder; default: synthetic",
     )
     add("--gate", type=names, metavar="A,B", help="sets of pairs with true flow on which int8 "
-        f"must not increase the error: folders, {', '.join(GATE_SOURCES)}; default: "
-        f"{','.join(GATE_SOURCES)}")  # fmt: skip
+        f"must not increase the error: {', '.join(GATE_SOURCES)}, data sets as NAME:DIR, folders; "
+        f"default: {','.join(GATE_SOURCES)}")  # fmt: skip
     add("--max-epe-increase", type=percentage, metavar="P%",
         help="largest increase of the error by int8 on each set; default: 1%%")  # fmt: skip
     add("--size", type=size, default=(384, 512), metavar="HxW", help="default: 384x512")

@@ -19,7 +19,7 @@ from engine.loader import DEFAULT_BUNDLE
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.data_sets import TREES
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands
-from tests.support.videos import write_clip
+from tests.support.videos import levels, write_clip
 from training.config import parse
 from training.networks import build_network
 from training.synthetic.render import SyntheticPairs
@@ -90,8 +90,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metadata = dict.fromkeys(METADATA_KEYS, "seeded random") | {
         "network": "flownetc_slim", "normalisation": "fixed_mean", "epe": "{}"
     }  # fmt: skip
-    for name in ("sintel", "kitti2015"):
+    for name in ("sintel", "kitti2015", "things"):
         TREES[name](folder / "data" / name)
+    write_clip(folder / "drive.mp4", levels(3))
     few = ["--pairs", "10", "--size", "64x64", "-o", f"{folder}/data/chairs1485"]
     run_module("training.synthetic", few)
     shutil.copytree(DEFAULT_BUNDLE, folder / "build" / "flownets")

@@ -101,13 +101,16 @@ def test_shipped_weights_table() -> None:
 
 
 def test_data_sets_table() -> None:
-    rows = table_rows(section("docs/evaluation.md", "Data sets"))
+    text = PAGES["docs/datasets.md"]
+    rows = table_rows(text[: text.index("## Layouts")])
+    layouts = table_rows(section("docs/datasets.md", "Layouts"))
+    assert [row["name"] for row in layouts] == [row["name"] for row in rows]
     assert [row["name"].strip("`") for row in rows] == [*DATA_SETS]
     for row in rows:
         data_set = DATA_SETS[row["name"].strip("`")]
         assert row["splits"] == ", ".join(data_set.splits)
         assert row["passes"] == ", ".join(data_set.passes)
-        without_flow = "without flow: `--write`" if data_set in (FRAMES, VIDEO) else None
+        without_flow = "none, without flow" if data_set in (FRAMES, VIDEO) else None
         default = without_flow or data_set.evaluated or "all pairs with flow"
         assert row["evaluated by default"] == default
         assert row["padding"] == data_set.padding

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from engine.data.pair import PairsError
-from engine.data.sources import parse_source
+from engine.data.sources import DATA_SETS, parse_source
 from engine.system.argument_types import (
     fraction,
     int_between,
@@ -40,7 +40,7 @@ class TrainingConfig:
 
     Attributes:
         network: name in the registry.
-        data: ``synthetic`` or a folder of pairs as ``NAME:DIR``, see `engine.data.sources`.
+        data: ``synthetic``, or pairs as in `engine.data.sources.parse_source`.
         validate: such a folder to report the error on, too; None: procedural pairs only.
         out: the run's folder.
         init: weights file to start from; None: random initialisation.
@@ -165,9 +165,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--recipe", choices=RECIPES, help="defaults of a published training; options override it")
     add("--network", default="flownets_slim", help=f"one of {', '.join(NETWORKS)}")
-    add("--data", type=_source, default="synthetic", metavar="synthetic|DIR", help="procedural "
-        "pairs (default), or a folder of pairs with true flow")  # fmt: skip
-    add("--validate", type=_source, metavar="DIR", help="report the error on these pairs, too")
+    add("--data", type=_source, default="synthetic", metavar="synthetic|NAME:DIR",
+        help="procedural pairs (default), or those of a data set or folder with true flow; names: "
+        + ", ".join(DATA_SETS))  # fmt: skip
+    add("--validate", type=_source, metavar="NAME:DIR", help="report the error on these, too")
     add("--out", required=True, metavar="RUN", type=Path, help="the run's folder")
     add("--init", metavar="FILE", type=Path, help="weights to start from")
     length = parser.add_mutually_exclusive_group().add_argument
@@ -213,7 +214,7 @@ def _check_device(name: str) -> None:
 
 
 def _source(text: str) -> str:
-    """``synthetic``, or a folder of pairs as ``NAME:DIR``."""
+    """``synthetic``, or the name of pairs as `parse_source` parses it."""
     try:
         return text if text == "synthetic" else str(parse_source(text))
     except PairsError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from engine.bundle.manifest import SizeProfile
 from engine.data.files import read_pair, require_flows
 from engine.data.pair import Pair, PairsError
-from engine.data.sources import find_source, motorcycle, parse_source, spread
+from engine.data.sources import DEFAULT_DATA_SET, find_source, motorcycle, parse_source, spread
 from engine.images import network_input, padded_size
 from export.verify.noise import noise_within
 from training.synthetic.render import SyntheticPairs
@@ -95,8 +95,11 @@ def gate_pairs(sources: Sequence[str], profile: SizeProfile, divisor: int) -> di
 
 
 def name_of(source: str) -> str:
-    """Return the name of a source of pairs: the word, or a folder's last path component."""
-    return os.path.basename(os.path.abspath(parse_source(source).folder))
+    """Return the name of a source of pairs: the word, the data set, or the folder's last part."""
+    data_set, folder, pass_name = parse_source(source)
+    if data_set != DEFAULT_DATA_SET:
+        return f"{data_set} {pass_name}" if pass_name else data_set
+    return os.path.basename(os.path.abspath(folder))
 
 
 def described(name: str, pairs: Sequence[object]) -> str:
@@ -109,8 +112,8 @@ def _set_names(sources: Iterable[str]) -> list[str]:
     for name, count in Counter(names).items():
         if count > 1:
             raise PairsError(
-                f"{count} sets of pairs are named {name}; expected different names, the last part "
-                "of a folder's path being its name: leave one out or rename its folder"
+                f"{count} sets of pairs are named {name}; expected different names, that of a "
+                "folder being the last part of its path: leave one out or rename its folder"
             )
     return names
 
