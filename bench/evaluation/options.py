@@ -71,6 +71,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         "backend": given.backend,
         "device": given.device,
         "threads": given.threads,
+        "compensate_motion": given.compensate_motion,
     }
     return Options(
         data=tuple(given.data),
@@ -108,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--backend", default=AUTO, metavar="NAME", help=f"{AUTO} (default), {', '.join(BACKENDS)}")
     add("--device", type=int, default=0, metavar="N", help="index of the GPU; default: 0")
     add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")
+    add("--compensate-motion", action="store_true",
+        help="compensate the dominant global motion first, as engine.load does")
     add("--padding", choices=PADDING_MODES,
         help="how images are padded to multiples of the network's divisor; default: as the data "
         "set's protocol does")

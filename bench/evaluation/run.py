@@ -1,7 +1,8 @@
 """Compute the flow and the errors of every pair, one after another."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from bench.evaluation.checkpoint import Checkpoint, Entry
 from bench.evaluation.submission import submission_path, write_submission
 from bench.evaluation.subsets import Subset
-from engine.data.files import PairFiles, read_pair
+from engine.data.files import read_pair
 from engine.data.pair import Pair
 from engine.engine import FlowEngine
 from engine.errors import BackendError
@@ -81,24 +82,23 @@ def evaluate_pairs(
         EngineError: A pair cannot be read, computed or written.
         OSError: A file cannot be read or written.
     """
+    every = [(index, files) for index, subset in enumerate(subsets) for files in subset.pairs]
     finished = len(checkpoint.entries)
-    todo = list(_numbered(subsets))
-    with progress_bar("evaluating", len(todo), completed=finished) as advance:
-        for index, files in todo[finished:]:
-            subset = subsets[index]
-            pair = read_pair(files)
+    todo = every[finished:]
+    bar = progress_bar("evaluating", len(every), completed=finished)
+    with ThreadPoolExecutor(1) as reader, bar as advance:
+        reading = None
+        for (index, files), following in zip(todo, [*todo[1:], None], strict=True):
+            subset, pair = subsets[index], reading.result() if reading else read_pair(files)
             flow, milliseconds = timed.flow_of(pair, subset)
+            if following is not None:
+                # Beside the errors of this pair, but not beside the next flow, which is timed.
+                reading = reader.submit(read_pair, following[1])
             entry = {"subset": index, "name": files.name, **_result(pair, flow, milliseconds)}
             if write is not None:
                 write_submission(submission_path(write, subset, files, format), flow)
             checkpoint.add(entry)
             advance(_text(subset, entry))
-
-
-def _numbered(subsets: Sequence[Subset]) -> Iterator[tuple[int, PairFiles]]:
-    for index, subset in enumerate(subsets):
-        for files in subset.pairs:
-            yield index, files
 
 
 def _result(pair: Pair, flow: Flow, milliseconds: float) -> dict[str, Any]:

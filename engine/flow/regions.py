@@ -3,6 +3,8 @@
 Sums over pixels are added pair by pair, so that a data set is evaluated without keeping its flows.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,23 +52,64 @@ def error_sums(
         numbers of pixels with an error above 1, 3 and 5 px, the number of outliers
         (`engine.flow.metrics.is_outlier`), and the sum of `engine.flow.metrics.wauc_score`.
     """
-    valid = known(truth)
-    vectors = truth[np.newaxis] if candidates is None else candidates
-    lengths, errors = (  # 0 where the truth is unknown: NaN times 0 would be NaN
-        np.where(valid, each, 0) for each in (motion(vectors), endpoint_error(flow, vectors))
+    if candidates is None:
+        length = longest = motion(truth)
+        error = endpoint_error(flow, truth)
+    else:
+        lengths = motion(candidates)
+        length, longest = lengths.mean(axis=0), lengths.max(axis=0)
+        error = endpoint_error(flow, candidates).min(axis=0)
+    table = _tabulated(
+        error,
+        unknown=~known(truth),
+        hidden=0 if occluded is None else occluded,
+        moving=0 if foreground is None else foreground,
+        speed=np.add(length >= SLOW, length > FAST, dtype=np.intp),
+        outlier=is_outlier(error, longest),
     )
-    length, error = lengths.mean(axis=0), errors.min(axis=0)
-    slow, fast = length < SLOW, length > FAST
-    nowhere = np.zeros_like(valid)
-    hidden, visible = (nowhere, nowhere) if occluded is None else (occluded, ~occluded)
-    moving, still = (nowhere, nowhere) if foreground is None else (foreground, ~foreground)
-    places = valid, visible, hidden, slow, ~slow & ~fast, fast, still, moving
-    outlier = is_outlier(error, lengths.max(axis=0))
-    values = (
-        np.ones_like(error), error, error > 1, error > 3, error > 5, outlier, wauc_score(error)
+    nothing = np.zeros(len(SUMS))
+    by_hidden = nothing, nothing
+    if occluded is not None:
+        by_hidden = table.sum(axis=(1, 2))
+    by_moving = nothing, nothing
+    if foreground is not None:
+        by_moving = table.sum(axis=(0, 2))
+    every = table.sum(axis=(0, 1))
+    return np.stack((every.sum(axis=0), *by_hidden, *every, *by_moving))
+
+
+def _tabulated(
+    error: NDArray[np.float64],
+    *,
+    unknown: Mask,
+    hidden: Mask | int,
+    moving: Mask | int,
+    speed: NDArray[np.intp],
+    outlier: Mask,
+) -> NDArray[np.float64]:
+    """Return the sums over the pixels that are not ``unknown``: (2, 2, 3, len(SUMS)).
+
+    The first axes are ``hidden``, ``moving`` and ``speed`` (0 to 2), (H, W) each like all others.
+    """
+    severity = sum((error > limit).astype(np.intp) for limit in (1, 3, 5))
+    cells = np.zeros(error.shape, np.intp)
+    shape = 2, 2, 3, 4, 2
+    for values, size in zip((hidden, moving, speed, severity, outlier), shape, strict=True):
+        cells *= size
+        cells += values
+    cells[unknown] = math.prod(shape)  # one more cell, which is left out
+
+    def totals(weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        values = None if weights is None else weights.ravel()
+        found = np.bincount(cells.ravel(), values, minlength=math.prod(shape) + 1)
+        return found[:-1].reshape(shape).astype(np.float64)
+
+    counts = totals()
+    sums = (
+        counts, totals(error), counts[..., 1:, :], counts[..., 2:, :], counts[..., 3:, :],
+        counts[..., 1:], totals(wauc_score(error)),
     )  # fmt: skip
-    weights = np.stack([(place & valid).ravel() for place in places]).astype(np.float64)
-    return np.asarray(weights @ np.stack([value.ravel() for value in values]).T)
+    return np.stack([each.sum(axis=(3, 4)) for each in sums], axis=-1)
 
 
 def scores(sums: NDArray[np.float64]) -> dict[str, Scores]:
