@@ -6,9 +6,10 @@ unpacks: ``data/train/t0/00000.png``, ``t1`` and ``flow/00000.pfm``, and the sam
 
 from pathlib import Path
 
+from engine.data.companions import flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import flows, pictures
+from engine.data.listing import pictures
 from engine.data.pair import PairsError
 
 _SPLITS = ("train", "test")

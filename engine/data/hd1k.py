@@ -7,9 +7,10 @@ All sequences lie in one folder: ``hd1k_input/image_2/<sequence>_<frame>.png``, 
 import itertools
 from pathlib import Path
 
+from engine.data.companions import flows, no_flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import flows, next_frames, no_flows, pictures
+from engine.data.listing import next_frames, pictures
 
 
 def _find_pairs(folder: Path, split: str | None, _: str | None) -> list[PairFiles]:

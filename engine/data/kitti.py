@@ -8,9 +8,10 @@ that stay in the picture and are visible in both.
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from engine.data.companions import flows, masks, no_flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import flows, masks, no_flows, pass_folder, pictures
+from engine.data.listing import pass_folder, pictures
 from engine.data.pair import PairsError
 
 # The split of IRR (visinf/irr, datasets/kitti_combined.py): the scenes for validation.

@@ -6,9 +6,10 @@ eight of the scenes in ``other-gt-flow/<scene>/flow10.flo``; ``eval-data`` is th
 
 from pathlib import Path
 
+from engine.data.companions import flows, no_flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import flows, list_folders, no_flows, pictures
+from engine.data.listing import list_folders, pictures
 from engine.data.pair import PairsError
 
 _FIRST, _SECOND = "frame10", "frame11"

@@ -2,17 +2,10 @@
 
 from pathlib import Path
 
+from engine.data.companions import flows, masks, no_flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import (
-    flows,
-    list_folders,
-    masks,
-    next_frames,
-    no_flows,
-    pass_folder,
-    pictures,
-)  # fmt: skip
+from engine.data.listing import list_folders, next_frames, pass_folder, pictures
 
 _PASSES = {"clean": "clean", "final": "final", "albedo": "albedo"}
 # The split of PWC-Net and IRR, 908 and 133 pairs (visinf/irr, datasets/sintel.py,

@@ -9,9 +9,10 @@ there are listed. A pixel's error is the smallest over its four vectors, see `Pa
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.data.companions import flows, masks, no_flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import flows, list_folders, masks, next_frames, no_flows, pictures
+from engine.data.listing import list_folders, next_frames, pictures
 from engine.data.pair import PairsError
 
 _CAMERAS = ("left", "right")

@@ -9,9 +9,10 @@ previous one in ``into_past``. A scene's last frame has no next image, its first
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.data.companions import Companions, flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import Companions, flows, list_folders, next_frames, pass_folder, pictures
+from engine.data.listing import list_folders, next_frames, pass_folder, pictures
 from engine.data.pair import PairsError
 
 _PASSES = {"clean": "frames_cleanpass", "final": "frames_finalpass"}
