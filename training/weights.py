@@ -16,11 +16,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training.checkpoints.convert import check_values, convert, open_checkpoint
-from training.checkpoints.files import read_file
+from training.checkpoints.convert import check_values, convert, recognised
+from training.checkpoints.files import Contents, read_file
 from training.checkpoints.own import is_own
-from training.networks import NETWORKS, network_entry
+from training.checkpoints.recognise import Match
+from training.networks import NETWORKS
 from training.networks.layers import FlowNetwork
+from training.networks.registry import network_without_weights
 
 SHIPPED = Path(__file__).parent / "weights"
 METADATA_KEYS = (
@@ -71,7 +73,14 @@ def load_weights(path: str | Path, *, drop_extra: bool = False) -> Weights:
             )
         check_values(path, contents)
         return Weights(contents.tensors, dict(contents.facts))
-    contents, match = open_checkpoint(path, contents)
+    match = recognised(path, contents)
+    return weights_from(path, contents, match, drop_extra=drop_extra)
+
+
+def weights_from(
+    path: Path, contents: Contents, match: Match, *, drop_extra: bool = False
+) -> Weights:
+    """Return the weights of a checkpoint that has been recognised; arguments as `convert`."""
     metadata = dict.fromkeys(METADATA_KEYS, "unknown") | {
         "network": match.network,
         "normalisation": match.layout.normalisation,
@@ -124,8 +133,7 @@ def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
     Raises:
         ValueError: the network is unknown, or the weights are of another network.
     """
-    with torch.device("meta"):  # neither memory nor time for weights that are replaced
-        network = network_entry(name).build()
+    network = network_without_weights(name)
     check_network(name, network, weights)
     network.load_state_dict(
         {key: _as_float32(value) for key, value in weights.state_dict.items()}, assign=True

@@ -60,7 +60,7 @@ def test_header_that_lacks_a_key_is_refused(tmp_path: Path) -> None:
 def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     state = {"x": torch.ones(3), "y": torch.tensor([1.0, float("nan")])}
     save_weights(tmp_path / "w.safetensors", state, METADATA)
-    with pytest.raises(ValueError, match=r"1 tensors hold values that are NaN.*y \(1 of 2\)"):
+    with pytest.raises(ValueError, match=r"1 tensor with values that are NaN.*y \(1 of 2\)"):
         load_weights(tmp_path / "w.safetensors")
 
 

@@ -7,25 +7,23 @@ import torch
 from torch import Tensor
 
 from engine.errors import one_line
-from training.checkpoints.files import CheckpointError, Contents, read_file
+from training.checkpoints.files import CheckpointError, Contents
 from training.checkpoints.recognise import Match, recognise
 from training.networks.registry import NETWORKS
 
 _LISTED = 6  # names that a message lists
 
 
-def open_checkpoint(path: Path, contents: Contents | None = None) -> tuple[Contents, Match]:
-    """Recognise a file.
+def recognised(path: Path, contents: Contents) -> Match:
+    """Return which network a file is of.
 
     Args:
-        path: the file.
-        contents: what it holds, if it has been read.
+        path: the file, for messages.
+        contents: what it holds.
 
     Raises:
-        CheckpointError: the file cannot be read, or is of no known network.
-        OSError: the file cannot be read.
+        CheckpointError: it is of no known network.
     """
-    contents = contents or read_file(path)
     try:
         match = recognise(contents)
     except ValueError as error:
@@ -40,7 +38,7 @@ def open_checkpoint(path: Path, contents: Contents | None = None) -> tuple[Conte
             f"as {_some(tuple(contents.tensors)[:2])}{nearest if match.shared else ''}. "
             f"Known networks: {', '.join(NETWORKS)}"
         )
-    return contents, match
+    return match
 
 
 def fault(match: Match) -> str | None:
@@ -48,7 +46,7 @@ def fault(match: Match) -> str | None:
     kind = f"a {match.network} of {match.layout.publisher}"
     if match.missing:
         return (
-            f"{len(match.missing)} of {match.expected} tensors of {kind} are missing: "
+            f"{kind} has {match.expected} tensors, {len(match.missing)} of which are missing: "
             f"{_some(match.missing)}. Take the whole checkpoint"
         )
     if match.wrong:
@@ -56,7 +54,7 @@ def fault(match: Match) -> str | None:
             f"{name} is {found}, expected {expected}"
             for name, (found, expected) in match.wrong.items()
         ]
-        return f"{len(match.wrong)} tensors do not fit {kind}: {_some(shapes, '; ')}"
+        return f"{_tensors(len(match.wrong))} with shapes other than those of {kind}: {_some(shapes, '; ')}"
     return None
 
 
@@ -68,7 +66,7 @@ def check_values(path: Path, contents: Contents) -> None:
     """
     if bad := not_finite(contents):
         raise CheckpointError(
-            f"{path}: {len(bad)} tensors hold values that are NaN or infinite: {_some(bad)}. Take "
+            f"{path}: {_tensors(len(bad))} with values that are NaN or infinite: {_some(bad)}. Take "
             "an earlier checkpoint of that training"
         )
 
@@ -107,7 +105,7 @@ def convert(path: Path, contents: Contents, match: Match, *, drop_extra: bool) -
         raise CheckpointError(f"{path}: {reason}")
     if match.left_over and not drop_extra:
         raise CheckpointError(
-            f"{path}: {len(match.left_over)} tensors have no place in a {match.network}: "
+            f"{path}: {_tensors(len(match.left_over))} without a place in a {match.network}: "
             f"{_some(match.left_over)}. If the network was not modified, leave them out with "
             "`python -m training.weights convert --drop-extra`"
         )
@@ -121,6 +119,10 @@ def convert(path: Path, contents: Contents, match: Match, *, drop_extra: bool) -
 def changes(match: Match) -> dict[str, int]:
     """Return what happens to tensors beside renaming -> how many tensors."""
     return dict(Counter(origin.rule for origin in match.origins.values() if origin.rule))
+
+
+def _tensors(count: int) -> str:
+    return "1 tensor" if count == 1 else f"{count} tensors"
 
 
 def _float(value: Tensor) -> Tensor:

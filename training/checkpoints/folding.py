@@ -42,6 +42,23 @@ def scaled(origin: Origin, factor: float, rule: str, start: int = 0) -> Origin:
     return then(origin, multiply, rule)
 
 
+def in_other_pixels(origins: Origins, found: float, expected: float) -> Origins:
+    """Rescale flow heads, from pixels / ``found`` to pixels / ``expected``, in a FlowNet.
+
+    What the upsampling layers make of their flow stays the same.
+    """
+    rule = (
+        f"flow: pixels / {found:g} there, pixels / {expected:g} here; heads and upsampling scaled"
+    )
+    factors = {"predict_flow": found / expected, "upsampled_flow": expected / found}
+    return origins | {
+        name: scaled(origin, factor, rule)
+        for name, origin in origins.items()
+        for layer, factor in factors.items()
+        if layer in name and origin.tensors and not (layer == "upsampled_flow" and "bias" in name)
+    }
+
+
 def then(origin: Origin, step: Callable[[Tensor], Tensor], rule: str) -> Origin:
     """Apply a further step to what an origin computes."""
     compute = origin.compute

@@ -3,12 +3,13 @@
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from training.checkpoints.files import Contents
+from training.checkpoints.folding import in_other_pixels
 from training.checkpoints.layout import Layout, Origin, Origins, Shape, Shapes
 from training.checkpoints.mmflow import MMFLOW, MMFLOW_RAFT
 from training.checkpoints.nvidia import NVIDIA
@@ -17,7 +18,7 @@ from training.checkpoints.pinard import PINARD, PINARD_BN
 from training.checkpoints.princeton import PRINCETON
 from training.checkpoints.ptlflow import PTLFLOW, PTLFLOW_RAFT
 from training.checkpoints.torchvision import TORCHVISION
-from training.networks.registry import NETWORKS
+from training.networks.registry import NETWORKS, network_without_weights
 
 LAYOUTS = (NVIDIA, PINARD, PINARD_BN, PRINCETON, TORCHVISION, MMFLOW, MMFLOW_RAFT)
 LIGHTNING_LAYOUTS = (PTLFLOW, PTLFLOW_RAFT)
@@ -83,15 +84,23 @@ def recognise(contents: Contents) -> Match:
             f"its header names the network {contents.facts['network']!r}; "
             f"expected one of {', '.join(NETWORKS)}"
         )
-    return max(matches, key=lambda match: match._score)
+    return _in_pixels(max(matches, key=lambda match: match._score), contents.facts)
+
+
+def _in_pixels(match: Match, facts: Mapping[str, object]) -> Match:
+    """Adapt a network that was trained on another unit; FlowNetPytorch stores it in the file."""
+    found = facts.get("div_flow")
+    expected = network_without_weights(match.network).flow_scale
+    if not isinstance(found, int | float) or found in (0, expected):
+        return match
+    return replace(match, origins=in_other_pixels(match.origins, found, expected))
 
 
 @functools.cache
 def shapes_of(network: str) -> Shapes:
     """Return the shapes of a network's tensors, without making any."""
-    with torch.device("meta"):
-        built = NETWORKS[network].build()
-    return {name: tuple(value.shape) for name, value in built.state_dict().items()}
+    state = network_without_weights(network).state_dict()
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 def _match(tensors: Mapping[str, Tensor], layout: Layout, network: str) -> Match:

@@ -4,13 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from training.checkpoints.convert import changes, fault, not_finite, open_checkpoint
-from training.checkpoints.files import Contents
+from training.checkpoints.convert import changes, fault, not_finite, recognised
+from training.checkpoints.files import Contents, read_file
 from training.checkpoints.recognise import Match
-from training.networks.layers import FlowNetwork
-from training.networks.registry import NETWORKS
+from training.networks.registry import network_without_weights
 
 
 @dataclass(frozen=True)
@@ -77,14 +74,15 @@ def inspect(path: Path) -> Report:
         CheckpointError: the file cannot be read, or is of no known network.
         OSError: the file cannot be read.
     """
-    contents, match = open_checkpoint(path)
-    network = _network(match.network)
+    contents = read_file(path)
+    match = recognised(path, contents)
+    network = network_without_weights(match.network)
     layout, bad = match.layout, not_finite(contents)
     problem = fault(match)
     if problem is None and bad:
-        problem = f"{len(bad)} tensors hold values that are NaN or infinite"
+        problem = "some values are NaN or infinite"
     if problem is None and match.left_over:
-        problem = f"{len(match.left_over)} tensors have no place in the network"
+        problem = "some tensors have no place in the network"
     prefix = f", {contents.prefix!r} before every name" if contents.prefix else ""
     return Report(
         file=str(path),
@@ -112,11 +110,6 @@ def inspect(path: Path) -> Report:
         note=layout.note(match.network),
         problem=problem,
     )
-
-
-def _network(name: str) -> FlowNetwork:
-    with torch.device("meta"):
-        return NETWORKS[name].build()
 
 
 def _dtypes(contents: Contents) -> dict[str, int]:

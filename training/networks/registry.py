@@ -244,3 +244,15 @@ def build_network(name: str, *, seed: int | None = None) -> FlowNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+def network_without_weights(name: str) -> FlowNetwork:
+    """Build a network on PyTorch's meta device: shapes, but neither memory nor time for values.
+
+    Raises:
+        ValueError: the name is unknown; the message suggests the nearest one.
+    """
+    import torch
+
+    with torch.device("meta"):
+        return network_entry(name).build()
