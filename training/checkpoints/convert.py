@@ -54,7 +54,10 @@ def fault(match: Match) -> str | None:
             f"{name} is {found}, expected {expected}"
             for name, (found, expected) in match.wrong.items()
         ]
-        return f"{_tensors(len(match.wrong))} with shapes other than those of {kind}: {_some(shapes, '; ')}"
+        return (
+            f"{_tensors(len(match.wrong))} with shapes other than those of {kind}: "
+            f"{_some(shapes, '; ')}"
+        )
     return None
 
 
@@ -66,8 +69,8 @@ def check_values(path: Path, contents: Contents) -> None:
     """
     if bad := not_finite(contents):
         raise CheckpointError(
-            f"{path}: {_tensors(len(bad))} with values that are NaN or infinite: {_some(bad)}. Take "
-            "an earlier checkpoint of that training"
+            f"{path}: {_tensors(len(bad))} with values that are NaN or infinite: {_some(bad)}. "
+            "Take an earlier checkpoint of that training"
         )
 
 
