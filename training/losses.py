@@ -1,4 +1,4 @@
-"""The FlowNet loss: end-point error at every resolution the network predicts."""
+"""The losses of FlowNet (over resolutions) and of RAFT (over iterations)."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -54,4 +54,25 @@ def multiscale_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -
         loss = loss + LEVEL_WEIGHTS[finest // flow.shape[-1]] * error.sum() / level.sum().clamp(
             min=1
         )
+    return loss
+
+
+# RAFT (princeton-vl/RAFT, train.py): weight of an iteration's loss relative to the next one's, and
+# the length in pixels from which on a motion is left out.
+ITERATION_DECAY = 0.8
+MAX_MOTION = 400.0
+
+
+def sequence_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
+    """Sum over the iterations of the mean absolute error of both components of the flow.
+
+    Args:
+        flows: of each iteration, the last one first, (N, 2, H, W) in pixels.
+        target: (N, 2, H, W) in pixels.
+        weight: (N, 1, H, W), how much each pixel counts, 0..1; the mean is over all pixels.
+    """
+    weight = weight * (target.square().sum(dim=1, keepdim=True) < MAX_MOTION**2)
+    loss = target.new_zeros(())
+    for place, flow in enumerate(flows):
+        loss = loss + ITERATION_DECAY**place * ((flow.float() - target).abs() * weight).mean()
     return loss

@@ -18,7 +18,7 @@ from training.config import PRECISIONS, TrainingConfig, TrainingError
 from training.data.augment import augment, crop_only
 from training.data.batch import PairBatch
 from training.int8.fake_quant import FakeQuantiser
-from training.losses import at_stride, endpoint_error, multiscale_loss
+from training.losses import at_stride, endpoint_error
 from training.networks import build_network, network_entry
 from training.networks.layers import FlowNetwork
 from training.normalise import NORMALISATIONS
@@ -53,7 +53,7 @@ class Trainer:
             self.normalisation = initial.metadata["normalisation"]
         else:
             network = build_network(config.network, seed=config.seed)
-            self.normalisation = "centred"
+            self.normalisation = network.normalisation
         self.network: FlowNetwork = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # torch.compile fuses kernels on a GPU; on a CPU it gains nothing for this network.
@@ -142,7 +142,7 @@ class Trainer:
             # A second autocast context: the first has cached casts of the unrounded weights.
             with torch.autocast(self.device.type, self.dtype, enabled=lower):
                 flows = self.forward(*images)
-            loss = multiscale_loss(flows, target, weight)
+            loss = self.network.loss(flows, target, weight)
             loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()

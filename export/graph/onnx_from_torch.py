@@ -1,6 +1,7 @@
 """ONNX from a deployable network, whole or in two graphs."""
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -114,7 +115,7 @@ def _export(
         program = torch.export.export(
             module.eval(),
             tuple(inputs.values()),
-            dynamic_shapes=tuple(_dynamic_axes(port, divisor) for port in inputs),
+            dynamic_shapes=_dynamic_shapes(module, [_dynamic_axes(port, divisor) for port in inputs]),
         )
         # torch.onnx.export calls this method for what ONNX has no operator for.
         program.run_decompositions = partial(decompose, program)
@@ -137,15 +138,24 @@ def _export(
     return model
 
 
+def _dynamic_shapes(module: nn.Module, axes: Sequence[dict[int, Any]]) -> tuple[Any, ...]:
+    """Return the axes as torch.export takes them: those for ``*arguments`` in a tuple."""
+    kinds = [item.kind for item in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return tuple(axes)
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*axes[:named], tuple(axes[named:]))
+
+
 def _dynamic_axes(port: Port, divisor: int) -> dict[int, Any]:
     """Multiples of ``divisor`` where the images are meant, and so much less for feature maps."""
     axes: dict[int, Any] = {}
     for axis, name in enumerate(port.axes):
         side, _, stride = name.partition(" / ")
-        if side == "batch":
-            axes[axis] = Dim(side)
-        elif side:
+        if side in ("height", "width"):
             axes[axis] = divisor // int(stride or 1) * Dim(f"{side}_blocks")
+        elif side:
+            axes[axis] = Dim(side)
     return axes
 
 

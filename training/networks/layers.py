@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.losses import multiscale_loss
+
 # Negative slope of every LeakyReLU in the FlowNet family.
 LEAK = 0.1
 
@@ -102,12 +104,18 @@ class FlowNetwork(nn.Module):
         output_stride: the finest flow has 1 / output_stride of the input's resolution.
         flow_scale: divisor of the flow during training (the papers' "div_flow").
         upsampling: how the finest flow is brought to the input's resolution.
+        normalisation: key of `training.normalise.NORMALISATIONS` to train from random weights with.
     """
 
     divisor = 64
     output_stride = 4
     flow_scale = 20.0
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    normalisation = "centred"
+
+    def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
+        """Return the training loss of what ``forward`` returned; arguments as `multiscale_loss`."""
+        return multiscale_loss(flows, target, weight)
 
 
 class SiameseNetwork(FlowNetwork):

@@ -58,6 +58,18 @@ def _flownet2(width: float) -> FlowNetwork:
     return FlowNet2(width=width)
 
 
+def _raft_large() -> FlowNetwork:
+    from training.networks.raft import raft_large
+
+    return raft_large()
+
+
+def _raft_small() -> FlowNetwork:
+    from training.networks.raft import raft_small
+
+    return raft_small()
+
+
 _TOLERANCES = {
     "fp32": Tolerance(mean_px=1e-3, max_px=0.05, relative=1e-3),
     # Rounding to 11 bits costs 0.003 px in ONNX Runtime at 40 px of motion (flownets_slim).
@@ -209,6 +221,8 @@ NETWORKS: dict[str, NetworkEntry] = {
     "flownets_slim": replace(_FLOWNETS, build=partial(_flownets, _SLIM)),
     "flownets_pyramid_slim": replace(_PYRAMID, build=partial(_flownets_pyramid, _SLIM)),
     "flownetc_slim": replace(_FLOWNETC, build=partial(_flownetc, _SLIM)),
+    "raft_large": NetworkEntry(build=_raft_large, tolerances=_TOLERANCES),
+    "raft_small": NetworkEntry(build=_raft_small, tolerances=_TOLERANCES),
 }
 
 

@@ -5,6 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from training.losses import sequence_loss
 from training.networks.layers import SiameseNetwork
 from training.networks.raft.encoder import BottleneckBlock, Encoder, ResidualBlock, no_norm
 from training.networks.raft.lookup import LEVELS, correlation_pyramid, look_up
@@ -23,6 +24,7 @@ class RAFT(SiameseNetwork):
         cnet: encoder of the first image: the initial hidden state and the context.
         update_block: one update; has ``mask`` if the upsampling is learnt.
         hidden: channels of the hidden state.
+        context: channels of the context.
         radius: radius of the look-up's windows.
 
     Attributes:
@@ -35,6 +37,7 @@ class RAFT(SiameseNetwork):
     smallest = 128
     output_stride = 1
     flow_scale = 1.0
+    normalisation = "minus_one_to_one"
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class RAFT(SiameseNetwork):
         update_block: SmallUpdateBlock | LargeUpdateBlock,
         *,
         hidden: int,
+        context: int,
         radius: int,
     ) -> None:
         super().__init__()
@@ -50,6 +54,7 @@ class RAFT(SiameseNetwork):
         self.cnet = cnet
         self.update_block = update_block
         self.hidden = hidden
+        self.context = context
         self.radius = radius
         self.iterations = ITERATIONS
         for module in (*fnet.modules(), *cnet.modules()):
@@ -79,7 +84,7 @@ class RAFT(SiameseNetwork):
             Flows (N, 2, H, W) in pixels; in training of every iteration, the last one first,
             otherwise of the last one alone.
         """
-        hidden, context = skip.split((self.hidden, skip.shape[1] - self.hidden), dim=1)
+        hidden, context = skip.split((self.hidden, self.context), dim=1)
         hidden, context = hidden.tanh(), context.relu()
         pyramid = correlation_pyramid(first, second)
         still = pixel_grid(first)
@@ -99,6 +104,10 @@ class RAFT(SiameseNetwork):
     ) -> tuple[Tensor, ...]:
         """Estimate the flow of two images (N, 3, H, W); see `features` and `match`."""
         return self.match(self.cnet(image1), self.fnet(image1), self.fnet(image2), initial_flow)
+
+    def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss over all iterations; arguments as `sequence_loss`."""
+        return sequence_loss(flows, target, weight)
 
     def upsample(self, flow: Tensor, hidden: Tensor) -> Tensor:
         """Return the flow at full resolution in pixels, (N, 2, 8 h, 8 w)."""
@@ -125,6 +134,7 @@ def raft_large() -> RAFT:
         Encoder(ResidualBlock, widths, hidden + context, nn.BatchNorm2d),
         LargeUpdateBlock(hidden, context, LEVELS * (2 * radius + 1) ** 2),
         hidden=hidden,
+        context=context,
         radius=radius,
     )
 
@@ -138,5 +148,6 @@ def raft_small() -> RAFT:
         Encoder(BottleneckBlock, widths, hidden + context, no_norm),
         SmallUpdateBlock(hidden, context, LEVELS * (2 * radius + 1) ** 2),
         hidden=hidden,
+        context=context,
         radius=radius,
     )
