@@ -49,7 +49,9 @@ class Trainer:
         self.device = torch.device(config.device)
         self.folder = config.out
         if initial:
-            network = network_from_weights(config.network, initial).train()
+            network = _without_batch_statistics(
+                network_from_weights(config.network, initial).train()
+            )
             self.normalisation = initial.metadata["normalisation"]
         else:
             network = build_network(config.network, seed=config.seed)
@@ -238,9 +240,22 @@ class Trainer:
             "epe": json.dumps(self.validate(validation)),
         }
         path = self.folder / f"{self.config.network}.safetensors"
-        state = {name: value.half() for name, value in average.state_dict().items()}
+        # Statistics of a batch normalisation stay as they are: its counter is an integer.
+        halved = {name for name, _ in average.named_parameters()}
+        state = {
+            name: value.half() if name in halved else value
+            for name, value in average.state_dict().items()
+        }
         save_weights(path, state, metadata)
         return path
+
+
+def _without_batch_statistics(network: FlowNetwork) -> FlowNetwork:
+    """Freeze batch normalisations, as RAFT's training does from its second stage on (train.py)."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return network
 
 
 def _sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.flow.metrics import endpoint_error
+from engine.images import padded_size
 from training.data.batch import PairBatch
 from training.data.sets import PairDataset, first_pairs
 from training.networks.layers import FlowNetwork
@@ -39,8 +40,9 @@ def errors_of(
         for pairs in batches:
             pairs = pairs.to(device)
             height, width = pairs.flow.shape[-2:]
-            # As the engine does: replicate padding to multiples of the divisor, then cropping.
-            pad = (0, -width % network.divisor, 0, -height % network.divisor)
+            # As the engine does: replicate padding to a size that the network takes, then cropping.
+            rows, columns = padded_size(height, width, network.divisor, network.smallest)
+            pad = (0, columns - width, 0, rows - height)
             images = (F.pad(x.float(), pad, "replicate") for x in (pairs.image1, pairs.image2))
             flow = network(*normalise(*images))[0].float() * network.flow_scale
             stride = float(network.output_stride)

@@ -5,8 +5,16 @@ import numpy as np
 from engine.types import Array, Image
 
 
-def padded_size(height: int, width: int, divisor: int) -> tuple[int, int]:
-    """Return height and width, each rounded up to a multiple of ``divisor``."""
+def padded_size(height: int, width: int, divisor: int, smallest: int = 1) -> tuple[int, int]:
+    """Return height and width, each rounded up to a multiple of ``divisor``.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        divisor: of the network.
+        smallest: least height and width that the network takes.
+    """
+    height, width = max(height, smallest), max(width, smallest)
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 

@@ -115,7 +115,9 @@ def _export(
         program = torch.export.export(
             module.eval(),
             tuple(inputs.values()),
-            dynamic_shapes=_dynamic_shapes(module, [_dynamic_axes(port, divisor) for port in inputs]),
+            dynamic_shapes=_dynamic_shapes(
+                module, [_dynamic_axes(port, divisor) for port in inputs]
+            ),
         )
         # torch.onnx.export calls this method for what ONNX has no operator for.
         program.run_decompositions = partial(decompose, program)

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from training.losses import LEVEL_WEIGHTS, at_stride, endpoint_error, multiscale_loss
+from training.losses import (
+    LEVEL_WEIGHTS,
+    at_stride,
+    endpoint_error,
+    multiscale_loss,
+    sequence_loss,
+)
 
 
 def test_endpoint_error_by_hand() -> None:
@@ -55,3 +61,20 @@ def test_a_target_at_a_stride_by_hand() -> None:
     small, level = at_stride(target, weight, 2)
     assert small[0, 0].tolist() == [[3.0, 9.0, 0.0]]
     assert level[0, 0].tolist() == [[1.0, 0.5, 0.0]]
+
+
+def test_sequence_loss_by_hand() -> None:
+    """Two iterations, off by 1 and 3 in x: (1 + 0.8 * 3) / 2, as y counts in the mean."""
+    target = torch.zeros(1, 2, 4, 4)
+    off = torch.tensor([1.0, 0.0])[:, None, None]
+    flows = (target + off, target + 3 * off)
+    assert sequence_loss(flows, target, torch.ones(1, 1, 4, 4)).item() == pytest.approx(1.7)
+    # The mean is over all pixels, known or not, as published.
+    half = torch.ones(1, 1, 4, 4)
+    half[..., :2] = 0
+    assert sequence_loss(flows, target, half).item() == pytest.approx(0.85)
+
+
+def test_sequence_loss_leaves_out_very_long_motion() -> None:
+    target = torch.full((1, 2, 4, 4), 300.0)  # 424 pixels
+    assert sequence_loss((torch.zeros(1, 2, 4, 4),), target, torch.ones(1, 1, 4, 4)).item() == 0

@@ -17,6 +17,9 @@ from training.networks.flownetc import FlowNetC
         ("flownets", 38_676_506),
         ("flownetc", 39_175_298),
         ("flownets_slim", 5_462_666),
+        # princeton-vl/RAFT's checkpoints.
+        ("raft_large", 5_257_536),
+        ("raft_small", 990_162),
         (
             "flownets_pyramid_slim",
             5_462_666
@@ -41,6 +44,7 @@ STRIDES_AND_SCALE = {
     **dict.fromkeys(("flownetsd", "flownetcs", "flownetcss"), (FLOWNETS, 20)),
     **dict.fromkeys(("flownets_pyramid", "flownets_pyramid_slim"), (PYRAMID, 40)),
     "flownet2": ((1, 2, 4), 1),
+    **dict.fromkeys(("raft_large", "raft_small"), ((1,), 1)),
 }
 
 
@@ -49,12 +53,12 @@ def test_flow_shapes_finest_first(name: str) -> None:
     strides, scale = STRIDES_AND_SCALE[name]
     with FakeTensorMode():  # shapes without numbers
         network = build_network(name).eval()
-        image = torch.zeros(2, 3, 64, 128)
+        image = torch.zeros(2, 3, 128, 192)
         flows = network(image, image)
     assert [tuple(flow.shape) for flow in flows] == [
-        (2, 2, 64 // stride, 128 // stride) for stride in strides
+        (2, 2, 128 // stride, 192 // stride) for stride in strides
     ]
-    assert (network.divisor, network.output_stride) == (64, strides[0])
+    assert (network.divisor, network.output_stride) == (8 if "raft" in name else 64, strides[0])
     assert network.flow_scale == scale
 
 

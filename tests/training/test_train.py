@@ -423,3 +423,13 @@ def test_starts_from_given_weights_and_says_so(tmp_path: Path) -> None:
     assert isinstance(trainer.normalise, PairMean)
     for name, value in state.items():
         assert torch.equal(trainer.network.state_dict()[name], value)
+
+
+def test_recurrent_network_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAFT takes no less than 128 pixels a side; validation pairs of 64 are padded."""
+    monkeypatch.setattr("training.networks.raft.network.ITERATIONS", 2)
+    sizes = ("--height", "128", "--width", "128", "--steps", "1", "--batch-size", "1")
+    assert main([*options(tmp_path / "run"), "--network", "raft_small", *sizes]) == 0
+    weights = load_weights(tmp_path / "run" / "raft_small.safetensors")
+    assert weights.metadata["normalisation"] == "minus_one_to_one"
+    assert np.isfinite(json.loads(weights.metadata["epe"])["synthetic"])

@@ -94,6 +94,25 @@ MATCH = (map_port("skip", 4), map_port("features1", 8), map_port("features2", 8)
 
 
 @dataclass(frozen=True)
+class Recurrence:
+    """The tensors between the parts of a `RecurrentNetwork`.
+
+    Attributes:
+        stride: of features, hidden state and flow.
+        constants: what ``start`` hands to the updates besides the hidden state, by how the
+            correlations are looked up; the first is the default.
+    """
+
+    stride: int
+    constants: Mapping[str, tuple[Port, ...]]
+
+    @property
+    def state(self) -> tuple[Port, Port]:
+        """Hidden state and flow."""
+        return map_port("hidden", self.stride), map_port("state_flow", self.stride)
+
+
+@dataclass(frozen=True)
 class NetworkEntry:
     """One network.
 
@@ -105,6 +124,7 @@ class NetworkEntry:
         has_correlation: whether it contains the correlation operator, for which TensorRT can use
             a plugin.
         outputs: outputs of the graph; the first is the flow in pixels.
+        recurrence: of a `RecurrentNetwork`.
     """
 
     build: Callable[[], FlowNetwork]
@@ -113,3 +133,4 @@ class NetworkEntry:
     fp32_islands: tuple[str, ...] = ()
     has_correlation: bool = False
     outputs: tuple[Port, ...] = FLOW
+    recurrence: Recurrence | None = None

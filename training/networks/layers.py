@@ -1,6 +1,6 @@
 """Layers, initialisation and base classes of the FlowNet family."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -101,6 +101,7 @@ class FlowNetwork(nn.Module):
 
     Attributes:
         divisor: height and width must be multiples of it.
+        smallest: least height and width, besides the divisor.
         output_stride: the finest flow has 1 / output_stride of the input's resolution.
         flow_scale: divisor of the flow during training (the papers' "div_flow").
         upsampling: how the finest flow is brought to the input's resolution.
@@ -108,6 +109,7 @@ class FlowNetwork(nn.Module):
     """
 
     divisor = 64
+    smallest = 1
     output_stride = 4
     flow_scale = 20.0
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
@@ -134,3 +136,38 @@ class SiameseNetwork(FlowNetwork):
         skip, first = self.features(image1)
         _, second = self.features(image2)
         return self.match(skip, first, second)
+
+
+class RecurrentParts(NamedTuple):
+    """A recurrent network as it is deployed; state and constants are channels last.
+
+    Attributes:
+        features: a normalised image -> skip and features, as `SiameseNetwork.features`.
+        start: skip and both images' features -> hidden state, and the updates' constants.
+        update: hidden state, flow, constants -> hidden state, flow. The flow is (N, h, w, 2),
+            float32, in pixels of the features.
+        finish: hidden state, flow -> (N, H, W, 2) in pixels, float32.
+    """
+
+    features: nn.Module
+    start: nn.Module
+    update: nn.Module
+    finish: nn.Module
+
+
+class RecurrentNetwork(SiameseNetwork):
+    """A network that refines its flow by repeated updates.
+
+    Attributes:
+        iterations: number of updates.
+    """
+
+    iterations: int
+
+    def parts(self, lookup: str) -> RecurrentParts:
+        """Return what is deployed, with a copy of the weights.
+
+        Args:
+            lookup: how the updates get correlations, a key of `entry.Recurrence.constants`.
+        """
+        raise NotImplementedError

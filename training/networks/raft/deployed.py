@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from training.networks.layers import RecurrentParts
 from training.networks.raft.encoder import Encoder
 from training.networks.raft.lookup import LEVELS
 from training.networks.raft.network import RAFT
@@ -29,16 +30,39 @@ from training.networks.raft.update import LargeMotionEncoder, SepConvGRU, SmallU
 _OUTSIDE = -(2.0**24)
 
 
+def deployed_parts(network: RAFT, lookup: str) -> RecurrentParts:
+    """Return the parts of a network, with a copy of its weights.
+
+    Args:
+        network: the network; in half precision, the volume and all coordinates stay float32, as
+            published (raft.py).
+        lookup: ``"volume"`` correlates all pairs of pixels once; ``"on_the_fly"`` leaves the
+            products to each update, which takes more time and little memory.
+    """
+    return RecurrentParts(
+        Features(network), Start(network, lookup), Update(network, lookup), Finish(network)
+    )
+
+
+class Features(nn.Module):
+    """`RAFT.features`, with batch normalisations in the convolutions before them."""
+
+    def __init__(self, network: RAFT) -> None:
+        super().__init__()
+        self.cnet, self.fnet = without_batch_norm(network.cnet), copy.deepcopy(network.fnet)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``cnet`` and ``fnet`` of a normalised image (N, 3, H, W)."""
+        return self.cnet(image), self.fnet(image)
+
+
 class Start(nn.Module):
     """From features to what the updates start from and read.
 
     Args:
-        network: the network; its weights are copied.
-        lookup: ``"volume"`` correlates all pairs of pixels once; ``"on_the_fly"`` leaves the
-            products to each update, which needs little memory.
+        network: the network.
+        lookup: see `deployed_parts`.
     """
-
-    divisor = RAFT.divisor
 
     def __init__(self, network: RAFT, lookup: str) -> None:
         super().__init__()
@@ -74,9 +98,9 @@ class Start(nn.Module):
         if self.lookup == "volume":
             batch, height, width, channels = pixels.shape
             volume = pixels.reshape(batch, height * width, channels) @ pyramid
-            operands = (volume.reshape(batch, height, width, -1),)
+            operands = [volume.reshape(batch, height, width, -1)]
         else:
-            operands = (pixels, pyramid.transpose(1, 2)[:, None])
+            operands = [pixels, pyramid.transpose(1, 2)[:, None]]
         terms = (conv(context).permute(0, 2, 3, 1) for conv in self.context)
         return (hidden.permute(0, 2, 3, 1), *operands, *terms)
 
@@ -84,14 +108,12 @@ class Start(nn.Module):
 class Update(nn.Module):
     """One update of the hidden state and of the flow; arguments as for `Start`."""
 
-    divisor = RAFT.divisor
-
     def __init__(self, network: RAFT, lookup: str) -> None:
         super().__init__()
         self.hidden = network.hidden
         self.radius = network.radius
         self.lookup = lookup
-        block = network.update_block
+        block = copy.deepcopy(network.update_block)
         self.convc1 = _columns_inside(block.encoder.convc1, 2 * network.radius + 1)
         encoder = block.encoder
         self.convc2 = encoder.convc2 if isinstance(encoder, LargeMotionEncoder) else None
@@ -141,10 +163,9 @@ class Update(nn.Module):
         batch, height, width = flow.shape[:3]
         size = (batch, height, width, LEVELS, 2 * self.radius + 2, 2 * self.radius + 2)
         if self.lookup == "volume":
-            (volume,) = operands
-            window = _from_volume(volume, indices).reshape(size)
+            window = _from_volume(operands[0], indices).reshape(size)
         else:
-            window = _from_features(*operands, indices)
+            window = _from_features(operands[0], operands[1], indices)
         x, y = fraction[..., 0, :, None, None], fraction[..., 1, :, None, None]
         window = window[..., :-1] + x * (window[..., 1:] - window[..., :-1])
         window = window[..., :-1, :] + y * (window[..., 1:, :] - window[..., :-1, :])
@@ -154,11 +175,9 @@ class Update(nn.Module):
 class Finish(nn.Module):
     """From the last hidden state and flow to the flow at full resolution."""
 
-    divisor = RAFT.divisor
-
     def __init__(self, network: RAFT) -> None:
         super().__init__()
-        block = network.update_block
+        block = copy.deepcopy(network.update_block)
         self.mask = None if isinstance(block, SmallUpdateBlock) else _neighbours_inside(block.mask)
 
     def forward(self, hidden: Tensor, flow: Tensor) -> Tensor:
@@ -233,12 +252,14 @@ def _from_features(pixels: Tensor, pyramid: Tensor, indices: Tensor) -> Tensor:
     rows = pyramid.reshape(-1, channels)
     queries = pixels.reshape(-1, channels, 1)
     products = [
-        torch.bmm(rows.index_select(0, flat[level, row].reshape(-1)).reshape(-1, side, channels), queries)
+        torch.bmm(
+            rows.index_select(0, flat[level, row].reshape(-1)).reshape(-1, side, channels), queries
+        )
         for level in range(levels)
         for row in range(side)
     ]
-    return torch.cat(products, dim=2).transpose(1, 2).reshape(
-        batch, height, width, levels, side, side
+    return (
+        torch.cat(products, dim=2).transpose(1, 2).reshape(batch, height, width, levels, side, side)
     )
 
 
@@ -278,14 +299,20 @@ def _gates(network: RAFT) -> list[list[nn.Conv2d]]:
     """Return the convolutions for update, reset and candidate of each GRU step."""
     gru = network.update_block.gru
     steps = ("1", "2") if isinstance(gru, SepConvGRU) else ("",)
-    return [[cast(nn.Conv2d, getattr(gru, f"conv{gate}{step}")) for gate in "zrq"] for step in steps]
+    return [
+        [cast(nn.Conv2d, getattr(gru, f"conv{gate}{step}")) for gate in "zrq"] for step in steps
+    ]
 
 
 def _with_inputs(convs: list[nn.Conv2d], inputs: slice | list[int], *, bias: bool) -> nn.Conv2d:
     """Return one convolution with the outputs of all of them, of some input channels."""
     weight = torch.cat([conv.weight.detach()[:, inputs] for conv in convs])
-    size, padding = convs[0].kernel_size, convs[0].padding
-    one = nn.Conv2d(weight.shape[1], weight.shape[0], size, padding=padding, bias=bias)
+    rows, columns = convs[0].kernel_size
+    one = nn.Conv2d(
+        *(weight.shape[1], weight.shape[0], (rows, columns)),
+        padding=(rows // 2, columns // 2),
+        bias=bias,
+    )
     one.weight.data = weight
     if one.bias is not None:
         one.bias.data = torch.cat([cast(Tensor, conv.bias).detach() for conv in convs])
@@ -302,7 +329,7 @@ def _columns_inside(conv: nn.Conv2d, side: int) -> nn.Conv2d:
 def _neighbours_inside(mask: nn.Sequential) -> nn.Sequential:
     """Return the mask's layers with neighbours inside the 8x8 pixels, not outside."""
     first, activation, last = mask
-    weight, bias = last.weight.detach(), cast(Tensor, last.bias).detach()
+    weight, bias = cast(Tensor, last.weight).detach(), cast(Tensor, last.bias).detach()
     weight = weight.reshape(9, 64, *weight.shape[1:]).transpose(0, 1).reshape(weight.shape)
     bias = bias.reshape(9, 64).T.reshape(-1)
     return nn.Sequential(first, activation, _rearranged(cast(nn.Conv2d, last), weight, bias))

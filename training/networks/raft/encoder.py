@@ -84,9 +84,7 @@ class Encoder(nn.Module):
         self.norm1 = norm(half)
         self.layer1 = nn.Sequential(block(half, half, 1, norm), block(half, half, 1, norm))
         self.layer2 = nn.Sequential(block(half, quarter, 2, norm), block(quarter, quarter, 1, norm))
-        self.layer3 = nn.Sequential(
-            block(quarter, eighth, 2, norm), block(eighth, eighth, 1, norm)
-        )
+        self.layer3 = nn.Sequential(block(quarter, eighth, 2, norm), block(eighth, eighth, 1, norm))
         self.conv2 = nn.Conv2d(eighth, out_channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.losses import sequence_loss
-from training.networks.layers import SiameseNetwork
+from training.networks.layers import RecurrentNetwork, RecurrentParts
 from training.networks.raft.encoder import BottleneckBlock, Encoder, ResidualBlock, no_norm
 from training.networks.raft.lookup import LEVELS, correlation_pyramid, look_up
 from training.networks.raft.update import LargeUpdateBlock, SmallUpdateBlock
@@ -16,7 +16,7 @@ from training.networks.raft.upsample import upsample_bilinear, upsample_convex
 ITERATIONS = 12
 
 
-class RAFT(SiameseNetwork):
+class RAFT(RecurrentNetwork):
     """RAFT; `raft_large` and `raft_small` create the published ones.
 
     Args:
@@ -108,6 +108,12 @@ class RAFT(SiameseNetwork):
     def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss over all iterations; arguments as `sequence_loss`."""
         return sequence_loss(flows, target, weight)
+
+    def parts(self, lookup: str) -> RecurrentParts:
+        """Return what is deployed; see `deployed`."""
+        from training.networks.raft.deployed import deployed_parts
+
+        return deployed_parts(self, lookup)
 
     def upsample(self, flow: Tensor, hidden: Tensor) -> Tensor:
         """Return the flow at full resolution in pixels, (N, 2, 8 h, 8 w)."""

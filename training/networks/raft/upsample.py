@@ -1,6 +1,5 @@
 """From RAFT's flow at 1/8 of the resolution to the full one, as published (raft.py, utils.py)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
