@@ -90,8 +90,6 @@ def _validation(config: TrainingConfig, training: PairDataset | None) -> PairDat
     if not config.validate:
         return None
     data = PairDataset(config.validate, use="validation")
-    if not len(data):
-        raise TrainingError(f"--validate {config.validate}: its validation split is empty")
     if training and _shared(training, data):
         raise TrainingError(
             f"--validate {config.validate}: these are the training pairs; expected another "

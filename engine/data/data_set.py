@@ -13,7 +13,6 @@ from engine.images.padding import PaddingMode
 
 # Lists the pairs of a folder, of a split and of a pass, in their published order.
 Finder = Callable[[Path, str | None, str | None], Sequence[PairFiles]]
-
 # What training needs pairs for.
 Use = Literal["train", "validation"]
 
@@ -53,7 +52,8 @@ class DataSet:
             pass_name: one of ``passes``; None: the first.
 
         Raises:
-            PairsError: There is no such split or pass, or the folder does not have the layout.
+            PairsError: There is no such split or pass, the folder does not have the layout, or
+                there are no pairs.
         """
         self._check("split", split, self.splits)
         self.check_pass(pass_name)
@@ -61,7 +61,11 @@ class DataSet:
             pass_name = self.passes[0]
         if not self.is_file:
             check_layout(self.name, folder, self.layout)
-        return self.finder(folder, split, pass_name)
+        pairs = self.finder(folder, split, pass_name)
+        if not pairs:
+            where = f" in its split {split}" if split else ""
+            raise PairsError(f"{folder} has no pairs{where}; expected {self.layout}: unpack them")
+        return pairs
 
     def check_pass(self, pass_name: str | None) -> None:
         """Check that the data set has a pass.
@@ -71,7 +75,7 @@ class DataSet:
         """
         self._check("pass", pass_name, self.passes)
 
-    def split_for(self, use: Literal["train", "validation"]) -> str | None:
+    def split_for(self, use: Use) -> str | None:
         """Return the split to train on, or to validate on: that of the name if there is one."""
         if use in self.splits:
             return use

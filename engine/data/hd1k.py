@@ -7,22 +7,35 @@ All sequences lie in one folder: ``hd1k_input/image_2/<sequence>_<frame>.png``, 
 import itertools
 from pathlib import Path
 
-from engine.data.companions import flows, no_flows
+from engine.data.companions import flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import next_frames, pictures
+from engine.data.listing import next_frames, pictures, second_image
 
 
 def _find_pairs(folder: Path, split: str | None, _: str | None) -> list[PairFiles]:
-    is_test = split == "test"
-    images = pictures(folder / ("hd1k_challenge" if is_test else "hd1k_input") / "image_2")
-    place = folder / "hd1k_flow_gt" / "flow_occ"
-    flow = no_flows(place) if is_test else flows(place)
+    if split == "test":
+        return _test_pairs(pictures(folder / "hd1k_challenge" / "image_2"))
+    images = pictures(folder / "hd1k_input" / "image_2")
+    flow = flows(folder / "hd1k_flow_gt" / "flow_occ")
     return [
         PairFiles(name, one, two, flow.of(name, one), sequence=sequence)
-        for sequence, names in itertools.groupby(images, lambda name: name.partition("_")[0])
+        for sequence, names in itertools.groupby(images, _sequence)
         for name, one, two in next_frames({name: images[name] for name in names})
     ]
+
+
+def _test_pairs(images: dict[str, Path]) -> list[PairFiles]:
+    """Pair frame 10 of each sequence with frame 11, as in KITTI."""
+    return [
+        PairFiles(name, one, second_image(images, name, one), None, sequence=_sequence(name))
+        for name, one in images.items()
+        if name.endswith("10")
+    ]
+
+
+def _sequence(name: str) -> str:
+    return name.partition("_")[0]
 
 
 HD1K = DataSet(

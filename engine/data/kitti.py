@@ -11,8 +11,7 @@ from pathlib import Path
 from engine.data.companions import flows, masks, no_flows
 from engine.data.data_set import DataSet
 from engine.data.files import PairFiles
-from engine.data.listing import pass_folder, pictures
-from engine.data.pair import PairsError
+from engine.data.listing import pass_folder, pictures, second_image
 
 # The split of IRR (visinf/irr, datasets/kitti_combined.py): the scenes for validation.
 _VALIDATION_2012 = (
@@ -51,7 +50,7 @@ def _pairs_of(root: Path, place: Path) -> list[PairFiles]:
         PairFiles(
             name,
             one,
-            _second(images, name, one),
+            second_image(images, name, one),
             flow.of(name, one),
             flow_noc=flow_noc.of(name, one),
             foreground=foreground.of(name, one),
@@ -59,16 +58,6 @@ def _pairs_of(root: Path, place: Path) -> list[PairFiles]:
         for name, one in images.items()
         if name.endswith("_10")
     ]
-
-
-def _second(images: Mapping[str, Path], name: str, one: Path) -> Path:
-    other = name.removesuffix("_10") + "_11"
-    if other not in images:
-        raise PairsError(
-            f"{one} has no {other}.* beside it, the second image of its pair; expected both: "
-            "restore it or remove the image"
-        )
-    return images[other]
 
 
 KITTI2012 = DataSet(

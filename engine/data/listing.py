@@ -116,6 +116,20 @@ def next_frames(frames: Mapping[str, Path]) -> Iterator[tuple[str, Path, Path]]:
         yield name, one, two
 
 
+def second_image(images: Mapping[str, Path], name: str, one: Path) -> Path:
+    """Return the picture that follows another one.
+
+    Raises:
+        PairsError: There is none.
+    """
+    if following(name) not in images:
+        raise PairsError(
+            f"{one} has no {following(name)}.* beside it, the second image of its pair; expected "
+            "both: restore it or remove the image"
+        )
+    return images[following(name)]
+
+
 def following(name: str) -> str:
     """Return the name of the next frame: ``frame_0010`` of ``frame_0009``."""
     return re.sub(r"\d+$", lambda digits: str(int(digits[0]) + 1).zfill(len(digits[0])), name)

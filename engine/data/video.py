@@ -24,16 +24,20 @@ class _Video:
     def names(self) -> list[str]:
         """Decode the whole video and return the names of its frames.
 
-        The number that a file promises includes damaged frames, which are left out.
+        Raises:
+            InputError: It is no video, or a part of it cannot be decoded.
         """
-        with _opened(self.path) as reader:
-            return [frame.name for frame in reader]
+        with VideoReader(self.path) as reader:
+            names = [frame.name for frame in reader]
+            for fault in reader.faults():
+                raise InputError(f"{fault} Expected a whole video: convert it.")
+        return names
 
     def frame(self, index: int) -> Image:
         if self._latest is None or index < self._next - 1:
             if self._reader is not None:
                 self._reader.close()
-            self._reader, self._next = _opened(self.path), 0
+            self._reader, self._next = VideoReader(self.path), 0
         while self._next <= index:
             assert self._reader is not None
             self._latest, self._next = next(self._reader).image, self._next + 1
@@ -60,13 +64,6 @@ class VideoFrame:
             InputError: Its size differs from that of the frames before.
         """
         return self.video.frame(self.index)
-
-
-def _opened(path: Path) -> VideoReader:
-    try:
-        return VideoReader(path)
-    except InputError as error:
-        raise PairsError(str(error)) from error
 
 
 def _find_pairs(path: Path, _: str | None, __: str | None) -> list[PairFiles]:

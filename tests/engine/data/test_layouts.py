@@ -192,6 +192,19 @@ def test_a_split_or_pass_that_does_not_exist(tmp_path: Path) -> None:
     )
 
 
+def test_no_pairs(tmp_path: Path) -> None:
+    (tmp_path / "training/clean").mkdir(parents=True)
+    assert refusal("sintel", tmp_path) == (
+        "DIR has no pairs; expected training/clean/alley_1/frame_0001.png and "
+        "training/flow/alley_1/frame_0001.flo: unpack them"
+    )
+    TREES["chairs"](tmp_path / "chairs")
+    (tmp_path / "chairs/FlyingChairs_train_val.txt").write_text("1 1 1")
+    assert "DIR has no pairs in its split validation; expected data" in refusal(
+        "chairs", tmp_path / "chairs", "validation"
+    )
+
+
 def test_sizes_that_differ(tmp_path: Path) -> None:
     TREES["sintel"](tmp_path)
     root = tmp_path / "training"

@@ -57,6 +57,14 @@ def test_what_is_no_video(tmp_path: Path) -> None:
         find_source(f"video:{write_sound(tmp_path / 'sound.mp4')}")
 
 
+def test_a_video_that_breaks_off(clip: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mkv"
+    whole = write_clip(tmp_path / "whole.mkv", levels(40)).read_bytes()
+    broken.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(PairsError, match=r"broken\.mkv.*Expected a whole video: convert it"):
+        find_source(f"video:{broken}")
+
+
 def test_a_video_has_no_flow(clip: Path) -> None:
     with pytest.raises(PairsError, match=r"clip\.mp4, frame 000000 has no true flow; expected"):
         require_flows(find_source(f"video:{clip}"))
