@@ -1,11 +1,12 @@
 """How the folders of published data sets look, to name the one that a folder holds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from engine.data.pair import PairsError
 
 # Files and folders that only this data set has. A folder has the layout if one of them exists.
+# Chairs is not among them: its name also stands for a folder of frames.
 _MARKS = {
     "sintel": ("training/clean", "training/final", "training/albedo", "test/clean", "test/final"),
     "kitti2015": ("training/image_2", "testing/image_2"),
@@ -16,6 +17,7 @@ _MARKS = {
     "middlebury": ("other-data", "eval-data"),
     "spring": ("train/*/frame_left", "test/*/frame_left", "train/*/frame_right"),
 }
+_HINTS = _MARKS | {"chairs": ("*_img1.*", "data/*_img1.*")}
 _MOST_SUBFOLDERS = 50  # that are looked into
 PICTURES = "a folder of pictures, or a word such as 'synthetic'"
 
@@ -33,7 +35,7 @@ def check_layout(name: str, folder: Path, layout: str) -> None:
             names the data set that it looks like.
     """
     check_folder(folder, f"a folder with {name}" if name in _MARKS else PICTURES)
-    if name not in _MARKS or _has(folder, name):
+    if name not in _MARKS or _has(folder, _MARKS[name]):
         return
     found = "does not look like" if any(folder.iterdir()) else "is empty and does not look like"
     raise PairsError(
@@ -56,8 +58,8 @@ def check_folder(folder: Path, expected: str) -> None:
 def layout_hint(folder: Path) -> str:
     """Return the data set that a folder, its parent or a subfolder looks like, as a sentence."""
     for place in _nearby(folder):
-        for name in _MARKS:
-            if _has(place, name):
+        for name, marks in _HINTS.items():
+            if _has(place, marks):
                 return f". {place} looks like {name}: use {name}:{place}"
     return ""
 
@@ -70,5 +72,5 @@ def _nearby(folder: Path) -> Iterator[Path]:
         yield path
 
 
-def _has(folder: Path, name: str) -> bool:
-    return any(any(folder.glob(mark)) for mark in _MARKS[name])
+def _has(folder: Path, marks: Iterable[str]) -> bool:
+    return any(any(folder.glob(mark)) for mark in marks)

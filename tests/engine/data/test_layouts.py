@@ -49,6 +49,12 @@ def test_the_data_set_that_a_folder_looks_like_is_named(
     assert message.endswith(f". DIR looks like {name}: use {name}:DIR")
 
 
+def test_a_folder_of_flying_chairs(tmp_path: Path) -> None:
+    TREES["chairs"](tmp_path)
+    assert refusal("kitti2012", tmp_path).endswith(". DIR looks like chairs: use chairs:DIR")
+    assert refusal("frames", tmp_path).endswith(". DIR looks like chairs: use chairs:DIR")
+
+
 @pytest.mark.parametrize("inner", ["training", "training/clean"])
 def test_a_folder_inside_a_data_set(tmp_path: Path, inner: str) -> None:
     TREES["sintel"](tmp_path)
