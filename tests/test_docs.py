@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import engine
 from engine.backends.openvino.session import import_openvino
@@ -96,6 +97,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few = ["--pairs", "10", "--size", "64x64", "-o", f"{folder}/data/chairs1485"]
     run_module("training.synthetic", few)
     shutil.copytree(DEFAULT_BUNDLE, folder / "build" / "flownets")
+    torch.save(
+        {"epoch": 1, "state_dict": build_network("flownets_slim", seed=0).state_dict()},
+        folder / "FlowNet2_checkpoint.pth.tar",
+    )
     weights = folder / "runs" / "flownetc" / "flownetc_slim.safetensors"
     save_weights(weights, build_network("flownetc_slim", seed=0).half().state_dict(), metadata)
     return folder
