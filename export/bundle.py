@@ -17,6 +17,7 @@ from export.int8.calibrate import calibrate
 from export.int8.gate import Candidate, admit
 from export.int8.quantise import int8_from_fp32
 from export.int8.scaling import consumers_in, scaled
+from export.memory import release_memory
 from export.progress import step
 from export.staging import move_into_place, staging
 from export.verify.cases import pairs_within
@@ -148,6 +149,7 @@ def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Pari
     parities: list[Parity] = []
     failures: list[str] = []
     for backend in verified_backends(request):
+        release_memory()
         with step("verify") as current:
             parity, found = verify_backend(folder, backend, cases=cases, tolerance=tolerance)
             parities.append(parity)

@@ -21,6 +21,7 @@ from torch.export import Dim
 from export.graph.decompose import decompose
 from export.graph.deployable import Deployable, DeployableFeatures, DeployableMatch
 from export.graph.flow_heads import transpose_heads
+from export.memory import release_memory
 from kernels import onnx_ops
 from training.networks.entry import FEATURES, FLOW, IMAGE, IMAGES, MATCH, Port
 from training.networks.upsampling import upsample_matmul
@@ -133,6 +134,8 @@ def _export(
     if exported is None:  # only when torch.onnx.export writes a file itself
         raise RuntimeError("torch.onnx.export returned no model")
     model = exported.model_proto
+    del program, exported  # each holds the weights once more
+    release_memory()
     _tidy(model, (*inputs, *outputs))
     transpose_heads(model)
     onnx.helper.set_model_props(model, dict(metadata))

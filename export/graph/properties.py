@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.bundle.manifest import OperationCount, Preprocessing, SizeProfile
@@ -19,12 +20,15 @@ def operation_count(network: Deployable, profile: SizeProfile) -> OperationCount
     """Count the fp32 network's floating-point operations for one pair of the profile's opt size.
 
     PyTorch's FlopCounterMode counts convolutions and matrix products, a multiply-add as two; the
-    correlation is an operator of its own and is not counted.
+    correlation is an operator of its own and is not counted. Only shapes are computed.
     """
     _, height, width = profile.opt
-    images = torch.zeros(2, 1, height, width, 3, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(*images)
+    with (
+        FlopCounterMode(display=False) as counter,
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.no_grad(),
+    ):
+        network(*torch.zeros(2, 1, height, width, 3, dtype=torch.uint8))
     return OperationCount(counter.get_total_flops() / 1e9, height, width)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -66,15 +66,8 @@ class _Probe:
             if node.op_type in CONVOLUTIONS
         }
         self._outputs = [output.name for output in model.graph.output]
-        probed = onnx.ModelProto()
-        probed.CopyFrom(model)
-        probed.graph.output.extend(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            for name in self._sources
-        )
-        self._session = ort.InferenceSession(
-            probed.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
+        content = _with_outputs(model, self._sources)
+        self._session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def __call__(self, inputs: Arrays) -> Arrays:
         """See `onnx_graphs.Model`."""
@@ -88,3 +81,16 @@ class _Probe:
             for layer in layers:
                 self._seen[layer].append(observed)
         return {name: found[name] for name in self._outputs}
+
+
+def _with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
+    """Serialise a model with more outputs; a changed copy would hold the weights once more."""
+    outputs = model.graph.output
+    before = len(outputs)
+    outputs.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
+    )
+    try:
+        return model.SerializeToString()
+    finally:
+        del outputs[before:]

@@ -88,6 +88,18 @@ def test_two_sizes_have_a_model_each_and_all_others_share_one(tiny_bundle, tiny_
     backend.close()
 
 
+def test_of_a_large_file_only_the_first_size_has_a_model(tiny_bundle, tiny_flow, rng, monkeypatch):
+    monkeypatch.setattr("engine.backends.openvino.session._LARGE", 1)
+    backend = opened(tiny_bundle)
+    pairs = [rng.integers(0, 256, (2, 1, height, 64, 3), dtype=np.uint8) for height in (128, 64)]
+    for images in pairs:
+        np.testing.assert_allclose(backend.run(*images), tiny_flow(*images), atol=1e-5)
+    first, second = (compiled_for(backend, images) for images in pairs)
+    assert first.inputs[0].partial_shape.is_static
+    assert second.inputs[0].partial_shape.is_dynamic
+    backend.close()
+
+
 def test_later_runs_do_not_write_to_returned_flows(tiny_bundle, tiny_flow, rng):
     """Neither with the model of one size, which writes flows in place, nor with the shared one."""
     backend = opened(tiny_bundle)
