@@ -1,6 +1,7 @@
 """The tensors of a checkpoint file, in whatever container they are."""
 
 import struct
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +107,7 @@ def _read_pytorch(path: Path) -> Contents:
     # objects in it recommends to allow code.
     except Exception as error:
         raise CheckpointError(
-            f"{path}: not a checkpoint of plain tensors; it is damaged, cut off, of another format "
-            "or holds objects that only its own program can load. Download it again, or save its "
-            "state_dict alone"
+            f"{path}: not a checkpoint of plain tensors; {_reason(path, error)}"
         ) from error
     content = content if isinstance(content, dict) else {}
     tensors = _state_dict(path, content)
@@ -121,6 +120,19 @@ def _read_pytorch(path: Path) -> Contents:
     lightning = "pytorch-lightning_version" in content or "hyper_parameters" in content
     container = "PyTorch Lightning" if lightning else "PyTorch"
     return Contents(_without(prefix, tensors), container, prefix, facts, tuple(left_out), lightning)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    with path.open("rb") as stream:
+        zipped = stream.read(4) == b"PK\x03\x04"
+    # The index of a zip archive is at its end.
+    ends_early = zipped and not zipfile.is_zipfile(path)
+    if ends_early or isinstance(error, EOFError) or "unexpected EOF" in str(error):
+        return "its end is missing. Download it again"
+    return (
+        "it is damaged, of another format, or holds objects that only its own program can load. "
+        "Download it again, or save its state_dict alone"
+    )
 
 
 def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:

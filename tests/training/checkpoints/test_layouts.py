@@ -31,10 +31,7 @@ PUBLISHERS = {
     "torchvision": "torchvision",
     "mmflow": "open-mmlab/mmflow",
 }
-LISTS = [
-    name for name in FILES if not name.startswith("map_") and name != "nvidia_flownetfusion"
-].removesuffix("_bn") in NETWORKS
-]
+LISTS = [name for name in FILES if not name.startswith("map_") and name != "nvidia_flownetfusion"]
 MAPS = [name for name in FILES if name.startswith("map_")]
 
 
