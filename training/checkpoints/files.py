@@ -1,5 +1,6 @@
 """The tensors of a checkpoint file, in whatever container they are."""
 
+import math
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -115,7 +116,7 @@ def _read_pytorch(path: Path) -> Contents:
     facts = {
         key: value
         for key, value in content.items()
-        if isinstance(key, str) and isinstance(value, int | float | str)
+        if isinstance(key, str) and (isinstance(value, int | str) or _is_finite(value))
     }
     lightning = "pytorch-lightning_version" in content or "hyper_parameters" in content
     container = "PyTorch Lightning" if lightning else "PyTorch"
@@ -124,11 +125,12 @@ def _read_pytorch(path: Path) -> Contents:
 
 def _reason(path: Path, error: Exception) -> str:
     with path.open("rb") as stream:
-        zipped = stream.read(4) == b"PK\x03\x04"
-    # The index of a zip archive is at its end.
-    ends_early = zipped and not zipfile.is_zipfile(path)
-    if ends_early or isinstance(error, EOFError) or "unexpected EOF" in str(error):
+        starts_as_zip = stream.read(4) == b"PK\x03\x04"
+    # The index of an archive is at its end.
+    if (starts_as_zip and not zipfile.is_zipfile(path)) or "unexpected EOF" in str(error):
         return "its end is missing. Download it again"
+    if "TorchScript" in str(error):
+        return "it is a TorchScript program. Save the state_dict of the module that it was made of"
     return (
         "it is damaged, of another format, or holds objects that only its own program can load. "
         "Download it again, or save its state_dict alone"
@@ -145,6 +147,10 @@ def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     ):
         raise CheckpointError(f"{path}: holds no state_dict; expected parameter names and tensors")
     return dict(state)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _is_plain(value: object) -> bool:

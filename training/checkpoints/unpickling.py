@@ -28,6 +28,7 @@ _HARMLESS = {
     *("builtins.object", "builtins.print", "builtins.range", "builtins.set", "builtins.slice"),
     *("builtins.str", "builtins.tuple", "types.SimpleNamespace"),
 }
+_HARMFUL = ("torch.load", "torch.hub.", "torch.jit.", "numpy.load", "numpy.testing.")
 # Tensors and plain values.
 _PLAIN = ("torch.", "collections.", "_codecs.", "builtins.")
 _PYTHON_3 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -85,13 +86,16 @@ def _stand_in(name: str) -> type:
 
 
 def _is_harmful(name: str) -> bool:
-    return name.partition(".")[0] in _HARMFUL_MODULES and name not in _HARMLESS
+    module = name.partition(".")[0]
+    return name.startswith(_HARMFUL) or (module in _HARMFUL_MODULES and name not in _HARMLESS)
 
 
 def _named(path: Path, zipped: bool) -> set[str]:
     """Return the classes and functions that a file names, without running its pickles."""
     if zipped:
         with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ValueError("a TorchScript program")
             (entry,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
             with archive.open(entry) as stream:
                 return _globals(stream)

@@ -6,6 +6,7 @@ import functools
 import os
 import pickle
 import types
+import zipfile
 from collections.abc import Callable
 from pathlib import Path, PosixPath
 
@@ -146,6 +147,14 @@ def test_other_files_are_told_apart(tmp_path: Path, start: bytes, message: str) 
     (tmp_path / "x.pth").write_bytes(start)
     with pytest.raises(CheckpointError, match=message):
         read_file(tmp_path / "x.pth")
+
+
+def test_torchscript_is_told_apart(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"x/{name}", b"")
+    with pytest.raises(CheckpointError, match="a TorchScript program"):
+        read_file(tmp_path / "x.pt")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
