@@ -25,6 +25,7 @@ _PACKAGES = (
     "pycuda",
     "opencv-python-headless",
     "opencv-python",
+    "av",
 )
 # Shared libraries of the runtimes and of what they run on.
 _LIBRARY = re.compile(
