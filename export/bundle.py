@@ -95,6 +95,7 @@ def _write_int8(
         parameters = _parameters(request, quantisation, graphs)
         graphs = graphs.map(partial(scaled, factors=parameters.factors))
         current.result = f"{len(layers)} layers, ranges from {quantisation.calibration_name}"
+    release_memory()
     with step("reference") as current:
         sets = {
             name: [(pair, reference_flow(reference, pair)) for pair in pairs]
@@ -110,6 +111,7 @@ def _write_int8(
             residual=recipe.residual_layers,
         )
         manifest = _write(request, graphs.map(quantise), folder)
+        release_memory()
         return Candidate(tuple(in_float), folder, manifest)
 
     candidate = admit(

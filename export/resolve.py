@@ -17,6 +17,8 @@ from engine.errors import nearest
 from engine.system.argument_parser import UsageError
 from engine.system.files import sha256_of
 from export.build_request import Quantisation, Request
+from export.graph.deployable import Deployable
+from export.graph.properties import operation_count
 from export.options import DEFAULT_MAX, TARGETS, BuildOptions
 from export.progress import step
 from export.staging import check_output
@@ -77,12 +79,14 @@ def _request(options: BuildOptions) -> Request:
 
 def _quantisation(options: BuildOptions, request: Request) -> Quantisation:
     divisor, source = request.network.divisor, options.calibration
+    deployable = Deployable(request.network, request.normalisation)
+    gflop = operation_count(deployable, request.profile).gflop
     with step("pairs") as current:
         try:
             # A folder, which may be refused, is read before pairs are rendered, which takes time.
-            calibrate = partial(calibration_pairs, source, options.size, divisor)
+            calibrate = partial(calibration_pairs, source, options.size, divisor, gflop)
             calibration = None if source == "synthetic" else calibrate()
-            gate = gate_pairs(options.gate, request.profile, divisor)
+            gate = gate_pairs(options.gate, request.profile, divisor, gflop)
             calibration = calibration or calibrate()
         except PairsError as error:
             raise UsageError(str(error)) from error

@@ -16,13 +16,17 @@ from export.verify.noise import noise_within
 from training.synthetic.render import SyntheticPairs
 
 MAX_FROM_FOLDER = 64
-N_CALIBRATION = 32
 # Quantisation changes the error of single pairs by 5 to 13 % of the mean (standard deviation over
 # 160 pairs, a one-off measurement). The mean change has a standard error of 0.5 to 1.1 % over 128
 # pairs and of 1.3 to 3 % over 16, too much for the gate's limit of 1 %. Larger pairs take longer:
-# their number is smaller.
-GATE_PIXELS = 128 * 384 * 512
+# their number is smaller, and so it is for networks with more operations than FlowNetC: FlowNet2 is
+# measured on 29 pairs of 384x512 in two minutes on two cores.
 N_GATE = 16, 128  # at least, at most
+GATE_PIXELS = 128 * 384 * 512
+GATE_GFLOP = 128 * 45.0
+# Calibration, likewise; of FlowNet2 on 8 pairs.
+N_CALIBRATION = 8, 32
+CALIBRATION_GFLOP = 32 * 51.0
 # Far from the seeds of training (small, validation 2e9) and of the bench (3e9), and below 2**32:
 # torch's CPU generator uses the low 32 bits of a seed.
 CALIBRATION_SEED = 2_500_000_000
@@ -43,7 +47,9 @@ def pairs_within(profile: SizeProfile) -> tuple[Pair, ...]:
     return (_within(motorcycle().batched(), smallest, largest), *noise_within(profile))
 
 
-def calibration_pairs(source: str, size: tuple[int, int], divisor: int) -> list[Pair]:
+def calibration_pairs(
+    source: str, size: tuple[int, int], divisor: int, gflop: float = 0.0
+) -> list[Pair]:
     """Return the pairs for int8 calibration, each a batch of one.
 
     Args:
@@ -53,19 +59,23 @@ def calibration_pairs(source: str, size: tuple[int, int], divisor: int) -> list[
         divisor: of the network; the sides of each pair become multiples of it. A pair with both
             sides at least as long as the divisor is cropped to its centre, a smaller pair is padded
             with its last row and column.
+        gflop: 1e9 operations of the network on a synthetic pair; the more, the fewer pairs.
 
     Raises:
         PairsError: the folder, or a file in it, cannot be used.
     """
     if source == "synthetic":
-        pairs = _rendered(size, N_CALIBRATION, seed=CALIBRATION_SEED)
+        count = _affordable(N_CALIBRATION, CALIBRATION_GFLOP, gflop)
+        pairs = _rendered(size, count, seed=CALIBRATION_SEED)
     else:
         files = spread(find_source(source), MAX_FROM_FOLDER)
         pairs = (read_pair(pair).batched() for pair in files)
     return [_in_multiples(pair, divisor) for pair in pairs]
 
 
-def gate_pairs(sources: Sequence[str], profile: SizeProfile, divisor: int) -> dict[str, list[Pair]]:
+def gate_pairs(
+    sources: Sequence[str], profile: SizeProfile, divisor: int, gflop: float = 0.0
+) -> dict[str, list[Pair]]:
     """Return the sets of pairs with true flow for the gate, each pair a batch of one.
 
     Args:
@@ -74,6 +84,7 @@ def gate_pairs(sources: Sequence[str], profile: SizeProfile, divisor: int) -> di
         profile: pairs larger than its max are cropped to it, at the bottom and on the right.
         divisor: of the network. The engine pads to a multiple of it; pairs that are then still
             smaller than the profile's min are padded here, with unknown flow.
+        gflop: 1e9 operations of the network on a synthetic pair; the more, the fewer pairs.
 
     Returns:
         The sets by name, in the order of the sources; a folder's name is its last path component.
@@ -84,7 +95,7 @@ def gate_pairs(sources: Sequence[str], profile: SizeProfile, divisor: int) -> di
     """
     names = _set_names(sources)
     # All folders are checked before the first pair is rendered, which takes seconds.
-    loaders = [_loader(source, profile) for source in sources]
+    loaders = [_loader(source, profile, gflop) for source in sources]
     _, *largest = profile.max
     # The profile's min is a multiple of the divisor: the engine pads from here on.
     smallest = [side - divisor + 1 for side in profile.min[1:]]
@@ -118,14 +129,22 @@ def _set_names(sources: Iterable[str]) -> list[str]:
     return names
 
 
-def _loader(source: str, profile: SizeProfile) -> Callable[[], Iterable[Pair]]:
+def _affordable(counts: tuple[int, int], budget: float, cost: float) -> int:
+    """Return how many pairs of a cost the budget allows, within the least and the largest count."""
+    fewest, most = counts
+    return most if cost * most <= budget else max(fewest, int(budget / cost))
+
+
+def _loader(source: str, profile: SizeProfile, gflop: float) -> Callable[[], Iterable[Pair]]:
     """Check a source of the gate as far as possible without reading its pairs."""
     if source == "motorcycle":
         return lambda: _mirrored(motorcycle().batched())
     if source == "synthetic":
         _, height, width = profile.opt
-        fewest, most = N_GATE
-        count = max(fewest, min(most, GATE_PIXELS // (height * width)))
+        count = min(
+            _affordable(N_GATE, GATE_PIXELS, height * width),
+            _affordable(N_GATE, GATE_GFLOP, gflop),
+        )
         return lambda: _rendered((height, width), count, seed=GATE_SEED)
     files = find_source(source)
     require_flows(files)

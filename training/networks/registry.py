@@ -10,14 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.errors import nearest
+from training.networks import int8_recipes
 from training.networks.entry import (
-    Int8Recipe,
     NetworkEntry,
     Port,
     Recurrence,
     Tolerance,
     map_port,
-    recipe_of_parts,
 )
 
 if TYPE_CHECKING:
@@ -94,34 +93,10 @@ _STACK_TOLERANCES = {
     "fp32": Tolerance(mean_px=5e-3, max_px=0.2, relative=1e-3),
 }
 
-_DECODER_INPUTS = (
-    *("deconv4", "deconv3", "deconv2"),
-    *("predict_flow5", "predict_flow4", "predict_flow3", "predict_flow2"),
-)
-_FIRST_LAYERS = ("conv2", "conv3", "conv3_1")
-_ENCODER_DECODER_INT8 = Int8Recipe(
-    decoder_inputs=_DECODER_INPUTS,
-    scaled_layers=_DECODER_INPUTS,
-    float_layers=(
-        "predict_flow6",
-        *("upsampled_flow6_to_5", "upsampled_flow5_to_4"),
-        *("upsampled_flow4_to_3", "upsampled_flow3_to_2"),
-    ),
-)
-_PYRAMID_DECODER_INPUTS = (
-    *("deconv3", "deconv2"),
-    *("predict_flow4", "predict_flow3", "predict_flow2"),
-)
-
 _FLOWNETS = NetworkEntry(
     build=partial(_flownets, 1.0),
     tolerances=_TOLERANCES,
-    int8=replace(
-        _ENCODER_DECODER_INT8,
-        scaled_layers=(*_DECODER_INPUTS, *_FIRST_LAYERS),
-        unclipped_layers=("conv6_1", *_DECODER_INPUTS),
-        residual_layers=("deconv4", "deconv3", "deconv2"),
-    ),
+    int8=int8_recipes.FLOWNETS,
     # The finest head predicts pixels / 20: half precision would put steps of 0.04 px between
     # neighbouring values of a flow of 60 px.
     fp32_islands=("predict_flow2",),
@@ -129,87 +104,35 @@ _FLOWNETS = NetworkEntry(
 _PYRAMID = NetworkEntry(
     build=partial(_flownets_pyramid, 1.0),
     tolerances=_TOLERANCES,
-    int8=Int8Recipe(
-        decoder_inputs=_PYRAMID_DECODER_INPUTS,
-        scaled_layers=(
-            *_PYRAMID_DECODER_INPUTS,
-            *_FIRST_LAYERS,
-            *("refinement8.context", "refinement4.context"),
-        ),
-        float_layers=(
-            *("predict_flow5", "refinement8.predict_residual"),
-            *("upsampled_flow5_to_4", "upsampled_flow4_to_3", "upsampled_flow3_to_2"),
-            *("refinement8.left", "refinement4.left"),
-            "refinement4.predict_residual",
-        ),
-    ),
+    int8=int8_recipes.PYRAMID,
     fp32_islands=(
         *("predict_flow2", "refinement8.predict_residual", "refinement4.predict_residual"),
     ),
 )
-_FLOWNETC = NetworkEntry(
+_FLOWNETC = replace(
+    _FLOWNETS,
     build=partial(_flownetc, 1.0),
-    tolerances=_TOLERANCES,
-    int8=_ENCODER_DECODER_INT8,
-    fp32_islands=("predict_flow2",),
+    int8=int8_recipes.FLOWNETC,
     has_correlation=True,
 )
-
-_INTER_CONVS = ("inter_conv5", "inter_conv4", "inter_conv3", "inter_conv2")
-_FLOWNETSD = NetworkEntry(
-    build=partial(_flownetsd, 1.0),
-    tolerances=_TOLERANCES,
-    int8=replace(
-        _ENCODER_DECODER_INT8,
-        decoder_inputs=("deconv4", "deconv3", "deconv2", *_INTER_CONVS),
-        scaled_layers=("deconv4", "deconv3", "deconv2", *_INTER_CONVS),
-    ),
-    fp32_islands=("predict_flow2",),
-)
-# The first layer of a FlowNetS in a stack reads images and flow, whose magnitudes differ: one scale
-# for both would round the images.
-_IN_STACK_INT8 = replace(
-    _FLOWNETS.int8, float_layers=("conv1", *_ENCODER_DECODER_INT8.float_layers)
-)
+_FLOWNETSD = replace(_FLOWNETS, build=partial(_flownetsd, 1.0), int8=int8_recipes.FLOWNETSD)
 _FLOWNETCS = NetworkEntry(
     build=partial(_flownetcs, 1.0),
     tolerances=_STACK_TOLERANCES,
-    int8=recipe_of_parts({"flownetc": _FLOWNETC.int8, "flownets_1": _IN_STACK_INT8}),
+    int8=int8_recipes.FLOWNETCS,
     fp32_islands=("flownetc.predict_flow2", "flownets_1.predict_flow2"),
     has_correlation=True,
 )
 _FLOWNETCSS = replace(
     _FLOWNETCS,
     build=partial(_flownetcss, 1.0),
-    int8=recipe_of_parts(
-        {
-            "flownetc": _FLOWNETC.int8,
-            "flownets_1": _IN_STACK_INT8,
-            "flownets_2": _IN_STACK_INT8,
-        }
-    ),
+    int8=int8_recipes.FLOWNETCSS,
     fp32_islands=(*_FLOWNETCS.fp32_islands, "flownets_2.predict_flow2"),
-)
-_FUSION_INT8 = Int8Recipe(
-    decoder_inputs=("deconv0", "inter_conv1", "inter_conv0"),
-    scaled_layers=("deconv0", "inter_conv1", "inter_conv0"),
-    float_layers=(
-        *("conv0", "predict_flow2", "predict_flow1", "predict_flow0"),
-        *("upsampled_flow2_to_1", "upsampled_flow1_to_0"),
-    ),
 )
 _FLOWNET2 = replace(
     _FLOWNETCSS,
     build=partial(_flownet2, 1.0),
-    int8=recipe_of_parts(
-        {
-            "flownetc": _FLOWNETC.int8,
-            "flownets_1": _IN_STACK_INT8,
-            "flownets_2": _IN_STACK_INT8,
-            "flownets_d": _FLOWNETSD.int8,
-            "flownetfusion": _FUSION_INT8,
-        }
-    ),
+    int8=int8_recipes.FLOWNET2,
     fp32_islands=(
         *_FLOWNETCSS.fp32_islands,
         *("flownets_d.predict_flow2", "flownetfusion.predict_flow0"),

@@ -160,12 +160,19 @@ def test_synthetic_flow_leads_from_the_first_image_to_the_second(
 
 
 @pytest.mark.parametrize(
-    ("size", "count"),
+    ("size", "gflop", "count"),
     # 128 * 384 * 512 pixels are 54.9 pairs of 448x1024 and 12.0 of 1088x1920.
-    [((64, 64), 128), ((384, 512), 128), ((448, 1024), 54), ((1088, 1920), 16)],
+    [
+        ((64, 64), 0.0, 128),
+        ((384, 512), 45.0, 128),
+        ((384, 512), 198.2, 29),
+        ((384, 512), 1000.0, 16),
+        ((448, 1024), 45.0, 54),
+        ((1088, 1920), 0.0, 16),
+    ],
 )
-def test_the_gate_measures_as_many_pixels_of_larger_pairs(
-    size: tuple[int, int], count: int, monkeypatch: pytest.MonkeyPatch
+def test_the_gate_has_fewer_pairs_of_more_pixels_or_operations(
+    size: tuple[int, int], gflop: float, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered = []
 
@@ -177,7 +184,7 @@ def test_the_gate_measures_as_many_pixels_of_larger_pairs(
 
     monkeypatch.setattr(pairs, "_renderer", lambda _size: Renderer())
     profile = SizeProfile((1, 64, 64), (1, *size), (1, 1088, 1920))
-    found = gate_pairs(["synthetic"], profile, 64)["synthetic"]
+    found = gate_pairs(["synthetic"], profile, 64, gflop)["synthetic"]
     assert sum(rendered) == len(found) == count
     assert len({pair.name for pair in found}) == count
 
