@@ -23,7 +23,11 @@ from engine.video.writer import VIDEO_SUFFIXES, check_video_format
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the outputs."""
     parser.add_argument(
-        "-o", "--output", type=Path, help=f"colour video to write: {', '.join(VIDEO_SUFFIXES)}"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=f"colour video to write: {', '.join(VIDEO_SUFFIXES)}",
     )
     parser.add_argument("--flow", type=Path, metavar="DIR", help="folder for a flow file per frame")
     parser.add_argument(
