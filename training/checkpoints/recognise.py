@@ -91,7 +91,8 @@ def _in_pixels(match: Match, facts: Mapping[str, object]) -> Match:
     """Adapt a network that was trained on another unit; FlowNetPytorch stores it in the file."""
     found = facts.get("div_flow")
     expected = network_without_weights(match.network).flow_scale
-    if not isinstance(found, int | float) or found in (0, expected):
+    in_pixels = expected == 1  # whatever the file says of the networks inside
+    if not isinstance(found, int | float) or found <= 0 or found == expected or in_pixels:
         return match
     return replace(match, origins=in_other_pixels(match.origins, found, expected))
 
@@ -109,13 +110,14 @@ def _match(tensors: Mapping[str, Tensor], layout: Layout, network: str) -> Match
         name: shape for origin in origins.values() for name, shape in origin.tensors.items()
     }
     unnecessary = {name for name in expected.keys() - tensors.keys() if name.endswith(_UNNEEDED)}
+    present = {*tensors, *unnecessary}
     extra = [name for name in tensors if name not in expected]
     ignored = [name for name in extra if any(re.fullmatch(p, name) for p in layout.ignored)]
     return Match(
         layout=layout,
         network=network,
         origins={name: _count(origin, unnecessary) for name, origin in origins.items()},
-        missing=tuple(name for name in expected if name not in {*tensors, *unnecessary}),
+        missing=tuple(name for name in expected if name not in present),
         left_over=tuple(name for name in extra if name not in ignored),
         wrong={
             name: (_described(tensors[name]), _text(shape))

@@ -14,6 +14,9 @@ _FORMULAS = {
 }
 _WIDTH = 100
 _KEY = 15
+# Of the header of this project's files.
+_ELSEWHERE = ("network", "normalisation", "licence", "upsampling")
+_NOTHING = ("unknown", "{}")
 _LISTED = 12  # names in a list; --json has all
 
 
@@ -34,7 +37,11 @@ def as_text(report: Report) -> str:
 
 def _subjects(report: Report) -> Iterator[tuple[str, str]]:
     dtypes = ", ".join(f"{count} {kind}" for kind, count in report.dtypes.items())
-    facts = ", ".join(f"{key} {_short(value)}" for key, value in report.facts.items())
+    facts = ", ".join(
+        f"{key} {_short(value)}"
+        for key, value in report.facts.items()
+        if key not in _ELSEWHERE and value not in _NOTHING
+    )
     yield "file", report.file
     yield "layout", report.layout
     yield "network", f"{report.network}, {report.parameters:,} parameters"
@@ -86,4 +93,4 @@ def _listed(names: Sequence[str]) -> str:
 
 def _short(value: object) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return " ".join(text.split())[:40]
+    return textwrap.shorten(text, 60, placeholder=" ...")
