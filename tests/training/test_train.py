@@ -28,7 +28,13 @@ from training.synthetic.__main__ import main as render
 from training.synthetic.render import SyntheticPairs
 from training.train import main
 from training.trainer import Trainer
-from training.weights import load_weights, network_from_weights, save_weights, shipped_weights
+from training.weights import (
+    METADATA_KEYS,
+    load_weights,
+    network_from_weights,
+    save_weights,
+    shipped_weights,
+)
 
 
 def options(folder: Path, *extra: str, length: tuple[str, str] = ("--steps", "4")) -> list[str]:
@@ -413,13 +419,15 @@ def test_a_resumed_int8_run_observes_as_an_uninterrupted_one(tmp_path: Path) -> 
 def test_starts_from_given_weights_and_says_so(tmp_path: Path) -> None:
     """Their normalisation, licence and steps go along."""
     state = build_network("narrow", seed=1).state_dict()
-    torch.save({"state_dict": state}, tmp_path / "other.pth")  # with biases: pair_mean
-    main(options(tmp_path / "run", "--init", str(tmp_path / "other.pth"), "--steps", "1"))
+    other = str(tmp_path / "other.safetensors")
+    known = {"network": "narrow", "normalisation": "pair_mean", "epe": "{}"}
+    save_weights(other, state, dict.fromkeys(METADATA_KEYS, "unknown") | known)
+    main(options(tmp_path / "run", "--init", other, "--steps", "1"))
     metadata = load_weights(tmp_path / "run" / "narrow.safetensors").metadata
     assert metadata["normalisation"] == "pair_mean"
     assert metadata["licence"] == "unknown and MIT"
     assert metadata["steps"] == "unknown + 1"
-    trainer = trainer_for(options(tmp_path / "second", "--init", str(tmp_path / "other.pth")))
+    trainer = trainer_for(options(tmp_path / "second", "--init", other))
     assert isinstance(trainer.normalise, PairMean)
     for name, value in state.items():
         assert torch.equal(trainer.network.state_dict()[name], value)
