@@ -26,7 +26,7 @@ from training.optimizer import OPTIMIZERS
 from training.origin import origin_of
 from training.schedules import SCHEDULES
 from training.validation import Validation, errors_of
-from training.weights import Weights, network_from_weights, save_weights
+from training.weights import UPSAMPLING, Weights, network_from_weights, save_weights
 
 OBSERVED_EVERY = 20  # steps between observations of activation ranges
 # Pairs per observation: otherwise ranges that cover the largest value would grow with the batch.
@@ -239,6 +239,8 @@ class Trainer:
             ),
             "epe": json.dumps(self.validate(validation)),
         }
+        if self.initial and UPSAMPLING in self.initial.metadata:
+            metadata[UPSAMPLING] = self.initial.metadata[UPSAMPLING]
         path = self.folder / f"{self.config.network}.safetensors"
         # Statistics of a batch normalisation stay as they are: its counter is an integer.
         halved = {name for name, _ in average.named_parameters()}

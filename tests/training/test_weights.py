@@ -8,9 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from export.graph.deployable import Deployable
 from training.networks import build_network
+from training.normalise import ZeroToOne
 from training.weights import (
     METADATA_KEYS,
+    UPSAMPLING,
     load_weights,
     network_from_weights,
     save_weights,
@@ -77,6 +80,26 @@ def test_wrong_metadata_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="metadata keys"):
         save_weights(tmp_path / "w.safetensors", {"x": torch.zeros(1)}, {"network": "flownets"})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+def test_weights_say_how_their_flow_is_upsampled(tmp_path: Path, upsampling: str) -> None:
+    path = tmp_path / "w.safetensors"
+    state = build_network("flownets_slim", seed=1).state_dict()
+    save_weights(path, state, METADATA | {UPSAMPLING: upsampling})
+    network = network_from_weights("flownets_slim", load_weights(path))
+    image = torch.randint(0, 256, (1, 64, 64, 3), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        flow = Deployable(network, ZeroToOne())(image.byte(), image.byte())[0]
+    blocks = flow.reshape(16, 4, 16, 4, 2)
+    assert torch.equal(blocks, blocks[:, :1, :, :1].expand_as(blocks)) == (upsampling == "nearest")
+
+
+def test_unknown_upsampling_is_refused(file: Path) -> None:
+    weights = load_weights(file)
+    weights.metadata[UPSAMPLING] = "cubic"
+    with pytest.raises(ValueError, match="'cubic' upsampling; expected bilinear or nearest"):
+        network_from_weights("flownets_slim", weights)
 
 
 def test_unshipped_weights_name_the_training_command() -> None:
