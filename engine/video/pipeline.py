@@ -1,7 +1,7 @@
 """From frames to their flow: reading, inference and the caller's work at the same time."""
 
-import itertools
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engine.engine import FlowEngine
 from engine.system.read_ahead import read_ahead
-from engine.types import Flow
+from engine.types import Flow, Image
 from engine.video.frame import Frame
 
 # Frames, and flows, between two stages. More would only hide longer pauses of one stage.
@@ -62,7 +62,13 @@ def flow_frames(
 
 
 def _infer(frames: Iterable[Frame], flow_engine: FlowEngine) -> Generator[FlowFrame, None, None]:
-    ours, theirs = itertools.tee(frames)
-    flows = flow_engine.stream(frame.image for frame in theirs)
-    for (first, second), flow in zip(itertools.pairwise(ours), flows, strict=True):
+    latest: deque[Frame] = deque(maxlen=2)  # not `tee`, which keeps up to 57 items
+
+    def images() -> Iterator[Image]:
+        for frame in frames:
+            latest.append(frame)
+            yield frame.image
+
+    for flow in flow_engine.stream(images()):
+        first, second = latest
         yield FlowFrame(first, second, flow)

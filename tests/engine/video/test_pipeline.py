@@ -1,6 +1,7 @@
 """Flow from frame to frame, with threads that end."""
 
 import threading
+import weakref
 from fractions import Fraction
 
 import numpy as np
@@ -39,6 +40,24 @@ def test_each_frame_with_the_next(frames, flow_engine, tiny_flow):
         lengths = np.linalg.norm(expected, axis=-1)[::4, ::4]
         np.testing.assert_allclose(step.magnitudes, lengths, atol=1e-4)
     assert running() == []
+
+
+def test_few_frames_are_alive_at_any_time(flow_engine, rng):
+    images = rng.integers(0, 256, (80, 16, 16, 3), np.uint8)
+    made = []
+
+    def source():
+        for index, image in enumerate(images):
+            frame = Frame(str(index), Fraction(index), image)
+            made.append(weakref.ref(frame))
+            yield frame
+            del frame
+
+    alive = 0
+    for _ in flow_frames(source(), flow_engine):
+        alive = max(alive, sum(frame() is not None for frame in list(made)))
+    # Two decoded frames and two flows wait; one of each is in progress, a flow is here.
+    assert alive <= 10
 
 
 def test_leaving_early_ends_the_threads(frames, flow_engine):
