@@ -18,9 +18,8 @@ import torch
 # Modules whose functions attacks use, and what checkpoints have of them.
 _HARMFUL_MODULES = {
     "builtins",
-    *("os", "posix", "nt", "sys", "subprocess", "pty", "shutil", "socket", "commands"),
-    *("importlib", "runpy", "code", "codeop", "ctypes", "pickle", "marshal", "types", "operator"),
-    *("webbrowser", "urllib", "http", "requests", "pip", "timeit", "pdb", "bdb", "cProfile"),
+    *("os", "posix", "nt", "sys", "subprocess", "pty", "shutil", "socket", "importlib", "runpy"),
+    *("ctypes", "pickle", "marshal", "types", "operator", "webbrowser", "urllib", "timeit", "pdb"),
 }
 _HARMLESS = {
     *("builtins.bool", "builtins.bytearray", "builtins.bytes", "builtins.complex"),

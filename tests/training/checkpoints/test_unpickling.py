@@ -5,6 +5,7 @@ import collections
 import functools
 import os
 import pickle
+import struct
 import types
 import zipfile
 from collections.abc import Callable
@@ -70,6 +71,25 @@ def test_other_objects_are_left_out(tmp_path: Path, extra: object, *, zipped: bo
     contents = read_file(save(tmp_path / "x.ckpt", content, zipped=zipped))
     assert torch.equal(contents.tensors["w"], WEIGHT)
     assert contents.facts == {"epoch": 3}
+
+
+def test_a_file_of_python_2_and_pytorch_0_3_loads(tmp_path: Path) -> None:
+    """Names are byte strings, tensors are made by _rebuild_tensor, the best error is NumPy's."""
+    content = (
+        b"\x80\x02}(U\x05epochK\x01U\x0astate_dictccollections\nOrderedDict\n)R("
+        b"U\x01wctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\nFloatStorage\nU\x010"
+        b"U\x03cpuK\x03NtQK\x00K\x03\x85K\x01\x85tRu"
+        b"U\x08best_EPEcnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R"
+        b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbU\x08\0\0\0\0\0\0\x04@tRu."
+    )
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    start = (pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, system))
+    data = struct.pack("<q3f", 3, 1, 2, 3)
+    path = tmp_path / "x.pth.tar"
+    path.write_bytes(b"".join(start) + content + pickle.dumps(["0"], 2) + data)
+    contents = read_file(path)
+    assert contents.tensors["w"].tolist() == [1, 2, 3]
+    assert contents.facts == {"epoch": 1}
 
 
 def test_left_out_classes_are_named(tmp_path: Path) -> None:
