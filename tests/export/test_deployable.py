@@ -1,8 +1,13 @@
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from export.graph.deployable import Deployable
+from export.graph.onnx_from_torch import onnx_from_torch
+from tests.export.runtimes import RUNTIMES, Runner, random_images
 from training.normalise import FixedMean, PairMean
 
 
@@ -57,3 +62,24 @@ def test_the_network_sees_normalised_planes_in_rgb_order(normalisation: nn.Modul
         torch.testing.assert_close(seen, expected)
     first, second = (image.mean(dim=(0, 2, 3)) for image in network.images)
     torch.testing.assert_close(first - second, torch.tensor([1.0, 0.0, -1.0]))
+
+
+class FirstImage(nn.Module):
+    """The first two channels of the first image, normalised, as the flow in full size."""
+
+    divisor = 64
+    upsampling = "bilinear"
+    output_stride = 1
+    flow_scale = 255.0
+
+    def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
+        return (image1[:, :2] + 0 * image2[:, :2],)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_runtimes_find_the_mean_colour_of_large_images(runtime: Callable[..., Runner]) -> None:
+    model = onnx_from_torch(Deployable(FirstImage(), PairMean()), metadata={})
+    images = random_images(1, 1088, 1920)
+    mean = np.mean(images, axis=(0, 1, 2, 3), dtype=np.float64)
+    flow = runtime(model)(*images)
+    np.testing.assert_allclose(flow, (images[0] - mean)[..., :2], rtol=0, atol=5e-4)
