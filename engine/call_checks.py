@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from numpy.typing import ArrayLike
 
-from engine.bundle.manifest import SizeProfile
+from engine.bundle.manifest import Manifest, SizeProfile
 from engine.errors import InputError, nearest
 
 
@@ -29,6 +29,22 @@ def check_streams(streams: int, threads: int) -> None:
         raise InputError(
             f"streams is {streams}, but there are {threads} CPU threads to share among them; "
             f"expected at most {threads}. Ask for fewer streams, or for more threads."
+        )
+
+
+def check_iterations(iterations: int | None, manifest: Manifest) -> None:
+    """Raise ``InputError`` unless the bundle's network can do that many updates."""
+    if iterations is None:
+        return
+    if type(iterations) is not int or iterations < 1:
+        raise InputError(
+            f"iterations is {iterations!r}; expected a number of updates from 1 up, or None for the "
+            "bundle's own."
+        )
+    if manifest.recurrence is None:
+        raise InputError(
+            f"iterations is {iterations}, but {manifest.network} has no repeated updates, only RAFT "
+            "has; leave it out."
         )
 
 

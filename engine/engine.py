@@ -1,7 +1,7 @@
 """FlowEngine: validates images, pads them, runs the backend and crops the flow."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ from engine.cuda.foreign_arrays import caller_stream, flow_view, image_view
 from engine.errors import BackendError, EngineError, InputError, one_line
 from engine.images import check_same_kind, checked_image, network_input, padded_size
 from engine.lifetime import Lifetime
+from engine.recurrence import WarmStart, check_memory
 from engine.system.ordered_map import map_in_order
 from engine.types import Array, Color, Flow
 
@@ -38,6 +39,7 @@ class FlowEngine:
         self.manifest = manifest
         self.backend = backend
         self.streams = streams
+        self._sizes: set[tuple[int, ...]] = set()  # that fit in memory
         # The pool starts its threads on demand, for infer_async only.
         self._threads = ThreadPoolExecutor(streams, thread_name_prefix="flow-async")
         self._lifetime = Lifetime(self._release)
@@ -146,7 +148,9 @@ class FlowEngine:
         with self._lifetime.borrowed(), self._wrap_errors(first.shape):
             return self.backend.run_device(first, second, size, out=place, stream=order)
 
-    def stream(self, frames: Iterable[ArrayLike], *, color: Color = "rgb") -> Iterator[Flow]:
+    def stream(
+        self, frames: Iterable[ArrayLike], *, color: Color = "rgb", warm_start: bool = False
+    ) -> Iterator[Flow]:
         """Return the flow from each frame to the next: one less than there are frames.
 
         Work on a single frame is done once: padding always, and the first layers of the network
@@ -155,15 +159,20 @@ class FlowEngine:
         Args:
             frames: images as for ``infer``, all of the same shape and kind of type.
             color: as for ``infer``.
+            warm_start: whether a recurrent network (RAFT) starts from the last flow, carried
+                forward along itself, instead of from no motion. Needs a split bundle.
 
         Raises:
             InputError: As ``infer``; the message has the index of the frame, from 0.
-            BackendError: As ``infer``.
+            BackendError: As ``infer``, or the engine has no ``warm_start``.
         """
         check_is_no_path(frames, "frames", "arrays")
-        return self._stream(frames, is_bgr(color))
+        run = WarmStart(self.manifest, self.backend).run if warm_start else self.backend.run
+        return self._stream(frames, is_bgr(color), run)
 
-    def _stream(self, frames: Iterable[ArrayLike], bgr: bool) -> Iterator[Flow]:
+    def _stream(
+        self, frames: Iterable[ArrayLike], bgr: bool, run: Callable[[Any, Any], Flow]
+    ) -> Iterator[Flow]:
         previous: tuple[Array, Any] | None = None
         for index, frame in enumerate(frames):
             image = checked_image(frame, f"frame {index}")
@@ -178,7 +187,7 @@ class FlowEngine:
             with self._lifetime.borrowed(), self._wrap_errors(image.shape):
                 prepared = self.backend.prepare(padded)
                 if previous is not None:
-                    flow = self.backend.run(previous[1], prepared)
+                    flow = run(previous[1], prepared)
             previous = image, prepared
             if flow is not None:
                 yield _cropped(flow, image)
@@ -249,9 +258,13 @@ class FlowEngine:
         return _cropped(flow, first)
 
     def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        size = padded_size(shape[-3], shape[-2], self.manifest.divisor)
+        size = padded_size(shape[-3], shape[-2], self.manifest.divisor, self.manifest.smallest)
         if self.backend.profile is not None:
             check_profile(self.backend.profile, shape, size, self.manifest.network)
+        if (known := (*shape[:-3], *size)) not in self._sizes:
+            # Once a size: afterwards the runtime holds the memory already.
+            check_memory(self.manifest, shape, size)
+            self._sizes.add(known)
         return size
 
     def _release(self) -> None:

@@ -26,10 +26,11 @@ _FLOW_STEP = 4
 class GlobalMotionBackend:
     """Backend decorator that compensates global motion before inference."""
 
-    def __init__(self, backend: Backend, divisor: int) -> None:
-        """Take ownership of a backend whose heights and widths are multiples of ``divisor``."""
+    def __init__(self, backend: Backend, divisor: int, smallest: int = 1) -> None:
+        """Take ownership of a backend; ``divisor`` and ``smallest`` as in its manifest."""
         self._backend = backend
         self._divisor = divisor
+        self._smallest = smallest
         self.name = f"{backend.name} (motion compensated)"
         self.device = backend.device
         self.runtime_version = backend.runtime_version
@@ -63,10 +64,10 @@ class GlobalMotionBackend:
     def _global_motion(self, first: Image, second: Image) -> NDArray[np.int64]:
         """Return the dominant motion of each pair, (N, 2), x then y, in pixels."""
         # A copy smaller than the divisor would be mostly padding.
-        step = min(max(min(first.shape[1:3]) // self._divisor, 1), _STEP)
+        step = min(max(min(first.shape[1:3]) // max(self._divisor, self._smallest), 1), _STEP)
         small = [image[:, ::step, ::step] for image in (first, second)]
         height, width = small[0].shape[1:3]
-        size = padded_size(height, width, self._divisor)
+        size = padded_size(height, width, self._divisor, self._smallest)
         if self.profile is not None:
             _, *least = self.profile.min
             size = max(size[0], least[0]), max(size[1], least[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.backends.registry import open_backend
 from engine.bundle.manifest import MANIFEST_FILE, read_manifest
 from engine.bundle.verify import verify_files
-from engine.call_checks import check_device, check_streams, check_threads
+from engine.call_checks import check_device, check_iterations, check_streams, check_threads
 from engine.engine import FlowEngine
 from engine.errors import BundleError, InputError
 from engine.global_motion import GlobalMotionBackend
@@ -24,6 +24,7 @@ def load(
     threads: int | None = None,
     streams: int = 1,
     compensate_motion: bool = False,
+    iterations: int | None = None,
     align: bool | None = None,
 ) -> FlowEngine:
     """Open a bundle, after checking the size and SHA-256 of every file in it.
@@ -44,6 +45,8 @@ def load(
             a subsampled copy, shift the second image by it and run the network on the rest. More
             accurate under camera motion, slower by half at 384x512. Not available for
             ``infer_device``; ``stream`` then shares no features between frames.
+        iterations: updates of a recurrent network (RAFT): fewer are faster, more are more accurate.
+            By default the bundle's own number; a TensorRT plan has no other.
         align: deprecated name of ``compensate_motion``.
 
     OpenVINO keeps compiled models in ``~/.cache/flownet-engine``; ``$FLOWNET_ENGINE_CACHE`` sets
@@ -68,12 +71,18 @@ def load(
     check_streams(streams, threads or available_threads())
     folder = _folder(bundle)
     manifest = read_manifest(folder)
+    check_iterations(iterations, manifest)
     verify_files(folder, manifest)
     opened = open_backend(
-        backend, folder, manifest, device=device, threads=threads, streams=streams
+        backend,
+        *(folder, manifest),
+        device=device,
+        threads=threads,
+        streams=streams,
+        iterations=iterations,
     )
     if compensate_motion:
-        opened = GlobalMotionBackend(opened, manifest.divisor)
+        opened = GlobalMotionBackend(opened, manifest.divisor, manifest.smallest)
     return FlowEngine(manifest, opened, streams=streams)
 
 

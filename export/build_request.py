@@ -49,6 +49,7 @@ class Request:
             computes the features of each frame once; needs a `SiameseNetwork`.
         correlation: how the TensorRT plan computes the correlation, one of
             `export.tensorrt.correlation_form.FORMS`.
+        lookup: how a recurrent network's updates get correlations; None for other networks.
         quantisation: set for int8 only.
     """
 
@@ -62,4 +63,5 @@ class Request:
     targets: tuple[str, ...]
     split: bool = False
     correlation: str = "onnx"
+    lookup: str | None = None
     quantisation: Quantisation | None = None

@@ -12,7 +12,12 @@ from engine.errors import EngineError
 from export.build_request import Quantisation, Request
 from export.graph.deployable import Deployable, reference_flow
 from export.graph.onnx_models import Graphs, export_graphs, write_graphs
-from export.graph.properties import operation_count, parameter_count, preprocessing_of
+from export.graph.properties import (
+    operation_count,
+    parameter_count,
+    preprocessing_of,
+    recurrence_of,
+)
 from export.int8.calibrate import calibrate
 from export.int8.gate import Candidate, admit
 from export.int8.quantise import int8_from_fp32
@@ -71,6 +76,8 @@ def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
         precision=request.precision,
         layout="NHWC",
         divisor=request.network.divisor,
+        smallest=request.network.smallest,
+        recurrence=recurrence_of(request),
         profile=request.profile,
         files=write_graphs(request, graphs, folder),
         parity=(),

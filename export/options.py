@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from engine.system.argument_parser import RaisingParser, UsageError
-from engine.system.argument_types import names, percentage, size
+from engine.system.argument_types import names, percentage, positive_int, size
 from export.tensorrt.correlation_form import FORMS
 from training.networks.registry import NETWORKS
 
@@ -26,6 +26,7 @@ DEFAULT_MAX_EPE_INCREASE = 0.01
 # Full HD, rounded up to multiples of 64.
 DEFAULT_MAX = (1088, 1920)
 DEFAULT_MAX_BATCH = 4
+LOOKUPS = ("volume", "on_the_fly")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class BuildOptions:
         max_batch: largest batch.
         split: whether to export two graphs.
         correlation: form of the correlation in a TensorRT plan; None: the best that can be built.
+        iterations: updates of a recurrent network; None: its own number.
+        lookup: how these get correlations; None: the network's default.
         targets: runtimes to build for; None: all that are installed.
         output: the bundle's folder.
     """
@@ -61,6 +64,8 @@ class BuildOptions:
     max_batch: int
     split: bool
     correlation: str | None
+    iterations: int | None
+    lookup: str | None
     targets: Sequence[str] | None
     output: Path
 
@@ -134,6 +139,11 @@ def _parser() -> argparse.ArgumentParser:
         "FlowEngine.stream computes the features of each frame once")  # fmt: skip
     add("--correlation", choices=FORMS, help="how the TensorRT plan of a FlowNetC computes the "
         "correlation; default: the best that can be built here")  # fmt: skip
+    add("--iterations", type=positive_int, metavar="N", help="updates of a RAFT; default: 12, and "
+        "engine.load can set another number")  # fmt: skip
+    add("--lookup", choices=LOOKUPS, help="how a RAFT's updates get correlations: from a volume of "
+        "all pairs of pixels (default), or on the fly, slower, for frames whose volume does not "
+        "fit in memory")  # fmt: skip
     add("--targets", type=names, metavar="A,B", help=f"of {','.join(TARGETS)}; default: all "
         "that are installed")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="the bundle's folder")

@@ -14,6 +14,7 @@ from engine.backends.tensorrt.package import load_tensorrt
 from engine.bundle.manifest import SizeProfile, WeightsOrigin
 from engine.data.pair import PairsError
 from engine.errors import nearest
+from engine.images import padded_size
 from engine.system.argument_parser import UsageError
 from engine.system.files import sha256_of
 from export.build_request import Quantisation, Request
@@ -25,7 +26,7 @@ from export.staging import check_output
 from export.tensorrt import correlation_form as correlation
 from export.verify.cases import calibration_pairs, described, gate_pairs, name_of
 from training.networks import NETWORKS, network_entry
-from training.networks.layers import FlowNetwork, SiameseNetwork
+from training.networks.layers import FlowNetwork, RecurrentNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
 from training.weights import load_weights, network_from_weights, shipped_weights
 
@@ -45,6 +46,17 @@ def resolve(options: BuildOptions) -> list[Request]:
         return [request]
     if options.precision == "fp16":
         return [replace(request, precision="fp16")]
+    if request.lookup is not None:
+        if options.precision == "auto":
+            print(
+                f"skipped: int8: {request.name} repeats its layers in a loop, with one range each"
+            )
+            return [request, replace(request, precision="fp16")]
+        raise UsageError(
+            f"--precision int8: {request.name} repeats its layers in a loop, on values whose range "
+            "changes from update to update, and errors of rounding would grow with each; build it "
+            "with fp32 or fp16"
+        )
     int8 = replace(request, precision="int8", quantisation=_quantisation(options, request))
     if options.precision == "int8":
         return [int8]
@@ -60,9 +72,10 @@ def _request(options: BuildOptions) -> Request:
         name, network, normalisation, origin = _load(options.network, options.weights)
         if options.split:
             _check_split(name, network, normalisation)
+        lookup = _recurrence(options, name, network)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         current.result = f"{name}, {parameters / 1e6:.1f} M parameters, {origin.source}"
-    profile = _profile(options, network.divisor)
+    profile = _profile(options, network.divisor, network.smallest)
     return Request(
         name=name,
         network=network,
@@ -74,7 +87,22 @@ def _request(options: BuildOptions) -> Request:
         targets=targets,
         split=options.split,
         correlation=_correlation(name, options.correlation, targets, profile),
+        lookup=lookup,
     )
+
+
+def _recurrence(options: BuildOptions, name: str, network: FlowNetwork) -> str | None:
+    """Set the number of updates; return how they get correlations, None if there are none."""
+    recurrence = NETWORKS[name].recurrence
+    if recurrence is not None and isinstance(network, RecurrentNetwork):
+        network.iterations = options.iterations or network.iterations
+        return options.lookup or next(iter(recurrence.constants))
+    for option in ("iterations", "lookup"):
+        if (value := getattr(options, option)) is not None:
+            raise UsageError(
+                f"--{option} {value}: {name} has no repeated updates, only RAFT has; leave it out"
+            )
+    return None
 
 
 def _quantisation(options: BuildOptions, request: Request) -> Quantisation:
@@ -201,18 +229,19 @@ def _is_installed(target: str) -> bool:
     return any(importlib.util.find_spec(package) for package in TARGETS[target][0])
 
 
-def _profile(options: BuildOptions, divisor: int) -> SizeProfile:
+def _profile(options: BuildOptions, divisor: int, least: int) -> SizeProfile:
     size = options.size
-    smallest = options.min_size or (divisor, divisor)
+    smallest = options.min_size or padded_size(divisor, divisor, divisor, least)
     largest = options.max_size or (max(size[0], DEFAULT_MAX[0]), max(size[1], DEFAULT_MAX[1]))
     for option, (height, width) in (
         ("--size", size), ("--min-size", smallest), ("--max-size", largest)
     ):  # fmt: skip
-        fitting = [max(divisor, -(-side // divisor) * divisor) for side in (height, width)]
-        if fitting != [height, width]:
+        fitting = padded_size(max(height, divisor), max(width, divisor), divisor, least)
+        if fitting != (height, width):
+            limit = f", at least {least}" if least > divisor else ""
             raise UsageError(
                 f"{option} {height}x{width}: height and width must be positive multiples of "
-                f"{divisor}; the next is {fitting[0]}x{fitting[1]}"
+                f"{divisor}{limit}; the next is {fitting[0]}x{fitting[1]}"
             )
     if not all(low <= opt <= high for low, opt, high in zip(smallest, size, largest, strict=True)):
         low, opt, high = (f"{height}x{width}" for height, width in (smallest, size, largest))

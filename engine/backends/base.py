@@ -94,3 +94,18 @@ class DeviceBackend(Protocol):
             BackendError: the GPU or the runtime failed.
         """
         ...
+
+
+@runtime_checkable
+class RecurrentBackend(Protocol):
+    """A ``Backend`` that may start from a flow; for bundles that `takes_initial_flow` names."""
+
+    def run_from(self, start: Flows | None, first: Any, second: Any) -> tuple[Flows, Flows]:
+        """Return the flow as ``Backend.run``, and the flow before its upsampling.
+
+        Args:
+            start: initial flow (N, h, w, 2) in pixels of its own resolution; None: no motion.
+            first: the first image, prepared.
+            second: the second image, prepared.
+        """
+        ...

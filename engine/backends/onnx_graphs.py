@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import INPUTS, OUTPUT, Flows, Images
@@ -17,6 +18,9 @@ from engine.bundle.manifest import Manifest, SizeProfile
 
 WHOLE = "model.onnx"
 FEATURES, MATCH = SPLIT = ("features.onnx", "match.onnx")
+# Of a recurrent network: the initializer with the number of its updates; what ``match.onnx`` starts
+# from and ends with, at the features' resolution.
+ITERATIONS, INITIAL_FLOW, COARSE_FLOW = "iterations", "initial_flow", "coarse_flow"
 
 Arrays = Mapping[str, NDArray[Any]]
 # Runs a model: arrays by input name -> arrays by output name, in memory that the caller owns.
@@ -55,10 +59,11 @@ class OneGraph:
 class TwoGraphs:
     """``features.onnx`` prepares each image, ``match.onnx`` computes the flow of two of them."""
 
-    def __init__(self, features: Model, match: Model) -> None:
-        """Use ``features.onnx`` and ``match.onnx``, opened."""
+    def __init__(self, features: Model, match: Model, *, recurrent: bool = False) -> None:
+        """Use ``features.onnx`` and ``match.onnx``, opened; see ``run_from`` for ``recurrent``."""
         self._features = features
         self._match = match
+        self._recurrent = recurrent
 
     def prepare(self, image: Images) -> Arrays:
         """Return the arrays ``skip`` and ``features`` of the image."""
@@ -66,12 +71,24 @@ class TwoGraphs:
 
     def run(self, first: Arrays, second: Arrays) -> Flows:
         """See ``Backend.run``."""
-        inputs = {
-            "skip": first["skip"],
-            "features1": first["features"],
-            "features2": second["features"],
-        }
-        return self._match(inputs)[OUTPUT]
+        if self._recurrent:
+            return self.run_from(None, first, second)[0]
+        return self._match(_match_inputs(first, second))[OUTPUT]
+
+    def run_from(self, start: Flows | None, first: Arrays, second: Arrays) -> tuple[Flows, Flows]:
+        """See ``RecurrentBackend.run_from``; of a recurrent network only."""
+        if start is None:
+            start = np.zeros((*first["features"].shape[:3], 2), np.float32)
+        outputs = self._match({**_match_inputs(first, second), INITIAL_FLOW: start})
+        return outputs[OUTPUT], outputs[COARSE_FLOW]
+
+
+def _match_inputs(first: Arrays, second: Arrays) -> dict[str, NDArray[Any]]:
+    return {
+        "skip": first["skip"],
+        "features1": first["features"],
+        "features2": second["features"],
+    }
 
 
 class CpuBackend:
@@ -89,12 +106,22 @@ class CpuBackend:
         """See ``Backend.run``."""
         return self.graphs.run(first, second)
 
+    def run_from(self, start: Flows | None, first: Any, second: Any) -> tuple[Flows, Flows]:
+        """See ``RecurrentBackend.run_from``."""
+        assert isinstance(self.graphs, TwoGraphs)  # the engine has asked `takes_initial_flow`
+        return self.graphs.run_from(start, first, second)
+
     def device_ms(self) -> None:
         """Return None: there is no separate device."""
 
     def close(self) -> None:
         """Free the models."""
         del self.graphs
+
+
+def takes_initial_flow(manifest: Manifest) -> bool:
+    """Return whether ``match.onnx`` of a bundle starts from a given flow."""
+    return manifest.recurrence is not None and MATCH in manifest.files
 
 
 def open_graphs(
@@ -112,5 +139,6 @@ def open_graphs(
         BackendError: the bundle contains neither.
     """
     if all(name in manifest.files for name in SPLIT):
-        return TwoGraphs(*(open_model(bundle / name) for name in SPLIT))
+        features, match = (open_model(bundle / name) for name in SPLIT)
+        return TwoGraphs(features, match, recurrent=manifest.recurrence is not None)
     return OneGraph(open_model(model_file(bundle, manifest, WHOLE, backend)))

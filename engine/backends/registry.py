@@ -32,6 +32,7 @@ def open_backend(
     device: int,
     threads: int | None,
     streams: int = 1,
+    iterations: int | None = None,
 ) -> Backend:
     """Open a bundle with the backend ``name``, or with the first that works for ``"auto"``.
 
@@ -42,7 +43,9 @@ def open_backend(
         BackendError: the backend (for ``"auto"``, every backend) cannot run this bundle here.
     """
     if name == AUTO:
-        return _open_first(bundle, manifest, device=device, threads=threads, streams=streams)
+        return _open_first(
+            bundle, manifest, device=device, threads=threads, streams=streams, iterations=iterations
+        )
     if not isinstance(name, str) or name not in BACKENDS:
         known = [AUTO, *BACKENDS]
         guess = nearest(name, known) if isinstance(name, str) else ""
@@ -50,7 +53,7 @@ def open_backend(
     module, class_name = BACKENDS[name].split(":")
     backend_class = getattr(importlib.import_module(module), class_name)
     backend: Backend = backend_class(
-        bundle, manifest, device=device, threads=threads, streams=streams
+        bundle, manifest, device=device, threads=threads, streams=streams, iterations=iterations
     )
     return backend
 

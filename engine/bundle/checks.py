@@ -13,6 +13,11 @@ def check(manifest: Manifest) -> None:
     """
     if manifest.divisor < 1:
         raise SchemaError(f"divisor is {manifest.divisor}; expected at least 1")
+    if manifest.smallest < 1:
+        raise SchemaError(f"smallest is {manifest.smallest}; expected at least 1")
+    updates = manifest.recurrence
+    if updates is not None and not (updates.iterations > 0 and updates.stride > 0):
+        raise SchemaError(f"recurrence is {updates}; expected positive numbers")
     _check_profile(manifest.profile, manifest.divisor)
     if manifest.parameters is not None and manifest.parameters < 1:
         raise SchemaError(f"parameters is {manifest.parameters}; expected at least 1")

@@ -8,6 +8,8 @@ from engine.system.files import sha256_of
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 2
+# Marks a field that older bundles of the same schema lack.
+OPTIONAL = {"optional": True}
 
 Precision = Literal["fp32", "fp16", "int8"]
 Role = Literal["network", "features", "match", "plan", "plugin"]
@@ -171,6 +173,22 @@ class Gate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Recurrence:
+    """The repeated updates of a recurrent network.
+
+    Attributes:
+        iterations: their number, unless ``engine.load`` sets another.
+        lookup: ``"volume"``: correlations of all pairs of pixels are kept in memory;
+            ``"on_the_fly"``: they are computed in each update.
+        stride: the flow of the updates has 1 / stride of the images' resolution.
+    """
+
+    iterations: int
+    lookup: Literal["volume", "on_the_fly"]
+    stride: int
+
+
+@dataclasses.dataclass(frozen=True)
 class WeightsOrigin:
     """Origin of the weights, and their end-point error in pixels by data set."""
 
@@ -195,6 +213,8 @@ class Manifest:
         preprocessing: what the models do besides running the network.
         layout: layout of the input images.
         divisor: the models accept heights and widths that are multiples of it.
+        smallest: least height and width that they accept.
+        recurrence: the updates of a recurrent network; None for other networks.
         profile: sizes that a TensorRT plan accepts; ONNX files accept all multiples of the divisor.
         files: the bundle's other files by name.
         parity: differences to fp32 PyTorch.
@@ -217,6 +237,8 @@ class Manifest:
     parity: tuple[Parity, ...]
     gate: Gate | None
     weights: WeightsOrigin
+    smallest: int = dataclasses.field(default=1, metadata=OPTIONAL)
+    recurrence: Recurrence | None = dataclasses.field(default=None, metadata=OPTIONAL)
 
     def names(self, role: Role, precision: Precision | None = None) -> list[str]:
         """Return the names of the files with a role, in the manifest's order.

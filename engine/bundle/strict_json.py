@@ -72,7 +72,8 @@ def _parsed_object(kind: Any, value: Any, where: str) -> Any:
     content = _of_type(value, dict, where or "the manifest")
     kinds = typing.get_type_hints(kind)
     _refuse_keys("unknown", content.keys() - kinds.keys(), where, kinds)
-    _refuse_keys("missing", kinds.keys() - content.keys(), where, ())
+    optional = {f.name for f in dataclasses.fields(kind) if f.metadata.get("optional")}
+    _refuse_keys("missing", kinds.keys() - content.keys() - optional, where, ())
     prefix = f"{where}." if where else ""
     return kind(**{key: parsed(kinds[key], v, f"{prefix}{key}") for key, v in content.items()})
 

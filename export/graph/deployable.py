@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.data.pair import Pair
+from engine.images import padded_size
 from engine.types import Flow, Image
 from training.networks.upsampling import Upsampling, upsample_nearest, upsample_resize
 
@@ -31,6 +32,7 @@ class _Around(nn.Module):
         self.network = network
         self.normalisation = normalisation
         self.divisor = cast(int, network.divisor)
+        self.smallest = cast(int, network.smallest)
         self.flow_scale = cast(float, network.flow_scale)
         self.output_stride = cast(int, network.output_stride)
         self._upsampling = bilinear if network.upsampling == "bilinear" else upsample_nearest
@@ -55,7 +57,7 @@ class Deployable(_Around):
         Returns:
             float32 (N, H, W, 2), x then y, pixels.
         """
-        return self._in_pixels(self.network(*self.normalisation(_planes(image1), _planes(image2))))
+        return self._in_pixels(self.network(*self.normalisation(planes(image1), planes(image2))))
 
 
 class DeployableFeatures(_Around):
@@ -69,7 +71,7 @@ class DeployableFeatures(_Around):
         """
         normalise = cast(Callable[[Tensor], Tensor], self.normalisation.alone)
         features = cast(Callable[[Tensor], tuple[Tensor, Tensor]], self.network.features)
-        skip, maps = features(normalise(_planes(image)))
+        skip, maps = features(normalise(planes(image)))
         return skip.permute(0, 2, 3, 1), maps.permute(0, 2, 3, 1)
 
 
@@ -83,15 +85,17 @@ class DeployableMatch(_Around):
         return self._in_pixels(match(*maps))
 
 
-def _planes(image: Tensor) -> Tensor:
+def planes(image: Tensor) -> Tensor:
+    """Return an image (N, H, W, 3) as float32 planes (N, 3, H, W)."""
     # TensorRT takes a uint8 input only straight into a Cast: cast first, each image by itself.
     return image.float().permute(0, 3, 1, 2)
 
 
 def reference_flow(deployable: Deployable, pair: Pair) -> Flow:
-    """Compute a pair's flow in PyTorch, at its own size: replicate padding, then cropping."""
+    """Compute a pair's flow in PyTorch, at its own size: padded as by the engine, then cropped."""
     height, width = pair.size
-    bottom, right = -height % deployable.divisor, -width % deployable.divisor
+    rows, columns = padded_size(height, width, deployable.divisor, deployable.smallest)
+    bottom, right = rows - height, columns - width
 
     def padded(image: Image) -> torch.Tensor:
         planes = torch.tensor(image).permute(0, 3, 1, 2).float()

@@ -4,6 +4,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from export.graph.recurrent import graphs_of
+
 # A Cast node with its names takes about a hundred bytes.
 _MIN_VALUES = 256
 _SUFFIX = ".half"
@@ -15,10 +17,15 @@ def store_in_half(model: onnx.ModelProto) -> None:
     Runtimes fold the Cast when they load the model, so the results are the same and the file is
     half the size. Quantisation scales are not changed: they have to be constants.
     """
+    for graph in graphs_of(model):
+        _store_in_half(graph)
+
+
+def _store_in_half(graph: onnx.GraphProto) -> None:
     casts = []
     quantising = ("QuantizeLinear", "DequantizeLinear")
-    scales = {node.input[1] for node in model.graph.node if node.op_type in quantising}
-    for tensor in model.graph.initializer:
+    scales = {node.input[1] for node in graph.node if node.op_type in quantising}
+    for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or tensor.name in scales:
             continue
         values = numpy_helper.to_array(tensor)
@@ -31,9 +38,9 @@ def store_in_half(model: onnx.ModelProto) -> None:
         casts.append(
             helper.make_node("Cast", [tensor.name], [name], f"{name}.cast", to=TensorProto.FLOAT)
         )
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def restore_from_half(model: onnx.ModelProto) -> None:
@@ -41,18 +48,23 @@ def restore_from_half(model: onnx.ModelProto) -> None:
 
     TensorRT would treat weights behind a Cast as tensors computed at run time.
     """
+    for graph in graphs_of(model):
+        _restore_from_half(graph)
+
+
+def _restore_from_half(graph: onnx.GraphProto) -> None:
     stored = {
         tensor.name: tensor
-        for tensor in model.graph.initializer
+        for tensor in graph.initializer
         if tensor.data_type == TensorProto.FLOAT16 and tensor.name.endswith(_SUFFIX)
     }
     others = []
-    for node in model.graph.node:
+    for node in graph.node:
         tensor = stored.get(node.input[0]) if node.op_type == "Cast" else None
         if tensor is None or node.output[0] + _SUFFIX != tensor.name:
             others.append(node)
         else:
             values = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, node.output[0]))
-    del model.graph.node[:]
-    model.graph.node.extend(others)
+    del graph.node[:]
+    graph.node.extend(others)

@@ -54,8 +54,9 @@ def onnx_from_torch(
         float32 (batch, height, width, 2) out.
     """
     # Two different tensors: the same one twice would become one input.
-    images = _example(deployable.divisor, 64), _example(deployable.divisor, 192)
-    return _export(
+    size = 2 * deployable.divisor, 3 * deployable.divisor
+    images = example(*size, 64), example(*size, 192)
+    return export(
         deployable,
         dict(zip(IMAGES, images, strict=True)),
         outputs,
@@ -80,13 +81,13 @@ def two_graphs_from_torch(
     """
     table = onnx_ops.translation_table()
     alone = DeployableFeatures(network, normalisation)
-    image = _example(alone.divisor, 64)
+    image = example(2 * alone.divisor, 3 * alone.divisor, 64)
     with torch.no_grad():
         skip, features = alone(image)
     maps = skip, features, features.clone()
     return (
-        _export(alone, {IMAGE[0]: image}, FEATURES, metadata=metadata, table=table),
-        _export(
+        export(alone, {IMAGE[0]: image}, FEATURES, metadata=metadata, table=table),
+        export(
             DeployableMatch(network, normalisation, upsample_matmul),
             dict(zip(MATCH, maps, strict=True)),
             FLOW,
@@ -96,21 +97,33 @@ def two_graphs_from_torch(
     )
 
 
-def _example(divisor: int, value: int) -> Tensor:
-    # Sizes must differ from each other and from constants, or tracing specialises on them. Planes
-    # are contiguous, as symbolic strides of channels last take longer to trace.
-    planes = torch.full((2, 3, 2 * divisor, 3 * divisor), value, dtype=torch.uint8)
+def example(height: int, width: int, value: int) -> Tensor:
+    """Return images to trace with, uint8 (2, height, width, 3).
+
+    Sizes must differ from each other and from constants, or tracing specialises on them. Planes are
+    contiguous, as symbolic strides of channels last take longer to trace.
+    """
+    planes = torch.full((2, 3, height, width), value, dtype=torch.uint8)
     return planes.permute(0, 2, 3, 1)
 
 
-def _export(
+def export(
     module: nn.Module,
     inputs: Mapping[Port, Tensor],
     outputs: Sequence[Port],
     *,
-    metadata: Mapping[str, str],
-    table: TranslationTable,
+    metadata: Mapping[str, str] | None = None,
+    table: TranslationTable | None = None,
 ) -> onnx.ModelProto:
+    """Export a module with dynamic axes.
+
+    Args:
+        module: has ``divisor``, of which the images' sides are multiples.
+        inputs: an example of each input.
+        outputs: names and axes of its outputs.
+        metadata: written into the file's ``metadata_props``.
+        table: ONNX functions for custom operators.
+    """
     divisor = int(module.divisor)  # type: ignore[arg-type]
     with _quiet_exporter(), _fast_tracing(), torch.no_grad():
         program = torch.export.export(
@@ -127,7 +140,7 @@ def _export(
             input_names=[port.name for port in inputs],
             output_names=[port.name for port in outputs],
             opset_version=OPSET,
-            custom_translation_table=dict(table),
+            custom_translation_table=dict(table or {}),
             optimize=True,
             verbose=False,
         )
@@ -138,7 +151,7 @@ def _export(
     release_memory()
     _tidy(model, (*inputs, *outputs))
     transpose_heads(model)
-    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model, full_check=True)
     return model
 

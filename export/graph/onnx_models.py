@@ -1,5 +1,6 @@
 """From a request to the model files of a bundle."""
 
+import copy
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from export.graph.deployable import Deployable
 from export.graph.fp16_storage import store_in_half
 from export.graph.onnx_from_torch import OPSET, onnx_from_torch, two_graphs_from_torch
 from export.graph.precision import HalfNetwork
+from export.graph.recurrent import graphs_of, unrolled
+from export.graph.recurrent_from_torch import recurrent_from_torch
 from export.progress import step
 from export.tensorrt import correlation_form as correlation
 from export.tensorrt.plan_from_onnx import build_plan
 from kernels import onnx_ops
+from training.networks.layers import RecurrentNetwork
 from training.networks.upsampling import upsample_matmul
 
 _ROLES: dict[str, Role] = {WHOLE: "network", FEATURES: "features", MATCH: "match"}
@@ -48,14 +52,12 @@ class Graphs:
 
 def export_graphs(request: Request) -> Graphs:
     """Export the network; for int8 in fp32, to be quantised."""
+    if isinstance(request.network, RecurrentNetwork):
+        return _export_recurrent(request, request.network)
     network: nn.Module = request.network
     if request.precision == "fp16":
         network = HalfNetwork(network, fp32_islands=request.entry.fp32_islands)
-    metadata = {
-        "network": request.name,
-        "precision": request.precision,
-        "weights_sha256": request.origin.sha256,
-    }
+    metadata = _metadata(request)
     models: dict[str, onnx.ModelProto] = {}
     with step("export") as current:
         if request.split:
@@ -73,6 +75,46 @@ def export_graphs(request: Request) -> Graphs:
     if not request.split and request.correlation == "onnx":
         return Graphs(models, models[WHOLE])
     return Graphs(models, _model_for_tensorrt(request, network, metadata))
+
+
+def _metadata(request: Request) -> dict[str, str]:
+    return {
+        "network": request.name,
+        "precision": request.precision,
+        "weights_sha256": request.origin.sha256,
+    }
+
+
+def _export_recurrent(request: Request, network: RecurrentNetwork) -> Graphs:
+    """Export its updates as a Loop; for TensorRT in a row, so that layers fuse across updates."""
+    recurrence, lookup = request.entry.recurrence, request.lookup
+    assert recurrence is not None
+    assert lookup is not None
+    if request.precision == "fp16":
+        network = copy.deepcopy(network).half()
+
+    def exported(split: bool) -> tuple[onnx.ModelProto, ...]:
+        return recurrent_from_torch(
+            network,
+            request.normalisation,
+            recurrence,
+            lookup=lookup,
+            split=split,
+            metadata=_metadata(request),
+        )
+
+    with step("export") as current:
+        names = SPLIT if request.split else (WHOLE,)
+        models = dict(zip(names, exported(request.split), strict=True))
+        for_tensorrt = None
+        if "tensorrt" in request.targets:
+            whole = exported(False)[0] if request.split else models[WHOLE]
+            for_tensorrt = unrolled(whole)
+        sizes = " + ".join(
+            str(len(graph.node)) for model in models.values() for graph in graphs_of(model)
+        )
+        current.result = f"{sizes} nodes, {network.iterations} updates, {lookup}, opset {OPSET}"
+    return Graphs(models, for_tensorrt)
 
 
 def write_graphs(request: Request, graphs: Graphs, folder: Path) -> dict[str, BundleFile]:

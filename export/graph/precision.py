@@ -36,6 +36,7 @@ class HalfNetwork(nn.Module):
             original = copy.deepcopy(network.get_submodule(name))
             self.network.set_submodule(name, _InFloat(original))
         self.divisor = network.divisor
+        self.smallest = network.smallest
         self.flow_scale = network.flow_scale
         self.output_stride = network.output_stride
         self.upsampling = network.upsampling

@@ -1,13 +1,16 @@
 """Properties of a network that its bundle's manifest states."""
 
+from typing import Literal, cast
+
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.bundle.manifest import OperationCount, Preprocessing, SizeProfile
+from engine.bundle.manifest import OperationCount, Preprocessing, Recurrence, SizeProfile
+from export.build_request import Request
 from export.graph.deployable import Deployable
-from training.networks.layers import FlowNetwork
+from training.networks.layers import FlowNetwork, RecurrentNetwork
 from training.normalise import NORMALISATIONS
 
 
@@ -42,3 +45,12 @@ def preprocessing_of(network: FlowNetwork, normalisation: nn.Module) -> Preproce
         flow_scale=network.flow_scale,
         flow_unit="pixels",
     )
+
+
+def recurrence_of(request: Request) -> Recurrence | None:
+    """Describe the updates of a recurrent network; None for other networks."""
+    ports, network = request.entry.recurrence, request.network
+    if ports is None or not isinstance(network, RecurrentNetwork):
+        return None
+    lookup = cast(Literal["volume", "on_the_fly"], request.lookup)
+    return Recurrence(network.iterations, lookup, ports.stride)

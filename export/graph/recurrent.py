@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# The initializer that holds the number of updates of a Loop.
-ITERATIONS = "iterations"
+from engine.backends.onnx_graphs import ITERATIONS
+
 _ALWAYS = "always"
 
 
 @dataclass(frozen=True)
-class Parts:
+class OnnxParts:
     """The parts of a recurrent network, each a checked model.
 
     Attributes:
@@ -23,6 +23,7 @@ class Parts:
         state: names of the state's tensors, in the order of ``update``'s outputs.
         initial: names of the tensors that the state starts as, in the same order: outputs of
             ``start``, or inputs of the whole graph.
+        last: names of the last state's tensors, in the same order.
     """
 
     start: onnx.ModelProto
@@ -30,73 +31,26 @@ class Parts:
     finish: onnx.ModelProto
     state: Sequence[str]
     initial: Sequence[str]
+    last: Sequence[str]
 
 
-def looped(parts: Parts, iterations: int) -> onnx.ModelProto:
-    """Return the network with its updates as a Loop; `ITERATIONS` is an initializer.
+def looped(parts: OnnxParts, iterations: int) -> onnx.ModelProto:
+    """Return the network with its updates as a Loop, of as many turns as `ITERATIONS` says.
 
     The body reads what all updates share from the graph around it.
     """
-    model = _without_outputs(parts)
-    trips = numpy_helper.from_array(np.array(iterations, np.int64), ITERATIONS)
-    model.graph.initializer.extend((trips, numpy_helper.from_array(np.array(True), _ALWAYS)))
-    update = _renamed(parts.update.graph, "update_", {name: name for name in _shared(parts)})
-    state = [value for value in update.input if value.name not in _shared(parts)]
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["continue"], ["continues"]), *update.node],
-        "update",
-        [
-            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
-            helper.make_tensor_value_info("continue", TensorProto.BOOL, []),
-            *state,
-        ],
-        [helper.make_tensor_value_info("continues", TensorProto.BOOL, []), *update.output],
-        list(update.initializer),
-    )
-    last = [f"last_{name}" for name in parts.state]
-    inputs = [ITERATIONS, _ALWAYS, *parts.initial]
-    model.graph.node.append(helper.make_node("Loop", inputs, last, "updates", body=body))
-    return _finished(model, parts, last)
-
-
-def unrolled(parts: Parts, iterations: int) -> onnx.ModelProto:
-    """Return the network with its updates in a row, which share their weights."""
-    model = _without_outputs(parts)
-    weights = {tensor.name: f"update_{tensor.name}" for tensor in parts.update.graph.initializer}
-    kept = weights | {name: name for name in _shared(parts)}
-    state = list(parts.initial)
-    for index in range(iterations):
-        names = kept | dict(zip(parts.state, state, strict=True))
-        update = _renamed(parts.update.graph, f"update{index}_", names)
-        model.graph.node.extend(update.node)
-        if index == 0:
-            model.graph.initializer.extend(update.initializer)
-        state = [output.name for output in update.output]
-    return _finished(model, parts, state)
-
-
-def _without_outputs(parts: Parts) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(parts.start)
     del model.graph.output[:]
-    known = {value.name for value in (*parts.start.graph.input, *parts.start.graph.output)}
-    types = dict(zip(parts.state, parts.update.graph.input, strict=False))
-    for name, initial in zip(parts.state, parts.initial, strict=True):
-        if initial not in known:
-            value = model.graph.input.add()
-            value.CopyFrom(types[name])
-            value.name = initial
-    return model
-
-
-def _shared(parts: Parts) -> list[str]:
-    return [value.name for value in parts.update.graph.input if value.name not in parts.state]
-
-
-def _finished(model: onnx.ModelProto, parts: Parts, state: Sequence[str]) -> onnx.ModelProto:
-    names = dict(zip(parts.state, state, strict=True))
+    _add_inputs(model.graph, parts)
+    turns = numpy_helper.from_array(np.array(iterations, np.int64), ITERATIONS)
+    model.graph.initializer.extend((turns, numpy_helper.from_array(np.array(True), _ALWAYS)))
+    body = _body(parts)
+    inputs = [ITERATIONS, _ALWAYS, *parts.initial]
+    model.graph.node.append(helper.make_node("Loop", inputs, parts.last, "updates", body=body))
+    names = dict(zip(parts.state, parts.last, strict=True))
     names |= {value.name: value.name for value in parts.finish.graph.output}
-    finish = _renamed(parts.finish.graph, "finish_", names)
+    finish = renamed(parts.finish.graph, "finish_", names)
     model.graph.node.extend(finish.node)
     model.graph.initializer.extend(finish.initializer)
     model.graph.output.extend(finish.output)
@@ -104,7 +58,50 @@ def _finished(model: onnx.ModelProto, parts: Parts, state: Sequence[str]) -> onn
     return model
 
 
-def _renamed(graph: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> onnx.GraphProto:
+def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model of `looped` with its updates in a row, which share their weights."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    (loop,) = (node for node in graph.node if node.op_type == "Loop")
+    body: onnx.GraphProto = helper.get_attribute_value(loop.attribute[0])
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    iterations = int(numpy_helper.to_array(values[ITERATIONS]))
+    own = {name for node in body.node for name in node.output}
+    own |= {value.name for value in body.input}
+    shared = {name: name for node in body.node for name in node.input if name not in own}
+    nodes, state = [], list(loop.input[2:])
+    for index in range(iterations):
+        names = dict(zip((value.name for value in body.input[2:]), state, strict=True))
+        # The condition, which is always true.
+        names |= {body.input[1].name: _ALWAYS, body.input[0].name: ITERATIONS}
+        update = renamed(body, f"{index}_", shared | names)
+        nodes += update.node
+        state = [value.name for value in update.output[1:]]
+    renames = dict(zip(loop.output, state, strict=True))
+    before = list(graph.node)[: list(graph.node).index(loop)]
+    after = list(graph.node)[len(before) + 1 :]
+    for node in after:
+        for place, name in enumerate(node.input):
+            node.input[place] = renames.get(name, name)
+    del graph.node[:]
+    graph.node.extend((*before, *nodes, *after))
+    graph.initializer.extend(body.initializer)
+    return result
+
+
+def graphs_of(model: onnx.ModelProto) -> list[onnx.GraphProto]:
+    """Return a model's graph, and the bodies of its Loops."""
+    bodies = [
+        helper.get_attribute_value(item)
+        for node in model.graph.node
+        if node.op_type == "Loop"
+        for item in node.attribute
+    ]
+    return [model.graph, *bodies]
+
+
+def renamed(graph: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> onnx.GraphProto:
     """Return a copy of a graph whose tensors have the given names, or else a prefix."""
     copy = onnx.GraphProto()
     copy.CopyFrom(graph)
@@ -113,7 +110,35 @@ def _renamed(graph: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> o
     for node in copy.node:
         node.name = prefix + node.name
         for tensors in (node.input, node.output):
-            for index, name in enumerate(tensors):
+            for place, name in enumerate(tensors):
                 if name:  # an input that is left out has an empty name
-                    tensors[index] = names.get(name, prefix + name)
+                    tensors[place] = names.get(name, prefix + name)
     return copy
+
+
+def _add_inputs(graph: onnx.GraphProto, parts: OnnxParts) -> None:
+    """Make those initial values inputs that ``start`` does not compute."""
+    outputs = {value.name for value in parts.start.graph.output}
+    states = {value.name: value for value in parts.update.graph.input}
+    for state, initial in zip(parts.state, parts.initial, strict=True):
+        if initial not in outputs:
+            value = graph.input.add()
+            value.CopyFrom(states[state])
+            value.name = initial
+
+
+def _body(parts: OnnxParts) -> onnx.GraphProto:
+    inputs = [value.name for value in parts.update.graph.input]
+    shared = {name: name for name in inputs if name not in parts.state}
+    update = renamed(parts.update.graph, "update_", shared)
+    return helper.make_graph(
+        [helper.make_node("Identity", ["continue"], ["continues"], "continues"), *update.node],
+        "update",
+        [
+            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
+            helper.make_tensor_value_info("continue", TensorProto.BOOL, []),
+            *(value for value in update.input if value.name not in shared),
+        ],
+        [helper.make_tensor_value_info("continues", TensorProto.BOOL, []), *update.output],
+        list(update.initializer),
+    )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.backends.onnx_graphs import CpuBackend, open_graphs
+from engine.backends.onnx_graphs import FEATURES, CpuBackend, open_graphs
 from engine.backends.onnxruntime.session import CPU_PACKAGE, CpuSession
 from engine.backends.runtime_import import import_runtime
 from engine.bundle.manifest import Manifest
@@ -21,6 +21,7 @@ class OnnxRuntimeBackend(CpuBackend):
         device: int,
         threads: int | None,
         streams: int,
+        iterations: int | None = None,
     ) -> None:
         """Load the bundle.
 
@@ -30,6 +31,7 @@ class OnnxRuntimeBackend(CpuBackend):
             device: ignored.
             threads: number of CPU threads; None: all that this process may use.
             streams: number of flows computed at once; they share the threads.
+            iterations: updates of a recurrent network; None: the bundle's own number.
 
         Raises:
             BackendError: ONNX Runtime is missing or cannot load the model.
@@ -41,5 +43,9 @@ class OnnxRuntimeBackend(CpuBackend):
             bundle,
             manifest,
             self.name,
-            lambda path: CpuSession(ort, path, threads, streams, file=manifest.files[path.name]),
+            lambda path: CpuSession(
+                *(ort, path, threads, streams),
+                file=manifest.files[path.name],
+                iterations=None if path.name == FEATURES else iterations,
+            ),
         )

@@ -60,6 +60,7 @@ class OnnxRuntimeCudaBackend:
         device: int,
         threads: int | None,
         streams: int,
+        iterations: int | None = None,
     ) -> None:
         """Load the model onto a GPU.
 
@@ -70,6 +71,7 @@ class OnnxRuntimeCudaBackend:
             threads: number of CPU threads; None: all that this process may use.
             streams: with 1, pairs run one after another, as CUDA graphs; with more, up to
                 ``MAX_SLOTS`` pairs run concurrently, without CUDA graphs.
+            iterations: updates of a recurrent network; None: the bundle's own number.
 
         Raises:
             BackendNotInstalledError: ONNX Runtime is missing, or has no such provider.
@@ -93,8 +95,12 @@ class OnnxRuntimeCudaBackend:
         self.profile = self._profile(manifest)
         options = {"device_id": device, **self._options(manifest), **self.tuning}
         count = threads or available_threads()
+        if manifest.recurrence is not None:
+            streams = max(streams, 2)  # a Loop cannot be captured in a CUDA graph
         try:
-            self._runs = self._open(ort, path, onnx, options, threads=count, streams=streams)
+            self._runs = self._open(
+                ort, path, onnx, options, threads=count, streams=streams, iterations=iterations
+            )
         except BackendError as error:
             if device < _gpu_count():
                 raise
@@ -132,12 +138,20 @@ class OnnxRuntimeCudaBackend:
         *,
         threads: int,
         streams: int,
+        iterations: int | None,
     ) -> Runs:
         # No closure refers to `self`: the backend is then freed without garbage collection.
         provider, graph_option = self.provider, self.graph_option
         device = self.memory, options["device_id"]
         opened = functools.partial(
-            open_session, ort, path, onnx, threads=threads, config=self.config, install=self.install
+            open_session,
+            ort,
+            path,
+            onnx,
+            threads=threads,
+            config=self.config,
+            install=self.install,
+            iterations=iterations,
         )
 
         def session(graphs: bool) -> Any:

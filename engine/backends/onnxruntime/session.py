@@ -5,8 +5,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from engine.backends.model_files import read_model
-from engine.backends.onnx_graphs import Arrays
+from engine.backends.onnx_graphs import ITERATIONS, Arrays
 from engine.bundle.manifest import BundleFile
 from engine.errors import BackendError, HardwareMissingError, one_line
 from engine.system.threads import available_threads
@@ -34,6 +36,7 @@ class CpuSession:
         streams: int = 1,
         *,
         file: BundleFile | None = None,
+        iterations: int | None = None,
     ) -> None:
         """Load the file.
 
@@ -43,6 +46,7 @@ class CpuSession:
             threads: number of CPU threads; None: all that this process may use.
             streams: number of threads that call the session at once.
             file: the file's entry in the manifest; None: do not check it.
+            iterations: another number of updates of a recurrent network; None: the file's own.
 
         Raises:
             BackendError: ONNX Runtime cannot load the file.
@@ -59,6 +63,7 @@ class CpuSession:
             threads=pool,
             config=FLOAT_INT8,
             install=CPU_PACKAGE,
+            iterations=iterations,
         )
         self._names = [output.name for output in self.session.get_outputs()]
 
@@ -76,6 +81,7 @@ def open_session(
     threads: int,
     config: Mapping[str, str],
     install: str,
+    iterations: int | None = None,
 ) -> Any:
     """Open an ONNX model on one provider.
 
@@ -87,6 +93,7 @@ def open_session(
         threads: size of the thread pool.
         config: session configuration entries.
         install: the shell command that installs what the provider needs, for the error message.
+        iterations: another number of updates of a recurrent network; None: the model's own.
 
     Raises:
         BackendError: ONNX Runtime cannot load the model.
@@ -100,6 +107,9 @@ def open_session(
     settings.add_session_config_entry("session.force_spinning_stop", "1")
     for key, value in config.items():
         settings.add_session_config_entry(key, value)
+    if iterations is not None:  # the model's own value is an initializer
+        turns = ort.OrtValue.ortvalue_from_numpy(np.array(iterations, np.int64))
+        settings.add_initializer(ITERATIONS, turns)
     try:
         session = ort.InferenceSession(
             onnx, settings, providers=[(provider[0], dict(provider[1]))], enable_fallback=False

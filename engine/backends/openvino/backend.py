@@ -23,6 +23,7 @@ class OpenVINOBackend(CpuBackend):
         device: int,
         threads: int | None,
         streams: int,
+        iterations: int | None = None,
     ) -> None:
         """Read the bundle; the graphs are compiled for the size of the first images.
 
@@ -32,6 +33,7 @@ class OpenVINOBackend(CpuBackend):
             device: ignored.
             threads: number of CPU threads; None: all that this process may use.
             streams: number of flows computed at once; they share the threads equally.
+            iterations: updates of a recurrent network; None: the bundle's own number.
 
         Raises:
             HardwareMissingError: the bundle is int8 and the CPU cannot compute int8 correctly.
@@ -46,7 +48,13 @@ class OpenVINOBackend(CpuBackend):
 
         def open_model(path: Path) -> OpenVINOSession:
             file = manifest.files[path.name]
-            return OpenVINOSession(openvino, path, threads=count, streams=streams, file=file)
+            return OpenVINOSession(
+                *(openvino, path),
+                threads=count,
+                streams=streams,
+                file=file,
+                iterations=iterations,
+            )
 
         self.graphs = open_graphs(bundle, manifest, self.name, open_model)
 

@@ -11,6 +11,7 @@ from typing import Any
 from engine.backends.model_files import read_model
 from engine.backends.onnx_graphs import Arrays
 from engine.backends.openvino.slots import ExecutionSlots
+from engine.backends.openvino.updates import without_loops
 from engine.backends.runtime_import import import_runtime
 from engine.bundle.manifest import BundleFile
 from engine.errors import BackendError, one_line
@@ -68,6 +69,7 @@ class OpenVINOSession:
         threads: int,
         streams: int = 1,
         file: BundleFile | None = None,
+        iterations: int | None = None,
     ) -> None:
         """Read the file, which may change afterwards; compile for the sizes as they come.
 
@@ -77,6 +79,7 @@ class OpenVINOSession:
             threads: number of CPU threads.
             streams: number of inferences computed at once.
             file: the file's entry in the manifest; None: do not check it.
+            iterations: another number of updates of a recurrent network; None: the file's own.
 
         Raises:
             BackendError: OpenVINO cannot read the file, or has no CPU device here.
@@ -86,7 +89,7 @@ class OpenVINOSession:
         try:
             core = openvino.Core()
             core.get_property("CPU", "FULL_DEVICE_NAME")
-            model = core.read_model(onnx)
+            model = without_loops(core.read_model(onnx), iterations)
         except RuntimeError as error:
             raise _cannot_load(openvino, path, error) from error
         self._compile = partial(compile_model, openvino, path, model, threads, streams)

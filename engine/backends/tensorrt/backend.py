@@ -51,6 +51,7 @@ class TensorRTBackend:
         device: int,
         threads: int | None,
         streams: int,
+        iterations: int | None = None,
     ) -> None:
         """Open the plan on a GPU.
 
@@ -60,6 +61,7 @@ class TensorRTBackend:
             device: index of the GPU.
             threads: ignored.
             streams: ignored; slots are made when callers overlap.
+            iterations: updates of a recurrent network; None: the bundle's own number.
 
         Raises:
             BackendNotInstalledError: TensorRT or PyCUDA is missing.
@@ -75,6 +77,7 @@ class TensorRTBackend:
                 f"{bundle} has no TensorRT plan; expected {' or '.join(PLAN_FILES.values())}. "
                 f"Build one: {rebuild_command(bundle, manifest, target=self.name)}"
             )
+        _check_iterations(manifest, iterations)
         runtime = load_tensorrt(packages)
         gpu = Device(device)
         with gpu.current():
@@ -134,6 +137,16 @@ def _close(gpu: Device, slots: Pool[ExecutionSlot], cache: RuntimeCache | None) 
     if cache is not None:
         with gpu.current():
             cache.close()
+
+
+def _check_iterations(manifest: Manifest, iterations: int | None) -> None:
+    updates = manifest.recurrence
+    if iterations is not None and updates is not None and iterations != updates.iterations:
+        raise BackendError(
+            f"iterations is {iterations}; the TensorRT plan of this {manifest.network} has "
+            f"{updates.iterations} updates, which cannot be changed. Rebuild it with --iterations "
+            f"{iterations}, or use backend openvino or onnxruntime."
+        )
 
 
 def _runtime_cache(
