@@ -38,13 +38,13 @@ def check_iterations(iterations: int | None, manifest: Manifest) -> None:
         return
     if type(iterations) is not int or iterations < 1:
         raise InputError(
-            f"iterations is {iterations!r}; expected a number of updates from 1 up, or None for the "
-            "bundle's own."
+            f"iterations is {iterations!r}; expected a number of updates from 1 up, or None for "
+            "the bundle's own."
         )
     if manifest.recurrence is None:
         raise InputError(
-            f"iterations is {iterations}, but {manifest.network} has no repeated updates, only RAFT "
-            "has; leave it out."
+            f"iterations is {iterations}, but {manifest.network} has no repeated updates, only "
+            "RAFT has; leave it out."
         )
 
 

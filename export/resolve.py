@@ -48,9 +48,7 @@ def resolve(options: BuildOptions) -> list[Request]:
         return [replace(request, precision="fp16")]
     if request.lookup is not None:
         if options.precision == "auto":
-            print(
-                f"skipped: int8: {request.name} repeats its layers in a loop, with one range each"
-            )
+            print(f"skipped: int8: {request.name} repeats its layers in a loop")
             return [request, replace(request, precision="fp16")]
         raise UsageError(
             f"--precision int8: {request.name} repeats its layers in a loop, on values whose range "
