@@ -154,12 +154,14 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
         import onnx
 
         from export.graph.fp16_storage import restore_from_half
+        from export.graph.recurrent import unrolled
     except ModuleNotFoundError as error:
         raise UsageError(
             f"a rebuild needs the package {error.name}: pip install 'flownet-engine[rebuild]'"
         ) from error
     model = onnx.load(staged / WHOLE)
     restore_from_half(model)
+    model = unrolled(model)
     source = staged / "plain.onnx"
     onnx.save(model, source)
     plan = build_plan(

@@ -118,19 +118,21 @@ def export(
     """Export a module with dynamic axes.
 
     Args:
-        module: has ``divisor``, of which the images' sides are multiples.
+        module: has ``divisor``, of which the images' sides are multiples, and maybe ``smallest``,
+            their least length.
         inputs: an example of each input.
         outputs: names and axes of its outputs.
         metadata: written into the file's ``metadata_props``.
         table: ONNX functions for custom operators.
     """
     divisor = int(module.divisor)  # type: ignore[arg-type]
+    least = int(getattr(module, "smallest", divisor)) // divisor
     with _quiet_exporter(), _fast_tracing(), torch.no_grad():
         program = torch.export.export(
             module.eval(),
             tuple(inputs.values()),
             dynamic_shapes=_dynamic_shapes(
-                module, [_dynamic_axes(port, divisor) for port in inputs]
+                module, [_dynamic_axes(port, divisor, least) for port in inputs]
             ),
         )
         # torch.onnx.export calls this method for what ONNX has no operator for.
@@ -165,13 +167,13 @@ def _dynamic_shapes(module: nn.Module, axes: Sequence[dict[int, Any]]) -> tuple[
     return (*axes[:named], tuple(axes[named:]))
 
 
-def _dynamic_axes(port: Port, divisor: int) -> dict[int, Any]:
-    """Multiples of ``divisor`` where the images are meant, and so much less for feature maps."""
+def _dynamic_axes(port: Port, divisor: int, least: int) -> dict[int, Any]:
+    """Multiples of ``divisor``, at least ``least`` of them; so much less for feature maps."""
     axes: dict[int, Any] = {}
     for axis, name in enumerate(port.axes):
         side, _, stride = name.partition(" / ")
         if side in ("height", "width"):
-            axes[axis] = divisor // int(stride or 1) * Dim(f"{side}_blocks")
+            axes[axis] = divisor // int(stride or 1) * Dim(f"{side}_blocks", min=max(least, 1))
         elif side:
             axes[axis] = Dim(side)
     return axes

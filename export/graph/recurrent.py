@@ -59,7 +59,12 @@ def looped(parts: OnnxParts, iterations: int) -> onnx.ModelProto:
 
 
 def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model of `looped` with its updates in a row, which share their weights."""
+    """Return a model with the updates of its Loop in a row, which share their weights.
+
+    A model without a Loop is returned as it is.
+    """
+    if len(graphs_of(model)) == 1:
+        return model
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph

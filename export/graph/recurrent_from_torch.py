@@ -19,10 +19,9 @@ _NEXT = "next_"
 class _FromImages(nn.Module):
     """From two images to the initial state, without motion, and the updates' constants."""
 
-    def __init__(self, parts: RecurrentParts, normalisation: nn.Module, divisor: int) -> None:
+    def __init__(self, parts: RecurrentParts, normalisation: nn.Module) -> None:
         super().__init__()
-        self.features, self.start = _Features(parts, normalisation, divisor), parts.start
-        self.divisor = divisor
+        self.features, self.start = _Features(parts, normalisation), parts.start
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
         """Return hidden state, flow and constants for two uint8 images (N, H, W, 3)."""
@@ -35,9 +34,9 @@ class _FromImages(nn.Module):
 class _Features(nn.Module):
     """From one uint8 image (N, H, W, 3) to skip and features, (N, h, w, C)."""
 
-    def __init__(self, parts: RecurrentParts, normalisation: nn.Module, divisor: int) -> None:
+    def __init__(self, parts: RecurrentParts, normalisation: nn.Module) -> None:
         super().__init__()
-        self.features, self.normalisation, self.divisor = parts.features, normalisation, divisor
+        self.features, self.normalisation = parts.features, normalisation
         self._dtype = next(parts.features.parameters()).dtype
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,9 +53,9 @@ class _Features(nn.Module):
 class _FromFeatures(nn.Module):
     """From features, channels last, to the hidden state and the updates' constants."""
 
-    def __init__(self, start: nn.Module, divisor: int) -> None:
+    def __init__(self, start: nn.Module) -> None:
         super().__init__()
-        self.start, self.divisor = start, divisor
+        self.start = start
 
     def forward(self, skip: Tensor, features1: Tensor, features2: Tensor) -> tuple[Tensor, ...]:
         maps = (x.permute(0, 3, 1, 2) for x in (skip, features1, features2))
@@ -92,8 +91,8 @@ def recurrent_from_torch(
     constants = recurrence.constants[lookup]
     # Sides whose halves, quarters and eighths differ, and from the channels.
     images = example(17 * divisor, 23 * divisor, 64), example(17 * divisor, 23 * divisor, 192)
-    features = _Features(parts, normalisation, divisor).eval()
-    whole = _FromImages(parts, normalisation, divisor).eval()
+    features = _sized(_Features(parts, normalisation), network)
+    whole = _sized(_FromImages(parts, normalisation), network)
     state, motion, *values = (value.detach().clone() for value in whole(*images))
     motion = motion.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
     models: tuple[onnx.ModelProto, ...] = ()
@@ -103,7 +102,7 @@ def recurrent_from_torch(
         first = [value.detach() for value in features(images[0])]
         pair = [map_port(f"features{index}", recurrence.stride) for index in (1, 2)]
         inputs = dict(zip((skip, *pair), (*first, first[1].clone()), strict=True))
-        start = export(_FromFeatures(parts.start, divisor), inputs, (hidden, *constants))
+        start = export(_sized(_FromFeatures(parts.start), network), inputs, (hidden, *constants))
     else:
         outputs = (hidden, Port(INITIAL_FLOW, flow.axes), *constants)
         start = export(whole, dict(zip(IMAGES, images, strict=True)), outputs)
@@ -113,8 +112,8 @@ def recurrent_from_torch(
     assembled = looped(
         OnnxParts(
             start,
-            update=export(_with_divisor(parts.update, divisor), reads, following),
-            finish=export(_with_divisor(parts.finish, divisor), states, FLOW),
+            update=export(_sized(parts.update, network), reads, following),
+            finish=export(_sized(parts.finish, network), states, FLOW),
             state=(hidden.name, flow.name),
             initial=(hidden.name, INITIAL_FLOW),
             last=("last_hidden", COARSE_FLOW),
@@ -132,7 +131,7 @@ def recurrent_from_torch(
     return models
 
 
-def _with_divisor(part: nn.Module, divisor: int) -> nn.Module:
-    """Tell the exporter what sizes of images are multiples of."""
-    part.divisor = divisor  # type: ignore[assignment]
-    return part
+def _sized(part: nn.Module, network: RecurrentNetwork) -> nn.Module:
+    """Tell the exporter which sizes the images have."""
+    part.divisor, part.smallest = network.divisor, network.smallest  # type: ignore[assignment]
+    return part.eval()

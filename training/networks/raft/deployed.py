@@ -89,18 +89,18 @@ class Start(nn.Module):
         """
         hidden, context = skip.split(self.channels, dim=1)
         hidden, context = hidden.tanh(), context.relu()
-        pixels = _full(first).permute(0, 2, 3, 1) * first.shape[1] ** -0.5
+        batch, channels, height, width = first.shape
+        pixels = _full(first) * channels**-0.5
         levels = [_full(second)]
         for _ in range(LEVELS - 1):
             levels.append(F.avg_pool2d(levels[-1], 2))
         outside = torch.zeros_like(levels[-1][:, :, 0, :1])  # the value outside the image
         pyramid = torch.cat((outside, *(level.flatten(2) for level in levels)), dim=2)
         if self.lookup == "volume":
-            batch, height, width, channels = pixels.shape
-            volume = pixels.reshape(batch, height * width, channels) @ pyramid
+            volume = pixels.flatten(2).transpose(1, 2) @ pyramid
             operands = [volume.reshape(batch, height, width, -1)]
         else:
-            operands = [pixels, pyramid.transpose(1, 2)[:, None]]
+            operands = [pixels.permute(0, 2, 3, 1), pyramid.transpose(1, 2)[:, None]]
         terms = (conv(context).permute(0, 2, 3, 1) for conv in self.context)
         return (hidden.permute(0, 2, 3, 1), *operands, *terms)
 
