@@ -129,8 +129,8 @@ def test_volume_that_does_not_fit(flow_engine: FlowEngine, monkeypatch: pytest.M
     )
     with pytest.raises(engine.InputError, match=message):
         flow_engine.infer(image, image)
-    with pytest.raises(engine.InputError, match="rebuild the bundle with --lookup on_the_fly"):
-        huge = np.zeros((2160, 3840, 3), np.uint8)
+    huge = np.zeros((2160, 3840, 3), np.uint8)  # 129,600 pixels at 1/8, with four levels
+    with pytest.raises(engine.InputError, match=r"need 83\.1 GiB .*--lookup on_the_fly"):
         flow_engine.infer(huge, huge)
 
 

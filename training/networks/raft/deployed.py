@@ -289,8 +289,9 @@ def _convex(flow: Tensor, mask: Tensor) -> Tensor:
     padded = F.pad(flow, (0, 0, 1, 1, 1, 1))
     lines = [padded[:, y : y + height] for y in range(3)]
     neighbours = torch.stack([line[:, :, x : x + width] for line in lines for x in range(3)], dim=3)
-    weights = mask.reshape(-1, 64, 9).softmax(dim=-1)
-    pixels = torch.bmm(weights, neighbours.reshape(-1, 9, 2))
+    count = batch * height * width
+    weights = mask.reshape(count, 64, 9).softmax(dim=-1)
+    pixels = torch.bmm(weights, neighbours.reshape(count, 9, 2))
     pixels = pixels.reshape(batch, height, width, 8, 8, 2)
     return pixels.transpose(2, 3).reshape(batch, 8 * height, 8 * width, 2)
 
