@@ -175,7 +175,7 @@ def _dynamic_axes(port: Port, divisor: int, least: int) -> dict[int, Any]:
         if side in ("height", "width"):
             axes[axis] = divisor // int(stride or 1) * Dim(f"{side}_blocks", min=max(least, 1))
         elif side:
-            axes[axis] = Dim(side)
+            axes[axis] = Dim(side, min=1 if side == "batch" else 2)
     return axes
 
 
