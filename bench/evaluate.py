@@ -77,6 +77,7 @@ def _evaluate(options: Options, subsets: list[Subset], timed: TimedEngine) -> No
         evaluate_pairs(timed, subsets, checkpoint, write=options.write, format=options.format)
         threads = options.loading["threads"] or available_threads()
         result = result_of(subsets, checkpoint.entries, timed.engine, threads=threads)
+        result["method"]["iterations"] = _iterations(timed.engine, options)
         _save(result, options, subsets, timed)
     except BaseException:
         if checkpoint.path is not None and checkpoint.entries:
@@ -102,9 +103,18 @@ def _request(
         "data": [f"{subset.title}, padding {subset.padding}" for subset in subsets],
         "bundle": sha256_of(bundle / MANIFEST_FILE)[:16],
         "backend": flow_engine.backend.name,
+        "iterations": _iterations(flow_engine, options),
         "pairs": hashlib.sha256("\n".join(files).encode()).hexdigest()[:16],
         "write": None if options.write is None else [str(options.write), options.format],
     }
+
+
+def _iterations(flow_engine: FlowEngine, options: Options) -> int | None:
+    """Return the number of updates of a recurrent network; None: it is not recurrent."""
+    recurrence = flow_engine.manifest.recurrence
+    if recurrence is None:
+        return None
+    return int(options.loading["iterations"] or recurrence.iterations)
 
 
 def _save(

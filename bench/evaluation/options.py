@@ -72,6 +72,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         "device": given.device,
         "threads": given.threads,
         "compensate_motion": given.compensate_motion,
+        "iterations": given.iterations,
     }
     return Options(
         data=tuple(given.data),
@@ -111,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")
     add("--compensate-motion", action="store_true",
         help="compensate the dominant global motion first, as engine.load does")
+    add("--iterations", type=positive_int, metavar="N",
+        help="updates of a recurrent network (RAFT); default: the bundle's own number")
     add("--padding", choices=PADDING_MODES,
         help="how images are padded to multiples of the network's divisor; default: as the data "
         "set's protocol does")

@@ -73,6 +73,7 @@ def test_the_scores_are_those_of_numpy(run, pairs, tiny_flow, capsys):
         "network": "tiny", "backend": "onnxruntime"
     }  # fmt: skip
     assert result["schema"] == 1
+    assert result["method"]["iterations"] is None
     worst = max(zip(errors, SIZES, strict=True), key=lambda pair: pair[0].mean())
     printed = capsys.readouterr().out
     assert f"worst      chairs validation: {worst[1]} {worst[0].mean():.2f} px" in printed
@@ -191,6 +192,8 @@ def test_a_flow_that_is_not_finite_is_an_error(run, monkeypatch, capsys):
             "a centre crop has no flow at the borders",
         ),
         (["--padding", "none"], "argument --padding: invalid choice: 'none'"),
+        (["--iterations", "0"], "argument --iterations: '0' is not a count"),
+        (["--iterations", "5"], "iterations is 5, but tiny has no repeated updates"),
         (["--limit", "0"], "argument --limit: '0' is not a count"),
         (["--backend", "nothing"], "nothing"),
         (["--bundle", "nowhere"], "error: nowhere is not a bundle"),
