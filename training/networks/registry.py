@@ -87,11 +87,6 @@ _TOLERANCES = {
     "int8": Tolerance(mean_px=3.0, max_px=100.0, relative=0.3),
 }
 
-# Each network of a stack reads the flow of the one before: differences in rounding grow.
-_STACK_TOLERANCES = {
-    **_TOLERANCES,
-    "fp32": Tolerance(mean_px=5e-3, max_px=0.2, relative=1e-3),
-}
 
 _FLOWNETS = NetworkEntry(
     build=partial(_flownets, 1.0),
@@ -116,12 +111,11 @@ _FLOWNETC = replace(
     has_correlation=True,
 )
 _FLOWNETSD = replace(_FLOWNETS, build=partial(_flownetsd, 1.0), int8=int8_recipes.FLOWNETSD)
-_FLOWNETCS = NetworkEntry(
+_FLOWNETCS = replace(
+    _FLOWNETC,
     build=partial(_flownetcs, 1.0),
-    tolerances=_STACK_TOLERANCES,
     int8=int8_recipes.FLOWNETCS,
     fp32_islands=("flownetc.predict_flow2", "flownets_1.predict_flow2"),
-    has_correlation=True,
 )
 _FLOWNETCSS = replace(
     _FLOWNETCS,
