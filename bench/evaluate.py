@@ -129,8 +129,9 @@ def _save(
 
 def _print(result: dict[str, Any], options: Options) -> None:
     method = result["method"]
+    updates = f", {method['iterations']} iterations" if method["iterations"] else ""
     print(
-        f"{method['network']} {method['precision']}, {method['backend']} "
+        f"{method['network']} {method['precision']}{updates}, {method['backend']} "
         f"{method['runtime_version']} on {method['device']}; peak memory "
         f"{method['peak_memory_mb']:.0f} MB"
     )

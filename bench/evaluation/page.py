@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.evaluation.results import worst_images
-from bench.evaluation.table import shown_figures
+from bench.evaluation.table import counted, shown_figures
 from bench.report.pictures import Picture
 from bench.report.table import MISSING
 from bench.report.template import machine, write_page
@@ -29,6 +29,7 @@ def write_report(
         path,
         "evaluation.html.j2",
         filters={
+            "counted": counted,
             "two": lambda value: MISSING if value is None else f"{value:.2f}",
             "worst": lambda each: worst_images(each, LISTED),
         },

@@ -57,6 +57,11 @@ FIGURES = (
 )
 
 
+def counted(pairs: int) -> str:
+    """Return for example ``3 pairs``."""
+    return f"{pairs} pair" if pairs == 1 else f"{pairs} pairs"
+
+
 def shown_figures(results: Sequence[Result]) -> list[Figure]:
     """Return the figures that at least one subset has."""
     return [
@@ -71,7 +76,7 @@ def terminal_table(results: Sequence[Result]) -> Table:
     table.add_column("")
     for result in results:
         split = f"{result['split']}, " if result["split"] else ""
-        heading = f"{result['name']}\n{split}{result['pairs']} pairs"
+        heading = f"{result['name']}\n{split}{counted(result['pairs'])}"
         table.add_column(heading, justify="right")
     for figure in shown_figures(results):
         table.add_row(figure.title, figure.unit, *(figure.show(result) for result in results))
