@@ -14,6 +14,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compensate the dominant global motion first (slower; better under camera motion)",
     )
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        metavar="N",
+        help="updates of a recurrent network, RAFT (default: the bundle's own number)",
+    )
 
 
 def open_engine(options: argparse.Namespace) -> engine.FlowEngine:
@@ -24,6 +30,7 @@ def open_engine(options: argparse.Namespace) -> engine.FlowEngine:
         device=options.device,
         threads=options.threads,
         compensate_motion=options.compensate_motion,
+        iterations=options.iterations,
     )
 
 

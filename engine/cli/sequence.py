@@ -43,6 +43,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="magnitude that gets the full colour (default: the 99th percentile of the sequence so "
         "far, at least 1 px)",
     )
+    parser.add_argument(
+        "--warm-start",
+        action="store_true",
+        help="start a recurrent network, RAFT, from the last flow; needs a bundle built with "
+        "--split",
+    )
     parser.add_argument("--no-legend", action="store_true", help="leave the colour wheel out")
     parser.add_argument("--force", action="store_true", help="overwrite files that exist")
 
@@ -87,7 +93,8 @@ def run(options: argparse.Namespace, source: FrameSource) -> int:
         started = time.perf_counter()
         with ExitStack() as stack:
             outputs = list(_open_outputs(options, source, painter, stack))
-            count, motion = _write_all(flow_frames(source, flow_engine), outputs, source)
+            flows = flow_frames(source, flow_engine, warm_start=options.warm_start)
+            count, motion = _write_all(flows, outputs, source)
         seconds = time.perf_counter() - started
     for fault in source.faults():
         print(f"flow: note: {common.printable(fault)}", file=sys.stderr)

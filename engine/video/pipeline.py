@@ -42,7 +42,7 @@ class FlowFrame:
 
 
 def flow_frames(
-    frames: Iterable[Frame], flow_engine: FlowEngine
+    frames: Iterable[Frame], flow_engine: FlowEngine, *, warm_start: bool = False
 ) -> Generator[FlowFrame, None, None]:
     """Yield the flow from each frame to the next.
 
@@ -50,18 +50,25 @@ def flow_frames(
     items waiting between each. Both threads have ended when the generator is exhausted, raises or
     is closed: close it if you leave it early.
 
+    Args:
+        frames: images of one size, in order.
+        flow_engine: the engine.
+        warm_start: see ``FlowEngine.stream``.
+
     Raises:
         InputError: Of the source, or the frames differ in size.
         BackendError: The runtime failed.
     """
     with (
         closing(read_ahead(frames, ahead=_AHEAD)) as decoded,
-        closing(read_ahead(_infer(decoded, flow_engine), ahead=_AHEAD)) as inferred,
+        closing(read_ahead(_infer(decoded, flow_engine, warm_start), ahead=_AHEAD)) as inferred,
     ):
         yield from inferred
 
 
-def _infer(frames: Iterable[Frame], flow_engine: FlowEngine) -> Generator[FlowFrame, None, None]:
+def _infer(
+    frames: Iterable[Frame], flow_engine: FlowEngine, warm_start: bool
+) -> Generator[FlowFrame, None, None]:
     latest: deque[Frame] = deque(maxlen=2)  # not `tee`, which keeps up to 57 items
 
     def images() -> Iterator[Image]:
@@ -69,6 +76,6 @@ def _infer(frames: Iterable[Frame], flow_engine: FlowEngine) -> Generator[FlowFr
             latest.append(frame)
             yield frame.image
 
-    for flow in flow_engine.stream(images()):
+    for flow in flow_engine.stream(images(), warm_start=warm_start):
         first, second = latest
         yield FlowFrame(first, second, flow)

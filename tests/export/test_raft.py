@@ -10,7 +10,9 @@ import torch
 
 import engine
 from engine.bundle.manifest import read_manifest
+from engine.cli.main import main
 from engine.engine import FlowEngine
+from engine.images import write_image
 from engine.recurrence import carried_forward
 from export import build_engine
 from tests.support.reference import reference_images, reference_tensor
@@ -119,6 +121,18 @@ def test_warm_start(flow_engine: FlowEngine, network: RAFT) -> None:
     cold = list(flow_engine.stream(frames))
     np.testing.assert_allclose(cold[0], flows[0], atol=TOLERANCE)
     assert np.abs(cold[1] - flows[1]).max() > 1
+
+
+def test_command_line(flow_engine: FlowEngine, bundle: Path, tmp_path: Path) -> None:
+    for name, image in zip("ab", reference_images(136, 184), strict=True):
+        write_image(tmp_path / f"{name}.png", image)
+    options = ["--bundle", str(bundle), "--backend", flow_engine.backend.name]
+    command = ["folder", str(tmp_path), "--flow", str(tmp_path / "flow"), *options]
+    assert main([*command, "--iterations", "3", "--warm-start", "--format", ".npy"]) == 0
+    with engine.load(bundle, backend=flow_engine.backend.name, iterations=3) as opened:
+        expected = opened.infer(*reference_images(136, 184))
+    (path,) = (tmp_path / "flow").iterdir()
+    np.testing.assert_allclose(np.load(path), expected, atol=1e-3)
 
 
 def test_volume_that_does_not_fit(flow_engine: FlowEngine, monkeypatch: pytest.MonkeyPatch) -> None:

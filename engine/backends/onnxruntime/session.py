@@ -107,6 +107,7 @@ def open_session(
     settings.add_session_config_entry("session.force_spinning_stop", "1")
     for key, value in config.items():
         settings.add_session_config_entry(key, value)
+    turns = None
     if iterations is not None:  # the model's own value is an initializer
         turns = ort.OrtValue.ortvalue_from_numpy(np.array(iterations, np.int64))
         settings.add_initializer(ITERATIONS, turns)
@@ -118,6 +119,8 @@ def open_session(
         raise BackendError(
             f"onnxruntime {ort.__version__} cannot load {path}: {one_line(error)}"
         ) from error
+    # ONNX Runtime reads the value in place, in every run.
+    session.iterations = turns
     # ONNX Runtime replaces a provider that fails to load by the CPU, and only prints a line.
     if session.get_providers()[0] != provider[0]:
         raise HardwareMissingError(

@@ -183,6 +183,20 @@ def test_bad_arguments_leave_nothing(clip, flow, tmp_path, monkeypatch, capsys, 
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--iterations", "0"], "iterations is 0; expected a number of updates"),
+        (["--iterations", "4"], "iterations is 4, but tiny has no repeated updates"),
+        (["--warm-start"], "tiny does not refine an initial flow, only RAFT does"),
+    ],
+)
+def test_options_of_raft_for_another_network(clip, flow, tmp_path, capsys, arguments, message):
+    assert flow("video", clip, "-o", tmp_path / "out.mp4", *arguments) == 1
+    assert message in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["clip.mkv"]
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda folder: (folder / "frame9.png").write_bytes(b"no picture"), "frame9.png is not a"),
