@@ -5,16 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 
 import engine
+from engine.backends.tensorrt.backend import TensorRTBackend
 from engine.bundle.manifest import read_manifest
 from engine.cli.main import main
 from engine.engine import FlowEngine
 from engine.images import write_image
 from engine.recurrence import carried_forward
 from export import build_engine
+from export.graph.recurrent import graphs_of, unrolled
 from tests.support.reference import reference_images, reference_tensor
 from training.networks import build_network
 from training.networks.raft import RAFT
@@ -210,3 +214,39 @@ def test_carried_forward_takes_the_nearest() -> None:
         inside = (x > 0) & (x < 17) & (y > 0) & (y < 13)
         distances = (x[inside] - columns[..., None]) ** 2 + (y[inside] - rows[..., None]) ** 2
         np.testing.assert_array_equal(found, one[inside][distances.argmin(axis=-1)])
+
+
+def test_written_out_updates_compute_the_same(bundle: Path) -> None:
+    """TensorRT's form of the graph, in ONNX Runtime: the same operators in the same order."""
+    model = onnx.load(bundle / "match.onnx")
+    rng = np.random.default_rng(0)
+    shape = (1, 17, 19)
+    channels = {
+        value.name: value.type.tensor_type.shape.dim[3].dim_value for value in model.graph.input
+    }
+    inputs = {
+        name: rng.normal(0, 1, (*shape, count)).astype(np.float32)
+        for name, count in channels.items()
+    }
+    flows = []
+    for form in (model, unrolled(model)):
+        session = onnxruntime.InferenceSession(
+            form.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        flows.append(session.run(["flow"], inputs)[0])
+    assert [len(graphs_of(form)) for form in (model, unrolled(model))] == [2, 1]
+    np.testing.assert_allclose(flows[1], flows[0], atol=TOLERANCE)
+
+
+def test_tensorrt_plan_has_the_number_of_its_build(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    files = {"model.plan": replace(manifest.files["match.onnx"], role="plan")}
+    with pytest.raises(engine.BackendError, match="has 2 updates, which cannot be changed"):
+        TensorRTBackend(
+            bundle,
+            replace(manifest, files=files),
+            device=0,
+            threads=None,
+            streams=1,
+            iterations=5,
+        )

@@ -14,8 +14,9 @@ from torch import Tensor
 from tests.support.reference import reference_images, reference_tensor, uniform
 from training.networks import build_network
 from training.networks.raft import RAFT
-from training.networks.raft.deployed import Finish, Start, Update, without_batch_norm
+from training.networks.raft.deployed import Finish, Start, Update
 from training.networks.raft.lookup import look_up
+from training.networks.raft.rewritten import without_batch_norm
 from training.normalise import MinusOneToOne
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "raft.npz"))

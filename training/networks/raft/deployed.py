@@ -18,12 +18,16 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.networks.layers import RecurrentParts
-from training.networks.raft.encoder import Encoder
 from training.networks.raft.lookup import LEVELS
 from training.networks.raft.network import RAFT
+from training.networks.raft.rewritten import (
+    columns_inside,
+    neighbours_inside,
+    with_inputs,
+    without_batch_norm,
+)
 from training.networks.raft.update import LargeMotionEncoder, SepConvGRU, SmallUpdateBlock
 
 # Far outside every level, and still a whole number in float32 when added to itself.
@@ -69,7 +73,7 @@ class Start(nn.Module):
         self.channels = (network.hidden, network.context)
         self.lookup = lookup
         self.context = nn.ModuleList(
-            _with_inputs(convs, slice(network.hidden, network.hidden + network.context), bias=True)
+            with_inputs(convs, slice(network.hidden, network.hidden + network.context), bias=True)
             for gates in _gates(network)
             for convs in (gates[:2], gates[2:])
         )
@@ -114,17 +118,17 @@ class Update(nn.Module):
         self.radius = network.radius
         self.lookup = lookup
         block = copy.deepcopy(network.update_block)
-        self.convc1 = _columns_inside(block.encoder.convc1, 2 * network.radius + 1)
+        self.convc1 = columns_inside(block.encoder.convc1, 2 * network.radius + 1)
         encoder = block.encoder
         self.convc2 = encoder.convc2 if isinstance(encoder, LargeMotionEncoder) else None
         self.convf1, self.convf2, self.conv = encoder.convf1, encoder.convf2, encoder.conv
         others = [*range(network.hidden)]
         others += range(network.hidden + network.context, _gates(network)[0][0].in_channels)
         self.gates = nn.ModuleList(
-            _with_inputs(gates[:2], others, bias=False) for gates in _gates(network)
+            with_inputs(gates[:2], others, bias=False) for gates in _gates(network)
         )
         self.candidates = nn.ModuleList(
-            _with_inputs(gates[2:], others, bias=False) for gates in _gates(network)
+            with_inputs(gates[2:], others, bias=False) for gates in _gates(network)
         )
         self.flow_head = block.flow_head
 
@@ -178,7 +182,7 @@ class Finish(nn.Module):
     def __init__(self, network: RAFT) -> None:
         super().__init__()
         block = copy.deepcopy(network.update_block)
-        self.mask = None if isinstance(block, SmallUpdateBlock) else _neighbours_inside(block.mask)
+        self.mask = None if isinstance(block, SmallUpdateBlock) else neighbours_inside(block.mask)
 
     def forward(self, hidden: Tensor, flow: Tensor) -> Tensor:
         """Return (N, 8 h, 8 w, 2) in pixels, float32."""
@@ -186,19 +190,6 @@ class Finish(nn.Module):
             return _bilinear(8 * flow)
         mask = 0.25 * cast(Tensor, self.mask(hidden.permute(0, 3, 1, 2)))
         return _convex(8 * flow, _full(mask).permute(0, 2, 3, 1))
-
-
-def without_batch_norm(encoder: Encoder) -> Encoder:
-    """Return a copy whose batch normalisations are part of the convolutions before them."""
-    encoder = copy.deepcopy(encoder).eval()
-    for module in list(encoder.modules()):
-        for name, norm in list(module.named_children()):
-            if isinstance(norm, nn.BatchNorm2d):
-                before = "0" if name == "1" else name.replace("norm", "conv")
-                convolution = cast(nn.Conv2d, module.get_submodule(before))
-                setattr(module, before, fuse_conv_bn_eval(convolution, norm))
-                setattr(module, name, nn.Identity())
-    return encoder
 
 
 def _full(maps: Tensor) -> Tensor:
@@ -303,40 +294,3 @@ def _gates(network: RAFT) -> list[list[nn.Conv2d]]:
     return [
         [cast(nn.Conv2d, getattr(gru, f"conv{gate}{step}")) for gate in "zrq"] for step in steps
     ]
-
-
-def _with_inputs(convs: list[nn.Conv2d], inputs: slice | list[int], *, bias: bool) -> nn.Conv2d:
-    """Return one convolution with the outputs of all of them, of some input channels."""
-    weight = torch.cat([conv.weight.detach()[:, inputs] for conv in convs])
-    rows, columns = convs[0].kernel_size
-    one = nn.Conv2d(
-        *(weight.shape[1], weight.shape[0], (rows, columns)),
-        padding=(rows // 2, columns // 2),
-        bias=bias,
-    )
-    one.weight.data = weight
-    if one.bias is not None:
-        one.bias.data = torch.cat([cast(Tensor, conv.bias).detach() for conv in convs])
-    return one
-
-
-def _columns_inside(conv: nn.Conv2d, side: int) -> nn.Conv2d:
-    """Return a 1x1 convolution whose inputs' windows have their columns inside."""
-    weight = conv.weight.detach()
-    windows = weight.reshape(-1, LEVELS, side, side).transpose(2, 3)
-    return _rearranged(conv, windows.reshape(weight.shape), cast(Tensor, conv.bias).detach())
-
-
-def _neighbours_inside(mask: nn.Sequential) -> nn.Sequential:
-    """Return the mask's layers with neighbours inside the 8x8 pixels, not outside."""
-    first, activation, last = mask
-    weight, bias = cast(Tensor, last.weight).detach(), cast(Tensor, last.bias).detach()
-    weight = weight.reshape(9, 64, *weight.shape[1:]).transpose(0, 1).reshape(weight.shape)
-    bias = bias.reshape(9, 64).T.reshape(-1)
-    return nn.Sequential(first, activation, _rearranged(cast(nn.Conv2d, last), weight, bias))
-
-
-def _rearranged(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    other = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
-    other.weight.data, other.bias = weight.contiguous(), nn.Parameter(bias.contiguous())
-    return other
