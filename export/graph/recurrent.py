@@ -83,12 +83,12 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
         update = renamed(body, f"{index}_", shared | names)
         nodes += update.node
         state = [value.name for value in update.output[1:]]
-    renames = dict(zip(loop.output, state, strict=True))
+    nodes += [
+        helper.make_node("Identity", [last], [name], f"last_{name}")
+        for last, name in zip(state, loop.output, strict=True)
+    ]
     before = list(graph.node)[: list(graph.node).index(loop)]
     after = list(graph.node)[len(before) + 1 :]
-    for node in after:
-        for place, name in enumerate(node.input):
-            node.input[place] = renames.get(name, name)
     del graph.node[:]
     graph.node.extend((*before, *nodes, *after))
     graph.initializer.extend(body.initializer)
