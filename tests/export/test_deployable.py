@@ -14,7 +14,7 @@ from training.normalise import FixedMean, PairMean
 class StubNetwork(nn.Module):
     """Returns a flow that is given, and remembers what it was fed."""
 
-    divisor = 64
+    divisor = smallest = 64
     upsampling = "bilinear"
     output_stride = 4
     flow_scale = 20.0
@@ -67,7 +67,7 @@ def test_the_network_sees_normalised_planes_in_rgb_order(normalisation: nn.Modul
 class FirstImage(nn.Module):
     """The first two channels of the first image, normalised, as the flow in full size."""
 
-    divisor = 64
+    divisor = smallest = 64
     upsampling = "bilinear"
     output_stride = 1
     flow_scale = 255.0

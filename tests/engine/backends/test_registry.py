@@ -21,22 +21,22 @@ def opened(name, bundle, *, device=0, threads=1, streams=1):
 class Good:
     device = "cpu"
 
-    def __init__(self, bundle, manifest, *, device, threads, streams):
+    def __init__(self, bundle, manifest, *, device, threads, streams, iterations):
         self.arguments = device, threads, streams
 
 
 class Missing:
-    def __init__(self, bundle, manifest, *, device, threads, streams):
+    def __init__(self, bundle, manifest, *, device, threads, streams, iterations):
         raise BackendNotInstalledError("pip install it")
 
 
 class Mismatched:
-    def __init__(self, bundle, manifest, *, device, threads, streams):
+    def __init__(self, bundle, manifest, *, device, threads, streams, iterations):
         raise PlanMismatchError("another GPU")
 
 
 class Defective:
-    def __init__(self, bundle, manifest, *, device, threads, streams):
+    def __init__(self, bundle, manifest, *, device, threads, streams, iterations):
         raise ZeroDivisionError
 
 
