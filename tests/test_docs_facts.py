@@ -27,6 +27,12 @@ RUNTIMES = {
     "OpenCV": "opencv",
 }
 MISSING = "–"  # noqa: RUF001 - an en dash is meant
+# Of the tables of networks: runtime and precision.
+NETWORK_COLUMNS = {
+    "fp32 ms": ("openvino", "fp32"),
+    "int8 ms": ("openvino", "int8"),
+    "PyTorch ms": ("pytorch-eager", "fp32"),
+}
 NOT_MEASURED = dict.fromkeys(("ms", "EPE px", "distance px"), MISSING)
 
 
@@ -52,7 +58,7 @@ def test_extras_exist() -> None:
 
 
 def test_networks_exist() -> None:
-    assert named(r"--network ([a-z_,]+)") <= NETWORKS.keys()
+    assert named(r"--network ([a-z0-9_,]+)") <= NETWORKS.keys()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -156,10 +162,10 @@ def marked_sections() -> list[object]:
 def test_tables_show_what_was_measured(file: str, text: str) -> None:
     cells = measured(file)
     for row in table_rows(text):
-        if "CPU ms" in row:  # the README's networks
-            key = f"{row['network'].strip('`')} int8", "openvino", "384x512"
-            cell = cells.get(key, NOT_MEASURED)
-            assert (row["CPU ms"], row["EPE px"]) == (cell["ms"], cell["EPE px"]), key
+        if "network" in row:  # a column for each runtime and precision
+            for column, method in NETWORK_COLUMNS.items():
+                key = f"{row['network'].strip('`')} {method[1]}", method[0], "384x512"
+                assert row.get(column) in (None, cells.get(key, NOT_MEASURED)["ms"]), key
             continue
         method, runtime = row["method"].replace("`", ""), RUNTIMES[row["runtime"]]
         if runtime == "opencv":
