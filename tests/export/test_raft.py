@@ -19,9 +19,9 @@ from engine.images import write_image
 from engine.recurrence import carried_forward
 from export import build_engine
 from export.graph.recurrent import graphs_of, unrolled
-from tests.support.reference import reference_images, reference_tensor
-from training.networks import build_network
+from tests.support.reference import reference_images, with_reference_weights
 from training.networks.raft import RAFT
+from training.networks.registry import network_without_weights
 from training.normalise import MinusOneToOne
 from training.weights import METADATA_KEYS, save_weights
 
@@ -32,14 +32,9 @@ TOLERANCE = 1e-3
 
 @pytest.fixture(scope="module")
 def network() -> RAFT:
-    network = build_network("raft_small", seed=0)
+    network = with_reference_weights(network_without_weights("raft_small"))
     assert isinstance(network, RAFT)
-    state = {
-        name: torch.from_numpy(np.asarray(reference_tensor(name, tuple(value.shape))))
-        for name, value in network.state_dict().items()
-    }
-    network.load_state_dict(state)
-    return network.eval()
+    return network
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,14 @@ weights on these images. Only integers and exactly rounded arithmetic: the same 
 """
 
 import zlib
+from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 Shape = tuple[int, ...]
 
@@ -49,6 +54,16 @@ def reference_tensor(name: str, shape: Shape) -> NDArray[np.float32] | NDArray[n
         if part in name:
             values = factor * values
     return values.astype(np.float32)
+
+
+def with_reference_weights(network: Network) -> Network:
+    """Give a network, which may be on the meta device, the tensors of its names."""
+    state = {
+        name: torch.from_numpy(np.asarray(reference_tensor(name, tuple(value.shape))))
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(state, assign=True)
+    return network.eval()
 
 
 def uniform(name: str, shape: Shape) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from kernels import reference
 from training.networks import NETWORKS, build_network
 from training.networks.flownetc import FlowNetC
+from training.networks.registry import network_without_weights
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,11 @@ from training.networks.flownetc import FlowNetC
         ("flownets", 38_676_506),
         ("flownetc", 39_175_298),
         ("flownets_slim", 5_462_666),
+        # As NVIDIA/flownet2-pytorch counts them.
+        ("flownetsd", 45_371_666),
+        ("flownetcs", 77_870_620),
+        ("flownetcss", 116_565_942),
+        ("flownet2", 162_518_834),
         # princeton-vl/RAFT's checkpoints.
         ("raft_large", 5_257_536),
         ("raft_small", 990_162),
@@ -33,7 +39,7 @@ from training.networks.flownetc import FlowNetC
     ],
 )
 def test_parameter_count(name: str, parameters: int) -> None:
-    network = build_network(name, seed=0)
+    network = network_without_weights(name)
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.reference import reference_images, reference_tensor, uniform
+from tests.support.reference import reference_images, uniform, with_reference_weights
 from training.networks import build_network
 from training.networks.raft import RAFT
 from training.networks.raft.deployed import Finish, Start, Update
 from training.networks.raft.lookup import look_up
 from training.networks.raft.rewritten import without_batch_norm
+from training.networks.registry import network_without_weights
 from training.normalise import MinusOneToOne
 
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "raft.npz"))
@@ -28,14 +29,9 @@ TOLERANCE = {torch.float32: 3e-5, torch.float64: 2e-7}
 
 @pytest.fixture(scope="module", params=["large", "small"])
 def network(request: pytest.FixtureRequest) -> RAFT:
-    network = build_network(f"raft_{request.param}", seed=0)
+    network = with_reference_weights(network_without_weights(f"raft_{request.param}"))
     assert isinstance(network, RAFT)
-    state = {
-        name: torch.from_numpy(np.asarray(reference_tensor(name, tuple(value.shape))))
-        for name, value in network.state_dict().items()
-    }
-    network.load_state_dict(state)
-    return network.eval()
+    return network
 
 
 def images(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
