@@ -8,9 +8,9 @@ from engine.backends.registry import open_backend
 from engine.bundle.manifest import MANIFEST_FILE, read_manifest
 from engine.bundle.verify import verify_files
 from engine.call_checks import check_device, check_iterations, check_streams, check_threads
+from engine.decorators.global_motion import GlobalMotionBackend
 from engine.engine import FlowEngine
 from engine.errors import BundleError, InputError
-from engine.global_motion import GlobalMotionBackend
 from engine.system.threads import available_threads
 
 DEFAULT_BUNDLE = Path(__file__).parent / "bundle" / "default"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import engine
 from engine.bundle.manifest import SizeProfile
+from engine.decorators.global_motion import GlobalMotionBackend, shift
 from engine.errors import BackendError, InputError
-from engine.global_motion import GlobalMotionBackend, shift
 from engine.loader import DEFAULT_BUNDLE
 from tests.support.cpu import needs_int8
 

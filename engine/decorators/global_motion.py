@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import Backend
+from engine.decorators.base import BackendDecorator
 from engine.images import network_input, padded_size
 from engine.types import Flow, Image
 
@@ -23,22 +24,14 @@ _STEP = 4
 _FLOW_STEP = 4
 
 
-class GlobalMotionBackend:
+class GlobalMotionBackend(BackendDecorator):
     """Backend decorator that compensates global motion before inference."""
 
     def __init__(self, backend: Backend, divisor: int, smallest: int = 1) -> None:
         """Take ownership of a backend; ``divisor`` and ``smallest`` as in its manifest."""
-        self._backend = backend
+        super().__init__(backend, "motion compensated")
         self._divisor = divisor
         self._smallest = smallest
-        self.name = f"{backend.name} (motion compensated)"
-        self.device = backend.device
-        self.runtime_version = backend.runtime_version
-        self.profile = backend.profile
-
-    def prepare(self, image: Image) -> Image:
-        """Return the image: the shift of the second one depends on the first."""
-        return image
 
     def run(self, first: Image, second: Image) -> Flow:
         """See ``Backend.run``."""
@@ -48,14 +41,6 @@ class GlobalMotionBackend:
             for axis in (0, 1):  # numpy is slower on both components at once
                 one[..., axis] += offset[axis]
         return flow
-
-    def device_ms(self) -> float | None:
-        """See ``Backend.device_ms``; the time of the full-size inference alone."""
-        return self._backend.device_ms()
-
-    def close(self) -> None:
-        """See ``Backend.close``."""
-        self._backend.close()
 
     def _flow(self, first: Image, second: Image) -> Flow:
         prepared: list[Any] = [self._backend.prepare(image) for image in (first, second)]

@@ -1,0 +1,32 @@
+"""The base of the backend decorators."""
+
+from typing import Any
+
+from engine.backends.base import Backend, Images
+
+
+class BackendDecorator:
+    """A backend around another one, with its attributes; subclasses define ``run``.
+
+    Nothing is prepared for a single image unless a subclass does.
+    """
+
+    def __init__(self, backend: Backend, addition: str) -> None:
+        """Take ownership of a backend; ``addition`` says in the name what is added to it."""
+        self._backend = backend
+        self.name = f"{backend.name} ({addition})"
+        self.device = backend.device
+        self.runtime_version = backend.runtime_version
+        self.profile = backend.profile
+
+    def prepare(self, image: Images) -> Any:
+        """See ``Backend.prepare``; return the image itself."""
+        return image
+
+    def device_ms(self) -> float | None:
+        """See ``Backend.device_ms``; the time of the decorated backend's last ``run`` alone."""
+        return self._backend.device_ms()
+
+    def close(self) -> None:
+        """See ``Backend.close``."""
+        self._backend.close()
