@@ -20,8 +20,8 @@ from engine.system.cache import writable_folder
 _TELEMETRY = "openvino_telemetry"
 
 # Sizes with a compiled model of their own: the images, and the small copy that
-# `engine.decorators.global_motion` makes of them. Each compiled model holds the weights once more: of a large
-# model (FlowNet2 has 650 MB) only the first size has its own.
+# `engine.decorators.global_motion` makes of them. Each compiled model holds the weights once more:
+# of a large model (FlowNet2 has 650 MB) only the first size has its own.
 _STATIC_SIZES = 2
 _LARGE = 1 << 28
 
