@@ -12,8 +12,7 @@ with engine.load("build/flownets-fp16", backend="tensorrt") as flow_engine:
 import ctypes
 import os
 import threading
-
-from numpy.typing import ArrayLike
+from typing import Literal, overload
 
 from engine.bundle.manifest import Manifest
 from engine.cuda.flow_array import DeviceArray
@@ -28,8 +27,10 @@ from engine.errors import (
     InputError,
     PlanMismatchError,
 )
+from engine.flow.occlusion import occlusion
+from engine.flow.warp import warp
 from engine.loader import load
-from engine.types import Color, Flow
+from engine.types import Color, Flow, FlowPair, ImageLike, Path
 
 __version__ = "0.1.0"
 
@@ -47,7 +48,10 @@ __all__ = [
     "PlanMismatchError",
     "__version__",
     "infer",
+    "infer_files",
     "load",
+    "occlusion",
+    "warp",
 ]
 
 _default: FlowEngine | None = None
@@ -68,16 +72,57 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_default)
 
 
-def infer(image1: ArrayLike, image2: ArrayLike, *, color: Color = "rgb") -> Flow:
+@overload
+def infer(
+    image1: ImageLike, image2: ImageLike, *, color: Color = ..., backward: Literal[False] = ...
+) -> Flow: ...
+
+
+@overload
+def infer(
+    image1: ImageLike, image2: ImageLike, *, color: Color = ..., backward: Literal[True]
+) -> FlowPair: ...
+
+
+def infer(
+    image1: ImageLike, image2: ImageLike, *, color: Color = "rgb", backward: bool = False
+) -> Flow | FlowPair:
     """Return the optical flow between two images, with the default bundle on the fastest backend.
 
     The first call opens the engine, later calls reuse it. Thread-safe; a forked process opens its
     own engine. Arguments, result and errors are those of ``FlowEngine.infer``, and at the first
     call the errors of ``load``.
     """
+    flow_engine = _default_engine()
+    if backward:
+        return flow_engine.infer(image1, image2, color=color, backward=True)
+    return flow_engine.infer(image1, image2, color=color)
+
+
+@overload
+def infer_files(path1: Path, path2: Path, *, backward: Literal[False] = ...) -> Flow: ...
+
+
+@overload
+def infer_files(path1: Path, path2: Path, *, backward: Literal[True]) -> FlowPair: ...
+
+
+def infer_files(path1: Path, path2: Path, *, backward: bool = False) -> Flow | FlowPair:
+    """Return the optical flow between two picture files, as ``infer`` does between images.
+
+    Arguments and errors are those of ``FlowEngine.infer_files``, and at the first call the errors
+    of ``load``.
+    """
+    flow_engine = _default_engine()
+    if backward:
+        return flow_engine.infer_files(path1, path2, backward=True)
+    return flow_engine.infer_files(path1, path2)
+
+
+def _default_engine() -> FlowEngine:
     global _default
     if _default is None:
         with _default_lock:
             if _default is None:
                 _default = load()
-    return _default.infer(image1, image2, color=color)
+    return _default

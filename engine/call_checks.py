@@ -3,10 +3,9 @@
 import os
 from collections.abc import Iterable
 
-from numpy.typing import ArrayLike
-
 from engine.bundle.manifest import Manifest, SizeProfile
 from engine.errors import InputError, nearest
+from engine.types import ImageLike
 
 
 def check_device(device: int) -> None:
@@ -65,7 +64,7 @@ def check_is_no_path(source: object, name: str, items: str) -> None:
         )
 
 
-def pair_of(pair: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
+def pair_of(pair: tuple[ImageLike, ImageLike]) -> tuple[ImageLike, ImageLike]:
     """Return the two images of a pair; ``InputError`` if it has another number of items."""
     try:
         image1, image2 = pair

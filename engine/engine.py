@@ -1,25 +1,26 @@
-"""FlowEngine: validates images, pads them, runs the backend and crops the flow."""
+"""FlowEngine: the interface of an opened bundle; ``engine.inference`` has its rules."""
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, overload
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from engine.backends.base import Backend, DeviceBackend
+from engine.backends.base import Backend
 from engine.bundle.manifest import Manifest
-from engine.call_checks import check_is_no_path, check_profile, is_bgr, pair_of
+from engine.call_checks import check_is_no_path, is_bgr, pair_of
 from engine.cuda.flow_array import DeviceArray
-from engine.cuda.foreign_arrays import caller_stream, flow_view, image_view
-from engine.errors import BackendError, EngineError, InputError, one_line
-from engine.images import check_same_kind, checked_image, network_input, padded_size
+from engine.errors import EngineError
+from engine.images import read_image
+from engine.inference import ImagePair, Inference
 from engine.lifetime import Lifetime
-from engine.recurrence import WarmStart, check_memory
+from engine.recurrence import WarmStart
 from engine.system.ordered_map import map_in_order
-from engine.types import Array, Color, Flow
+from engine.types import Color, Flow, FlowPair, ImageLike, Path
+
+# Arguments that choose between overloads.
+Forward = Literal[False]
+Both = Literal[True]
+Pair = tuple[ImageLike, ImageLike]
 
 
 class FlowEngine:
@@ -39,7 +40,7 @@ class FlowEngine:
         self.manifest = manifest
         self.backend = backend
         self.streams = streams
-        self._sizes: set[tuple[int, ...]] = set()  # that fit in memory
+        self._inference = Inference(manifest, backend)
         # The pool starts its threads on demand, for infer_async only.
         self._threads = ThreadPoolExecutor(streams, thread_name_prefix="flow-async")
         self._lifetime = Lifetime(self._release)
@@ -49,32 +50,82 @@ class FlowEngine:
         network = f"{self.manifest.network} {self.manifest.precision}"
         return f"<FlowEngine {network}, {self.backend.name} on {self.backend.device}>"
 
-    def infer(self, image1: ArrayLike, image2: ArrayLike, *, color: Color = "rgb") -> Flow:
+    @overload
+    def infer(
+        self, image1: ImageLike, image2: ImageLike, *, color: Color = ..., backward: Forward = ...
+    ) -> Flow: ...
+
+    @overload
+    def infer(
+        self, image1: ImageLike, image2: ImageLike, *, color: Color = ..., backward: Both
+    ) -> FlowPair: ...
+
+    def infer(
+        self, image1: ImageLike, image2: ImageLike, *, color: Color = "rgb", backward: bool = False
+    ) -> Flow | FlowPair:
         """Return the optical flow from the first image to the second.
 
         Args:
             image1: (H, W, 3), or (N, H, W, 3) for a batch of N pairs, of any H and W: uint8 in
-                0..255, or float16, float32 or float64 in 0..1, which is rounded to 8 bits. It
-                need not be contiguous.
+                0..255, or float16, float32 or float64 in 0..1, which is rounded to 8 bits. Grey
+                (H, W), (H, W, 1) and (N, H, W, 1) is taken as three equal channels. An array, a CPU
+                tensor of PyTorch, an RGB or L image of Pillow or a frame of PyAV; it need not be
+                contiguous.
             image2: the same shape and kind of type.
-            color: order of the channels, ``"rgb"`` or ``"bgr"`` (OpenCV).
+            color: order of the channels of arrays, ``"rgb"`` or ``"bgr"`` (OpenCV).
+            backward: whether to return also the flow from the second image to the first. Both are
+                one batch, or share the features of a split bundle.
 
         Returns:
             (H, W, 2), or (N, H, W, 2), float32 in pixels, x then y. The point (x, y) of the first
             image is at (x + flow[y, x, 0], y + flow[y, x, 1]) in the second. A new C-contiguous
-            array.
+            array. With ``backward``, a tuple of two.
 
         Raises:
             InputError: The images have an unsupported type, shape, value or size.
             BackendError: The runtime failed, or the engine is closed.
         """
-        pair = self._checked(image1, image2, color)
+        pair = self._inference.checked(image1, image2, color)
         with self._lifetime.borrowed():
-            return self._flow(*pair)
+            return self._computed(pair, backward)
+
+    @overload
+    def infer_files(self, path1: Path, path2: Path, *, backward: Forward = ...) -> Flow: ...
+
+    @overload
+    def infer_files(self, path1: Path, path2: Path, *, backward: Both) -> FlowPair: ...
+
+    def infer_files(self, path1: Path, path2: Path, *, backward: bool = False) -> Flow | FlowPair:
+        """Return the optical flow between two picture files, by OpenCV and ``infer``.
+
+        Args:
+            path1: the first picture, as for ``engine.images.read_image``.
+            path2: the second picture, of the same size.
+            backward: as for ``infer``.
+
+        Raises:
+            BackendNotInstalledError: OpenCV is not installed.
+            InputError: A file is missing, is no picture or has an unknown white level, or as
+                ``infer``.
+            BackendError: As ``infer``.
+        """
+        pair = self._inference.checked(read_image(path1), read_image(path2), "rgb")
+        with self._lifetime.borrowed():
+            return self._computed(pair, backward)
+
+    @overload
+    def infer_async(
+        self, image1: ImageLike, image2: ImageLike, *, color: Color = ..., backward: Forward = ...
+    ) -> Future[Flow]: ...
+
+    @overload
+    def infer_async(
+        self, image1: ImageLike, image2: ImageLike, *, color: Color = ..., backward: Both
+    ) -> Future[FlowPair]: ...
 
     def infer_async(
-        self, image1: ArrayLike, image2: ArrayLike, *, color: Color = "rgb"
-    ) -> Future[Flow]:
+        self, image1: ImageLike, image2: ImageLike, *, color: Color = "rgb", backward: bool = False
+    ) -> Future[Flow] | Future[FlowPair]:
         """Start computing the optical flow from the first image to the second, and return.
 
         ``streams`` pairs are computed concurrently; others wait in a queue. Do not change the
@@ -84,6 +135,7 @@ class FlowEngine:
             image1: as for ``infer``.
             image2: as for ``infer``.
             color: as for ``infer``.
+            backward: as for ``infer``.
 
         Returns:
             A future. Its ``result`` returns the flow as ``infer`` does, or raises BackendError;
@@ -93,10 +145,10 @@ class FlowEngine:
             InputError: As ``infer``.
             BackendError: The engine is closed.
         """
-        pair = self._checked(image1, image2, color)
+        pair = self._inference.checked(image1, image2, color)
         self._lifetime.borrow()
         try:
-            future = self._threads.submit(self._flow, *pair)
+            future: Future[Any] = self._threads.submit(self._computed, pair, backward)
         except BaseException:
             self._lifetime.give_back()
             raise
@@ -132,24 +184,11 @@ class FlowEngine:
             BackendError: The backend does not support device arrays, the GPU reported an error
                 (possibly of earlier work), or the engine is closed.
         """
-        if not isinstance(self.backend, DeviceBackend):
-            raise BackendError(
-                f"backend {self.backend.name} takes no arrays on a GPU; only tensorrt does, "
-                "without compensate_motion. Use infer, or load a bundle that has a plan with "
-                'backend="tensorrt".'
-            )
-        order = caller_stream(stream)
-        first, second = image_view(image1, "image1", order), image_view(image2, "image2", order)
-        if first.shape != second.shape:
-            shapes = f"image1 has shape {first.shape} and image2 {second.shape}"
-            raise InputError(f"{shapes}; expected the same shape. Crop one on the device.")
-        size = self._padded_size(first.shape)
-        place = None if out is None else flow_view(out, (*first.shape[:-1], 2), order)
-        with self._lifetime.borrowed(), self._wrap_errors(first.shape):
-            return self.backend.run_device(first, second, size, out=place, stream=order)
+        with self._lifetime.borrowed():
+            return self._inference.device_flow(image1, image2, out, stream)
 
     def stream(
-        self, frames: Iterable[ArrayLike], *, color: Color = "rgb", warm_start: bool = False
+        self, frames: Iterable[ImageLike], *, color: Color = "rgb", warm_start: bool = False
     ) -> Iterator[Flow]:
         """Return the flow from each frame to the next: one less than there are frames.
 
@@ -168,33 +207,21 @@ class FlowEngine:
         """
         check_is_no_path(frames, "frames", "arrays")
         run = WarmStart(self.manifest, self.backend).run if warm_start else self.backend.run
-        return self._stream(frames, is_bgr(color), run)
+        return self._inference.stream(frames, is_bgr(color), run, self._lifetime.borrowed)
 
-    def _stream(
-        self, frames: Iterable[ArrayLike], bgr: bool, run: Callable[[Any, Any], Flow]
-    ) -> Iterator[Flow]:
-        previous: tuple[Array, Any] | None = None
-        for index, frame in enumerate(frames):
-            image = checked_image(frame, f"frame {index}")
-            if previous is not None:
-                check_same_kind(previous[0], image, (f"frame {index - 1}", f"frame {index}"))
-            try:
-                size = self._padded_size(image.shape)
-            except InputError as error:
-                raise InputError(f"frame {index}: {error}") from error
-            padded = network_input(image, size, bgr=bgr, copy=True)
-            flow = None
-            with self._lifetime.borrowed(), self._wrap_errors(image.shape):
-                prepared = self.backend.prepare(padded)
-                if previous is not None:
-                    flow = run(previous[1], prepared)
-            previous = image, prepared
-            if flow is not None:
-                yield _cropped(flow, image)
+    @overload
+    def infer_many(
+        self, pairs: Iterable[Pair], *, color: Color = ..., backward: Forward = ...
+    ) -> Iterator[Flow]: ...
+
+    @overload
+    def infer_many(
+        self, pairs: Iterable[Pair], *, color: Color = ..., backward: Both
+    ) -> Iterator[FlowPair]: ...
 
     def infer_many(
-        self, pairs: Iterable[tuple[ArrayLike, ArrayLike]], *, color: Color = "rgb"
-    ) -> Iterator[Flow]:
+        self, pairs: Iterable[Pair], *, color: Color = "rgb", backward: bool = False
+    ) -> Iterator[Flow] | Iterator[FlowPair]:
         """Return the flow of each pair, in order; ``streams`` pairs are computed concurrently.
 
         For throughput over many pairs. For a live video use ``stream``. The source is read two
@@ -205,6 +232,7 @@ class FlowEngine:
         Args:
             pairs: ``(image1, image2)`` as for ``infer``; pairs may differ in size.
             color: as for ``infer``.
+            backward: as for ``infer``.
 
         Raises:
             InputError: As ``infer``, after the flows of the pairs before; the message has the
@@ -214,9 +242,11 @@ class FlowEngine:
         check_is_no_path(pairs, "pairs", "pairs of arrays")
         is_bgr(color)
 
-        def flow_of(index: int, pair: tuple[ArrayLike, ArrayLike]) -> Flow:
+        def flow_of(index: int, pair: Pair) -> Any:  # what `backward` says
             try:
-                return self.infer(*pair_of(pair), color=color)
+                checked = self._inference.checked(*pair_of(pair), color)
+                with self._lifetime.borrowed():
+                    return self._computed(checked, backward)
             except EngineError as error:
                 raise type(error)(f"pair {index}: {error}") from error
 
@@ -242,51 +272,9 @@ class FlowEngine:
         """Close the engine."""
         self.close()
 
-    def _checked(
-        self, image1: ArrayLike, image2: ArrayLike, color: str
-    ) -> tuple[Array, Array, tuple[int, int], bool]:
-        bgr = is_bgr(color)
-        first = checked_image(image1, "image1")
-        second = checked_image(image2, "image2")
-        check_same_kind(first, second, ("image1", "image2"))
-        return first, second, self._padded_size(first.shape), bgr
-
-    def _flow(self, first: Array, second: Array, size: tuple[int, int], bgr: bool) -> Flow:
-        images = [network_input(image, size, bgr=bgr) for image in (first, second)]
-        with self._wrap_errors(first.shape):
-            flow = self.backend.run(*map(self.backend.prepare, images))
-        return _cropped(flow, first)
-
-    def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        size = padded_size(shape[-3], shape[-2], self.manifest.divisor, self.manifest.smallest)
-        if self.backend.profile is not None:
-            check_profile(self.backend.profile, shape, size, self.manifest.network)
-        if (known := (*shape[:-3], *size)) not in self._sizes:
-            # Once a size: afterwards the runtime holds the memory already.
-            check_memory(self.manifest, shape, size)
-            self._sizes.add(known)
-        return size
+    def _computed(self, pair: ImagePair, backward: bool) -> Flow | FlowPair:
+        return self._inference.flows(pair) if backward else self._inference.flow(pair)
 
     def _release(self) -> None:
         self._threads.shutdown(wait=False)  # the caller may be one of these threads
         self.backend.close()
-
-    @contextlib.contextmanager
-    def _wrap_errors(self, shape: tuple[int, ...]) -> Iterator[None]:
-        """Re-raise runtime exceptions as BackendError with the image size."""
-        try:
-            yield
-        except EngineError:
-            raise
-        except Exception as error:  # each runtime has its own exception types
-            count = shape[0] if len(shape) == 4 else 1
-            raise BackendError(
-                f"{self.manifest.network}: {self.backend.name} {self.backend.runtime_version} "
-                f"failed on {count} pair(s) of {shape[-3]}x{shape[-2]}: {one_line(error)}."
-            ) from error
-
-
-def _cropped(flow: Flow, image: Array) -> Flow:
-    height, width = image.shape[-3:-1]
-    inside = flow[:, :height, :width]
-    return np.ascontiguousarray(inside if image.ndim == 4 else inside[0])

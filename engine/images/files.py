@@ -10,12 +10,21 @@ from engine.errors import BackendNotInstalledError, InputError
 from engine.system.files import write_atomically
 from engine.types import Array, Image
 
+_TWELVE_BITS = 4095
+# A thermal camera's scene may have a few of the 256 levels of a 16-bit file, too few for flow.
+_FEW_LEVELS = 16
 
-def read_image(path: str | os.PathLike[str]) -> Image:
+
+def read_image(path: str | os.PathLike[str], *, levels: tuple[float, float] | None = None) -> Image:
     """Read a picture file as (H, W, 3) uint8 RGB.
 
     Grey pictures get three equal channels, 16-bit pictures are scaled to 8 bits, alpha is dropped.
     Files whose white level is unknown, e.g. 12-bit data in a 16-bit file, are refused.
+
+    Args:
+        path: the file.
+        levels: values of the file that become 0 and 255; values beyond are clipped. Give both
+            pictures of a pair the same. None: those of the file's type, 0 and 65535 for 16 bits.
 
     Raises:
         BackendNotInstalledError: OpenCV is not installed.
@@ -35,21 +44,38 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         raise InputError(f"{path} cannot be read as a picture: {error.err}.") from error
     if image is None:
         raise InputError(f"{path} is not a picture OpenCV can read. Convert it to .png.")
-    rgb: Image = cv2.cvtColor(_eight_bits(image, path), cv2.COLOR_BGR2RGB)
+    rgb: Image = cv2.cvtColor(_eight_bits(image, path, levels), cv2.COLOR_BGR2RGB)
     return rgb
 
 
-def _eight_bits(image: Array, path: Path) -> Image:
-    if image.dtype == np.uint8:
-        return image
-    top = image.max()
-    if image.dtype == np.uint16 and top >= 4096:  # more than 12 bits: the file uses all 16
-        return (image // 257).astype(np.uint8)
-    shown = "e.g. (x >> 4) for 12 bits, " if image.dtype == np.uint16 else ""
+def _eight_bits(image: Array, path: Path, levels: tuple[float, float] | None) -> Image:
+    if levels is None:
+        if image.dtype == np.uint8:
+            return image
+        levels = _known_levels(image, path)
+    black, white = levels
+    if not black < white:
+        raise InputError(f"levels is {levels}; expected the values of black and white, rising.")
+    scaled = (image.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
+    rounded: Image = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    return rounded
+
+
+def _known_levels(image: Array, path: Path) -> tuple[float, float]:
+    """Return the levels of black and white, as far as a file tells them by itself."""
+    low, high = image.min(), image.max()
+    if image.dtype == np.uint16 and high > _TWELVE_BITS:  # the file uses all 16 bits
+        if (int(high) - int(low)) // 257 >= _FEW_LEVELS:
+            return 0, 65535
+        guess = f"({low}, {high}) for the range of this scene, or (0, 65535) for all 16 bits"
+    elif image.dtype == np.uint16:
+        guess = f"(0, {_TWELVE_BITS}) for 12 bits"
+    else:
+        guess = f"({low:g}, {high:g})"
     raise InputError(
-        f"{path} has {image.dtype} levels up to {top}; expected 8 bits, or the whole range of 16. "
-        "Read it with cv2.imread(path, cv2.IMREAD_UNCHANGED) and scale it to uint8 by the sensor's "
-        f"range, {shown}then pass the array."
+        f"{path} has {image.dtype} values from {low:g} to {high:g}; expected 8 bits, or the whole "
+        "range of 16. Give the values of black and white, the same for both pictures: "
+        f"engine.images.read_image(path, levels=...), e.g. {guess}."
     )
 
 

@@ -71,13 +71,13 @@ def test_streams_run_concurrently_including_the_layout(fake, monkeypatch):
 
     fake.backend.run = run
     threads = set()
-    layout = engine.engine.network_input
+    layout = engine.inference.network_input
 
     def network_input(*arguments, **options):
         threads.add(threading.current_thread())
         return layout(*arguments, **options)
 
-    monkeypatch.setattr("engine.engine.network_input", network_input)
+    monkeypatch.setattr("engine.inference.network_input", network_input)
     assert len(list(fake.infer_many([(IMAGE, IMAGE)] * 6))) == 6
     assert len(threads) == 2
     assert threading.current_thread() not in threads

@@ -31,12 +31,23 @@ def test_sixteen_bits_become_eight(tmp_path, shape):
 
 def test_unknown_white_level_is_refused(tmp_path):
     """12-bit levels in a 16-bit file would become 0 to 15, floats up to 1 would become 0."""
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((2, 3, 3), 4095, np.uint16))
-    with pytest.raises(InputError, match=r"a\.png has uint16 levels up to 4095; .*\(x >> 4\) for"):
-        read_image(tmp_path / "a.png")
-    cv2.imwrite(str(tmp_path / "a.pfm"), np.ones((2, 3, 3), np.float32))
-    with pytest.raises(InputError, match=r"a\.pfm has float32 levels up to 1\.0; expected 8 bits"):
-        read_image(tmp_path / "a.pfm")
+    for name, pixels, message in (
+        ("a.png", np.uint16([[0, 4095]]), r"uint16 values from 0 to 4095; .*\(0, 4095\) for 12"),
+        ("b.png", np.uint16([[51241, 52181]]), r"51241 to 52181; .*\(51241, 52181\) for the range"),
+        ("c.pfm", np.float32([[0.25, 1]]), r"c\.pfm has float32 values from 0\.25 to 1; .* 8 bits"),
+    ):
+        cv2.imwrite(str(tmp_path / name), pixels)
+        with pytest.raises(InputError, match=message):
+            read_image(tmp_path / name)
+
+
+def test_levels_become_0_and_255(tmp_path):
+    """A scene of a thermal camera: 51241 + 94 / 940 of the range is 25.5, to the even 26."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.uint16([[51241, 51335, 52181, 60000, 0]]))
+    image = read_image(tmp_path / "a.png", levels=(51241, 52181))
+    assert image[0, :, 1].tolist() == [0, 26, 255, 255, 0]
+    with pytest.raises(InputError, match=r"levels is \(9, 9\); expected the values of black"):
+        read_image(tmp_path / "a.png", levels=(9, 9))
 
 
 def test_unreadable_pictures(tmp_path):

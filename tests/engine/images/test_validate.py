@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.images import check_same_kind, checked_image
+from engine.images import check_same_kind, checked_image, network_input
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,14 @@ from engine.images import check_same_kind, checked_image
         (np.zeros((8, 8, 3), bool), r"has type bool; expected uint8 .* \* numpy\.uint8\(255\)"),
         (np.zeros((8, 8, 3), np.longdouble), r"type (float128|float96|longdouble); .*'float64'"),
         (np.zeros((8, 8, 3), object), r"has type object; .* one of these types"),
-        (np.zeros((8, 8), np.uint8), r"has shape \(8, 8\); .* numpy\.stack"),
         (np.zeros(8, np.uint8), r"has shape \(8,\); expected .* one batch"),
         (np.zeros((1, 1, 8, 8, 3), np.uint8), r"has shape \(1, 1, 8, 8, 3\); expected"),
-        (np.zeros((8, 8, 1), np.uint8), r"\(8, 8, 1\); .* numpy\.repeat"),
+        (
+            np.zeros((5, 8, 9), np.uint8),
+            r"\(5, 8, 9\); .* grey images, .* image1\[\.\.\., None\]\.",
+        ),
+        (np.zeros((1, 8, 9), np.uint8), r"\(1, 8, 9\); .* first axis out: image1\[0\]\."),
+        (np.zeros((8, 8, 2), np.uint8), r"\(8, 8, 2\); .* Leave alpha out: image1\[\.\.\., 0\]\."),
         (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\); .* Pick three of its 4 .*\[\.\.\., :3\]"),
         (np.zeros((3, 8, 8), np.uint8), r"\(3, 8, 8\); .* numpy\.moveaxis\(image1, -3, -1\)"),
         (np.zeros((2, 3, 8, 8), np.uint8), r"\(2, 3, 8, 8\); .* numpy\.moveaxis"),
@@ -35,10 +39,22 @@ from engine.images import check_same_kind, checked_image
         (np.zeros((8, 8, 0), np.uint8), r"image1 is empty"),
         (np.full((8, 8, 3), np.nan, np.float32), r"holds 192 values that are NaN or infinite"),
         (np.full((8, 8, 3), np.inf, np.float64), r"holds 192 values that are NaN or infinite"),
-        (np.full((8, 8, 3), 255, np.float32), r"from 255\.0 to 255\.0; .*astype\('uint8'\)"),
+        (
+            np.full((8, 8, 3), 255, np.float32),
+            r"from 255\.0 to 255\.0; .*image1\.clip\(0, 255\) / 255\.",
+        ),
+        (np.full((8, 8, 3), 65535.0), r"to 65535\.0; .* If white is 65535, .* image1 / 65535\."),
+        (
+            np.linspace(-1, 1, 192).reshape(8, 8, 3),
+            r"from -1\.0 to 1\.0; .*\(\(image1 \+ 1\) / 2\)\.",
+        ),
+        (np.linspace(-2, 2.6, 192).reshape(8, 8, 3), r"normalised, undo that: image1 \* deviation"),
         (np.full((8, 8, 3), 1.001, np.float16), r"from 1\.0009766 .* clip it"),
         (np.full((8, 8, 3), -1e-9), r"from -1e-09 to -1e-09; expected 0 to 1\. .*clip it"),
-        (np.full((8, 8, 3), 1 + 2**-23, np.float32), r"from 1\.0000001 .* 255, .* image1 / 255"),
+        (
+            np.full((8, 8, 3), 1 + 2**-23, np.float32),
+            r"from 1\.0000001 .* 255, .* image1\.clip\(0, 255\) / 255",
+        ),
     ],
 )
 def test_refused(image, message):
@@ -52,8 +68,10 @@ def test_refused(image, message):
     ("full_scale", "example"),
     [
         (np.array([[[False, True, True]]]), r"it: (.*)\."),
-        (np.array([[[0, 4095, 4095]]], np.uint16), r"e\.g\. (.*) for 12 bits"),
-        (np.array([[[0, 65535, 65535]]], np.uint16), r"or (\S* // .*) for 16;"),
+        (np.array([[[0, 4095, 4095]]], np.uint16), r"sensor: (.*) for 12 bits"),
+        (np.array([[[0, 65535, 65535]]], np.uint16), r"12 bits, (.*) for 16;"),
+        (np.array([[[500, 60700, 60700]]], np.uint16), r"of the scene: (.*)\."),
+        (np.array([[[0, 255, 255]]], np.int64), r"pass (.*)\."),
     ],
 )
 def test_advice_maps_the_full_scale_to_255(full_scale, example):
@@ -88,14 +106,36 @@ def test_other_arrays_are_converted():
         checked_image(ArrayLike(TypeError("on a GPU")), "image1")
 
 
-@pytest.mark.parametrize("mode", ["YCbCr", "HSV", "L", "P", "RGBA", "CMYK"])
-def test_pillow_images_must_be_rgb(rng, mode):
-    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-    array = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    picture = pillow.fromarray(array)
-    np.testing.assert_array_equal(checked_image(picture, "image1"), array)
-    with pytest.raises(InputError, match=rf"mode {mode}; expected RGB.*convert"):
-        checked_image(picture.convert(mode), "image1")
+@pytest.mark.parametrize(
+    ("values", "truth"),
+    [
+        (np.linspace(-1, 1, 12).reshape(2, 2, 3), lambda image: (image + 1) / 2),
+        (np.linspace(0, 255, 12).reshape(2, 2, 3), lambda image: image / 255),
+        (np.linspace(0, 65535, 12).reshape(2, 2, 3), lambda image: image / 65535),
+    ],
+)
+def test_advice_about_a_range_of_floats_is_right(values, truth):
+    with pytest.raises(InputError) as caught:
+        checked_image(values, "image1")
+    last = str(caught.value).rpartition(": ")[2].removesuffix(".")
+    converted = eval(last, {"image1": values})
+    np.testing.assert_array_equal(checked_image(converted, "image1"), truth(values))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize("shape", [(5, 3), (5, 1), (5, 7, 1), (2, 5, 7, 1)])
+def test_grey_is_three_equal_channels(rng, kind, shape):
+    grey = (
+        rng.random(shape).astype(kind) if kind == np.float32 else rng.integers(0, 256, shape, kind)
+    )
+    repeated = np.repeat(grey if grey.ndim > 2 else grey[..., None], 3, axis=-1)
+    found = checked_image(grey, "image1")
+    np.testing.assert_array_equal(found, repeated)
+    size = tuple(8 * -(-side // 8) for side in repeated.shape[-3:-1])
+    for bgr in (False, True):
+        np.testing.assert_array_equal(
+            network_input(found, size, bgr=bgr), network_input(repeated, size)
+        )
 
 
 def test_masked_pixels_are_refused(rng):

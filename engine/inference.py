@@ -1,0 +1,166 @@
+"""What all backends share: check images, pad them, run the backend, crop the flow."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.backends.base import Backend, DeviceBackend, Flows
+from engine.bundle.manifest import Manifest
+from engine.call_checks import check_profile, is_bgr
+from engine.cuda.flow_array import DeviceArray
+from engine.cuda.foreign_arrays import caller_stream, flow_view, image_view
+from engine.errors import BackendError, EngineError, InputError, one_line
+from engine.images import check_same_kind, checked_image, network_input, padded_size
+from engine.images.as_array import without_time
+from engine.recurrence import check_memory
+from engine.types import Array, Flow, FlowPair, ImageLike
+
+# `Backend.run`, or what takes its place.
+Run = Callable[[Any, Any], Flows]
+# Keeps the backend open while it runs.
+Borrowed = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """Two checked images of one shape, (H, W, 3) or (N, H, W, 3).
+
+    Attributes:
+        first: the image whose pixels move.
+        second: the image after it.
+        size: padded height and width.
+        bgr: whether the channels are in the order BGR.
+    """
+
+    first: Array
+    second: Array
+    size: tuple[int, int]
+    bgr: bool
+
+
+class Inference:
+    """The rules of ``FlowEngine``, without its lifetime and threads; thread-safe."""
+
+    def __init__(self, manifest: Manifest, backend: Backend) -> None:
+        """Use an open backend, which stays the caller's."""
+        self._manifest = manifest
+        self._backend = backend
+        self._sizes: set[tuple[int, ...]] = set()  # that fit in memory
+
+    def checked(self, image1: ImageLike, image2: ImageLike, color: str) -> ImagePair:
+        """Return the images, checked; see ``FlowEngine.infer`` for arguments and errors."""
+        bgr = is_bgr(color)
+        first = checked_image(image1, "image1", bgr=bgr)
+        second = checked_image(image2, "image2", bgr=bgr)
+        check_same_kind(first, second, ("image1", "image2"))
+        return ImagePair(first, second, self._padded_size(first.shape), bgr)
+
+    def flow(self, pair: ImagePair) -> Flow:
+        """Return the flow from the first image to the second."""
+        first, second = self._inputs(pair)
+        with self._wrap_errors(pair.first.shape):
+            flow = self._backend.run(*map(self._backend.prepare, (first, second)))
+        return _cropped(flow, pair.first)
+
+    def flows(self, pair: ImagePair) -> FlowPair:
+        """Return the flow from the first image to the second, and from the second to the first.
+
+        As one batch, unless features of single images serve both directions, or a batch of twice
+        the size is too large for the bundle or the memory.
+        """
+        first, second = self._inputs(pair)
+        with self._wrap_errors(pair.first.shape):
+            one, two = self._backend.prepare(first), self._backend.prepare(second)
+            if one is first and self._takes((2 * len(first), *pair.first.shape[-3:])):
+                both = np.concatenate((first, second)), np.concatenate((second, first))
+                forward, backward = np.split(self._backend.run(*both), 2)
+            else:
+                forward, backward = self._backend.run(one, two), self._backend.run(two, one)
+        return _cropped(forward, pair.first), _cropped(backward, pair.first)
+
+    def stream(
+        self, frames: Iterable[object], bgr: bool, run: Run, borrowed: Borrowed
+    ) -> Iterator[Flow]:
+        """Yield the flow from each frame to the next; see ``FlowEngine.stream``."""
+        previous: tuple[Array, Any] | None = None
+        for index, frame in enumerate(frames):
+            image = checked_image(without_time(frame), f"frame {index}", bgr=bgr)
+            if previous is not None:
+                check_same_kind(previous[0], image, (f"frame {index - 1}", f"frame {index}"))
+            try:
+                size = self._padded_size(image.shape)
+            except InputError as error:
+                raise InputError(f"frame {index}: {error}") from error
+            padded = network_input(image, size, bgr=bgr, copy=True)
+            flow = None
+            with borrowed(), self._wrap_errors(image.shape):
+                prepared = self._backend.prepare(padded)
+                if previous is not None:
+                    flow = run(previous[1], prepared)
+            previous = image, prepared
+            if flow is not None:
+                yield _cropped(flow, image)
+
+    def device_flow(
+        self, image1: object, image2: object, out: object, stream: object
+    ) -> DeviceArray:
+        """Return the flow between two images on the GPU; see ``FlowEngine.infer_device``."""
+        if not isinstance(self._backend, DeviceBackend):
+            raise BackendError(
+                f"backend {self._backend.name} takes no arrays on a GPU; only tensorrt does, "
+                "without options that change its input or its flow. Use infer, or load a bundle "
+                'that has a plan with backend="tensorrt" alone.'
+            )
+        order = caller_stream(stream)
+        first, second = image_view(image1, "image1", order), image_view(image2, "image2", order)
+        if first.shape != second.shape:
+            shapes = f"image1 has shape {first.shape} and image2 {second.shape}"
+            raise InputError(f"{shapes}; expected the same shape. Crop one on the device.")
+        size = self._padded_size(first.shape)
+        place = None if out is None else flow_view(out, (*first.shape[:-1], 2), order)
+        with self._wrap_errors(first.shape):
+            return self._backend.run_device(first, second, size, out=place, stream=order)
+
+    def _inputs(self, pair: ImagePair) -> tuple[Array, Array]:
+        first = network_input(pair.first, pair.size, bgr=pair.bgr)
+        return first, network_input(pair.second, pair.size, bgr=pair.bgr)
+
+    def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        size = padded_size(shape[-3], shape[-2], self._manifest.divisor, self._manifest.smallest)
+        if self._backend.profile is not None:
+            check_profile(self._backend.profile, shape, size, self._manifest.network)
+        if (known := (*shape[:-3], *size)) not in self._sizes:
+            # Once a size: afterwards the runtime holds the memory already.
+            check_memory(self._manifest, shape, size)
+            self._sizes.add(known)
+        return size
+
+    def _takes(self, shape: tuple[int, ...]) -> bool:
+        try:
+            self._padded_size(shape)
+        except InputError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _wrap_errors(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """Re-raise exceptions of the runtime as BackendError with the images' size."""
+        try:
+            yield
+        except EngineError:
+            raise
+        except Exception as error:  # each runtime has its own exception types
+            count = shape[0] if len(shape) == 4 else 1
+            raise BackendError(
+                f"{self._manifest.network}: {self._backend.name} {self._backend.runtime_version} "
+                f"failed on {count} pair(s) of {shape[-3]}x{shape[-2]}: {one_line(error)}."
+            ) from error
+
+
+def _cropped(flow: Flow, image: Array) -> Flow:
+    height, width = image.shape[-3:-1]
+    inside = flow[:, :height, :width]
+    return np.ascontiguousarray(inside if image.ndim == 4 else inside[0])
