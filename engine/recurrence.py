@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import Backend, Flows, RecurrentBackend
-from engine.backends.onnx_graphs import takes_initial_flow
 from engine.bundle.manifest import Manifest
 from engine.errors import BackendError, InputError
 from engine.system.memory import available_bytes
@@ -72,19 +71,20 @@ class WarmStart:
                 f"warm_start: {manifest.network} does not refine an initial flow, only RAFT does; "
                 "leave it out"
             )
-        if not takes_initial_flow(manifest) or not isinstance(backend, RecurrentBackend):
+        recurrent = backend.recurrent if isinstance(backend, RecurrentBackend) else None
+        if recurrent is None:
             raise BackendError(
                 f"warm_start: backend {backend.name} with this bundle takes no initial flow; build "
                 "a bundle with --split, and load it with backend openvino or onnxruntime, without "
                 "compensate_motion"
             )
-        self._backend = backend
+        self._recurrent = recurrent
         self._last: Flows | None = None
 
     def run(self, first: Any, second: Any) -> Flows:
         """See ``Backend.run``."""
         start = None if self._last is None else carried_forward(self._last)
-        flow, self._last = self._backend.run_from(start, first, second)
+        flow, self._last = self._recurrent.run_from(start, first, second)
         return flow
 
 

@@ -43,7 +43,8 @@ class TimedEngine:
             InputError: The bundle does not accept the size.
             BackendError: The runtime failed, or the flow is not a number everywhere.
         """
-        around = fit(*pair.size, self.engine.manifest.divisor, subset.padding)
+        manifest = self.engine.manifest
+        around = fit(*pair.size, manifest.divisor, subset.padding, manifest.smallest)
         images = around.apply(pair.image1), around.apply(pair.image2)
         if images[0].shape not in self._sizes:
             self._sizes.add(images[0].shape)
@@ -53,7 +54,7 @@ class TimedEngine:
         milliseconds = (time.perf_counter() - start) * 1e3
         if not np.isfinite(flow).all():
             raise BackendError(
-                f"{pair.name}: the flow of {self.engine.manifest.network} is not finite at "
+                f"{pair.name}: the flow of {manifest.network} is not finite at "
                 f"{np.count_nonzero(~np.isfinite(flow).all(axis=-1))} pixels; expected numbers: "
                 "rebuild the bundle, with --precision fp32 if it has another."
             )

@@ -96,9 +96,8 @@ class DeviceBackend(Protocol):
         ...
 
 
-@runtime_checkable
-class RecurrentBackend(Protocol):
-    """A ``Backend`` that may start from a flow; for bundles that `takes_initial_flow` names."""
+class RunsFrom(Protocol):
+    """Computes flows from initial flows."""
 
     def run_from(self, start: Flows | None, first: Any, second: Any) -> tuple[Flows, Flows]:
         """Return the flow as ``Backend.run``, and the flow before its upsampling.
@@ -108,4 +107,14 @@ class RecurrentBackend(Protocol):
             first: the first image, prepared.
             second: the second image, prepared.
         """
+        ...
+
+
+@runtime_checkable
+class RecurrentBackend(Protocol):
+    """A ``Backend`` of a runtime that can start from a flow."""
+
+    @property
+    def recurrent(self) -> RunsFrom | None:
+        """The graphs that start from a flow; None where the bundle's do not."""
         ...

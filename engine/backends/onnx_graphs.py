@@ -59,11 +59,10 @@ class OneGraph:
 class TwoGraphs:
     """``features.onnx`` prepares each image, ``match.onnx`` computes the flow of two of them."""
 
-    def __init__(self, features: Model, match: Model, *, recurrent: bool = False) -> None:
-        """Use ``features.onnx`` and ``match.onnx``, opened; see ``run_from`` for ``recurrent``."""
+    def __init__(self, features: Model, match: Model) -> None:
+        """Use ``features.onnx`` and ``match.onnx``, opened."""
         self._features = features
         self._match = match
-        self._recurrent = recurrent
 
     def prepare(self, image: Images) -> Arrays:
         """Return the arrays ``skip`` and ``features`` of the image."""
@@ -71,12 +70,18 @@ class TwoGraphs:
 
     def run(self, first: Arrays, second: Arrays) -> Flows:
         """See ``Backend.run``."""
-        if self._recurrent:
-            return self.run_from(None, first, second)[0]
         return self._match(_match_inputs(first, second))[OUTPUT]
 
+
+class RecurrentGraphs(TwoGraphs):
+    """The two graphs of a recurrent network: ``match.onnx`` starts from a flow."""
+
+    def run(self, first: Arrays, second: Arrays) -> Flows:
+        """See ``Backend.run``."""
+        return self.run_from(None, first, second)[0]
+
     def run_from(self, start: Flows | None, first: Arrays, second: Arrays) -> tuple[Flows, Flows]:
-        """See ``RecurrentBackend.run_from``; of a recurrent network only."""
+        """See ``RunsFrom``."""
         if start is None:
             start = np.zeros((*first["features"].shape[:3], 2), np.float32)
         outputs = self._match({**_match_inputs(first, second), INITIAL_FLOW: start})
@@ -106,10 +111,10 @@ class CpuBackend:
         """See ``Backend.run``."""
         return self.graphs.run(first, second)
 
-    def run_from(self, start: Flows | None, first: Any, second: Any) -> tuple[Flows, Flows]:
-        """See ``RecurrentBackend.run_from``."""
-        assert isinstance(self.graphs, TwoGraphs)  # the engine has asked `takes_initial_flow`
-        return self.graphs.run_from(start, first, second)
+    @property
+    def recurrent(self) -> RecurrentGraphs | None:
+        """See ``RecurrentBackend``."""
+        return self.graphs if isinstance(self.graphs, RecurrentGraphs) else None
 
     def device_ms(self) -> None:
         """Return None: there is no separate device."""
@@ -117,11 +122,6 @@ class CpuBackend:
     def close(self) -> None:
         """Free the models."""
         del self.graphs
-
-
-def takes_initial_flow(manifest: Manifest) -> bool:
-    """Return whether ``match.onnx`` of a bundle starts from a given flow."""
-    return manifest.recurrence is not None and MATCH in manifest.files
 
 
 def open_graphs(
@@ -140,5 +140,6 @@ def open_graphs(
     """
     if all(name in manifest.files for name in SPLIT):
         features, match = (open_model(bundle / name) for name in SPLIT)
-        return TwoGraphs(features, match, recurrent=manifest.recurrence is not None)
+        kind = TwoGraphs if manifest.recurrence is None else RecurrentGraphs
+        return kind(features, match)
     return OneGraph(open_model(model_file(bundle, manifest, WHOLE, backend)))

@@ -94,7 +94,7 @@ def _resized(array: Array, size: tuple[int, int]) -> Array:
     return resized
 
 
-def fit(height: int, width: int, divisor: int, mode: PaddingMode) -> Fit:
+def fit(height: int, width: int, divisor: int, mode: PaddingMode, smallest: int = 1) -> Fit:
     """Return how an image is brought to multiples of ``divisor``.
 
     Args:
@@ -105,6 +105,7 @@ def fit(height: int, width: int, divisor: int, mode: PaddingMode) -> Fit:
             modes of ``InputPadder`` in RAFT (princeton-vl/RAFT, ``core/utils/utils.py``): the
             columns half on each side, the larger half on the right; the rows likewise (sintel) or
             all below (kitti). ``centre_crop`` and ``resize``: see `CentreCrop` and `Resize`.
+        smallest: least height and width that the network takes: 128 for RAFT.
 
     Raises:
         InputError: There is no such mode, or a side is too short to be cropped.
@@ -114,15 +115,16 @@ def fit(height: int, width: int, divisor: int, mode: PaddingMode) -> Fit:
             f"there is no padding {mode!r}; expected one of {', '.join(PADDING_MODES)}."
             f"{nearest(str(mode), PADDING_MODES)}"
         )
-    padded = padded_size(height, width, divisor)
+    padded = padded_size(height, width, divisor, smallest)
     if mode == "resize":
         return Resize((height, width), padded)
     if mode == "centre_crop":
         kept = height // divisor * divisor, width // divisor * divisor
-        if 0 in kept:
+        least = max(padded_size(1, 1, divisor, smallest))
+        if min(kept) < least:
             raise InputError(
                 f"an image of {height}x{width} has no centre of multiples of {divisor}; expected "
-                f"at least {divisor}x{divisor}. Choose another padding."
+                f"at least {least}x{least}. Choose another padding."
             )
         return CentreCrop((height, width), kept)
     rows, columns = padded[0] - height, padded[1] - width

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import engine
+from engine.backends.onnx_graphs import CpuBackend, OneGraph
 from engine.backends.tensorrt.backend import TensorRTBackend
 from engine.bundle.manifest import read_manifest
 from engine.cli.main import main
@@ -110,7 +111,7 @@ def test_warm_start(flow_engine: FlowEngine, network: RAFT) -> None:
     frames = [first, second, first]
     expected = [pytorch_flow(network, first, second)]
     # RAFT small upsamples corners on corners: every 8th pixel is not the coarse flow itself.
-    _, coarse = flow_engine.backend.run_from(
+    _, coarse = flow_engine.backend.recurrent.run_from(
         None, *(flow_engine.backend.prepare(image[None]) for image in (first, second))
     )
     start = carried_forward(coarse)
@@ -161,8 +162,9 @@ def test_other_networks_have_no_iterations_and_no_warm_start() -> None:
 
 
 def test_warm_start_needs_a_split_bundle(flow_engine: FlowEngine) -> None:
-    files = {"model.onnx": flow_engine.manifest.files["match.onnx"]}
-    whole = FlowEngine(replace(flow_engine.manifest, files=files), flow_engine.backend)
+    backend = CpuBackend()
+    backend.name, backend.graphs = flow_engine.backend.name, OneGraph(lambda _: {})
+    whole = FlowEngine(flow_engine.manifest, backend)
     with pytest.raises(engine.BackendError, match="build a bundle with --split"):
         whole.stream([], warm_start=True)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InputError
-from engine.images.padding import PADDING_MODES, CentreCrop, Padding, fit
+from engine.images.padding import PADDING_MODES, CentreCrop, Padding, Resize, fit
 
 sides = st.integers(1, 70)
 
@@ -28,6 +28,25 @@ sides = st.integers(1, 70)
 )
 def test_margins_by_hand(size, divisor, mode, expected):
     assert fit(*size, divisor, mode) == Padding(*expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "expected"),
+    [
+        # To 128x128, as RAFT takes nothing smaller: 28 rows and 29 columns more.
+        ((100, 99), "sintel", (14, 15, 14, 14)),
+        ((100, 99), "kitti", (14, 15, 0, 28)),
+        ((100, 99), "bottom_right", (0, 29, 0, 28)),
+        # 21 rows more, but only 5 columns to the next multiple of 8.
+        ((107, 131), "sintel", (2, 3, 10, 11)),
+    ],
+)
+def test_margins_to_the_smallest_size_by_hand(size, mode, expected):
+    assert fit(*size, 8, mode, smallest=128) == Padding(*expected)
+
+
+def test_a_small_image_is_resized_to_the_smallest_size():
+    assert fit(100, 131, 8, "resize", smallest=128) == Resize((100, 131), (128, 136))
 
 
 @given(sides, sides, st.sampled_from([1, 8, 64]), st.sampled_from(["sintel", "kitti"]))
@@ -88,3 +107,5 @@ def test_what_cannot_be_fitted():
         fit(64, 64, 8, "sintl")
     with pytest.raises(InputError, match=r"63x200 has no centre of multiples of 64; expected at"):
         fit(63, 200, 64, "centre_crop")
+    with pytest.raises(InputError, match=r"of multiples of 8; expected at least 128x128"):
+        fit(135, 127, 8, "centre_crop", smallest=128)
