@@ -11,7 +11,8 @@ from bench.evaluation.subsets import Subset
 from bench.harness.stats import summarise
 from bench.harness.worker import peak_memory_mb
 from engine.engine import FlowEngine
-from engine.flow.regions import REGIONS, SUMS, scores
+from engine.flow.figures import over_images, over_pixels
+from engine.flow.regions import scores
 
 Json = dict[str, Any]
 _OF_AN_IMAGE = ("epe", "px1", "px3", "px5", "fl", "wauc")
@@ -60,14 +61,12 @@ def worst_images(result: Mapping[str, Any], count: int) -> list[Json]:
 
 def _subset_result(subset: Subset, entries: Sequence[Entry]) -> Json:
     images = [_image(entry) for entry in entries]
-    errors = [image["epe"] for image in images if image["epe"] is not None]
-    empty = np.zeros((len(REGIONS), len(SUMS)))
-    total = sum((np.array(entry["sums"]) for entry in entries if entry["sums"]), start=empty)
+    sums = [np.array(entry["sums"]) for entry in entries if entry["sums"]]
     return {
         **subset.to_json(),
         "latency_ms": summarise([entry["ms"] for entry in entries]),
-        "scores": scores(total),
-        "epe_per_image": float(np.mean(errors)) if errors else None,
+        "scores": over_pixels(sums),
+        "epe_per_image": over_images(image["epe"] for image in images),
         "images": images,
     }
 

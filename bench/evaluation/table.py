@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from bench.report.table import MISSING, number, three_digits
+from engine.flow import figures
 
 Result = Mapping[str, Any]
 
@@ -27,31 +28,19 @@ class Figure:
         return MISSING if value is None else self.text(value)
 
 
-def _score(region: str, name: str) -> Callable[[Result], object]:
-    return lambda result: result["scores"][region][name]
+def _score(figure: figures.Figure) -> Callable[[Result], object]:
+    return lambda result: figure.of(result["scores"])
 
 
 def _latency(name: str) -> Callable[[Result], object]:
     return lambda result: (result["latency_ms"] or {}).get(name)
 
 
-_BAD = "share of pixels with an error above {} px"
+_SCORES = [Figure(each.title, each.unit, each.note, _score(each)) for each in figures.FIGURES]
 FIGURES = (
-    Figure("EPE", "px", "mean end-point error over all pixels", _score("all", "epe")),
+    _SCORES[0],
     Figure("EPE per image", "px", "mean of the images' means", lambda x: x["epe_per_image"]),
-    Figure("1 px", "%", _BAD.format(1), _score("all", "px1")),
-    Figure("3 px", "%", _BAD.format(3), _score("all", "px3")),
-    Figure("5 px", "%", _BAD.format(5), _score("all", "px5")),
-    Figure("Fl-all", "%", "share of pixels wrong by over 3 px and 5 %", _score("all", "fl")),
-    Figure("Fl-bg", "%", "Fl of the background", _score("background", "fl")),
-    Figure("Fl-fg", "%", "Fl of moving objects", _score("foreground", "fl")),
-    Figure("WAUC", "%", "weighted area under the curve of inliers", _score("all", "wauc")),
-    Figure("s0-10", "px", "EPE where the true motion is below 10 px", _score("s0-10", "epe")),
-    Figure("s10-40", "px", "EPE where it is 10 to 40 px", _score("s10-40", "epe")),
-    Figure("s40+", "px", "EPE where it is above 40 px", _score("s40+", "epe")),
-    Figure("matched", "px", "EPE of pixels visible in both images", _score("matched", "epe")),
-    Figure("unmatched", "px", "EPE of the other pixels", _score("unmatched", "epe")),
-    Figure("3 px matched", "%", "KITTI 2012's Out-Noc", _score("matched", "px3")),
+    *_SCORES[1:],
     Figure("time", "ms", "median per pair, host to host", _latency("p50"), three_digits),
     Figure("mean time", "ms", "mean per pair, host to host", _latency("mean"), three_digits),
 )

@@ -25,6 +25,7 @@ def add_command(commands: common.Commands) -> None:
         help="report which backends work on this machine, and why the others do not",
         epilog=_EPILOG,
     )
+    common.add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -1,23 +1,29 @@
-"""``flow infer``: optical flow between two picture files."""
+"""``flow infer``: optical flow between two pictures."""
 
 import argparse
-import os
+import json
 import sys
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 import engine
-from engine.cli import common, inference
+from engine.cli import colours, common, inference
+from engine.cli.outputs import STREAM, OutputNames, read_bytes, shown, write_bytes
 from engine.errors import InputError
-from engine.flow.colour import flow_to_color
-from engine.flow.formats import check_flow_format, write_flow
-from engine.images import check_picture_format, read_image, write_image
-from engine.types import Flow
+from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_format
+from engine.flow.picture import flow_picture, own_scale
+from engine.flow.statistics import FlowStatistics
+from engine.images import bytes_from_image, check_picture_format, image_from_bytes, read_image
+from engine.types import Flow, Image
 
 _EPILOG = """examples:
   flow infer frame1.png frame2.png -o flow.flo --picture flow.png
-  flow infer frame1.png frame2.png -o flow.npy --bundle build/mine --backend openvino"""
+  flow infer frame1.png frame2.png -o flow.npy --bundle build/mine --backend openvino
+  flow infer frame1.png frame2.png --picture flow.png --scale 20 --json
+  camera | flow infer background.png - -o - --format .flo | flow show -
+
+- stands for stdin or stdout: one image may come from stdin, and one output may go to stdout, where
+--json then prints nothing else. A picture on stdout is a .png."""
 
 
 def add_command(commands: common.Commands) -> None:
@@ -25,19 +31,27 @@ def add_command(commands: common.Commands) -> None:
     parser = common.add_command(
         commands, "infer", run, help="compute the flow from one image to another", epilog=_EPILOG
     )
-    parser.add_argument("image1", type=Path, help="first image")
-    parser.add_argument("image2", type=Path, help="second image, of the same size")
+    parser.add_argument("image1", type=Path, help="first image, or - for stdin")
+    parser.add_argument("image2", type=Path, help="second image, of the same size, or - for stdin")
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
-        help="flow file to write: .flo, .png (KITTI), .pfm, .npy, .npz, .flo5",
+        metavar="FILE",
+        help=f"flow file to write: {', '.join(FLOW_SUFFIXES)} (.png is KITTI's), or - for stdout",
+    )
+    parser.add_argument(
+        "--format", choices=FLOW_SUFFIXES, help="of the flow on stdout (default: .flo)"
     )
     parser.add_argument(
         "--picture",
         type=Path,
+        metavar="FILE",
         help="picture of the flow to write: hue is the direction, saturation the magnitude",
     )
+    colours.add_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
     inference.add_options(parser)
     parser.add_argument("--align", action="store_true", help=argparse.SUPPRESS)
 
@@ -48,42 +62,78 @@ def run(options: argparse.Namespace) -> int:
         print("flow: --align is deprecated; use --compensate-motion.", file=sys.stderr)
         options.compensate_motion = True
     _check_outputs(options)
-    image1, image2 = read_image(options.image1), read_image(options.image2)
+    image1, image2 = _read(options.image1), _read(options.image2)
     with inference.open_engine(options) as flow_engine:
         flow = flow_engine.infer(image1, image2)
         summary = _summary(flow, flow_engine)
     # Write the files before printing: a closed stdout must not lose them.
-    if options.output is not None:
-        write_flow(options.output, flow)
-    if options.picture is not None:
-        write_image(options.picture, flow_to_color(flow))
-    print(summary)
-    for path in filter(None, (options.output, options.picture)):
-        print("wrote", common.printable(path))
+    summary["written"] = _write(options, flow)
+    if STREAM in (options.output, options.picture):
+        print(_text(summary), file=sys.stderr)
+    else:
+        print(json.dumps(summary) if options.json else _text(summary))
     return 0
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
-    """Refuse outputs that cannot be written, or that would replace an input or one another."""
-    if options.output is None and options.picture is None:
+    """Refuse outputs that cannot be written, or that would replace something."""
+    outputs = list(filter(None, (options.output, options.picture)))
+    if not outputs:
         raise InputError("nothing to write; expected -o FILE, --picture FILE or both.")
-    if options.output is not None:
+    if STREAM == options.image1 == options.image2:
+        raise InputError("both images are -; stdin has one. Give the name of the other's file.")
+    if options.json and STREAM in outputs:
+        raise InputError("--json and - both write to stdout; expected one. Leave --json out.")
+    if options.format is not None and options.output != STREAM:
+        raise InputError("--format is for -o -: a file has the format of its suffix.")
+    if options.output not in (None, STREAM):
         check_flow_format(options.output)
-    if options.picture is not None:
+    if options.picture not in (None, STREAM):
         check_picture_format(options.picture)
-    taken = {os.path.realpath(path): "an input" for path in (options.image1, options.image2)}
-    for path in filter(None, (options.output, options.picture)):
-        if not path.parent.is_dir():
-            raise InputError(f"{path} cannot be written: {path.parent} is not a folder. Create it.")
-        if role := taken.get(os.path.realpath(path)):
-            raise InputError(f"{path} is also {role}; expected another file to write to.")
-        taken[os.path.realpath(path)] = "the other output"
+    names = OutputNames((options.image1, options.image2), force=options.force)
+    for path in outputs:
+        names.add(path)
 
 
-def _summary(flow: Flow, flow_engine: engine.FlowEngine) -> str:
-    magnitude = np.hypot(flow[..., 0], flow[..., 1])
-    height, width = magnitude.shape
-    return (
-        f"{height}x{width}, mean {magnitude.mean():.2f} px, largest {magnitude.max():.2f} px; "
-        f"{inference.describe(flow_engine)}"
-    )
+def _read(path: Path) -> Image:
+    return image_from_bytes(read_bytes(path), shown(path)) if path == STREAM else read_image(path)
+
+
+def _write(options: argparse.Namespace, flow: Flow) -> list[str]:
+    """Write the outputs and return their names."""
+    written = []
+    if options.output is not None:
+        name = f"flow{options.format or '.flo'}" if options.output == STREAM else options.output
+        write_bytes(options.output, bytes_from_flow(flow, name))
+        written.append(options.output)
+    if options.picture is not None:
+        picture = flow_picture(flow, options.scale or own_scale(flow), legend=not options.no_legend)
+        name = "picture.png" if options.picture == STREAM else options.picture
+        write_bytes(options.picture, bytes_from_image(picture, name))
+        written.append(options.picture)
+    return [common.printable(path) for path in written if path != STREAM]
+
+
+def _summary(flow: Flow, flow_engine: engine.FlowEngine) -> dict[str, Any]:
+    statistics = FlowStatistics.of(flow)
+    manifest, backend = flow_engine.manifest, flow_engine.backend
+    height, width, _ = flow.shape
+    return {
+        "height": height,
+        "width": width,
+        "mean_px": statistics.mean,
+        "largest_px": statistics.largest,
+        "network": manifest.network,
+        "precision": manifest.precision,
+        "backend": backend.name,
+        "device": backend.device,
+    }
+
+
+def _text(summary: dict[str, Any]) -> str:
+    lines = [
+        "{height}x{width}, mean {mean_px:.2f} px, largest {largest_px:.2f} px; "
+        "{network} {precision}, {backend} on {device}".format(**summary),
+        *(f"wrote {name}" for name in summary["written"]),
+    ]
+    return "\n".join(lines)

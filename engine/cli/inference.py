@@ -4,10 +4,12 @@ import argparse
 
 import engine
 from engine.backends.registry import AUTO, BACKENDS
+from engine.cli import common
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of inference, besides those of every verb."""
+    """Add the options of inference."""
+    common.add_engine_options(parser)
     parser.add_argument("--backend", default=AUTO, help=f"{AUTO} (default), {', '.join(BACKENDS)}")
     parser.add_argument(
         "--compensate-motion",

@@ -1,11 +1,12 @@
 """The command ``flow``: parse the command line, run a verb, report errors."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 
 import engine
-from engine.cli import doctor, folder, infer, video
+from engine.cli import common, convert, doctor, evaluate, folder, infer, show, video
 from engine.errors import EngineError, sentence
 
 _EPILOG = """examples:
@@ -18,6 +19,13 @@ _EPILOG = """examples:
 
 exit status: 0 success, 1 error (one line on stderr), 2 wrong usage, 130 interrupted"""
 
+_ADVICE = {
+    errno.ENOSPC: "Free space on the disk, or write elsewhere.",
+    errno.EACCES: "Change its permissions, or choose another name.",
+    errno.EROFS: "Write elsewhere.",
+    errno.EPIPE: "The program that reads the output has ended.",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; errors are printed as one line on stderr."""
@@ -25,11 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except (EngineError, OSError) as error:
-        print(f"flow: {sentence(str(error) or type(error).__name__)}", file=sys.stderr)
+        print(f"flow: {sentence(_text(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _text(error: Exception) -> str:
+    """Return an error's text; that of the operating system with the file first."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error) or type(error).__name__
+    file = "" if error.filename is None else f"{common.printable(error.filename)}: "
+    return f"{file}{error.strerror}. {_ADVICE.get(error.errno or 0, '')}".strip()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=engine.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb in (infer, video, folder, doctor):
+    for verb in (infer, video, folder, show, convert, evaluate, doctor):
         verb.add_command(commands)
     return parser

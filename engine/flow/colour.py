@@ -29,6 +29,10 @@ def _wheel() -> npt.NDArray[np.float32]:
 
 _WHEEL = _wheel()
 
+# Smallest magnitude in pixels that gets full saturation unless a caller asks for less: the noise of
+# still scenes stays pale.
+LEAST_SCALE = 1.0
+
 
 def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) -> Image:
     """Return a colour-coded picture of a flow, (H, W, 3) uint8 RGB.
@@ -36,7 +40,8 @@ def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) ->
     Args:
         flow: (H, W, 2) floats in pixels, x then y. Unknown flow (NaN or beyond 1e9) is black.
         max_magnitude: magnitude in pixels that gets full saturation, to share one scale between
-            pictures; larger flow is darkened. By default the largest magnitude of this flow.
+            pictures; larger flow is darkened. By default the largest magnitude of this flow, at
+            least `LEAST_SCALE`.
 
     Raises:
         InputError: ``flow`` has another shape or type or masked values, or ``max_magnitude`` is
@@ -59,20 +64,25 @@ def flow_to_color(flow: npt.ArrayLike, *, max_magnitude: float | None = None) ->
     # + 0.0 turns -0.0 into 0.0: arctan2 would map the two to different ends of the wheel.
     vectors = array[valid] + np.float32(0)
     lengths = np.hypot(vectors[:, 0], vectors[:, 1])
-    scale = lengths.max(initial=0) if max_magnitude is None else max_magnitude
+    scale = lengths.max(initial=LEAST_SCALE) if max_magnitude is None else max_magnitude
+    turns = np.arctan2(-vectors[:, 1], -vectors[:, 0]) / np.float32(2 * np.pi) + np.float32(0.5)
     picture = np.zeros((*valid.shape, 3), np.uint8)
-    picture[valid] = _colors(vectors, lengths / np.float32(scale or 1))
+    picture[valid] = wheel_colors(turns, lengths / np.float32(scale))
     return picture
 
 
-def _colors(vectors: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) -> Image:
-    """Return (N, 3) RGB for vectors (N, 2) and their magnitudes relative to the maximum, (N,)."""
-    turns = np.arctan2(-vectors[:, 1], -vectors[:, 0]) / np.float32(2 * np.pi) + np.float32(0.5)
+def wheel_colors(turns: npt.NDArray[np.float32], radii: npt.NDArray[np.float32]) -> Image:
+    """Return the wheel's colours, (..., 3) uint8 RGB.
+
+    Args:
+        turns: directions, (...) from 0 to 1: 0 is right, 1/4 is down.
+        radii: magnitudes relative to that of full saturation, which may be broadcast with them.
+    """
     position = turns * (len(_WHEEL) - 1)
     first = position.astype(np.intp)
-    share = (position - first)[:, None]
+    share = (position - first)[..., None]
     hues = (1 - share) * _WHEEL[first] + share * _WHEEL[(first + 1) % len(_WHEEL)]
-    radius = radii[:, None]
+    radius = radii[..., None]
     colors: npt.NDArray[np.float32] = np.where(
         radius <= 1, 255 - radius * (255 - hues), 0.75 * hues
     )

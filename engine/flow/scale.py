@@ -1,7 +1,9 @@
 """The colour scale of a sequence: one magnitude for full saturation in all its frames."""
 
 import numpy as np
-import numpy.typing as npt
+
+from engine.flow.colour import LEAST_SCALE
+from engine.types import Array
 
 # Histogram of magnitudes: bins of 2 %, from 1/16 px to 16384 px.
 _BINS_PER_OCTAVE = 32
@@ -14,7 +16,7 @@ class RunningScale:
     It settles after a few frames, so the colours of a sequence do not flicker.
     """
 
-    def __init__(self, *, percentile: float = 99, least: float = 1) -> None:
+    def __init__(self, *, percentile: float = 99, least: float = LEAST_SCALE) -> None:
         """Start a sequence.
 
         Args:
@@ -24,7 +26,7 @@ class RunningScale:
         self._share, self._least = percentile / 100, least
         self._counts = np.zeros(_OCTAVES * _BINS_PER_OCTAVE, np.int64)
 
-    def update(self, magnitudes: npt.NDArray[np.float32]) -> float:
+    def update(self, magnitudes: Array) -> float:
         """Add the magnitudes of a frame in pixels, NaN where unknown; return the scale."""
         known = np.maximum(magnitudes[np.isfinite(magnitudes)], np.float32(2.0**_LOWEST))
         bins = (np.log2(known) - _LOWEST) * _BINS_PER_OCTAVE

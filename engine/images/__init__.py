@@ -1,6 +1,12 @@
 """Images: validation of arrays, layout for a network, and picture files."""
 
-from engine.images.files import check_picture_format, read_image, write_image
+from engine.images.files import (
+    bytes_from_image,
+    check_picture_format,
+    image_from_bytes,
+    read_image,
+    write_image,
+)
 from engine.images.layout import network_input, padded_size
 from engine.images.padding import PADDING_MODES, PaddingMode, fit
 from engine.images.validate import check_same_kind, checked_image
@@ -8,10 +14,12 @@ from engine.images.validate import check_same_kind, checked_image
 __all__ = [
     "PADDING_MODES",
     "PaddingMode",
+    "bytes_from_image",
     "check_picture_format",
     "check_same_kind",
     "checked_image",
     "fit",
+    "image_from_bytes",
     "network_input",
     "padded_size",
     "read_image",

@@ -31,28 +31,41 @@ def read_image(path: str | os.PathLike[str], *, levels: tuple[float, float] | No
         InputError: The file does not exist, is not a picture, or its white level is unknown.
         OSError: The file cannot be read.
     """
-    cv2 = import_opencv()
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist; expected a picture, e.g. a .png or .jpg.")
-    # Not imread, which crashes on a file name that is not UTF-8; imdecode raises on no bytes.
-    data = np.frombuffer(path.read_bytes(), np.uint8)
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {kind}; expected a picture, e.g. a .png or .jpg.")
+    # Not imread, which crashes on a file name that is not UTF-8.
+    return image_from_bytes(path.read_bytes(), str(path), levels=levels)
+
+
+def image_from_bytes(data: bytes, name: str, *, levels: tuple[float, float] | None = None) -> Image:
+    """Decode the content of a picture file; see `read_image`, whose result and errors it has.
+
+    Args:
+        data: the content.
+        name: of the file, for error messages.
+        levels: see `read_image`.
+    """
+    cv2 = import_opencv()
+    if not data:
+        raise InputError(f"{name} is empty; expected a picture, e.g. a .png or .jpg.")
     try:
         mode = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-        image = cv2.imdecode(data, mode) if data.size else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
-        raise InputError(f"{path} cannot be read as a picture: {error.err}.") from error
+        raise InputError(f"{name} cannot be read as a picture: {error.err}.") from error
     if image is None:
-        raise InputError(f"{path} is not a picture OpenCV can read. Convert it to .png.")
-    rgb: Image = cv2.cvtColor(_eight_bits(image, path, levels), cv2.COLOR_BGR2RGB)
+        raise InputError(f"{name} is not a picture OpenCV can read. Convert it to .png.")
+    rgb: Image = cv2.cvtColor(_eight_bits(image, name, levels), cv2.COLOR_BGR2RGB)
     return rgb
 
 
-def _eight_bits(image: Array, path: Path, levels: tuple[float, float] | None) -> Image:
+def _eight_bits(image: Array, name: str, levels: tuple[float, float] | None) -> Image:
     if levels is None:
         if image.dtype == np.uint8:
             return image
-        levels = _known_levels(image, path)
+        levels = _known_levels(image, name)
     black, white = levels
     if not black < white:
         raise InputError(f"levels is {levels}; expected the values of black and white, rising.")
@@ -61,7 +74,7 @@ def _eight_bits(image: Array, path: Path, levels: tuple[float, float] | None) ->
     return rounded
 
 
-def _known_levels(image: Array, path: Path) -> tuple[float, float]:
+def _known_levels(image: Array, name: str) -> tuple[float, float]:
     """Return the levels of black and white, as far as a file tells them by itself."""
     low, high = image.min(), image.max()
     if image.dtype == np.uint16 and high > _TWELVE_BITS:  # the file uses all 16 bits
@@ -73,7 +86,7 @@ def _known_levels(image: Array, path: Path) -> tuple[float, float]:
     else:
         guess = f"({low:g}, {high:g})"
     raise InputError(
-        f"{path} has {image.dtype} values from {low:g} to {high:g}; expected 8 bits, or the whole "
+        f"{name} has {image.dtype} values from {low:g} to {high:g}; expected 8 bits, or the whole "
         "range of 16. Give the values of black and white, the same for both pictures: "
         f"engine.images.read_image(path, levels=...), e.g. {guess}."
     )
@@ -87,7 +100,15 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
         InputError: The image has another shape or type, or the format cannot hold it.
         OSError: The file cannot be written.
     """
-    path = Path(path)
+    write_atomically(Path(path), bytes_from_image(image, path))
+
+
+def bytes_from_image(image: Image, name: str | os.PathLike[str]) -> bytes:
+    """Return the content of a picture file, in the format of the suffix of ``name``.
+
+    Arguments and errors are those of `write_image`.
+    """
+    path = Path(name)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(
             f"{path}: the image is {image.shape} {image.dtype}; expected (H, W, 3) uint8, RGB."
@@ -99,7 +120,7 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
             f"{path}: a picture of {image.shape[0]}x{image.shape[1]} cannot be written as "
             f"{path.suffix!r}; expected a smaller one, or another format, e.g. .png."
         )
-    write_atomically(path, encoded)
+    return encoded
 
 
 def check_picture_format(path: Path) -> None:

@@ -24,15 +24,16 @@ class _Format(NamedTuple):
     decode: Callable[[bytes], Array]
     encode: Callable[[Flow], bytes]
     read_size: Callable[[IO[bytes]], tuple[int, int]]
+    start: bytes
 
 
 _FORMATS = {
-    ".flo": _Format(flo.decode, flo.encode, flo.read_size),
-    ".pfm": _Format(pfm.decode, pfm.encode, pfm.read_size),
-    ".npy": _Format(numpy.decode_npy, numpy.encode_npy, numpy.read_npy_size),
-    ".npz": _Format(numpy.decode_npz, numpy.encode_npz, numpy.read_npz_size),
-    ".png": _Format(kitti.decode, kitti.encode, kitti.read_size),
-    ".flo5": _Format(flo5.decode, flo5.encode, flo5.read_size),
+    ".flo": _Format(flo.decode, flo.encode, flo.read_size, b"PIEH"),
+    ".pfm": _Format(pfm.decode, pfm.encode, pfm.read_size, b"PF"),
+    ".npy": _Format(numpy.decode_npy, numpy.encode_npy, numpy.read_npy_size, b"\x93NUMPY"),
+    ".npz": _Format(numpy.decode_npz, numpy.encode_npz, numpy.read_npz_size, b"PK"),
+    ".png": _Format(kitti.decode, kitti.encode, kitti.read_size, b"\x89PNG"),
+    ".flo5": _Format(flo5.decode, flo5.encode, flo5.read_size, b"\x89HDF"),
 }
 FLOW_SUFFIXES = tuple(_FORMATS)
 
@@ -50,11 +51,37 @@ def read_flow(path: str | os.PathLike[str]) -> tuple[Flow, Mask]:
         OSError: The file cannot be read.
     """
     path = Path(path)
-    decode = _format_of(path).decode
+    _format_of(path)
+    return flow_from_bytes(path.read_bytes(), path)
+
+
+def flow_from_bytes(data: bytes, name: str | os.PathLike[str]) -> tuple[Flow, Mask]:
+    """Decode the content of a flow file, in the format of the suffix of ``name``; see `read_flow`.
+
+    Args:
+        data: the content.
+        name: of the file, also for error messages. Without a suffix, the content tells the format.
+
+    Raises:
+        FlowFileError: Unknown format, or the content is truncated, malformed or of another kind.
+        BackendNotInstalledError: It is ``.flo5``, and h5py is not installed.
+    """
+    name = Path(name)
+    if not data:
+        raise FlowFileError(f"{name}: is empty; expected a flow. Fetch or write it again.")
+    recognised = next((key for key, kind in _FORMATS.items() if data.startswith(kind.start)), None)
+    if not name.suffix and recognised is None:
+        raise FlowFileError(
+            f"{name}: starts with {data[:8]!r}; expected a flow file: {', '.join(_FORMATS)}."
+        )
+    decode = (_format_of(name) if name.suffix else _FORMATS[str(recognised)]).decode
     try:
-        flow = as_float32(decode(path.read_bytes()))
+        flow = as_float32(decode(data))
     except FlowFileError as error:
-        raise FlowFileError(f"{path}: {error}") from None
+        advice = ""
+        if recognised is not None and name.suffix.lower() not in ("", recognised):
+            advice = f" It looks like a {recognised} file: rename it."
+        raise FlowFileError(f"{name}: {error}{advice}") from None
     valid = known(flow)
     flow[~valid] = np.nan
     return flow, valid
@@ -92,9 +119,18 @@ def write_flow(
         InputError: Wrong shape or type, masked values, a valid pixel without a finite flow, or a
             flow beyond the range of a KITTI png (-512 to 511.98 px).
     """
-    path = Path(path)
-    encode = _format_of(path).encode
-    write_atomically(path, encode(_checked(flow, valid)))
+    write_atomically(Path(path), bytes_from_flow(flow, path, valid))
+
+
+def bytes_from_flow(
+    flow: npt.ArrayLike, name: str | os.PathLike[str], valid: npt.ArrayLike | None = None
+) -> bytes:
+    """Return the content of a flow file, in the format of the suffix of ``name``.
+
+    Arguments and errors are those of `write_flow`.
+    """
+    encode = _format_of(Path(name)).encode
+    return encode(_checked(flow, valid))
 
 
 def check_flow_format(path: Path) -> None:

@@ -13,13 +13,26 @@ from engine.types import Array, Flow
 _MAGIC = struct.pack("<f", 202021.25)  # reads "PIEH"
 _HEADER_BYTES = 12
 _UNKNOWN = 1e10  # what flowIO.h writes
+_SWAP = (
+    "expected little-endian. Write it as b'PIEH' + "
+    "numpy.frombuffer(data[4:], '>u4').astype('<u4').tobytes()."
+)
 
 
 def decode(data: bytes) -> Array:
     """Return the flow, (H, W, 2) float32; unknown values are numbers beyond 1e9."""
     height, width = read_size(io.BytesIO(data))
+    if len(data) - _HEADER_BYTES != 8 * width * height:
+        _check_byte_order(data)
     check_data_size(len(data) - _HEADER_BYTES, 8 * width * height)
     return np.frombuffer(data, "<f4", offset=_HEADER_BYTES).reshape(height, width, 2)
+
+
+def _check_byte_order(data: bytes) -> None:
+    """Refuse a file whose size fits its header only if that is read as big-endian."""
+    width, height = struct.unpack_from(">ii", data, 4)
+    if len(data) - _HEADER_BYTES == 8 * width * height:
+        raise FlowFileError(f"is a {width}x{height} flow in big-endian byte order; {_SWAP}")
 
 
 def encode(flow: Flow) -> bytes:
@@ -32,6 +45,8 @@ def encode(flow: Flow) -> bytes:
 def read_size(stream: IO[bytes]) -> tuple[int, int]:
     """Read (height, width) from the header."""
     header = stream.read(_HEADER_BYTES)
+    if header[:4] == _MAGIC[::-1]:
+        raise FlowFileError(f"is in big-endian byte order (starts with {header[:4]!r}); {_SWAP}")
     if header[:4] != _MAGIC:
         raise FlowFileError(f"starts with {header[:4]!r}, expected {_MAGIC!r}: not a .flo file.")
     if len(header) < _HEADER_BYTES:

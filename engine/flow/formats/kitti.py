@@ -6,8 +6,11 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.flow.formats import png16
-from engine.flow.validity import known
+from engine.flow.validity import Mask, known
 from engine.types import Array, Flow
+
+# Range in pixels.
+LOWEST, HIGHEST = -512.0, 65535 / 64 - 512
 
 
 def decode(data: bytes) -> Array:
@@ -25,13 +28,23 @@ def encode(flow: Flow) -> bytes:
         InputError: Known flow is beyond the range of the format, -512 to 511.98 px.
     """
     valid = known(flow)
-    levels = np.rint(np.where(valid[..., None], flow, -512).astype(np.float64) * 64) + 32768
-    if levels.min() < 0 or levels.max() > 65535:
+    if beyond_range(flow).any():
         raise InputError(
             f"flow is {np.nanmin(flow):.2f} to {np.nanmax(flow):.2f} px; a KITTI png stores "
-            "-512 to 511.98 px. Write .flo, or clear these pixels in valid."
+            f"{LOWEST:g} to {HIGHEST:.2f} px. Write .flo, or clear these pixels in valid."
         )
+    levels = _levels(np.where(valid[..., None], flow, LOWEST))
     return png16.png_from_levels(np.dstack([levels, valid]).astype(np.uint16))
+
+
+def beyond_range(flow: Flow) -> Mask:
+    """Return (H, W) bool: the pixel's flow is known and not in the range of the format."""
+    levels = _levels(flow)
+    return np.asarray(((levels < 0) | (levels > 65535)).any(axis=-1))  # NaN is neither
+
+
+def _levels(flow: Flow) -> Array:
+    return np.asarray(np.rint(flow.astype(np.float64) * 64) + 32768)
 
 
 def read_size(stream: IO[bytes]) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """``flow infer``."""
 
 import io
+import json
 import os
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 import engine
 from engine.cli.main import main
+from engine.flow.colour import flow_to_color
 from engine.flow.formats import read_flow
 from engine.images import read_image, write_image
 
@@ -43,10 +45,78 @@ def test_flow_file(pictures, tiny_bundle, tiny_flow, tmp_path, capsys, name):
     assert written == f"wrote {tmp_path / name}"
 
 
-def test_picture_of_the_flow(pictures, tiny_bundle, tmp_path):
+def test_picture_of_the_flow(pictures, tiny_bundle, tiny_flow, tmp_path):
     picture = tmp_path / "picture.png"
-    assert infer(pictures[0], tiny_bundle, "--picture", picture) == 0
-    assert read_image(picture).shape == (50, 70, 3)
+    assert infer(pictures[0], tiny_bundle, "--picture", picture, "--scale", 40) == 0
+    expected = flow_to_color(tiny_flow(*pictures[1]), max_magnitude=40)
+    # Too small for the legend. The flow is float32, so that a level may be rounded otherwise.
+    assert np.abs(read_image(picture).astype(int) - expected).max() <= 1
+
+
+def test_force_overwrites(pictures, tiny_bundle, tmp_path):
+    output = tmp_path / "flow.flo"
+    output.write_bytes(b"old")
+    assert infer(pictures[0], tiny_bundle, "-o", output, "--force") == 0
+    assert read_flow(output)[0].shape == (50, 70, 2)
+
+
+def test_json_summary(pictures, tiny_bundle, tiny_flow, tmp_path, capsys):
+    output = tmp_path / "flow.npy"
+    assert infer(pictures[0], tiny_bundle, "-o", output, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    lengths = np.linalg.norm(tiny_flow(*pictures[1]), axis=-1)
+    assert summary == {
+        "height": 50,
+        "width": 70,
+        "mean_px": pytest.approx(lengths.mean(), rel=1e-4),
+        "largest_px": pytest.approx(lengths.max(), rel=1e-4),
+        "network": "tiny",
+        "precision": "fp32",
+        "backend": "onnxruntime",
+        "device": "cpu",
+        "written": [str(output)],
+    }
+
+
+def test_stdin_and_stdout(pictures, tiny_bundle, tiny_flow, monkeypatch, capfdbinary):
+    (first, second), images = pictures
+    monkeypatch.setattr(sys, "stdin", open(second))  # noqa: SIM115
+    assert infer([first, "-"], tiny_bundle, "-o", "-", "--format", ".npy") == 0
+    captured = capfdbinary.readouterr()
+    flow = np.load(io.BytesIO(captured.out))
+    np.testing.assert_allclose(flow, tiny_flow(*images), atol=1e-4)
+    assert captured.err.startswith(b"50x70, mean ")
+    assert infer([first, second], tiny_bundle, "--picture", "-") == 0
+    assert capfdbinary.readouterr().out.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (["-", "-"], ["-o", "flow.flo"], "both images are -; stdin has one"),
+        ([], ["-o", "-", "--json"], "--json and - both write to stdout"),
+        ([], ["-o", "-", "--picture", "-"], "- is also another output"),
+        ([], ["-o", "flow.flo", "--format", ".flo"], "--format is for -o -"),
+    ],
+)
+def test_streams_are_checked(pictures, capsys, images, options, message):
+    assert infer(images or pictures[0], "no-bundle", *options) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_stdin(pictures, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115
+    assert infer([pictures[0][0], "-"], "no-bundle", "-o", "-") == 1
+    assert "stdin is empty; expected a picture" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
+def test_a_full_disk(pictures, tiny_bundle, tmp_path, capsys):
+    output = tmp_path / "flow.flo"
+    output.symlink_to("/dev/full")
+    assert infer(pictures[0], tiny_bundle, "-o", output) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"flow: {output}: No space left on device. Free space on the disk")
 
 
 @pytest.mark.parametrize(
@@ -81,13 +151,16 @@ def test_errors_are_one_line(pictures, tiny_bundle, tmp_path, capsys, change, me
 @pytest.mark.parametrize(
     ("output", "picture", "message"),
     [
-        ("flow.png", "flow.png", "flow.png is also the other output"),
-        ("flow.png", "link/flow.png", "flow.png is also the other output"),
+        ("flow.png", "flow.png", "flow.png is also another output"),
+        ("flow.png", "link/flow.png", "flow.png is also another output"),
         ("first.png", None, "first.png is also an input"),
         (None, "link/second.png", "second.png is also an input"),
         ("flow.xyz", "flow.png", "unknown flow format '.xyz'"),
         ("flow.flo", "flow.xyz", "'.xyz' is not a format for colour pictures"),
         ("flow.flo", "missing/flow.png", "missing is not a folder. Create it"),
+        ("old.flo", None, "old.flo exists; expected a new name. Give another, or --force to"),
+        ("link", None, "unknown flow format ''"),
+        ("folder.flo", None, "folder.flo is a folder; expected the name of a file"),
     ],
 )
 def test_outputs_are_checked_before_inputs_are_read(
@@ -95,13 +168,16 @@ def test_outputs_are_checked_before_inputs_are_read(
 ):
     monkeypatch.setattr("engine.cli.infer.read_image", lambda path: pytest.fail(f"read {path}"))
     (tmp_path / "link").symlink_to(tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
+    (tmp_path / "folder.flo").mkdir()
+    (tmp_path / "old.flo").write_bytes(b"old")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*") if path.is_file()}
     options = [("-o", output), ("--picture", picture)]
     flags = [part for flag, name in options if name for part in (flag, tmp_path / name)]
     assert infer(pictures[0], "no-bundle", *flags) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
-    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+    after = {path: path.read_bytes() for path in tmp_path.glob("*.*") if path.is_file()}
+    assert after == before
 
 
 def test_a_closed_stdout_loses_no_file(pictures, tiny_bundle, tmp_path, monkeypatch):
@@ -143,7 +219,7 @@ def test_motion_is_compensated(pictures, tiny_bundle, tmp_path, capsys):
     with engine.load(tiny_bundle, threads=1, compensate_motion=True) as loaded:
         expected = loaded.infer(*images)
     for flag, note in (("--compensate-motion", ""), ("--align", "use --compensate-motion")):
-        assert infer(paths, tiny_bundle, "-o", tmp_path / "flow.npy", flag) == 0
+        assert infer(paths, tiny_bundle, "-o", tmp_path / "flow.npy", flag, "--force") == 0
         np.testing.assert_allclose(np.load(tmp_path / "flow.npy"), expected, atol=1e-4)
         captured = capsys.readouterr()
         assert "onnxruntime (motion compensated) on cpu" in captured.out

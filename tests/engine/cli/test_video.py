@@ -76,7 +76,7 @@ def test_video_pictures_and_flow_files(clip, flow, tmp_path, tiny_flow, capsys):
         np.testing.assert_allclose(found, expected, atol=1e-4)
         colors = flow_to_color(expected, max_magnitude=60)
         picture = read_image(outputs[1] / f"{name}.png")
-        assert np.abs(picture.astype(int) - colors).max() <= 3
+        assert np.abs(picture.astype(int) - colors).max() <= 1
         # The codec halves the resolution of the colours and rounds.
         assert np.abs(frames[index].image.astype(int) - colors).mean() < 3
         means.append(np.linalg.norm(expected, axis=-1)[::4, ::4].mean())

@@ -82,6 +82,12 @@ def test_no_motion_is_white_and_half_the_scale_is_half_way_to_it():
     assert color_of(2, 0, max_magnitude=4) == (255, 127, 127)
 
 
+def test_noise_of_a_still_scene_stays_pale():
+    """By default magnitudes below 1 px have no full colour."""
+    assert color_of(0.1, 0) == color_of(0.1, 0, max_magnitude=1) == (255, 229, 229)
+    assert color_of(0.1, 0, max_magnitude=0.1) == (255, 0, 0)
+
+
 def test_beyond_a_fixed_scale_the_hue_is_darkened():
     assert color_of(9, 0, max_magnitude=4) == (191, 0, 0)
     assert color_of(4, 0, max_magnitude=4) == (255, 0, 0)

@@ -53,13 +53,13 @@ def test_levels_become_0_and_255(tmp_path):
 def test_unreadable_pictures(tmp_path):
     with pytest.raises(InputError, match=r"missing\.png does not exist; expected a picture"):
         read_image(tmp_path / "missing.png")
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="is a folder; expected a picture"):
         read_image(tmp_path)
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(InputError, match=r"text\.png is not a picture OpenCV can read"):
         read_image(tmp_path / "text.png")
     (tmp_path / "empty.png").touch()
-    with pytest.raises(InputError, match=r"empty\.png is not a picture OpenCV can read"):
+    with pytest.raises(InputError, match=r"empty\.png is empty; expected a picture"):
         read_image(tmp_path / "empty.png")
 
 
@@ -113,7 +113,8 @@ def test_unknown_picture_format(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_opencv(monkeypatch):
+def test_without_opencv(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
+    (tmp_path / "a.png").write_bytes(b"data")
     with pytest.raises(BackendNotInstalledError, match="pip install opencv-python-headless"):
-        read_image("a.png")
+        read_image(tmp_path / "a.png")

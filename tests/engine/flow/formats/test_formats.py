@@ -1,4 +1,5 @@
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.errors import FlowFileError, InputError
-from engine.flow.formats import read_flow, read_flow_size, write_flow
+from engine.flow.formats import flow_from_bytes, read_flow, read_flow_size, write_flow
 
 SUFFIXES = (".flo", ".png", ".pfm", ".npy", ".npz", ".flo5")
 LOSSLESS = (".flo", ".pfm", ".npy", ".npz", ".flo5")
@@ -268,9 +269,38 @@ def test_flo_agrees_with_opencv(tmp_path):
 
 
 def test_flo_with_another_magic_number_is_refused(tmp_path):
-    path = file_with(tmp_path, "a.flo", b"HEIP" + HEADER_2X1[4:] + bytes(16))
-    with pytest.raises(FlowFileError, match=r"starts with b'HEIP', expected b'PIEH'"):
+    path = file_with(tmp_path, "a.flo", b"PIEG" + HEADER_2X1[4:] + bytes(16))
+    with pytest.raises(FlowFileError, match=r"starts with b'PIEG', expected b'PIEH'"):
         read_flow(path)
+
+
+@pytest.mark.parametrize("magic", [b"PIEH", b"HEIP"])
+def test_big_endian_flo_is_refused_and_the_advice_works(tmp_path, magic):
+    numbers = struct.pack(">ii", 4, 3) + sample().astype(">f4").tobytes()
+    path = file_with(tmp_path, "a.flo", magic + numbers)
+    with pytest.raises(FlowFileError, match="big-endian byte order") as caught:
+        read_flow(path)
+    advice = re.search(r"Write it as (.*)\.$", str(caught.value))
+    assert advice is not None
+    names = {"data": path.read_bytes(), "numpy": np}
+    swapped = file_with(tmp_path, "b.flo", eval(advice[1], names))
+    np.testing.assert_array_equal(read_flow(swapped)[0], sample())
+
+
+def test_content_of_another_format_is_named(tmp_path):
+    write_flow(tmp_path / "a.npz", sample())
+    (tmp_path / "a.npz").rename(tmp_path / "a.flo")
+    with pytest.raises(FlowFileError, match=r"not a .flo file. It looks like a .npz file: rename"):
+        read_flow(tmp_path / "a.flo")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_content_without_a_name_tells_its_format(tmp_path, suffix):
+    write_flow(tmp_path / f"a{suffix}", sample())
+    data = (tmp_path / f"a{suffix}").read_bytes()
+    np.testing.assert_allclose(flow_from_bytes(data, "stdin")[0], sample(), atol=1 / 128)
+    with pytest.raises(FlowFileError, match=r"stdin: starts with b'hello'; expected a flow file"):
+        flow_from_bytes(b"hello", "stdin")
 
 
 @pytest.mark.parametrize("size", [(0, 1), (1, 0), (-1, -2), (-(2**31), 1)])

@@ -1,0 +1,89 @@
+"""Names of files to read and write: checks before anything is computed, and ``-`` for a stream."""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from engine.errors import InputError
+from engine.system.files import write_atomically
+
+STREAM = Path("-")  # stdin or stdout
+
+
+class OutputNames:
+    """Names that a verb writes to: none replaces an input, another output or, unforced, a file."""
+
+    def __init__(self, inputs: Iterable[Path], *, force: bool) -> None:
+        """Start with the names that are read.
+
+        Args:
+            inputs: may contain ``STREAM``.
+            force: whether existing files may be overwritten.
+        """
+        self._force = force
+        self._taken = {os.path.realpath(path): "an input" for path in inputs if path != STREAM}
+
+    def add(self, path: Path) -> None:
+        """Take the name of a file, or ``STREAM``.
+
+        Raises:
+            InputError: It cannot be written to.
+        """
+        if path != STREAM:
+            self._check_parent(path)
+        self._take(path)
+
+    def add_folder(self, folder: Path, files: Iterable[Path]) -> None:
+        """Take the names of files in a folder, which need not exist.
+
+        Raises:
+            InputError: One cannot be written to.
+        """
+        if folder == STREAM or (folder.exists() and not folder.is_dir()):
+            kind = "stdout" if folder == STREAM else "a file"
+            raise InputError(f"{folder} is {kind}; expected a folder. Give another name.")
+        self._check_parent(folder)
+        for path in files:
+            self._take(path)
+
+    def _check_parent(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            raise InputError(f"{path} cannot be written: {path.parent} is not a folder. Create it.")
+
+    def _take(self, path: Path) -> None:
+        key = str(path) if path == STREAM else os.path.realpath(path)
+        if role := self._taken.get(key):
+            raise InputError(f"{path} is also {role}; expected another name to write to.")
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected the name of a file.")
+        if path.is_file() and not self._force:  # false for a pipe or a device
+            raise InputError(
+                f"{path} exists; expected a new name. Give another, or --force to overwrite."
+            )
+        self._taken[key] = "another output"
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file or of stdin."""
+    return sys.stdin.buffer.read() if path == STREAM else path.read_bytes()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically, or to stdout."""
+    if path == STREAM:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_atomically(path, data)
+
+
+def write_in_folder(path: Path, data: bytes) -> None:
+    """Write a file atomically; its folders are created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)
+
+
+def shown(path: Path, stream: str = "stdin") -> str:
+    """Return a name for messages."""
+    return stream if path == STREAM else str(path)
