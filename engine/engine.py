@@ -5,10 +5,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, overload
 
+from numpy.typing import ArrayLike
+
 from engine.backends.base import Backend
 from engine.bundle.manifest import Manifest
 from engine.call_checks import check_is_no_path, is_bgr, pair_of
 from engine.cuda.flow_array import DeviceArray
+from engine.decorators.global_motion import KnownMotion
 from engine.errors import EngineError
 from engine.images import read_image
 from engine.inference import ImagePair, Inference
@@ -188,7 +191,12 @@ class FlowEngine:
             return self._inference.device_flow(image1, image2, out, stream)
 
     def stream(
-        self, frames: Iterable[ImageLike], *, color: Color = "rgb", warm_start: bool = False
+        self,
+        frames: Iterable[ImageLike],
+        *,
+        color: Color = "rgb",
+        warm_start: bool = False,
+        motions: Iterable[ArrayLike | None] | None = None,
     ) -> Iterator[Flow]:
         """Return the flow from each frame to the next: one less than there are frames.
 
@@ -200,13 +208,21 @@ class FlowEngine:
             color: as for ``infer``.
             warm_start: whether a recurrent network (RAFT) starts from the last flow, carried
                 forward along itself, instead of from no motion. Needs a split bundle.
+            motions: global motion from each frame to the next, where it is known, in place of the
+                estimate of ``compensate_motion``: a (2, 3) matrix A, the point (x, y) of the frame
+                is at A (x, y, 1) in the next; or None. It is read after the next frame. Needs an
+                engine loaded with ``compensate_motion``.
 
         Raises:
             InputError: As ``infer``; the message has the index of the frame, from 0.
-            BackendError: As ``infer``, or the engine has no ``warm_start``.
+            BackendError: As ``infer``, or the engine has no ``warm_start`` or takes no ``motions``.
         """
         check_is_no_path(frames, "frames", "arrays")
-        run = WarmStart(self.manifest, self.backend).run if warm_start else self.backend.run
+        run = self.backend.run
+        if warm_start:
+            run = WarmStart(self.manifest, self.backend).run
+        elif motions is not None:
+            run = KnownMotion(self.backend, motions).run
         return self._inference.stream(frames, is_bgr(color), run, self._lifetime.borrowed)
 
     @overload

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from engine.bundle.manifest import SizeProfile
 from engine.cuda.flow_array import DeviceArray
 from engine.cuda.foreign_arrays import CallerStream, DeviceView
+from engine.flow.affine import Affine
 
 # Tensors of a whole network.
 INPUTS = ("image1", "image2")
@@ -117,4 +118,20 @@ class RecurrentBackend(Protocol):
     @property
     def recurrent(self) -> RunsFrom | None:
         """The graphs that start from a flow; None where the bundle's do not."""
+        ...
+
+
+@runtime_checkable
+class MotionBackend(Protocol):
+    """A ``Backend`` that compensates global motion, and takes it where it is known."""
+
+    def run_with_motion(self, motion: Affine | None, first: Any, second: Any) -> Flows:
+        """Return the flow as ``Backend.run``.
+
+        Args:
+            motion: (2, 3) matrix from the first to the second image in pixels, see
+                `engine.flow.affine`, for all pairs of a batch; None: estimate it.
+            first: the first image, prepared.
+            second: the second image, prepared.
+        """
         ...

@@ -1,36 +1,18 @@
-"""Global motion compensation: the shift, the estimate, and its effect under camera motion."""
+"""Global motion compensation: the estimate, its check, known motion, its effect."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import engine
-from engine.bundle.manifest import SizeProfile
-from engine.decorators.global_motion import GlobalMotionBackend, shift
+from engine.bundle.manifest import SizeProfile, read_manifest
+from engine.decorators.global_motion import GlobalMotionBackend, is_large
+from engine.engine import FlowEngine
 from engine.errors import BackendError, InputError
+from engine.flow.affine import IDENTITY, translation
 from engine.loader import DEFAULT_BUNDLE
 from tests.support.cpu import needs_int8
-
-
-@given(st.data(), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))
-def test_shift_is_indexing_with_clamped_coordinates(data, height, width, count):
-    sides = st.tuples(*(st.integers(1 - side, side - 1) for side in (width, height)))
-    motion = data.draw(st.lists(sides, min_size=count, max_size=count))
-    images = np.arange(count * height * width * 3, dtype=np.uint32).astype(np.uint8)
-    images = images.reshape(count, height, width, 3)
-    moved = shift(images, np.array(motion))
-    for image, result, (x, y) in zip(images, moved, motion, strict=True):
-        rows = np.clip(np.arange(height) + y, 0, height - 1)
-        columns = np.clip(np.arange(width) + x, 0, width - 1)
-        np.testing.assert_array_equal(result, image[rows[:, None], columns])
-
-
-def test_zero_motion_is_not_copied():
-    images = np.zeros((2, 4, 6, 3), np.uint8)
-    assert shift(images, np.zeros((2, 2), np.int64)) is images
 
 
 class FixedFlow:
@@ -60,19 +42,114 @@ class FixedFlow:
         self.closed = True
 
 
+def views(rng, count, size=(256, 512)):
+    """Images of a random texture of blocks; pixels move by (8, -4) from each to the next."""
+    height, width = size
+    texture = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    corners = [(100 - 8 * index, 100 + 4 * index) for index in range(count)]
+    return [np.ascontiguousarray(texture[y : y + height, x : x + width]) for x, y in corners]
+
+
 def test_each_pair_has_its_own_motion(rng):
-    """Twice 256x512: of a sixteenth of the pixels, 4 times 2.6 and -1.1 are 10.4 and -4.4."""
-    first, second = rng.integers(0, 256, (2, 2, 256, 512, 3), dtype=np.uint8)
-    fixed = FixedFlow(small=[[2.6, -1.1], [0, 7]], large=[[0.25, 0.5], [1, 2]])
+    """The copies' flow of (2, -1) is (8, -4) in the images, that of (0, 0) no motion."""
+    one, two = views(rng, 2)
+    first, second = np.stack([one, one]), np.stack([two, two])
+    fixed = FixedFlow(small=[[2, -1], [0, 0]], large=[[0.25, 0.5], [1, 2]])
     compensated = GlobalMotionBackend(fixed, 64)
     flow = compensated.run(compensated.prepare(first), compensated.prepare(second))
     assert flow.shape == (2, 256, 512, 2)
-    assert np.unique(flow[0].reshape(-1, 2), axis=0).tolist() == [[10.25, -3.5]]
-    assert np.unique(flow[1].reshape(-1, 2), axis=0).tolist() == [[1, 30]]
+    np.testing.assert_allclose(flow[0], np.broadcast_to([8.25, -3.5], (256, 512, 2)), atol=1e-4)
+    np.testing.assert_array_equal(flow[1], np.broadcast_to([1, 2], (256, 512, 2)))
     (small, _), (large1, large2) = fixed.seen
     np.testing.assert_array_equal(small, first[:, ::4, ::4])
     np.testing.assert_array_equal(large1, first)
-    np.testing.assert_array_equal(large2, shift(second, np.array([[10, -4], [0, 28]])))
+    np.testing.assert_array_equal(large2[0, 4:, :-8], one[4:, :-8])  # aligned
+    np.testing.assert_array_equal(large2[1], two)
+
+
+@pytest.mark.parametrize("motion", [(-8, 4), (8, 4), (0, 30), (400, 0), (1e30, -1e30)])
+def test_a_motion_that_explains_nothing_is_not_used(rng, motion):
+    """The pixels move by (8, -4); (400, 0) leaves too little of the image."""
+    first, second = (image[np.newaxis] for image in views(rng, 2))
+    fixed = FixedFlow(small=[np.divide(motion, 4)], large=[[0.25, 0.5]])
+    flow = GlobalMotionBackend(fixed, 64).run(first, second)
+    np.testing.assert_array_equal(flow, np.broadcast_to(np.float32([0.25, 0.5]), flow.shape))
+    np.testing.assert_array_equal(fixed.seen[-1][1], second)
+
+
+def test_a_motion_without_numbers_is_not_used(rng):
+    first, second = (image[np.newaxis] for image in views(rng, 2))
+    fixed = FixedFlow(small=[[np.nan, np.inf]], large=[[0.25, 0.5]])
+    flow = GlobalMotionBackend(fixed, 64).run(first, second)
+    np.testing.assert_array_equal(flow, np.broadcast_to(np.float32([0.25, 0.5]), flow.shape))
+
+
+def test_small_motion_is_left_to_the_network(rng):
+    """3 and 2 px; 4 px on average is the limit."""
+    image = views(rng, 1)[0]
+    assert not is_large(translation(3, 2), image)
+    assert is_large(translation(4, 2), image)
+    # A zoom of 5 %: 0 at the left border, 25.6 px at the right one.
+    assert is_large(np.array([[1.05, 0, 0], [0, 1, 0]]), image)
+
+
+def test_an_affine_motion_is_compensated_exactly(rng):
+    """The network finds f = (1, 2): the flow is A (p + f) - p, with A p = 1.1 p - (8, 4)."""
+    motion = np.array([[1.1, 0, -8], [0, 1.1, -4]])
+    texture = rng.integers(0, 256, (33, 65, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    first = texture[np.newaxis, :256, :512]
+    y, x = np.mgrid[:256, :512]
+    rows, columns = np.rint((y + 4) / 1.1).astype(int), np.rint((x + 8) / 1.1).astype(int)
+    second = texture[rows, columns][np.newaxis]
+    fixed = FixedFlow(small=[[9, 9]], large=[[1, 2]])
+    flow = GlobalMotionBackend(fixed, 64).run_with_motion(motion, first, second)
+    expected = 1.1 * np.stack([x + 1, y + 2], axis=-1) - (8, 4) - np.stack([x, y], axis=-1)
+    np.testing.assert_allclose(flow[0], expected, atol=1e-4)
+    assert len(fixed.seen) == 1  # without an estimate
+    shown = fixed.seen[0][1].astype(int)
+    assert np.median(np.abs(shown - first)) < np.median(np.abs(second.astype(int) - first)) / 4
+
+
+class TestKnownMotion:
+    @pytest.fixture(autouse=True)
+    def _bundle(self, tiny_bundle):
+        self.bundle = tiny_bundle
+
+    def stream(self, fixed, frames, motions):
+        engine_of = FlowEngine(read_manifest(self.bundle), GlobalMotionBackend(fixed, 64))
+        return [flow[0, 0].round(3).tolist() for flow in engine_of.stream(frames, motions=motions)]
+
+    def test_it_takes_the_place_of_the_estimate(self, rng):
+        """The estimate is wrong. The third pair has no motion, the fourth a wrong one."""
+        fixed = FixedFlow(small=[[-5, 5]], large=[[0.25, 0.5]])
+        right = translation(8, -4)
+        flows = self.stream(fixed, views(rng, 6), [right, right, None, translation(0, 30)])
+        assert flows == [[8.25, -3.5]] * 2 + [[0.25, 0.5]] * 3
+        sizes = [first.shape[1] for first, _ in fixed.seen]
+        assert sizes == [256, 256] + [64, 256] * 3
+
+    def test_small_motion_needs_no_estimate(self, rng):
+        fixed = FixedFlow(small=[[2, -1]], large=[[0.25, 0.5]])
+        assert self.stream(fixed, views(rng, 2), [IDENTITY]) == [[0.25, 0.5]]
+        assert len(fixed.seen) == 1
+
+    def test_a_batch_has_one_motion(self, rng):
+        fixed = FixedFlow(small=[[2, -1]], large=[[0.25, 0.5]])
+        pair = [np.stack([image] * 3) for image in views(rng, 2)]
+        engine_of = FlowEngine(read_manifest(self.bundle), GlobalMotionBackend(fixed, 64))
+        (flow,) = engine_of.stream(pair, motions=[translation(8, -4)])
+        np.testing.assert_allclose(flow[:, 7, 9], [[8.25, -3.5]] * 3, atol=1e-4)
+
+    @pytest.mark.parametrize("motion", [np.eye(3), [1, 2], np.full((2, 3), np.nan)])
+    def test_its_form_is_checked(self, rng, motion):
+        fixed = FixedFlow(small=[[2, -1]], large=[[0, 0]])
+        with pytest.raises(InputError, match=r"expected a \(2, 3\) matrix of finite numbers"):
+            self.stream(fixed, views(rng, 2), [motion])
+
+    def test_it_needs_compensation(self, rng):
+        plain = FlowEngine(read_manifest(self.bundle), FixedFlow(small=[[2, -1]], large=[[0, 0]]))
+        with pytest.raises(BackendError, match="backend fixed compensates no motion"):
+            plain.stream(views(rng, 2), motions=[None])
 
 
 @pytest.mark.parametrize(
@@ -94,22 +171,17 @@ def test_padding_does_not_affect_the_estimate(rng):
         def run(self, first, second):
             flow = super().run(first, second)
             if flow.shape[1] < 1088:
-                flow[:, 272:], flow[:, :, 480:] = np.nan, np.nan
+                flow[:, 272:], flow[:, :, 480:] = 100, 100
             return flow
 
-    images = np.zeros((2, 1, 1088, 1920, 3), np.uint8)
-    flow = GlobalMotionBackend(Padded(small=[[3, 4]], large=[[0, 0]], least=1000), 64).run(*images)
-    assert np.unique(flow.reshape(-1, 2), axis=0).tolist() == [[12, 16]]
-
-
-@pytest.mark.parametrize(
-    ("small", "expected"),
-    [((np.nan, 1), (0, 4)), ((np.inf, -np.inf), (511, -255)), ((1e30, -65), (511, -255))],
-)
-def test_motion_is_limited_to_the_image(small, expected):
-    fixed = FixedFlow(small=[small], large=[[0, 0]])
-    flow = GlobalMotionBackend(fixed, 64).run(*np.zeros((2, 1, 256, 512, 3), np.uint8))
-    assert np.unique(flow.reshape(-1, 2), axis=0).tolist() == [list(expected)]
+    first, second = (
+        np.pad(image, [(0, 1088 - 768), (0, 1920 - 1024), (0, 0)], mode="wrap")[np.newaxis]
+        for image in views(rng, 2, (768, 1024))
+    )
+    flow = GlobalMotionBackend(Padded(small=[[2, -1]], large=[[0, 0]], least=1000), 64).run(
+        first, second
+    )
+    np.testing.assert_allclose(flow, np.broadcast_to([8, -4], flow.shape), atol=1e-3)
 
 
 def test_the_copy_is_not_smaller_than_the_profile():
