@@ -3,12 +3,20 @@
 import os
 import warnings
 from pathlib import Path
+from typing import Literal
 
 from engine.backends.registry import open_backend
 from engine.bundle.manifest import MANIFEST_FILE, read_manifest
 from engine.bundle.verify import verify_files
-from engine.call_checks import check_device, check_iterations, check_streams, check_threads
+from engine.call_checks import (
+    check_device,
+    check_iterations,
+    check_refine,
+    check_streams,
+    check_threads,
+)
 from engine.decorators.global_motion import GlobalMotionBackend
+from engine.decorators.variational import VariationalBackend
 from engine.engine import FlowEngine
 from engine.errors import BundleError, InputError
 from engine.system.threads import available_threads
@@ -24,6 +32,7 @@ def load(
     threads: int | None = None,
     streams: int = 1,
     compensate_motion: bool = False,
+    refine: Literal["variational"] | None = None,
     iterations: int | None = None,
     align: bool | None = None,
 ) -> FlowEngine:
@@ -46,6 +55,9 @@ def load(
             where that lowers the difference of the images. More accurate under camera motion, about
             twice the time at 384x512. Not available for ``infer_device``; ``stream`` then shares no
             features between frames, and takes motion that is known beforehand.
+        refine: ``"variational"`` refines the flow by ``cv2.VariationalRefinement``: small errors
+            get smaller, for about the time of the network on a CPU. Needs OpenCV. Not available for
+            ``infer_device``.
         iterations: updates of a recurrent network (RAFT): fewer are faster, more are more accurate.
             By default the bundle's own number; a TensorRT plan has no other.
         align: deprecated name of ``compensate_motion``.
@@ -69,6 +81,7 @@ def load(
     check_threads(threads)
     if type(compensate_motion) is not bool:
         raise InputError(f"compensate_motion is {compensate_motion!r}; expected True or False.")
+    check_refine(refine)
     check_streams(streams, threads or available_threads())
     folder = _folder(bundle)
     manifest = read_manifest(folder)
@@ -82,6 +95,8 @@ def load(
         streams=streams,
         iterations=iterations,
     )
+    if refine is not None:
+        opened = VariationalBackend(opened)
     if compensate_motion:
         opened = GlobalMotionBackend(opened, manifest.divisor, manifest.smallest)
     return FlowEngine(manifest, opened, streams=streams)

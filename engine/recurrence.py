@@ -76,7 +76,7 @@ class WarmStart:
             raise BackendError(
                 f"warm_start: backend {backend.name} with this bundle takes no initial flow; build "
                 "a bundle with --split, and load it with backend openvino or onnxruntime, without "
-                "compensate_motion"
+                "compensate_motion or refine"
             )
         self._recurrent = recurrent
         self._last: Flows | None = None

@@ -17,6 +17,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="compensate the dominant global motion first (slower; better under camera motion)",
     )
     parser.add_argument(
+        "--refine",
+        choices=("variational",),
+        help="refine the flow by OpenCV (slower; smaller errors of less than a pixel)",
+    )
+    parser.add_argument(
         "--iterations",
         type=int,
         metavar="N",
@@ -32,6 +37,7 @@ def open_engine(options: argparse.Namespace) -> engine.FlowEngine:
         device=options.device,
         threads=options.threads,
         compensate_motion=options.compensate_motion,
+        refine=options.refine,
         iterations=options.iterations,
     )
 

@@ -141,8 +141,11 @@ def _encoded(path: Path, image: Image) -> bytes | None:
     return data.tobytes() if written else None
 
 
-def import_opencv() -> ModuleType:
+def import_opencv(purpose: str = "reading and writing pictures") -> ModuleType:
     """Return OpenCV.
+
+    Args:
+        purpose: what needs it, for the error message.
 
     Raises:
         BackendNotInstalledError: It is not installed, or does not load.
@@ -151,7 +154,7 @@ def import_opencv() -> ModuleType:
         import cv2
     except ImportError as error:
         raise BackendNotInstalledError(
-            f"reading and writing pictures needs OpenCV, which cannot be imported ({error}). "
+            f"{purpose} needs OpenCV, which cannot be imported ({error}). "
             "Install it: pip install opencv-python-headless."
         ) from error
     module: ModuleType = cv2
