@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterable
 
 from engine.bundle.manifest import Manifest, SizeProfile
+from engine.decorators.tiles import OVERLAP
 from engine.errors import InputError, nearest
-from engine.images.files import import_opencv
+from engine.images import padded_size
 from engine.types import ImageLike
 
 
@@ -48,17 +49,50 @@ def check_iterations(iterations: int | None, manifest: Manifest) -> None:
         )
 
 
-def check_refine(refine: str | None) -> None:
-    """Raise an error unless ``refine`` is None or a method of refinement that is installed.
+def check_max_side(max_side: int | None) -> None:
+    """Raise ``InputError`` unless ``max_side`` is a number of pixels or None."""
+    if max_side is not None and (type(max_side) is not int or max_side < 1):
+        raise InputError(
+            f"max_side is {max_side!r}; expected a number of pixels from 1 up, for example 1280, "
+            "or None to keep the size."
+        )
+
+
+def checked_tile(tile: int | tuple[int, int] | None, manifest: Manifest) -> tuple[int, int] | None:
+    """Return height and width of a tile.
 
     Raises:
-        InputError: There is no such method.
-        BackendNotInstalledError: It needs OpenCV, which is not installed.
+        InputError: They are no two numbers, no multiples of the network's divisor, or too small.
     """
-    if refine not in (None, "variational"):
-        raise InputError(f"refine is {refine!r}; expected 'variational', or None for none.")
-    if refine is not None:
-        import_opencv(f"refine={refine!r}")
+    if tile is None:
+        return None
+    size = (tile, tile) if type(tile) is int else tile
+    if not (type(size) is tuple and len(size) == 2 and all(type(side) is int for side in size)):
+        raise InputError(
+            f"tile is {tile!r}; expected its side or (height, width) in pixels, for example 512 or "
+            "(512, 768), or None for no tiles."
+        )
+    height, width = size
+    least = max(2 * OVERLAP, manifest.smallest)
+    fitting = padded_size(height, width, manifest.divisor, least)
+    if size != fitting:
+        raise InputError(
+            f"tile is {_by(size)}; {manifest.network} takes multiples of {manifest.divisor}, and "
+            f"tiles of at least {least} overlap enough. Use {_by(fitting)}."
+        )
+    return height, width
+
+
+def check_tile_fits(tile: tuple[int, int], profile: SizeProfile | None) -> None:
+    """Raise ``InputError`` if a TensorRT plan does not accept tiles of this size."""
+    if profile is None:
+        return
+    (_, *low), (_, *high) = profile.min, profile.max
+    if any(not a <= side <= b for a, side, b in zip(low, tile, high, strict=True)):
+        raise InputError(
+            f"tile is {_by(tile)}; the plan's profile allows {_by(low)} to {_by(high)}. Use a tile "
+            "within it, or rebuild the bundle with other --min-size and --max-size."
+        )
 
 
 def is_bgr(color: str) -> bool:

@@ -12,6 +12,7 @@ from engine.bundle.manifest import Manifest
 from engine.call_checks import check_profile, is_bgr
 from engine.cuda.flow_array import DeviceArray
 from engine.cuda.foreign_arrays import caller_stream, flow_view, image_view
+from engine.decorators.base import network_size
 from engine.errors import BackendError, EngineError, InputError, one_line
 from engine.images import check_same_kind, checked_image, network_input, padded_size
 from engine.images.as_array import without_time
@@ -130,11 +131,12 @@ class Inference:
 
     def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
         size = padded_size(shape[-3], shape[-2], self._manifest.divisor, self._manifest.smallest)
+        computed = network_size(self._backend, size)
         if self._backend.profile is not None:
-            check_profile(self._backend.profile, shape, size, self._manifest.network)
-        if (known := (*shape[:-3], *size)) not in self._sizes:
+            check_profile(self._backend.profile, shape, computed, self._manifest.network)
+        if (known := (*shape[:-3], *computed)) not in self._sizes:
             # Once a size: afterwards the runtime holds the memory already.
-            check_memory(self._manifest, shape, size)
+            check_memory(self._manifest, shape, computed)
             self._sizes.add(known)
         return size
 

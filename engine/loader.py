@@ -3,20 +3,23 @@
 import os
 import warnings
 from pathlib import Path
-from typing import Literal
 
+from engine.backends.base import Backend
 from engine.backends.registry import open_backend
-from engine.bundle.manifest import MANIFEST_FILE, read_manifest
+from engine.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
 from engine.bundle.verify import verify_files
 from engine.call_checks import (
     check_device,
     check_iterations,
-    check_refine,
+    check_max_side,
     check_streams,
     check_threads,
+    check_tile_fits,
+    checked_tile,
 )
+from engine.decorators.downscale import DownscaledBackend
 from engine.decorators.global_motion import GlobalMotionBackend
-from engine.decorators.variational import VariationalBackend
+from engine.decorators.tiles import TiledBackend
 from engine.engine import FlowEngine
 from engine.errors import BundleError, InputError
 from engine.system.threads import available_threads
@@ -32,7 +35,8 @@ def load(
     threads: int | None = None,
     streams: int = 1,
     compensate_motion: bool = False,
-    refine: Literal["variational"] | None = None,
+    tile: int | tuple[int, int] | None = None,
+    max_side: int | None = None,
     iterations: int | None = None,
     align: bool | None = None,
 ) -> FlowEngine:
@@ -55,9 +59,13 @@ def load(
             where that lowers the difference of the images. More accurate under camera motion, about
             twice the time at 384x512. Not available for ``infer_device``; ``stream`` then shares no
             features between frames, and takes motion that is known beforehand.
-        refine: ``"variational"`` refines the flow by ``cv2.VariationalRefinement``: small errors
-            get smaller, for about the time of the network on a CPU. Needs OpenCV. Not available for
-            ``infer_device``.
+        tile: (height, width), or the side of a square: larger images are computed in overlapping
+            tiles of this size, and memory does not grow with the images beyond them and their flow.
+            Multiples of the bundle's divisor, at least 256. `streams` tiles are computed at once.
+            Not available for ``infer_device``.
+        max_side: images with a longer side are downscaled to it (rounded up to a multiple of the
+            bundle's divisor), and their flow is upscaled. Needs OpenCV. With ``tile``, the
+            downscaled images are computed in tiles. Not available for ``infer_device``.
         iterations: updates of a recurrent network (RAFT): fewer are faster, more are more accurate.
             By default the bundle's own number; a TensorRT plan has no other.
         align: deprecated name of ``compensate_motion``.
@@ -81,11 +89,12 @@ def load(
     check_threads(threads)
     if type(compensate_motion) is not bool:
         raise InputError(f"compensate_motion is {compensate_motion!r}; expected True or False.")
-    check_refine(refine)
     check_streams(streams, threads or available_threads())
+    check_max_side(max_side)
     folder = _folder(bundle)
     manifest = read_manifest(folder)
     check_iterations(iterations, manifest)
+    tile_size = checked_tile(tile, manifest)
     verify_files(folder, manifest)
     opened = open_backend(
         backend,
@@ -95,11 +104,39 @@ def load(
         streams=streams,
         iterations=iterations,
     )
-    if refine is not None:
-        opened = VariationalBackend(opened)
-    if compensate_motion:
-        opened = GlobalMotionBackend(opened, manifest.divisor, manifest.smallest)
+    try:
+        opened = _decorated(
+            *(opened, manifest),
+            tile=tile_size,
+            max_side=max_side,
+            compensate_motion=compensate_motion,
+            streams=streams,
+        )
+    except BaseException:
+        opened.close()
+        raise
     return FlowEngine(manifest, opened, streams=streams)
+
+
+def _decorated(
+    backend: Backend,
+    manifest: Manifest,
+    *,
+    tile: tuple[int, int] | None,
+    max_side: int | None,
+    compensate_motion: bool,
+    streams: int,
+) -> Backend:
+    """Return the backend with what the arguments of ``load`` put around it."""
+    divisor, smallest = manifest.divisor, manifest.smallest
+    if tile is not None:
+        check_tile_fits(tile, backend.profile)
+        backend = TiledBackend(backend, tile, divisor=divisor, streams=streams)
+    if max_side is not None:
+        backend = DownscaledBackend(backend, max_side, divisor=divisor, smallest=smallest)
+    if compensate_motion:  # outermost: the motion of the whole image, not of each tile
+        backend = GlobalMotionBackend(backend, divisor, smallest)
+    return backend
 
 
 def _folder(bundle: str | os.PathLike[str] | None) -> Path:

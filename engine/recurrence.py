@@ -52,8 +52,8 @@ def check_memory(manifest: Manifest, shape: tuple[int, ...], size: tuple[int, in
         return
     raise InputError(
         f"{manifest.network}: the correlations of {batch} pair(s) of {size[0]}x{size[1]} need "
-        f"{values * _BYTES / 2**30:.1f} GiB of memory; {limit}. Use smaller images or batches, or "
-        "rebuild the bundle with --lookup on_the_fly."
+        f"{values * _BYTES / 2**30:.1f} GiB of memory; {limit}. Load the bundle with tile= or "
+        "max_side=, use smaller images or batches, or rebuild it with --lookup on_the_fly."
     )
 
 
@@ -76,7 +76,7 @@ class WarmStart:
             raise BackendError(
                 f"warm_start: backend {backend.name} with this bundle takes no initial flow; build "
                 "a bundle with --split, and load it with backend openvino or onnxruntime, without "
-                "compensate_motion or refine"
+                "compensate_motion, tile and max_side"
             )
         self._recurrent = recurrent
         self._last: Flows | None = None

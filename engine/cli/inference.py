@@ -5,6 +5,7 @@ import argparse
 import engine
 from engine.backends.registry import AUTO, BACKENDS
 from engine.cli import common
+from engine.system.argument_types import positive_int, size_or_side
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +18,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="compensate the dominant global motion first (slower; better under camera motion)",
     )
     parser.add_argument(
-        "--refine",
-        choices=("variational",),
-        help="refine the flow by OpenCV (slower; smaller errors of less than a pixel)",
+        "--tile",
+        type=size_or_side,
+        metavar="HxW|N",
+        help="compute larger images in overlapping tiles of this size, with bounded memory",
+    )
+    parser.add_argument(
+        "--max-side",
+        type=positive_int,
+        metavar="N",
+        help="downscale images with a longer side to N pixels, and upscale their flow (faster; "
+        "better where motion is very large)",
     )
     parser.add_argument(
         "--iterations",
@@ -37,7 +46,8 @@ def open_engine(options: argparse.Namespace) -> engine.FlowEngine:
         device=options.device,
         threads=options.threads,
         compensate_motion=options.compensate_motion,
-        refine=options.refine,
+        tile=options.tile,
+        max_side=options.max_side,
         iterations=options.iterations,
     )
 

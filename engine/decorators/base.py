@@ -19,6 +19,10 @@ class BackendDecorator:
         self.runtime_version = backend.runtime_version
         self.profile = backend.profile
 
+    def network_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the largest (height, width) that the runtime gets for images of this size."""
+        return network_size(self._backend, size)
+
     def prepare(self, image: Images) -> Any:
         """See ``Backend.prepare``; return the image itself."""
         return image
@@ -30,3 +34,8 @@ class BackendDecorator:
     def close(self) -> None:
         """See ``Backend.close``."""
         self._backend.close()
+
+
+def network_size(backend: Backend, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest (height, width) that the runtime gets for padded images of this size."""
+    return backend.network_size(size) if isinstance(backend, BackendDecorator) else size

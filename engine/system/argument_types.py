@@ -18,6 +18,15 @@ def size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def size_or_side(text: str) -> tuple[int, int]:
+    """``HxW``, or ``N`` for a square, in pixels, at most five digits each."""
+    if not re.fullmatch(r"[1-9][0-9]{0,4}(x[1-9][0-9]{0,4})?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; expected HxW or a side in pixels, e.g. 512x768 or 512"
+        )
+    return size(text) if "x" in text else size(f"{text}x{text}")
+
+
 def positive_int(text: str) -> int:
     """A whole number of at least 1, of at most nine digits."""
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):

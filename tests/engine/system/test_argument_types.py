@@ -19,6 +19,8 @@ def test_sizes(height: int, width: int) -> None:
 @pytest.mark.parametrize(
     ("convert", "text", "value"),
     [
+        (types.size_or_side, "512", (512, 512)),
+        (types.size_or_side, "512x768", (512, 768)),
         (types.positive_int, "1", 1),
         (types.positive_int, "12000", 12000),
         (types.int_between(0, 9), "0", 0),
@@ -43,6 +45,11 @@ def test_accepted(convert: Callable[[str], Any], text: str, value: object) -> No
             types.size,
             ["", "384", "0x5", "5x0", "384X512", "-1x5", "384x512x3", "1e2x5", "100000x1", "²x5"],
             "is not a size; expected HxW in pixels, for example 384x512",
+        ),
+        (
+            types.size_or_side,
+            ["", "0", "-512", "512x", "x512", "512x0", "512.0", "100000", "²"],
+            "is not a size; expected HxW or a side in pixels, e.g. 512x768 or 512",
         ),
         (
             types.positive_int,
