@@ -25,7 +25,8 @@ from engine.flow.affine import (
     moved_points,
 )
 from engine.images import network_input, padded_size
-from engine.images.alignment import aligned, interpolated
+from engine.images.alignment import aligned
+from engine.images.sampling import interpolated
 from engine.types import Flow, Image
 
 # Subsampling of the copy in each direction; 2 hardly improves the estimate.

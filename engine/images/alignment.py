@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.flow.affine import Affine, are_inside, moved_points
-from engine.types import Array, Image
+from engine.images.sampling import interpolated
+from engine.types import Image
 
 # Pixels from the border of the second image to where nothing of it is left.
 _FADE = 32
@@ -37,31 +38,6 @@ def aligned(first: Image, second: Image, motion: Affine) -> Image:
             weight = np.clip(beyond / _FADE, 0, 1)[..., np.newaxis]
             result[part] = np.rint(result[part] * (1 - weight) + first[part] * weight)
     return result
-
-
-def interpolated(image: Array, x: Array, y: Array) -> NDArray[np.float32]:
-    """Return an image at points, bilinearly; outside it at the nearest point of its border.
-
-    Args:
-        image: (H, W) or (H, W, C).
-        x: in pixels, any shape.
-        y: in pixels, the same shape.
-
-    Returns:
-        The shape of ``x``, and C.
-    """
-    height, width = image.shape[:2]
-    columns = np.clip(x, 0, width - 1, dtype=np.float32)
-    rows = np.clip(y, 0, height - 1, dtype=np.float32)
-    left, top = columns.astype(np.intp), rows.astype(np.intp)
-    right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    across, down = columns - left, rows - top
-    if image.ndim == 3:
-        across, down = across[..., np.newaxis], down[..., np.newaxis]
-    upper = image[top, left] * (1 - across) + image[top, right] * across
-    lower = image[below, left] * (1 - across) + image[below, right] * across
-    values: NDArray[np.float32] = upper * (1 - down) + lower * down
-    return values
 
 
 def _warped(image: Image, motion: Affine) -> Image:

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InputError
-from engine.flow import warp as room
-from engine.flow.warp import lands_inside, opencv_sampler, sample_with_numpy, warp
+from engine.flow.warp import lands_inside, warp
 
 IMAGE = np.array([[0, 10, 20], [100, 110, 120]], np.uint8)
 
@@ -56,26 +55,10 @@ def test_whole_pixels_are_indexing(data, height, width):
         np.testing.assert_array_equal(found[n, y, x], expected)
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.float32])
-@pytest.mark.parametrize("channels", [(), (1,), (2,), (3,), (4,)])
-def test_opencv_and_numpy_agree(rng, kind, channels):
-    if (sample := opencv_sampler()) is None:
-        pytest.skip("OpenCV is missing or rounds coordinates")
-    image = rng.integers(0, 256, (40, 50, *channels)).astype(kind)
-    x = rng.uniform(0, 49, (45, 60)).astype(np.float32)
-    y = rng.uniform(0, 39, (45, 60)).astype(np.float32)
-    x[0, :4], y[0, :4] = (0, 49, 0, 49), (0, 0, 39, 39)
-    first, second = (one(image, x, y).astype(np.float64) for one in (sample, sample_with_numpy))
-    assert first.shape == (45, 60, *channels)
-    # Values of 255 in float32; for uint8, halves may round either way.
-    np.testing.assert_allclose(first, second, atol=1e-4 if kind == np.float32 else 1)
-    assert (np.abs(first - second) > 0.5).mean() < 0.001
-
-
 def test_without_opencv_the_result_is_the_same(rng, monkeypatch):
     image, flow = rng.random((30, 40, 3), np.float32), rng.normal(0, 5, (30, 40, 2))
     found = warp(image, flow)
-    monkeypatch.setattr(room, "opencv_sampler", lambda: None)
+    monkeypatch.setattr("engine.images.sampling.opencv_sampler", lambda: None)
     np.testing.assert_allclose(warp(image, flow), found, atol=1e-6)
 
 

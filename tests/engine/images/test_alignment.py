@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.flow.affine import IDENTITY, translation
-from engine.images.alignment import aligned, interpolated, warped_by_numpy
+from engine.images.alignment import aligned, warped_by_numpy
+from engine.images.sampling import interpolated
 
 
 @pytest.fixture
