@@ -7,14 +7,15 @@ from engine.system.argument_types import positive_float
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the colours."""
-    parser.add_argument(
+    group = parser.add_argument_group("colours")
+    group.add_argument(
         "--scale",
         type=positive_float,
         metavar="PX",
         help="magnitude that gets the full colour (default: the 99th percentile of all "
         "magnitudes, at least 1 px)",
     )
-    parser.add_argument("--no-legend", action="store_true", help="leave the colour wheel out")
+    group.add_argument("--no-legend", action="store_true", help="leave the colour wheel out")
 
 
 def describe(scale: float) -> str:

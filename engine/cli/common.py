@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# What `ArgumentParser.add_subparsers` returns.
+# What `ArgumentParser.add_subparsers` and `add_argument_group` return.
 Commands = Any
+OptionGroup = Any
 
 
 def add_command(
@@ -29,13 +30,19 @@ def add_command(
     return parser
 
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose bundle, GPU and threads."""
-    parser.add_argument("--bundle", type=Path, help="bundle folder (default: the one that ships)")
-    parser.add_argument("--device", type=int, default=0, help="index of the GPU (default: 0)")
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads (default: all that the process may use)"
+def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
+    """Add the options that choose bundle, GPU and threads; return their group."""
+    group = parser.add_argument_group("inference")
+    add = group.add_argument
+    add("--bundle", type=Path, metavar="DIR", help="bundle (default: the one that ships)")
+    add("--device", type=int, default=0, metavar="N", help="index of the GPU (default: 0)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads (default: all that the process may use)",
     )
+    return group
 
 
 def printable(value: object) -> str:

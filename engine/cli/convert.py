@@ -22,9 +22,11 @@ _EPILOG = f"""examples:
   flow convert frames flows --from .flo --format .npz
   flow convert - - --format .npy < flow.flo > flow.npy
 
-formats: {", ".join(FLOW_SUFFIXES)} (.png is KITTI's). Of a folder, the flow files in it and in its
-folders are converted, in natural order. Flow is read as float32. What a format cannot store is
-measured and printed: a .png is rounded to 1/64 px and ends at -512 and 511.98 px."""
+formats: {", ".join(FLOW_SUFFIXES)} (.png is KITTI's)
+
+Of a folder, the flow files in it and in its folders are converted, in natural order. Flow is read
+as float32. The largest difference between what was read and what is written is printed: a .png is
+rounded to 1/64 px and ends at -512 and 511.98 px, other formats are exact."""
 
 
 def add_command(commands: common.Commands) -> None:
@@ -32,10 +34,17 @@ def add_command(commands: common.Commands) -> None:
     parser = common.add_command(
         commands, "convert", run, help="convert flow files to another format", epilog=_EPILOG
     )
-    parser.add_argument("input", type=Path, help="flow file, folder of flow files, or - for stdin")
-    parser.add_argument("output", type=Path, help="file or folder to write, or - for stdout")
     parser.add_argument(
-        "--format", choices=FLOW_SUFFIXES, help="to write, into a folder or to stdout"
+        "input", type=Path, metavar="IN", help="flow file, folder of flow files, or - for stdin"
+    )
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help="file or folder to write, or - for stdout"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FLOW_SUFFIXES,
+        metavar="SUFFIX",
+        help="format to write, into a folder or to stdout",
     )
     parser.add_argument(
         "--from",

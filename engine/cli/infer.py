@@ -20,10 +20,9 @@ _EPILOG = """examples:
   flow infer frame1.png frame2.png -o flow.flo --picture flow.png
   flow infer frame1.png frame2.png -o flow.npy --bundle build/mine --backend openvino
   flow infer frame1.png frame2.png --picture flow.png --scale 20 --json
-  camera | flow infer background.png - -o - --format .flo | flow show -
+  grab-frame | flow infer frame1.png - -o - | flow show -
 
-- stands for stdin or stdout: one image may come from stdin, and one output may go to stdout, where
---json then prints nothing else. A picture on stdout is a .png."""
+One image may come from stdin. One output may go to stdout; the summary then goes to stderr."""
 
 
 def add_command(commands: common.Commands) -> None:
@@ -41,15 +40,27 @@ def add_command(commands: common.Commands) -> None:
         help=f"flow file to write: {', '.join(FLOW_SUFFIXES)} (.png is KITTI's), or - for stdout",
     )
     parser.add_argument(
-        "--format", choices=FLOW_SUFFIXES, help="of the flow on stdout (default: .flo)"
+        "--format",
+        choices=FLOW_SUFFIXES,
+        metavar="SUFFIX",
+        help="of the flow on stdout (default: .flo)",
     )
     parser.add_argument(
         "--picture",
         type=Path,
         metavar="FILE",
-        help="picture of the flow to write: hue is the direction, saturation the magnitude",
+        help="picture of the flow to write, or - for stdout (.png): hue is the direction, "
+        "saturation the magnitude",
     )
     colours.add_options(parser)
+    parser.add_argument(
+        "--levels",
+        nargs=2,
+        type=float,
+        metavar=("BLACK", "WHITE"),
+        help="values of both images that become black and white, e.g. 0 4095 for 12 bits (default: "
+        "the range of 8 or 16 bits)",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     parser.add_argument("--force", action="store_true", help="overwrite files that exist")
     inference.add_options(parser)
@@ -62,12 +73,14 @@ def run(options: argparse.Namespace) -> int:
         print("flow: --align is deprecated; use --compensate-motion.", file=sys.stderr)
         options.compensate_motion = True
     _check_outputs(options)
-    image1, image2 = _read(options.image1), _read(options.image2)
+    image1, image2 = (_read(path, options.levels) for path in (options.image1, options.image2))
     with inference.open_engine(options) as flow_engine:
         flow = flow_engine.infer(image1, image2)
         summary = _summary(flow, flow_engine)
+    if options.picture is not None:
+        summary["scale_px"] = options.scale or own_scale(flow)
     # Write the files before printing: a closed stdout must not lose them.
-    summary["written"] = _write(options, flow)
+    summary["written"] = _write(options, flow, summary.get("scale_px"))
     if STREAM in (options.output, options.picture):
         print(_text(summary), file=sys.stderr)
     else:
@@ -95,19 +108,22 @@ def _check_outputs(options: argparse.Namespace) -> None:
         names.add(path)
 
 
-def _read(path: Path) -> Image:
-    return image_from_bytes(read_bytes(path), shown(path)) if path == STREAM else read_image(path)
+def _read(path: Path, levels: list[float] | None) -> Image:
+    black_white = None if levels is None else (levels[0], levels[1])
+    if path == STREAM:
+        return image_from_bytes(read_bytes(path), shown(path), levels=black_white)
+    return read_image(path, levels=black_white)
 
 
-def _write(options: argparse.Namespace, flow: Flow) -> list[str]:
+def _write(options: argparse.Namespace, flow: Flow, scale: float | None) -> list[str]:
     """Write the outputs and return their names."""
     written = []
     if options.output is not None:
         name = f"flow{options.format or '.flo'}" if options.output == STREAM else options.output
         write_bytes(options.output, bytes_from_flow(flow, name))
         written.append(options.output)
-    if options.picture is not None:
-        picture = flow_picture(flow, options.scale or own_scale(flow), legend=not options.no_legend)
+    if scale is not None:
+        picture = flow_picture(flow, scale, legend=not options.no_legend)
         name = "picture.png" if options.picture == STREAM else options.picture
         write_bytes(options.picture, bytes_from_image(picture, name))
         written.append(options.picture)
@@ -134,6 +150,7 @@ def _text(summary: dict[str, Any]) -> str:
     lines = [
         "{height}x{width}, mean {mean_px:.2f} px, largest {largest_px:.2f} px; "
         "{network} {precision}, {backend} on {device}".format(**summary),
+        *([colours.describe(summary["scale_px"])] if "scale_px" in summary else []),
         *(f"wrote {name}" for name in summary["written"]),
     ]
     return "\n".join(lines)

@@ -10,27 +10,32 @@ from engine.system.argument_types import positive_int, size_or_side
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of inference."""
-    common.add_engine_options(parser)
-    parser.add_argument("--backend", default=AUTO, help=f"{AUTO} (default), {', '.join(BACKENDS)}")
-    parser.add_argument(
+    group = common.add_engine_options(parser)
+    group.add_argument(
+        "--backend",
+        default=AUTO,
+        metavar="NAME",
+        help=f"{AUTO} (default), {', '.join(BACKENDS)}",
+    )
+    group.add_argument(
         "--compensate-motion",
         action="store_true",
         help="compensate the dominant global motion first (slower; better under camera motion)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--tile",
         type=size_or_side,
         metavar="HxW|N",
         help="compute larger images in overlapping tiles of this size, with bounded memory",
     )
-    parser.add_argument(
+    group.add_argument(
         "--max-side",
         type=positive_int,
         metavar="N",
         help="downscale images with a longer side to N pixels, and upscale their flow (faster; "
         "better where motion is very large)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--iterations",
         type=int,
         metavar="N",

@@ -11,12 +11,14 @@ from engine.errors import EngineError, sentence
 
 _EPILOG = """examples:
   flow infer frame1.png frame2.png -o flow.flo --picture flow.png
-  flow infer left.png right.png -o disparity.npy --compensate-motion
   flow video dance.mp4 -o dance-flow.mp4
-  flow folder frames --flow flow
+  flow folder frames --flow flows --format .png
+  flow show flow.flo -o flow.png
+  flow convert flows npz --format .npz
+  flow eval flow.flo truth.flo
   flow doctor
-  flow COMMAND --help
 
+flow COMMAND --help explains a command, with more examples.
 exit status: 0 success, 1 error (one line on stderr), 2 wrong usage, 130 interrupted"""
 
 _ADVICE = {

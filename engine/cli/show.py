@@ -12,7 +12,7 @@ from engine.cli.outputs import STREAM, OutputNames, shown, write_bytes, write_in
 from engine.errors import InputError
 from engine.flow.metrics import motion
 from engine.flow.picture import flow_picture, with_histogram
-from engine.flow.scale import RunningScale
+from engine.flow.scale import RunningScale, three_digits
 from engine.flow.statistics import FlowStatistics
 from engine.images import bytes_from_image, check_picture_format
 from engine.types import Image
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         flow = read(path)
         statistics[path] = flow.shape[:2], FlowStatistics.of(flow)
         percentile = running.update(motion(flow))
-    scale = options.scale or percentile
+    scale = options.scale or three_digits(percentile)
     for path, picture in pictures.items():
         image = flow_picture(read(path), scale, legend=not options.no_legend)
         if options.histogram:

@@ -5,7 +5,7 @@ import numpy as np
 from engine.flow.colour import flow_to_color
 from engine.flow.legend import Legend
 from engine.flow.metrics import motion
-from engine.flow.scale import RunningScale
+from engine.flow.scale import RunningScale, three_digits
 from engine.flow.statistics import FlowStatistics
 from engine.images.files import import_opencv
 from engine.types import Flow, Image
@@ -18,7 +18,7 @@ _NARROWEST = 240  # pictures narrower than this get no histogram: its text would
 
 def own_scale(flow: Flow) -> float:
     """Return the magnitude in pixels of full saturation for one picture; see `RunningScale`."""
-    return RunningScale().update(motion(flow))
+    return three_digits(RunningScale().update(motion(flow)))
 
 
 def flow_picture(flow: Flow, max_magnitude: float, *, legend: bool = True) -> Image:

@@ -10,6 +10,11 @@ _BINS_PER_OCTAVE = 32
 _LOWEST, _OCTAVES = -4, 18
 
 
+def three_digits(scale: float) -> float:
+    """Return a scale as legends and summaries print it, so that ``--scale`` repeats it exactly."""
+    return float(f"{scale:.3g}")
+
+
 class RunningScale:
     """A percentile of all magnitudes of a sequence so far, of constant memory.
 

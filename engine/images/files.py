@@ -88,7 +88,7 @@ def _known_levels(image: Array, name: str) -> tuple[float, float]:
     raise InputError(
         f"{name} has {image.dtype} values from {low:g} to {high:g}; expected 8 bits, or the whole "
         "range of 16. Give the values of black and white, the same for both pictures: "
-        f"engine.images.read_image(path, levels=...), e.g. {guess}."
+        f"engine.images.read_image(path, levels=...) or flow infer --levels, e.g. {guess}."
     )
 
 

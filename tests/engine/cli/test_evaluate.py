@@ -10,6 +10,10 @@ import pytest
 from engine.cli.main import main
 from engine.flow.formats import write_flow
 
+# Thresholds of 0.05 to 5 px, of weights 100 to 1. An error of 2 px is within the 40th and the rest,
+# 61 of them; one of 4 px within 21; 0 px within all; 6 and 10 px within none.
+WAUC = 100 / 5 * (100 * 101 + 61 * 62 + 21 * 22) / (100 * 101)
+
 
 @pytest.fixture
 def flows(tmp_path, monkeypatch):
@@ -75,7 +79,7 @@ def test_json(flows, capsys):
     found = json.loads(out)
     assert code == 0
     assert found["per_pixel"]["all"] == pytest.approx(
-        {"pixels": 5, "epe": 4.4, "px1": 80, "px3": 60, "px5": 40, "fl": 40, "wauc": 31.2}, rel=0.1
+        {"pixels": 5, "epe": 4.4, "px1": 80, "px3": 60, "px5": 40, "fl": 40, "wauc": WAUC}
     )
     assert found["per_image"]["EPE"] == pytest.approx(5)
     assert [image["name"] for image in found["images"]] == ["f1", "f2"]

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -88,6 +89,17 @@ def test_stdin_and_stdout(pictures, tiny_bundle, tiny_flow, monkeypatch, capfdbi
     assert captured.err.startswith(b"50x70, mean ")
     assert infer([first, second], tiny_bundle, "--picture", "-") == 0
     assert capfdbinary.readouterr().out.startswith(b"\x89PNG")
+
+
+def test_levels_of_16_bit_pictures(pictures, tiny_bundle, tiny_flow, tmp_path, capsys):
+    paths, images = pictures
+    for path, image in zip(paths, images, strict=True):
+        cv2.imwrite(path, 51000 + image[..., ::-1].astype(np.uint16))
+    output = tmp_path / "flow.npy"
+    assert infer(paths, tiny_bundle, "-o", output) == 1
+    assert "or flow infer --levels, e.g. (51000, 51255)" in capsys.readouterr().err
+    assert infer(paths, tiny_bundle, "-o", output, "--levels", 51000, 51255) == 0
+    np.testing.assert_allclose(np.load(output), tiny_flow(*images), atol=1e-4)
 
 
 @pytest.mark.parametrize(
