@@ -76,7 +76,7 @@ class WarmStart:
             raise BackendError(
                 f"warm_start: backend {backend.name} with this bundle takes no initial flow; build "
                 "a bundle with --split, and load it with backend openvino or onnxruntime, without "
-                "compensate_motion, tile and max_side"
+                "compensate_motion, refine, tile and max_side"
             )
         self._recurrent = recurrent
         self._last: Flows | None = None

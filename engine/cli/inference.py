@@ -23,6 +23,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="compensate the dominant global motion first (slower; better under camera motion)",
     )
     group.add_argument(
+        "--refine",
+        choices=("variational",),
+        help="refine the flow by OpenCV (slower; smaller errors of less than a pixel)",
+    )
+    group.add_argument(
         "--tile",
         type=size_or_side,
         metavar="HxW|N",
@@ -51,6 +56,7 @@ def open_engine(options: argparse.Namespace) -> engine.FlowEngine:
         device=options.device,
         threads=options.threads,
         compensate_motion=options.compensate_motion,
+        refine=options.refine,
         tile=options.tile,
         max_side=options.max_side,
         iterations=options.iterations,

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from engine.cli import common, inference, sequence
-from engine.system.argument_types import non_negative_float, positive_float
+from engine.system.argument_types import non_negative_float, positive_float, positive_int
 from engine.video.reader import VideoReader
 
 _EPILOG = """examples:
@@ -32,6 +32,16 @@ def add_command(commands: common.Commands) -> None:
     parser.add_argument(
         "--end", type=positive_float, metavar="S", help="leave out this second and what is after"
     )
+    parser.add_argument(
+        "--stride",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="use every N-th frame; the flow is from each of them to the next",
+    )
+    parser.add_argument(
+        "--fps", type=positive_float, metavar="F", help="use at most F frames per second"
+    )
     inference.add_options(parser)
 
 
@@ -39,6 +49,11 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
     sequence.check_outputs(options, options.video)
     with VideoReader(
-        options.video, start=options.start, end=options.end, threads=options.threads
+        options.video,
+        start=options.start,
+        end=options.end,
+        stride=options.stride,
+        fps=options.fps,
+        threads=options.threads,
     ) as frames:
         return sequence.run(options, frames)

@@ -142,7 +142,10 @@ def _encoded(path: Path, image: Image) -> bytes | None:
 
 
 def import_opencv(purpose: str = "reading and writing pictures") -> ModuleType:
-    """Return OpenCV; ``purpose`` is what needs it, for the error message.
+    """Return OpenCV.
+
+    Args:
+        purpose: what needs it, for the error message.
 
     Raises:
         BackendNotInstalledError: It is not installed, or does not load.

@@ -31,6 +31,7 @@ class FrameSource(Protocol):
         path: the file or folder that they come from.
         height: in pixels.
         width: in pixels.
+        begin: time of the first frame.
         rate: average number of frames per second.
         time_base: unit of the times, in seconds.
         expected_frames: number of frames, as far as it is known beforehand.
@@ -39,6 +40,7 @@ class FrameSource(Protocol):
     path: Path
     height: int
     width: int
+    begin: Fraction
     rate: Fraction
     time_base: Fraction
     expected_frames: int | None

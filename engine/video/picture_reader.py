@@ -17,6 +17,7 @@ class PictureReader:
         path: of the folder.
         height: of the pictures, in pixels.
         width: of the pictures, in pixels.
+        begin: time of the first picture, 0.
         rate: number of frames per second.
         time_base: seconds between frames.
         expected_frames: number of pictures.
@@ -30,7 +31,8 @@ class PictureReader:
             InputError: The folder holds fewer than two pictures, or the first cannot be read.
             PairsError: There is no such folder, no picture in it, or two of one name.
         """
-        self.path, self.rate, self.time_base = folder, rate, 1 / rate
+        self.path, self.begin = folder, Fraction(0)
+        self.rate, self.time_base = rate, 1 / rate
         self._files = list(pictures(folder).values())
         if len(self._files) < 2:
             raise InputError(

@@ -15,6 +15,7 @@ from engine.types import Image
 from engine.video.container import import_av
 from engine.video.decoder import Decoder
 from engine.video.frame import Frame
+from engine.video.thinning import Thinning
 
 
 class VideoReader:
@@ -27,6 +28,7 @@ class VideoReader:
         path: of the file.
         height: of the upright frames, in pixels.
         width: of the upright frames, in pixels.
+        begin: time of the first frame.
         rate: average number of frames per second.
         time_base: unit of the frames' times in the file, in seconds.
         expected_frames: number of frames that will be read, as the file promises; None if it
@@ -39,6 +41,8 @@ class VideoReader:
         *,
         start: float = 0,
         end: float | None = None,
+        stride: int = 1,
+        fps: float | None = None,
         threads: int | None = None,
     ) -> None:
         """Open a video and decode its first two frames.
@@ -47,11 +51,14 @@ class VideoReader:
             path: a file in any container and codec that FFmpeg reads.
             start: seconds; earlier frames are left out.
             end: seconds; this and later frames are left out. None: the whole video.
+            stride: every so-manieth frame is used; 1 means all.
+            fps: at most so many frames per second are used; None means all. See `Thinning`.
             threads: CPU threads for decoding; by default all that the process may use.
 
         Raises:
             BackendNotInstalledError: PyAV is not installed.
-            InputError: The file is no video, or fewer than two frames can be read.
+            InputError: The file is no video, fewer than two frames can be read, or an argument is
+                out of range.
             OSError: The file cannot be read.
         """
         if not 0 <= start < (np.inf if end is None else end):
@@ -61,8 +68,10 @@ class VideoReader:
             )
         self.path = Path(path)
         self._start, self._end = start, end
+        self._thinning = Thinning(stride=stride, fps=fps)
         self._decoder = Decoder(self.path, threads=threads or available_threads())
-        self.rate, self.time_base = self._decoder.rate, self._decoder.time_base
+        self.rate = self._thinning.rate(self._decoder.rate)
+        self.time_base = self._decoder.time_base
         self.expected_frames = self._expected_frames()
         self._rest = self._read()
         try:
@@ -72,6 +81,7 @@ class VideoReader:
         except BaseException:
             self.close()
             raise
+        self.begin = first[0].time
         self.height, self.width = first[0].image.shape[:2]
         self._frames = itertools.chain(first, self._rest)
 
@@ -119,9 +129,10 @@ class VideoReader:
         self.close()
 
     def _expected_frames(self) -> int | None:
-        promised = self._decoder.duration
-        if self._start == 0 and self._end is None and self._decoder.frame_count:
-            return self._decoder.frame_count
+        promised, decoder = self._decoder.duration, self._decoder
+        whole = self._start == 0 and self._end is None and self.rate == decoder.rate
+        if whole and decoder.frame_count:
+            return decoder.frame_count
         ends = [float(end) for end in (promised, self._end) if end is not None]
         if not ends:
             return None
@@ -136,7 +147,7 @@ class VideoReader:
             # As floats: 1/10 is less than the float 0.1.
             if self._end is not None and float(time) >= self._end:
                 return
-            if float(time) < self._start:
+            if float(time) < self._start or not self._thinning.keeps(time):
                 continue
             image = _upright(to_rgb(decoded, format="rgb24").to_ndarray(), decoded.rotation)
             shape = shape or image.shape

@@ -95,6 +95,13 @@ def test_part_of_a_video(tmp_path, suffix):
     assert part[0].name == "000000"
 
 
+def test_fewer_frames(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", levels(25))
+    with VideoReader(path, start=0.2, stride=2, fps=12.5) as video:
+        assert (video.rate, video.begin, video.expected_frames) == (6.25, Fraction(1, 5), 5)
+        assert [frame.time for frame in video] == [Fraction(index, 25) for index in range(5, 25, 4)]
+
+
 def damage(path, part=0.5):
     """Overwrite bytes in the second half of a file."""
     data = bytearray(path.read_bytes())
