@@ -4,7 +4,7 @@ import argparse
 from fractions import Fraction
 from pathlib import Path
 
-from engine.cli import common, inference, sequence
+from engine.cli import common, sequence
 from engine.system.argument_types import positive_float
 from engine.video.picture_reader import PictureReader
 
@@ -29,11 +29,10 @@ def add_command(commands: common.Commands) -> None:
     parser.add_argument(
         "--fps", type=positive_float, default=25, help="frames per second of the video (default 25)"
     )
-    inference.add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
-    sequence.check_outputs(options, options.folder)
+    journal = sequence.open_journal(options, options.folder)
     frames = PictureReader(options.folder, rate=Fraction(str(options.fps)))
-    return sequence.run(options, frames)
+    return sequence.run(options, frames, journal)

@@ -47,15 +47,29 @@ class OutputNames:
         for path in files:
             self._take(path)
 
+    def add_new_folder(self, folder: Path) -> None:
+        """Take a folder whose files get their names later: it may not exist or is empty.
+
+        Raises:
+            InputError: It cannot be written to.
+        """
+        self.add_folder(folder, [])
+        if folder.is_dir() and any(folder.iterdir()) and not self._force:
+            raise InputError(
+                f"{folder} exists and contains files; expected a new name. Give another, or "
+                "--force to overwrite."
+            )
+        self._take(folder, folder=True)
+
     def _check_parent(self, path: Path) -> None:
         if not path.parent.is_dir():
             raise InputError(f"{path} cannot be written: {path.parent} is not a folder. Create it.")
 
-    def _take(self, path: Path) -> None:
+    def _take(self, path: Path, *, folder: bool = False) -> None:
         key = str(path) if path == STREAM else os.path.realpath(path)
         if role := self._taken.get(key):
             raise InputError(f"{path} is also {role}; expected another name to write to.")
-        if path.is_dir():
+        if path.is_dir() and not folder:
             raise InputError(f"{path} is a folder; expected the name of a file.")
         if path.is_file() and not self._force:  # false for a pipe or a device
             raise InputError(

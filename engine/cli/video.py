@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from engine.cli import common, inference, sequence
+from engine.cli import common, sequence
 from engine.system.argument_types import non_negative_float, positive_float, positive_int
 from engine.video.reader import VideoReader
 
@@ -25,29 +25,29 @@ def add_command(commands: common.Commands) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("video", type=Path, help="video file, of any kind that FFmpeg reads")
-    sequence.add_options(parser)
-    parser.add_argument(
+    frames = parser.add_argument_group("frames")
+    frames.add_argument(
         "--start", type=non_negative_float, default=0, metavar="S", help="leave out what is before"
     )
-    parser.add_argument(
+    frames.add_argument(
         "--end", type=positive_float, metavar="S", help="leave out this second and what is after"
     )
-    parser.add_argument(
+    frames.add_argument(
         "--stride",
         type=positive_int,
         default=1,
         metavar="N",
         help="use every N-th frame; the flow is from each of them to the next",
     )
-    parser.add_argument(
+    frames.add_argument(
         "--fps", type=positive_float, metavar="F", help="use at most F frames per second"
     )
-    inference.add_options(parser)
+    sequence.add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
-    sequence.check_outputs(options, options.video)
+    journal = sequence.open_journal(options, options.video)
     with VideoReader(
         options.video,
         start=options.start,
@@ -56,4 +56,4 @@ def run(options: argparse.Namespace) -> int:
         fps=options.fps,
         threads=options.threads,
     ) as frames:
-        return sequence.run(options, frames)
+        return sequence.run(options, frames, journal)

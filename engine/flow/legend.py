@@ -27,19 +27,27 @@ class Legend:
         self._fits = size >= _SMALLEST
         self._line = max(8, size // 5)
         side = size + 2 * _MARGIN
-        self._panel = np.full((side + self._line + _MARGIN, side, 3), 255, np.uint8)
+        height, width = side + self._line + _MARGIN, side
+        # Even, as videos store colours at half resolution.
+        self._panel = np.full((height + height % 2, width + width % 2, 3), 255, np.uint8)
         if self._fits:
             wheel = slice(_MARGIN, _MARGIN + size)
             self._panel[wheel, wheel] = color_wheel_legend(size)
 
-    def draw(self, picture: Image, max_magnitude: float) -> None:
-        """Draw the legend into the bottom right corner of (H, W, 3) uint8 RGB, in place."""
+    def panel(self, max_magnitude: float) -> Image | None:
+        """Return the legend, of even height and width; None for pictures too small for it."""
         if not self._fits:
-            return
+            return None
         panel = self._panel.copy()
         text, font = f"{max_magnitude:.3g} px", self._cv2.FONT_HERSHEY_SIMPLEX
         scale = self._cv2.getFontScaleFromHeight(font, self._line * 3 // 4)
         (width, _), _ = self._cv2.getTextSize(text, font, scale, 1)
         corner = (panel.shape[1] - width) // 2, panel.shape[0] - _MARGIN - self._line // 8
         self._cv2.putText(panel, text, corner, font, scale, (0, 0, 0), 1, self._cv2.LINE_AA)
-        picture[-panel.shape[0] :, -panel.shape[1] :] = panel
+        return panel
+
+    def draw(self, picture: Image, max_magnitude: float) -> None:
+        """Draw the legend into the bottom right corner of (H, W, 3) uint8 RGB, in place."""
+        panel = self.panel(max_magnitude)
+        if panel is not None:
+            picture[-panel.shape[0] :, -panel.shape[1] :] = panel

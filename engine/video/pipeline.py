@@ -28,11 +28,13 @@ class FlowFrame:
         first: the frame whose pixels move.
         second: the frame after it.
         flow: (H, W, 2) float32 pixels, x then y.
+        index: number of the flow in its sequence, from 0.
     """
 
     first: Frame
     second: Frame
     flow: Flow
+    index: int
 
     @cached_property
     def magnitudes(self) -> npt.NDArray[np.float32]:
@@ -42,7 +44,11 @@ class FlowFrame:
 
 
 def flow_frames(
-    frames: Iterable[Frame], flow_engine: FlowEngine, *, warm_start: bool = False
+    frames: Iterable[Frame],
+    flow_engine: FlowEngine,
+    *,
+    warm_start: bool = False,
+    first_index: int = 0,
 ) -> Generator[FlowFrame, None, None]:
     """Yield the flow from each frame to the next.
 
@@ -54,6 +60,7 @@ def flow_frames(
         frames: images of one size, in order.
         flow_engine: the engine.
         warm_start: see ``FlowEngine.stream``.
+        first_index: of the first flow.
 
     Raises:
         InputError: Of the source, or the frames differ in size.
@@ -63,12 +70,13 @@ def flow_frames(
         closing(read_ahead(frames, ahead=_AHEAD)) as decoded,
         closing(read_ahead(_infer(decoded, flow_engine, warm_start), ahead=_AHEAD)) as inferred,
     ):
-        yield from inferred
+        for index, (first, second, flow) in enumerate(inferred, first_index):
+            yield FlowFrame(first, second, flow, index)
 
 
 def _infer(
     frames: Iterable[Frame], flow_engine: FlowEngine, warm_start: bool
-) -> Generator[FlowFrame, None, None]:
+) -> Generator[tuple[Frame, Frame, Flow], None, None]:
     latest: deque[Frame] = deque(maxlen=2)  # not `tee`, which keeps up to 57 items
 
     def images() -> Iterator[Image]:
@@ -78,4 +86,4 @@ def _infer(
 
     for flow in flow_engine.stream(images(), warm_start=warm_start):
         first, second = latest
-        yield FlowFrame(first, second, flow)
+        yield first, second, flow

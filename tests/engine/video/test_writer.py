@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendNotInstalledError, InputError
-from engine.video.writer import write_video
+from engine.video.writer import Encoding, write_video
 
 TIMES = [Fraction(time, 1000) for time in (0, 40, 100, 220, 230)]
 
 
 def write(path, images, times=TIMES, **changed):
     settings = {"rate": Fraction(25), "time_base": Fraction(1, 1000), "threads": 1} | changed
-    with write_video(path, images[0].shape[:2], **settings) as video:
+    with write_video(path, Encoding(size=images[0].shape[:2], **settings)) as video:
         for image, time in zip(images, times, strict=True):
             video.write(image, time)
     return path

@@ -1,0 +1,98 @@
+"""The outputs of ``flow video`` and ``flow folder``: options, checks of names, and objects."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.cli import colours
+from engine.cli.outputs import OutputNames
+from engine.errors import InputError
+from engine.flow.formats import FLOW_SUFFIXES
+from engine.system.threads import available_threads
+from engine.video.frame import FrameSource
+from engine.video.outputs import (
+    MOVIE_SUFFIXES,
+    FlowFiles,
+    Movie,
+    Output,
+    Pictures,
+    check_movie_format,
+)
+from engine.video.painter import Painter
+from engine.video.views import Arrows, Colors, Overlay, SideBySide, View
+
+# Options whose value is a video or, without a suffix, a folder for pictures.
+_VIEWS: dict[str, type[View]] = {
+    "output": Colors,
+    "side_by_side": SideBySide,
+    "overlay": Overlay,
+    "arrows": Arrows,
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the outputs."""
+    group = parser.add_argument_group(
+        "outputs", f"OUT is a video ({', '.join(MOVIE_SUFFIXES)}) or a folder for pictures (.png)"
+    )
+    group.add_argument("-o", "--output", type=Path, metavar="OUT", help="colours of the flow")
+    group.add_argument(
+        "--side-by-side", type=Path, metavar="OUT", help="each frame, and its colours beside it"
+    )
+    group.add_argument("--overlay", type=Path, metavar="OUT", help="colours over each frame")
+    group.add_argument("--arrows", type=Path, metavar="OUT", help="arrows over each frame")
+    group.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="colours of the flow, as pictures (.png)"
+    )
+    group.add_argument("--flow", type=Path, metavar="DIR", help="folder for a flow file per frame")
+    group.add_argument(
+        "--format", choices=FLOW_SUFFIXES, default=".flo", help="of the flow files (default: .flo)"
+    )
+    group.add_argument("--force", action="store_true", help="overwrite files that exist")
+    colours.add_options(parser)
+
+
+def paths(options: argparse.Namespace) -> list[Path]:
+    """Return the names of all outputs."""
+    names = (*_VIEWS, "pictures", "flow")
+    return [path for name in names if (path := getattr(options, name)) is not None]
+
+
+def check(options: argparse.Namespace, source: Path, *, resumed: bool) -> None:
+    """Refuse outputs that cannot be written, or would replace the source or, unforced, files.
+
+    Args:
+        options: of the command.
+        source: what is read.
+        resumed: whether files that exist may be those of an interrupted run.
+
+    Raises:
+        InputError: An output is refused, or there is none.
+    """
+    outputs = paths(options)
+    if not outputs:
+        raise InputError("nothing to write; expected -o OUT, --flow DIR or more; see --help.")
+    names = OutputNames([source], force=options.force or resumed)
+    for path in outputs:
+        if path in (options.flow, options.pictures) or not path.suffix:
+            names.add_new_folder(path)
+        else:
+            check_movie_format(path)
+            names.add(path)
+
+
+def outputs(options: argparse.Namespace, source: FrameSource, painter: Painter) -> Iterator[Output]:
+    """Yield the outputs; nothing is written yet."""
+    legend, threads = not options.no_legend, options.threads or available_threads()
+    for name, view in _VIEWS.items():
+        path = getattr(options, name)
+        if path is None:
+            continue
+        if path.suffix:
+            yield Movie(path, view(painter, every=2), source, legend=legend, threads=threads)
+        else:
+            yield Pictures(path, view(painter), legend=legend)
+    if options.pictures is not None:
+        yield Pictures(options.pictures, Colors(painter), legend=legend)
+    if options.flow is not None:
+        yield FlowFiles(options.flow, options.format)

@@ -1,0 +1,71 @@
+"""The colours of the flows of a sequence, by one scale."""
+
+import numpy as np
+
+from engine.flow.colour_table import ColorTable
+from engine.flow.scale import RunningScale
+from engine.types import Array, Flow, Image
+from engine.video.pipeline import FlowFrame
+
+
+class Painter:
+    """Colours the flows of a sequence; several views share it, so that they share its scale.
+
+    Attributes:
+        height: of the flows.
+        width: of the flows.
+        scale: magnitude in pixels of full saturation, for the last flow.
+    """
+
+    def __init__(self, height: int, width: int, *, scale: float | None) -> None:
+        """Start a sequence.
+
+        Args:
+            height: of the flows.
+            width: of the flows.
+            scale: magnitude in pixels that gets full saturation; None: a percentile of all flows
+                so far, see `RunningScale`.
+        """
+        self.height, self.width = height, width
+        self.scale = scale or 0.0
+        self._running = RunningScale() if scale is None else None
+        self._table = ColorTable()
+        self._step: FlowFrame | None = None
+        self._painted: dict[int, Image] = {}
+
+    def paint(self, step: FlowFrame, *, every: int = 1) -> Image:
+        """Return the colours of a flow, (H, W, 3) uint8 RGB; do not change it.
+
+        Args:
+            step: a flow; ask for all that is needed of one before the next.
+            every: colours only every so-manieth row and column, so the picture is that much
+                smaller.
+        """
+        self._begin(step)
+        if every not in self._painted:
+            self._painted[every] = self._table.color(_thinned(step.flow, every), self.scale)
+        return self._painted[every]
+
+    def state(self) -> list[int]:
+        """Return what the scale has learned so far, for `resume`."""
+        return [] if self._running is None else self._running.counts.tolist()
+
+    def resume(self, state: list[int]) -> None:
+        """Go on with the scale of an interrupted run."""
+        if self._running is not None:
+            self._running.counts[:] = state
+
+    def _begin(self, step: FlowFrame) -> None:
+        if step is self._step:
+            return
+        self._step, self._painted = step, {}
+        if self._running is not None:
+            self.scale = self._running.update(step.magnitudes)
+
+
+def _thinned(flow: Flow, every: int) -> Flow:
+    if every == 1:
+        return flow
+    # As complex numbers a vector is one item: five times as fast to copy.
+    vectors: Array = np.ascontiguousarray(flow).view(np.complex64)[::every, ::every, 0]
+    return np.ascontiguousarray(vectors).view(np.float32).reshape(*vectors.shape, 2)
