@@ -15,6 +15,7 @@ import engine
 from engine.backends.openvino.session import import_openvino
 from engine.bundle.manifest import read_manifest
 from engine.errors import EngineError
+from engine.flow.formats import write_flow
 from engine.images import write_image
 from engine.loader import DEFAULT_BUNDLE
 from export.tensorrt.plan_from_onnx import BuiltPlan
@@ -38,6 +39,8 @@ SHORTER = {
 SHORTER_RENDERING = "--pool 4"
 # Ranges from pairs with little motion saturate for larger motion.
 SHORTER_INT8 = "--calibration pairs --gate pairs --max-epe-increase 1000%"
+# Pages share the names of outputs, which these commands do not overwrite by themselves.
+ENGINE_WRITES = ("infer", "video", "folder", "show", "convert")
 # The first two are checked in test_docs_facts.py, CMake runs in `make kernels`.
 OTHER_COMMANDS = ("make ", "pip ", "cmake ")
 # Its commands train for hours; they are parsed.
@@ -53,9 +56,12 @@ def python_blocks() -> list[object]:
 
 
 def module_commands() -> list[str]:
-    """Each once, in the order of the pages."""
+    """Each once, in the order of the pages; ``flow`` is ``python -m engine``."""
     found = [
-        command for page, text in PAGES.items() if page != HISTORY for command in commands(text)
+        re.sub("^flow ", "python -m engine ", command)
+        for page, text in PAGES.items()
+        if page != HISTORY
+        for command in commands(text)
     ]
     return list(dict.fromkeys(command for command in found if command.startswith("python -m ")))
 
@@ -82,6 +88,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     for name in ("frame1.png", "frame2.png"):
         write_image(folder / name, rng.integers(0, 256, (64, 96, 3), np.uint8))
+    write_flow(folder / "truth.flo", rng.normal(0, 20, (64, 96, 2)).astype(np.float32))
     (folder / "frames").mkdir()
     frames = list(rng.integers(0, 256, (10, 64, 96, 3), np.uint8))
     for index, frame in enumerate(frames[:3]):
@@ -140,6 +147,8 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
         arguments += shlex.split(SHORTER_RENDERING)
     if module == "export.build_engine" and {"int8", "auto"} & {*arguments}:
         arguments += shlex.split(SHORTER_INT8)
+    if module == "engine" and arguments[0] in ENGINE_WRITES and "--force" not in arguments:
+        arguments.append("--force")
     assert not run_module(module, arguments)
 
 
@@ -166,5 +175,5 @@ def test_benchmark_app_runs(command: str, workplace: Path, monkeypatch: pytest.M
 
 
 def test_every_command_is_of_a_known_kind() -> None:
-    kinds = ("python -m ", "benchmark_app ", *OTHER_COMMANDS)
+    kinds = ("python -m ", "flow ", "benchmark_app ", *OTHER_COMMANDS)
     assert [command for command in commands(EVERYTHING) if not command.startswith(kinds)] == []

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from engine.cli import common
 from engine.errors import InputError
 from engine.flow.figures import FIGURES, over_images, over_pixels
-from engine.flow.regions import Scores, error_sums, scores
+from engine.flow.regions import SUMS, Scores, error_sums, scores
 from engine.flow.validity import known
 from engine.types import Flow
 
@@ -60,11 +60,16 @@ class Comparison:
         self.unpredicted[name] = int((labelled & ~predicted).sum())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the scores: over all pixels, means of the images' figures, and of each image."""
+        """Return `engine.flow.regions.scores` of all pixels, their means over images, and of each."""
         each = [scores(sums) for sums in self._sums]
         return {
             "per_pixel": _by_region(over_pixels(self._sums)),
-            "per_image": {figure.title: over_images(map(figure.of, each)) for figure in _FIGURES},
+            "per_image": {
+                region: {
+                    score: over_images(image[region][score] for image in each) for score in SUMS[1:]
+                }
+                for region in _REGIONS
+            },
             "images": [
                 {"name": name, "unpredicted": pixels, **_by_region(found)}
                 for (name, pixels), found in zip(self.unpredicted.items(), each, strict=True)

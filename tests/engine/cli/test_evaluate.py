@@ -81,7 +81,8 @@ def test_json(flows, capsys):
     assert found["per_pixel"]["all"] == pytest.approx(
         {"pixels": 5, "epe": 4.4, "px1": 80, "px3": 60, "px5": 40, "fl": 40, "wauc": WAUC}
     )
-    assert found["per_image"]["EPE"] == pytest.approx(5)
+    assert found["per_image"]["all"]["epe"] == pytest.approx(5)
+    assert found["per_image"]["s40+"]["epe"] == pytest.approx(8)  # of the one image that has any
     assert [image["name"] for image in found["images"]] == ["f1", "f2"]
     assert found["images"][1]["s0-10"]["epe"] is None
     assert found["unmatched"] == {"pred": ["only"], "truth": []}

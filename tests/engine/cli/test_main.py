@@ -20,7 +20,10 @@ def test_usage_errors(arguments, capsys):
     assert "usage: flow" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["flow", "flow infer", "flow doctor"])
+VERBS = ("infer", "video", "folder", "show", "convert", "eval", "doctor")
+
+
+@pytest.mark.parametrize("command", ["flow", *(f"flow {verb}" for verb in VERBS)])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*command.split()[1:], "--help"])
