@@ -60,7 +60,7 @@ class Comparison:
         self.unpredicted[name] = int((labelled & ~predicted).sum())
 
     def to_json(self) -> dict[str, Any]:
-        """Return `engine.flow.regions.scores` of all pixels, their means over images, and of each."""
+        """Return the scores of all pixels, their means over the images, and those of each image."""
         each = [scores(sums) for sums in self._sums]
         return {
             "per_pixel": _by_region(over_pixels(self._sums)),
