@@ -20,7 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--compensate-motion",
         action="store_true",
-        help="compensate the dominant global motion first (slower; better under camera motion)",
+        help="compensate the dominant global motion first (slower; better under camera motion); a "
+        "video's own motion vectors show it where its codec has some",
     )
     group.add_argument(
         "--refine",

@@ -76,12 +76,15 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
             islice(source, finished, None),
             flow_engine,
             warm_start=options.warm_start,
+            known_motion=options.compensate_motion,
             first_index=finished,
         )
+        known = 0
         started = time.perf_counter()
         with _kept(journal, progress), ExitStack() as stack:
             writes = [stack.enter_context(output.open(finished)) for output in outputs]
-            for _ in _write_all(flows, writes, source, progress):
+            for step in _write_all(flows, writes, source, progress):
+                known += step.second.motion is not None
                 progress.scale = painter.state()
                 if journal is not None:
                     journal.note(progress)
@@ -93,6 +96,8 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
         f"{progress.motion / progress.flows:.2f} px; {seconds:.1f} s, "
         f"{(progress.flows - finished) / seconds:.1f} frames/s; {network}"
     )
+    if known:
+        print(f"motion vectors of the video gave the global motion of {known} flows")
     if painter.scale:
         print(colours.describe(painter.scale))
     for output in outputs:
@@ -144,8 +149,8 @@ def _write_all(
     writes: Sequence[Write],
     source: FrameSource,
     progress: Progress,
-) -> Iterator[None]:
-    """Write every flow to every output, and count it; yield after each."""
+) -> Iterator[FlowFrame]:
+    """Write every flow to every output, and count it; yield it."""
     expected = None if source.expected_frames is None else max(1, source.expected_frames - 1)
     finished, started = progress.flows, time.perf_counter()
     with closing(steps), progress_bar("", expected, completed=finished) as advance:
@@ -156,4 +161,4 @@ def _write_all(
             progress.motion += float(step.magnitudes.mean())
             rate = (progress.flows - finished) / (time.perf_counter() - started)
             advance(f"{rate:.1f} frames/s")
-            yield
+            yield step

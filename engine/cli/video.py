@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
         end=options.end,
         stride=options.stride,
         fps=options.fps,
+        motion=options.compensate_motion,
         threads=options.threads,
     ) as frames:
         return sequence.run(options, frames, journal)

@@ -1,6 +1,6 @@
 """Decoded frames of a video stream with their times; damaged ones are counted and left out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -30,10 +30,10 @@ class Decoder:
         incomplete: whether the file broke off earlier than it promises.
     """
 
-    def __init__(self, path: Path, *, threads: int) -> None:
-        """Open a video; the errors are those of `open_video`."""
+    def __init__(self, path: Path, *, threads: int, options: Mapping[str, str]) -> None:
+        """Open a video; ``options`` are FFmpeg's of a decoder, errors those of `open_video`."""
         self._av = import_av()
-        self._path, self._threads = path, threads
+        self._path, self._threads, self._options = path, threads, options
         self._open()
         self.rate = self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_RATE
         self.time_base = self._stream.time_base or 1 / self.rate
@@ -70,6 +70,7 @@ class Decoder:
         self._container, self._stream = open_video(self._path)
         self._stream.thread_type = "AUTO"
         self._stream.thread_count = self._threads
+        self._stream.codec_context.options = dict(self._options)
         self.damaged = 0
         self.last_time: Fraction | None = None
 

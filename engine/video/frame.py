@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+from engine.flow.affine import Affine
 from engine.types import Image
 
 
@@ -17,11 +18,14 @@ class Frame:
         name: unique in its sequence, and the name of files about this frame, without suffix.
         time: seconds since the start of the sequence, exact.
         image: (H, W, 3) uint8 RGB, upright.
+        motion: global motion from the frame before, (2, 3) float64, see `engine.flow.affine`; None
+            where the source does not know it.
     """
 
     name: str
     time: Fraction
     image: Image
+    motion: Affine | None = None
 
 
 class FrameSource(Protocol):

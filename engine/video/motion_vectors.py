@@ -11,10 +11,8 @@ import numpy as np
 from engine.flow.affine import (
     IDENTITY,
     Affine,
-    Points,
     composed,
     fit_affine,
-    grid,
     inverse,
     moved_points,
 )
@@ -29,9 +27,6 @@ DECODER_OPTIONS = {"flags2": "+export_mvs"}
 _LEAST_COVER = 0.1
 # and one that more than doubles or halves the picture is none of a camera.
 _MOST_ZOOM = 2
-# Points on the longer side at which motions are compared.
-_PER_SIDE = 8
-_VECTORS = "MOTION_VECTORS"
 _TYPES_B = 3, 7  # FFmpeg's AV_PICTURE_TYPE_B and AV_PICTURE_TYPE_BI
 
 
@@ -50,9 +45,17 @@ class MotionVectors:
         self._references: list[Affine] | None = None
         self._last: Affine | None = None
         self._since_taken: Affine | None = None
+        self._missing = 0
 
-    def see(self, frame: "VideoFrame") -> None:
-        """Read the vectors of the next frame; every shown frame, in order."""
+    def see(self, frame: "VideoFrame", *, missing: int) -> None:
+        """Read the vectors of the next frame; call it for every frame, in the order of their times.
+
+        Args:
+            frame: decoded with `DECODER_OPTIONS`.
+            missing: number of frames so far that could not be decoded.
+        """
+        if missing > self._missing:
+            self._missing, self._references = missing, None
         motion = self._motion(frame)
         if frame.pict_type not in _TYPES_B:
             self._references = [IDENTITY]
@@ -67,10 +70,6 @@ class MotionVectors:
             upright = rotated(motion, round(frame.rotation / 90), frame.height, frame.width)
             self._since_taken = composed(upright, self._since_taken)
 
-    def miss(self) -> None:
-        """Take note that a frame is missing before the next one."""
-        self._references = self._last = self._since_taken = None
-
     def take(self) -> Affine | None:
         """Return the motion since the last call, in pixels of upright frames; None if unknown."""
         motion, self._since_taken = self._since_taken, IDENTITY
@@ -78,18 +77,24 @@ class MotionVectors:
 
     def _motion(self, frame: "VideoFrame") -> Affine | None:
         """Return the motion from the frame before."""
-        data = frame.side_data.get(_VECTORS)
+        data = frame.side_data.get("MOTION_VECTORS")
         if data is None or self._references is None:
             return None
-        spanned = affine_of_vectors(data.to_ndarray(), frame.height, frame.width)
+        vectors: Array = data.to_ndarray()
+        if frame.pict_type in _TYPES_B:
+            # Zero is also what FFmpeg gives for blocks without vectors of their own, which follow
+            # another frame's: most of them in MPEG-4.
+            vectors = vectors[(vectors["motion_x"] != 0) | (vectors["motion_y"] != 0)]
+        height, width = frame.height, frame.width
+        spanned = affine_of_vectors(vectors, height, width)
         if spanned is None:
             return None
         motions = [composed(spanned, inverse(reference)) for reference in self._references]
-        last = self._last
-        if last is None:  # with a single reference only
-            return motions[-1]
-        points = grid(frame.height, frame.width, max(frame.height, frame.width) // _PER_SIDE + 1)
-        return min(motions, key=lambda one: _distance(one, last, points))
+        if self._last is None:  # there is a single reference
+            return motions[0]
+        corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+        expected = moved_points(self._last, corners)
+        return min(motions, key=lambda one: np.abs(moved_points(one, corners) - expected).sum())
 
 
 def affine_of_vectors(vectors: Array, height: int, width: int) -> Affine | None:
@@ -129,8 +134,3 @@ def rotated(motion: Affine, quarters: int, height: int, width: int) -> Affine:
     }[quarters % 4]
     turned = np.array(turn, np.float64)
     return composed(composed(turned, motion), inverse(turned))
-
-
-def _distance(one: Affine, other: Affine, points: Points) -> float:
-    apart = moved_points(one, points) - moved_points(other, points)
-    return float(np.hypot(*apart.T).mean())

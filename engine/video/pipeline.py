@@ -1,5 +1,6 @@
 """From frames to their flow: reading, inference and the caller's work at the same time."""
 
+import itertools
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -48,6 +49,7 @@ def flow_frames(
     flow_engine: FlowEngine,
     *,
     warm_start: bool = False,
+    known_motion: bool = False,
     first_index: int = 0,
 ) -> Generator[FlowFrame, None, None]:
     """Yield the flow from each frame to the next.
@@ -60,6 +62,7 @@ def flow_frames(
         frames: images of one size, in order.
         flow_engine: the engine.
         warm_start: see ``FlowEngine.stream``.
+        known_motion: whether the engine takes the frames' ``motion``, see ``FlowEngine.stream``.
         first_index: of the first flow.
 
     Raises:
@@ -68,14 +71,16 @@ def flow_frames(
     """
     with (
         closing(read_ahead(frames, ahead=_AHEAD)) as decoded,
-        closing(read_ahead(_infer(decoded, flow_engine, warm_start), ahead=_AHEAD)) as inferred,
+        closing(
+            read_ahead(_infer(decoded, flow_engine, warm_start, known_motion), ahead=_AHEAD)
+        ) as inferred,
     ):
         for index, (first, second, flow) in enumerate(inferred, first_index):
             yield FlowFrame(first, second, flow, index)
 
 
 def _infer(
-    frames: Iterable[Frame], flow_engine: FlowEngine, warm_start: bool
+    frames: Iterable[Frame], flow_engine: FlowEngine, warm_start: bool, known_motion: bool
 ) -> Generator[tuple[Frame, Frame, Flow], None, None]:
     latest: deque[Frame] = deque(maxlen=2)  # not `tee`, which keeps up to 57 items
 
@@ -84,6 +89,8 @@ def _infer(
             latest.append(frame)
             yield frame.image
 
-    for flow in flow_engine.stream(images(), warm_start=warm_start):
+    # Read when the second frame of a pair is the latest one.
+    motions = (latest[-1].motion for _ in itertools.count()) if known_motion else None
+    for flow in flow_engine.stream(images(), warm_start=warm_start, motions=motions):
         first, second = latest
         yield first, second, flow

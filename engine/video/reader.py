@@ -15,6 +15,7 @@ from engine.types import Image
 from engine.video.container import import_av
 from engine.video.decoder import Decoder
 from engine.video.frame import Frame
+from engine.video.motion_vectors import DECODER_OPTIONS, MotionVectors
 from engine.video.thinning import Thinning
 
 
@@ -43,6 +44,7 @@ class VideoReader:
         end: float | None = None,
         stride: int = 1,
         fps: float | None = None,
+        motion: bool = False,
         threads: int | None = None,
     ) -> None:
         """Open a video and decode its first two frames.
@@ -53,6 +55,7 @@ class VideoReader:
             end: seconds; this and later frames are left out. None: the whole video.
             stride: every so-manieth frame is used; 1 means all.
             fps: at most so many frames per second are used; None means all. See `Thinning`.
+            motion: whether frames get the global motion that the codec's motion vectors show.
             threads: CPU threads for decoding; by default all that the process may use.
 
         Raises:
@@ -69,7 +72,12 @@ class VideoReader:
         self.path = Path(path)
         self._start, self._end = start, end
         self._thinning = Thinning(stride=stride, fps=fps)
-        self._decoder = Decoder(self.path, threads=threads or available_threads())
+        self._vectors = MotionVectors() if motion else None
+        self._decoder = Decoder(
+            self.path,
+            threads=threads or available_threads(),
+            options=DECODER_OPTIONS if motion else {},
+        )
         self.rate = self._thinning.rate(self._decoder.rate)
         self.time_base = self._decoder.time_base
         self.expected_frames = self._expected_frames()
@@ -144,6 +152,8 @@ class VideoReader:
         names = (f"{index:06d}" for index in itertools.count())
         shape = None
         for time, decoded in self._decoder.frames(start=self._start):
+            if self._vectors is not None:
+                self._vectors.see(decoded, missing=self._decoder.damaged)
             # As floats: 1/10 is less than the float 0.1.
             if self._end is not None and float(time) >= self._end:
                 return
@@ -157,7 +167,8 @@ class VideoReader:
                     f"before are {_size(shape)}; expected one size. Read up to this time, and the "
                     "rest by itself."
                 )
-            yield Frame(next(names), time, image)
+            motion = None if self._vectors is None else self._vectors.take()
+            yield Frame(next(names), time, image, motion)
 
     def _too_few(self, count: int) -> str:
         found = "only one frame" if count else "no frame"

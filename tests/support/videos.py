@@ -19,6 +19,19 @@ def levels(count: int, height: int = 48, width: int = 64) -> list[NDArray[np.uin
     return images
 
 
+def panning(count: int, height: int = 128, width: int = 192) -> list[NDArray[np.uint8]]:
+    """Noise of several scales, whose pixels move by (6, -4) from each image to the next."""
+    rng = np.random.default_rng(0)
+    rows, columns = height + 4 * count, width + 6 * count
+    canvas = np.zeros((rows, columns, 3))
+    for cell in (4, 16, 64):
+        coarse = rng.uniform(0, 85, (rows // cell + 1, columns // cell + 1, 3))
+        canvas += coarse.repeat(cell, 0).repeat(cell, 1)[:rows, :columns]
+    corners = [(4 * index, 6 * (count - index)) for index in range(count)]
+    images = [canvas[top : top + height, left : left + width] for top, left in corners]
+    return [np.ascontiguousarray(image.round().astype(np.uint8)) for image in images]
+
+
 def write_clip(
     path: Path,
     images: Sequence[NDArray[np.uint8]],
