@@ -5,6 +5,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from engine.errors import EngineError
 from engine.flow.formats import write_flow
 from engine.images import write_image
 from engine.loader import DEFAULT_BUNDLE
+from engine.store.writer import write_store
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.data_sets import TREES
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands
@@ -95,6 +97,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_image(folder / "frames" / f"{index}.png", frame)
     write_clip(folder / "dance.mp4", frames)
     run_module("training.synthetic", ["--pairs", "2", "--size", "192x256", "-o", f"{folder}/pairs"])
+    with write_store(
+        folder / "flow.zarr", (64, 96), source="clip", time_base=Fraction(1, 25)
+    ) as store:
+        for index in range(3):
+            times = Fraction(index, 25), Fraction(index + 1, 25)
+            store.append(np.zeros((64, 96, 2)), name=f"{index:06d}", times=times)
     metadata = dict.fromkeys(METADATA_KEYS, "seeded random") | {
         "network": "flownetc_slim", "normalisation": "fixed_mean", "epe": "{}"
     }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Flows of a sequence in one Zarr group, compressed. Needs the extra ``store``."""
