@@ -42,17 +42,11 @@ def add_command(commands: common.Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=FLOW_SUFFIXES,
+        type=flow_files.suffix,
         metavar="SUFFIX",
         help="format to write, into a folder or to stdout",
     )
-    parser.add_argument(
-        "--from",
-        dest="source",
-        choices=FLOW_SUFFIXES,
-        metavar="SUFFIX",
-        help="which files of the input folder to read (default: all flow files)",
-    )
+    flow_files.add_from_option(parser)
     parser.add_argument(
         "--clip",
         action="store_true",
@@ -100,8 +94,8 @@ def _targets(options: argparse.Namespace) -> dict[Path, Path]:
     """Return the file to write for each file to read, checked."""
     source, output, suffix = options.input, options.output, options.format
     if source.is_dir():
-        suffixes = FLOW_SUFFIXES if options.source is None else (options.source,)
-        files = {path: name for name, path in flow_files.in_folder(source, suffixes).items()}
+        by_name = flow_files.by_name(source, options.source)
+        files = {path: name for name, path in by_name.items()}
     else:
         files = {source: "stdin" if source == STREAM else source.stem}
     into_folder = source.is_dir() or output.is_dir()

@@ -10,7 +10,6 @@ from engine.cli import common, flow_files
 from engine.cli.comparison import Comparison
 from engine.cli.outputs import STREAM, shown
 from engine.errors import InputError
-from engine.flow.formats import FLOW_SUFFIXES
 from engine.system.progress import track
 
 _EPILOG = """examples:
@@ -33,13 +32,7 @@ def add_command(commands: common.Commands) -> None:
         "prediction", type=Path, metavar="PRED", help="flow file or folder, or - for stdin"
     )
     parser.add_argument("truth", type=Path, metavar="GT", help="true flow: a file or a folder")
-    parser.add_argument(
-        "--from",
-        dest="source",
-        choices=FLOW_SUFFIXES,
-        metavar="SUFFIX",
-        help="which files of the folders to read (default: all flow files)",
-    )
+    flow_files.add_from_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -77,8 +70,7 @@ def _pairs(options: argparse.Namespace) -> tuple[_Pairs, dict[str, list[str]]]:
         )
     if not truth.is_dir():
         return {shown(prediction): (prediction, truth)}, {}
-    suffixes = FLOW_SUFFIXES if options.source is None else (options.source,)
-    predictions, truths = (flow_files.in_folder(path, suffixes) for path in (prediction, truth))
+    predictions, truths = (flow_files.by_name(path, options.source) for path in (prediction, truth))
     pairs = {
         name: (predictions[name], path) for name, path in truths.items() if name in predictions
     }

@@ -1,14 +1,37 @@
 """Flow files that are named one by one or by their folder."""
 
+import argparse
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from engine.cli.outputs import STREAM, read_bytes, shown
 from engine.data.listing import list_files, list_folders
-from engine.errors import InputError
+from engine.errors import InputError, nearest
 from engine.flow.formats import FLOW_SUFFIXES, flow_from_bytes, read_flow
 from engine.types import Flow
+
+
+def suffix(text: str) -> str:
+    """Return the suffix of a flow format, for ``type=`` of argparse; ``png`` is ``.png``."""
+    found = f".{text.lower().removeprefix('.')}"
+    if found not in FLOW_SUFFIXES:
+        raise argparse.ArgumentTypeError(
+            f"unknown flow format {text!r}; expected one of {', '.join(FLOW_SUFFIXES)}."
+            f"{nearest(found, FLOW_SUFFIXES)}"
+        )
+    return found
+
+
+def add_from_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses among the files of a folder, as ``source``."""
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=suffix,
+        metavar="SUFFIX",
+        help="which files of a folder to read, e.g. .flo (default: all flow files)",
+    )
 
 
 def read(path: Path) -> Flow:
@@ -28,30 +51,43 @@ def read(path: Path) -> Flow:
     return read_flow(path)[0]
 
 
-def in_folder(folder: Path, suffixes: Collection[str] = FLOW_SUFFIXES) -> dict[str, Path]:
-    """Return the flow files of a folder and of the folders in it, in natural order.
+def in_folder(folder: Path, source: str | None) -> dict[Path, str]:
+    """Return the flow files of a folder and, after them, of the folders in it, in natural order.
 
     Args:
-        folder: its files and, after them, its folders are searched.
-        suffixes: of the files, in lower case.
+        folder: the folder.
+        source: suffix of the files; None: of any flow format.
 
     Returns:
-        The paths, by the path relative to the folder without suffix, with ``/`` between its parts.
+        The name of each: its path relative to the folder without suffix, with ``/``.
+
+    Raises:
+        InputError: There is none.
+    """
+    suffixes = FLOW_SUFFIXES if source is None else (source,)
+    found = {
+        path: path.relative_to(folder).with_suffix("").as_posix()
+        for path in _walk(folder, suffixes)
+    }
+    if not found:
+        raise InputError(f"{folder} contains no flow file; expected some: {', '.join(suffixes)}.")
+    return found
+
+
+def by_name(folder: Path, source: str | None) -> dict[str, Path]:
+    """Return the files of `in_folder` by their names.
 
     Raises:
         InputError: There is none, or two differ only in their suffix.
     """
     found: dict[str, Path] = {}
-    for path in _walk(folder, suffixes):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+    for path, name in in_folder(folder, source).items():
         other = found.setdefault(name, path)
         if other != path:
             raise InputError(
                 f"{folder} contains {other.name} and {path.name}; expected one flow of each name. "
                 f"Choose one format: --from {path.suffix.lower()}."
             )
-    if not found:
-        raise InputError(f"{folder} contains no flow file; expected some: {', '.join(suffixes)}.")
     return found
 
 

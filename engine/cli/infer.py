@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from engine.cli import colours, common, inference
+from engine.cli import colours, common, flow_files, inference
 from engine.cli.outputs import STREAM, OutputNames, read_bytes, shown, write_bytes
 from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_format
@@ -41,7 +41,7 @@ def add_command(commands: common.Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=FLOW_SUFFIXES,
+        type=flow_files.suffix,
         metavar="SUFFIX",
         help="of the flow on stdout (default: .flo)",
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +26,6 @@ _ADVICE = {
     errno.ENOSPC: "Free space on the disk, or write elsewhere.",
     errno.EACCES: "Change its permissions, or choose another name.",
     errno.EROFS: "Write elsewhere.",
-    errno.EPIPE: "The program that reads the output has ended.",
 }
 
 
@@ -34,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has ended, as `head` does. Nothing is left to say, nor at the exit to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (EngineError, OSError) as error:
         print(f"flow: {sentence(_text(error))}", file=sys.stderr)
         return 1

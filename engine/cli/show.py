@@ -51,6 +51,7 @@ def add_command(commands: common.Commands) -> None:
         metavar="FILE|DIR",
         help="picture to write, or - for stdout (.png); of several files, a folder of .png files",
     )
+    flow_files.add_from_option(parser)
     colours.add_options(parser)
     parser.add_argument(
         "--histogram", action="store_true", help="draw the histogram below each picture"
@@ -60,7 +61,7 @@ def add_command(commands: common.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
-    files = dict(_files(options.files))
+    files = dict(_files(options.files, options.source))
     pictures = _pictures(options, files)
     read = lru_cache(1)(flow_files.read)  # once if there is one file, perhaps stdin
     running, statistics = RunningScale(), {}
@@ -83,13 +84,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+def _files(paths: Sequence[Path], source: str | None) -> Iterator[tuple[Path, str]]:
     """Yield the flow files, and the names of their pictures without suffix."""
     if len(paths) > 1 and STREAM in paths:
         raise InputError("- and other files were given; expected stdin alone, or files.")
     for path in paths:
         if path.is_dir():
-            yield from ((file, name) for name, file in flow_files.in_folder(path).items())
+            yield from flow_files.in_folder(path, source).items()
         else:
             yield path, path.stem
 

@@ -165,6 +165,10 @@ def _checked(flow: npt.ArrayLike, valid: npt.ArrayLike | None) -> Flow:
 
 def _format_of(path: Path) -> _Format:
     suffix = path.suffix.lower()
+    if not suffix:
+        raise FlowFileError(
+            f"{path} has no suffix, which tells the format; expected one of {', '.join(_FORMATS)}."
+        )
     if suffix not in _FORMATS:
         raise FlowFileError(
             f"{path}: unknown flow format {suffix!r}, expected one of {', '.join(_FORMATS)}."

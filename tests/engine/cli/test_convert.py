@@ -61,7 +61,7 @@ def test_one_format_of_a_folder(flow, capsys):
     assert code == 1
     assert "frames contains f1.flo and f1.png; expected one flow of each name" in err
     assert "--from .png" in err
-    assert convert(capsys, "frames", "out", "--format", ".npy", "--from", ".flo")[0] == 0
+    assert convert(capsys, "frames", "out", "--format", "npy", "--from", "flo")[0] == 0
     assert os.listdir("out") == ["f1.npy"]
 
 

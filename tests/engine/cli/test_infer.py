@@ -171,7 +171,7 @@ def test_errors_are_one_line(pictures, tiny_bundle, tmp_path, capsys, change, me
         ("flow.flo", "flow.xyz", "'.xyz' is not a format for colour pictures"),
         ("flow.flo", "missing/flow.png", "missing is not a folder. Create it"),
         ("old.flo", None, "old.flo exists; expected a new name. Give another, or --force to"),
-        ("link", None, "unknown flow format ''"),
+        ("link", None, "link has no suffix, which tells the format; expected one of .flo"),
         ("folder.flo", None, "folder.flo is a folder; expected the name of a file"),
     ],
 )
@@ -192,13 +192,14 @@ def test_outputs_are_checked_before_inputs_are_read(
     assert after == before
 
 
-def test_a_closed_stdout_loses_no_file(pictures, tiny_bundle, tmp_path, monkeypatch):
+def test_a_closed_stdout_loses_no_file(pictures, tiny_bundle, tmp_path, monkeypatch, capfd):
     read_end, write_end = os.pipe()
     os.close(read_end)
     outputs = tmp_path / "flow.flo", tmp_path / "picture.png"
     with open(write_end, "wb", buffering=0) as pipe:
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, write_through=True))
         assert infer(pictures[0], tiny_bundle, "-o", outputs[0], "--picture", outputs[1]) == 1
+    assert capfd.readouterr().err == ""
     assert all(path.stat().st_size for path in outputs)
 
 
