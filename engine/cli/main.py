@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import engine
-from engine.cli import common, convert, doctor, evaluate, folder, infer, show, video
+from engine.cli import common, convert, doctor, evaluate, folder, infer, score, show, video
 from engine.errors import EngineError, sentence
 
 _EPILOG = """examples:
@@ -17,6 +17,7 @@ _EPILOG = """examples:
   flow show flow.flo -o flow.png
   flow convert flows npz --format .npz
   flow eval flow.flo truth.flo
+  flow score clips --json
   flow doctor
 
 flow COMMAND --help explains a command, with more examples.
@@ -64,6 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=engine.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb in (infer, video, folder, show, convert, evaluate, doctor):
+    for verb in (infer, video, folder, show, convert, evaluate, score, doctor):
         verb.add_command(commands)
     return parser

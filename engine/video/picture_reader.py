@@ -23,8 +23,13 @@ class PictureReader:
         expected_frames: number of pictures.
     """
 
-    def __init__(self, folder: Path, *, rate: Fraction) -> None:
+    def __init__(self, folder: Path, *, rate: Fraction, stride: int = 1) -> None:
         """List the pictures and read the size of the first.
+
+        Args:
+            folder: where they are.
+            rate: number of pictures per second.
+            stride: every so-manieth picture is used; 1 means all.
 
         Raises:
             BackendNotInstalledError: OpenCV is not installed.
@@ -32,12 +37,18 @@ class PictureReader:
             PairsError: There is no such folder, no picture in it, or two of one name.
         """
         self.path, self.begin = folder, Fraction(0)
-        self.rate, self.time_base = rate, 1 / rate
-        self._files = list(pictures(folder).values())
+        self.rate, self.time_base = rate / stride, stride / rate
+        found = list(pictures(folder).values())
+        self._files = found[::stride]
+        if len(found) < 2:
+            raise InputError(
+                f"{found[0]} is the only picture in its folder; expected at least two frames. Add "
+                "the next one."
+            )
         if len(self._files) < 2:
             raise InputError(
-                f"{self._files[0]} is the only picture in its folder; expected at least two "
-                "frames. Add the next one."
+                f"{folder} has {len(found)} pictures and the stride is {stride}; expected at least "
+                "two frames. Use a smaller stride."
             )
         self.expected_frames: int | None = len(self._files)
         self.height, self.width = read_image(self._files[0]).shape[:2]

@@ -1,0 +1,39 @@
+"""A histogram of magnitudes with logarithmic bins: percentiles of a sequence in constant memory."""
+
+import numpy as np
+
+from engine.types import Array
+
+# Bins of 2.2 %, from 1/256 px to 16384 px; the first and the last take what is beyond.
+_BINS_PER_OCTAVE = 32
+_LOWEST, _OCTAVES = -8, 22
+
+
+class MagnitudeHistogram:
+    """Counts magnitudes in pixels; values that are not finite do not count.
+
+    Attributes:
+        counts: how many are in each bin.
+    """
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.counts = np.zeros(_OCTAVES * _BINS_PER_OCTAVE, np.int64)
+
+    def add(self, magnitudes: Array) -> None:
+        """Count an array of magnitudes."""
+        known = np.maximum(magnitudes[np.isfinite(magnitudes)], np.float32(2.0**_LOWEST))
+        bins = (np.log2(known) - _LOWEST) * _BINS_PER_OCTAVE
+        last = len(self.counts) - 1
+        self.counts += np.bincount(np.minimum(bins.astype(np.intp), last), minlength=last + 1)
+
+    def bin_of(self, share: float) -> tuple[float, float]:
+        """Return both ends of the first bin with which at least ``share`` of all is covered."""
+        covered = int(np.searchsorted(np.cumsum(self.counts), share * self.counts.sum()))
+        low, high = (2 ** (at / _BINS_PER_OCTAVE + _LOWEST) for at in (covered, covered + 1))
+        return low, high
+
+    def percentile(self, share: float) -> float:
+        """Return a percentile, exact to 1.1 %; below 1/256 px, 0."""
+        low, high = self.bin_of(share)
+        return 0.0 if low == 2.0**_LOWEST else float(np.sqrt(low * high))
