@@ -27,6 +27,7 @@ from engine.errors import (
     InputError,
     PlanMismatchError,
 )
+from engine.flow.confidence import confidence
 from engine.flow.occlusion import occlusion
 from engine.flow.warp import warp
 from engine.loader import load
@@ -47,6 +48,7 @@ __all__ = [
     "Manifest",
     "PlanMismatchError",
     "__version__",
+    "confidence",
     "infer",
     "infer_files",
     "load",

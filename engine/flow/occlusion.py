@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InputError
-from engine.flow.validity import Mask
+from engine.flow.validity import Mask, known
 from engine.flow.warp import checked_flow, warp
 from engine.types import Array
 
@@ -33,26 +33,34 @@ def occlusion(forward: npt.ArrayLike, backward: npt.ArrayLike) -> Mask:
     Raises:
         InputError: A flow has another type or shape.
     """
-    return ~(inconsistency(forward, backward) <= 1)  # also true for NaN
+    first = checked_flow(forward, "forward")
+    with np.errstate(over="ignore", invalid="ignore"):
+        back = _back(first, backward)
+        tolerance = MOTION_SHARE * (_squared(first) + _squared(back)) + np.float32(PIXELS)
+        return np.asarray(~(_squared(first + back) <= tolerance))  # also true for NaN
 
 
-def inconsistency(forward: npt.ArrayLike, backward: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Return |f + b|^2 relative to its tolerance: (H, W) or (N, H, W) float32, above 1 if occluded.
+def mismatch(forward: npt.ArrayLike, backward: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return |f + b|^2, in square pixels: (H, W) or (N, H, W) float32.
 
-    NaN where the test is impossible: f leaves the image, or a flow is unknown. Arguments and errors
-    are those of ``occlusion``.
+    NaN where it is undefined: f leaves the image, or a flow is unknown. Arguments and errors are
+    those of ``occlusion``.
     """
-    first, second = checked_flow(forward, "forward"), checked_flow(backward, "backward")
-    if first.shape != second.shape:
+    first = checked_flow(forward, "forward")
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(_squared(first + _back(first, backward)), np.float32)
+
+
+def _back(forward: Array, backward: npt.ArrayLike) -> Array:
+    """Return the backward flow where the forward flow points to."""
+    second = checked_flow(backward, "backward")
+    if forward.shape != second.shape:
         raise InputError(
-            f"forward has shape {first.shape} and backward {second.shape}; expected the same "
+            f"forward has shape {forward.shape} and backward {second.shape}; expected the same "
             "shape. engine.infer(image1, image2, backward=True) returns both."
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        there = first.astype(np.float32)
-        back = warp(second.astype(np.float32), there, fill=np.nan)
-        tolerance = MOTION_SHARE * (_squared(there) + _squared(back)) + np.float32(PIXELS)
-        return np.asarray(_squared(there + back) / tolerance, np.float32)
+    vectors = np.where(known(second)[..., np.newaxis], second, np.nan)
+    return warp(vectors.astype(np.float32), forward, fill=np.nan)
 
 
 def _squared(flow: Array) -> Array:

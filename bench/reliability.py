@@ -1,0 +1,123 @@
+"""How well confidence and the forward-backward test find wrong and occluded flow.
+
+python -m bench.reliability --data pairs
+python -m bench.reliability --data sintel/final:DIR --bundle build/raft
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import engine
+from engine.backends.registry import AUTO
+from engine.data.files import read_pair
+from engine.data.pair import Pair, PairsError
+from engine.data.sources import find_source, spread
+from engine.engine import FlowEngine
+from engine.errors import EngineError
+from engine.flow.metrics import endpoint_error
+from engine.system.argument_types import positive_int
+
+# Shares of the pixels that are left out, least confident first.
+REMOVED = np.arange(20) / 20
+
+
+class Reliability(NamedTuple):
+    """Of one pair.
+
+    Attributes:
+        epe: mean end-point error, pixels.
+        curves: by rank, the error of the pixels left over relative to `epe`, for each of `REMOVED`;
+            ``"best"`` removes by the error itself.
+        counts: pixels found and occluded, found alone, occluded alone; None: occlusion is unknown.
+    """
+
+    epe: float
+    curves: dict[str, NDArray[np.float64]]
+    counts: NDArray[np.int64] | None
+
+    def area(self, rank: str) -> float:
+        """Return the area between a rank's curve and the best one (AUSE): 0 is perfect."""
+        return float(np.mean(self.curves[rank] - self.curves["best"]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0 or 2 (the request cannot be met)."""
+    parser = argparse.ArgumentParser(prog="python -m bench.reliability", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--data", required=True, metavar="[NAME:]DIR", help="pairs with true flow")
+    parser.add_argument(
+        "--limit", type=positive_int, default=100, help="number of pairs (default: 100)"
+    )
+    parser.add_argument("--bundle", type=Path, help="bundle folder (default: the one that ships)")
+    parser.add_argument("--backend", default=AUTO)
+    options = parser.parse_args(arguments)
+    try:
+        pairs = [read_pair(files) for files in spread(find_source(options.data), options.limit)]
+        with engine.load(options.bundle, backend=options.backend) as flow_engine:
+            print("\n".join(table([measured(pair, flow_engine) for pair in pairs])))
+    except (EngineError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measured(pair: Pair, flow_engine: FlowEngine) -> Reliability:
+    """Compute the flow of a pair in both directions and rank its errors.
+
+    Raises:
+        PairsError: The pair has no true flow.
+    """
+    valid = pair.valid
+    if not valid.any():
+        raise PairsError(f"{pair.name} has no true flow, which this command needs.")
+    forward, backward = flow_engine.infer(pair.image1, pair.image2, backward=True)
+    error = endpoint_error(forward, pair.flow)[valid]
+    images = pair.image1, pair.image2, forward
+    ranks = {
+        "images and flow back": engine.confidence(*images, backward)[valid],
+        "images": engine.confidence(*images)[valid],
+        "small motion first": -np.hypot(*np.moveaxis(forward, -1, 0))[valid],
+        "best": -error,
+    }
+    curves = {name: sparsification(error, rank) for name, rank in ranks.items()}
+    counts = None
+    if pair.occluded is not None:
+        found = engine.occlusion(forward, backward)
+        both = found & pair.occluded, found & ~pair.occluded, ~found & pair.occluded
+        counts = np.array([np.count_nonzero(mask[valid]) for mask in both])
+    return Reliability(float(error.mean()), curves, counts)
+
+
+def sparsification(error: NDArray[np.floating], rank: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the mean error of the highest ranks relative to that of all, for each of `REMOVED`."""
+    sums = np.cumsum(error[np.argsort(-rank, kind="stable")], dtype=np.float64)
+    kept = np.maximum(1, np.rint(len(error) * (1 - REMOVED))).astype(int)
+    mean = sums[-1] / len(error)
+    return np.asarray(sums[kept - 1] / kept / (mean or 1))
+
+
+def table(results: Sequence[Reliability]) -> Iterable[str]:
+    """Yield the lines of the table: means over the pairs."""
+    yield f"{len(results)} pairs, EPE {np.mean([result.epe for result in results]):.2f} px"
+    yield f"{'rank':22}{'AUSE':>6}{'EPE of 90 %':>13}{'of 50 %':>9}"
+    for rank in results[0].curves:
+        area = np.mean([result.area(rank) for result in results])
+        curve = np.mean([result.curves[rank] for result in results], axis=0)
+        yield f"{rank:22}{area:6.3f}{curve[2]:13.2f}{curve[10]:9.2f}"
+    counts = [result.counts for result in results if result.counts is not None]
+    if counts:
+        right, wrong, missed = np.sum(counts, axis=0)
+        yield (
+            f"occlusion: {right / max(right + wrong, 1):.0%} of what is found is occluded, "
+            f"{right / max(right + missed, 1):.0%} of what is occluded is found"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
