@@ -8,6 +8,9 @@ from engine.cli import colours
 from engine.cli.outputs import OutputNames
 from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES
+from engine.loader import DEFAULT_BUNDLE
+from engine.store.levels import DEFAULT_STEP, parse_step, step_text
+from engine.store.writer import check_store_name
 from engine.system.threads import available_threads
 from engine.video.frame import FrameSource
 from engine.video.outputs import (
@@ -16,6 +19,7 @@ from engine.video.outputs import (
     Movie,
     Output,
     Pictures,
+    StoredFlows,
     check_movie_format,
 )
 from engine.video.painter import Painter
@@ -48,13 +52,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--format", choices=FLOW_SUFFIXES, default=".flo", help="of the flow files (default: .flo)"
     )
+    group.add_argument(
+        "--store", type=Path, metavar="FILE.zarr", help="all flows in one compressed store"
+    )
+    group.add_argument(
+        "--store-step",
+        type=parse_step,
+        default=DEFAULT_STEP,
+        metavar="PX",
+        help="difference of neighbouring values in the store, twice the largest error: a power of "
+        f"two (default: {step_text(DEFAULT_STEP)})",
+    )
     group.add_argument("--force", action="store_true", help="overwrite files that exist")
     colours.add_options(parser)
 
 
 def paths(options: argparse.Namespace) -> list[Path]:
     """Return the names of all outputs."""
-    names = (*_VIEWS, "pictures", "flow")
+    names = (*_VIEWS, "pictures", "flow", "store")
     return [path for name in names if (path := getattr(options, name)) is not None]
 
 
@@ -74,7 +89,10 @@ def check(options: argparse.Namespace, source: Path, *, resumed: bool) -> None:
         raise InputError("nothing to write; expected -o OUT, --flow DIR or more; see --help.")
     names = OutputNames([source], force=options.force or resumed)
     for path in outputs:
-        if path in (options.flow, options.pictures) or not path.suffix:
+        if path == options.store:
+            check_store_name(path)
+            names.add_new_folder(path)
+        elif path in (options.flow, options.pictures) or not path.suffix:
             names.add_new_folder(path)
         else:
             check_movie_format(path)
@@ -96,3 +114,6 @@ def outputs(options: argparse.Namespace, source: FrameSource, painter: Painter) 
         yield Pictures(options.pictures, Colors(painter), legend=legend)
     if options.flow is not None:
         yield FlowFiles(options.flow, options.format)
+    if options.store is not None:
+        bundle = options.bundle or DEFAULT_BUNDLE
+        yield StoredFlows(options.store, source, bundle=bundle, step=options.store_step)

@@ -42,7 +42,9 @@ def compress(data: Array, type_size: int) -> bytes:
     Raises:
         BackendNotInstalledError: numcodecs is not installed.
     """
-    compressed = _numcodecs().blosc.compress(data, b"zstd", _LEVEL, _BITSHUFFLE, _BLOCK, type_size)
+    compressed = import_numcodecs().blosc.compress(
+        data, b"zstd", _LEVEL, _BITSHUFFLE, _BLOCK, type_size
+    )
     return bytes(compressed)
 
 
@@ -72,14 +74,19 @@ def decompress(frame: bytes, sizes: tuple[int, ...]) -> Bytes:
         )
     content = np.empty(size, np.uint8)
     try:
-        _numcodecs().blosc.decompress(frame, content)
+        import_numcodecs().blosc.decompress(frame, content)
     except (RuntimeError, ValueError) as error:
         raise FlowFileError(f"cannot be decompressed ({error}): damaged.") from None
     return content
 
 
 @cache
-def _numcodecs() -> ModuleType:
+def import_numcodecs() -> ModuleType:
+    """Return numcodecs.
+
+    Raises:
+        BackendNotInstalledError: It is not installed.
+    """
     try:
         import numcodecs
     except ImportError as error:

@@ -19,7 +19,8 @@ class StoreInfo:
 
     Attributes:
         source: name of what the flow belongs to: a video, a folder.
-        bundle: SHA-256 that identifies the files of the bundle; None for flow of other origin.
+        bundle: SHA-256 of the manifest of the bundle, which has those of its files; None for flow
+            of other origin.
         network: name of the network; None likewise.
         step: difference between neighbouring levels in pixels, a power of two.
         max_error: half the step: the largest error of a component in pixels.

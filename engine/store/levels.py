@@ -4,7 +4,9 @@ The step is a power of two, so that levels become floats without rounding: the e
 value is at most half a step, and what is a multiple of the step is kept exactly.
 """
 
+import argparse
 import math
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,18 @@ def check_step(step: float) -> None:
             f"step is {step} px; expected a power of two from 1/4096 to 16. "
             f"{DEFAULT_STEP} is the usual one."
         )
+
+
+def parse_step(text: str) -> float:
+    """A power of two from 1/4096 to 16, as 1/64 or 0.015625; for ``type=`` of argparse."""
+    match = re.fullmatch(r"(?:1/)?([0-9]{1,5}(?:\.[0-9]{1,16})?)", text)
+    value = float(match[1]) if match else 0.0
+    value = 1 / value if value and text.startswith("1/") else value
+    if not is_step(value):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no step; expected a power of two from 1/4096 to 16 px, e.g. 1/64"
+        )
+    return value
 
 
 def step_text(step: float) -> str:

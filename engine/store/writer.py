@@ -21,6 +21,8 @@ from engine.store.reader import FlowStore
 from engine.system.files import write_atomically
 from engine.types import Array
 
+STORE_SUFFIX = ".zarr"
+
 
 @contextmanager
 def write_store(
@@ -66,17 +68,34 @@ def write_store(
     writer.finish()
 
 
-def remove_store(path: Path) -> None:
-    """Delete a store.
+def check_store_name(path: Path) -> None:
+    """Check that a store may be written to, or replace what is at, ``path``.
 
     Raises:
-        InputError: There is something else at ``path``, which is left alone.
+        InputError: The suffix is not ``.zarr``, or there is something else than a store.
     """
-    try:
-        FlowStore(path)
-    except EngineError as error:
-        raise InputError(f"{path} is not deleted, as it is no store: {error}") from None
-    shutil.rmtree(path)
+    if path.suffix.lower() != STORE_SUFFIX:
+        raise InputError(f"{path} does not end in {STORE_SUFFIX}; expected the name of a store.")
+    if path.is_dir() and any(path.iterdir()):
+        try:
+            FlowStore(path)
+        except EngineError as error:
+            raise InputError(
+                f"{path} exists and is no store, so it is never replaced: {error}"
+            ) from None
+
+
+def move_store(source: Path, path: Path) -> None:
+    """Rename a store; another store at ``path`` is deleted.
+
+    Raises:
+        InputError: See `check_store_name`.
+        OSError: It cannot be renamed.
+    """
+    check_store_name(path)
+    if path.is_dir():
+        shutil.rmtree(path)
+    os.replace(source, path)
 
 
 class StoreWriter:
@@ -150,7 +169,10 @@ class StoreWriter:
             )
         if not is_name(name):
             raise InputError(f"the name {name!r:.80} is no relative path of 1 to 256 bytes.")
-        levels = levels_from_flow(as_float32(given), self._info.step)
+        try:
+            levels = levels_from_flow(as_float32(given), self._info.step)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
         frame = blosc.compress(prediction.bytes_from_levels(levels), 2)
         row = self._count % arrays.ROWS
         self._pts[row] = [round(time / self._time_base) for time in times]

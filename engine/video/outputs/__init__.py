@@ -4,6 +4,7 @@ from engine.video.outputs.base import Output, Write
 from engine.video.outputs.flow_files import FlowFiles
 from engine.video.outputs.movie import MOVIE_SUFFIXES, Movie, check_movie_format
 from engine.video.outputs.pictures import Pictures
+from engine.video.outputs.stored_flows import StoredFlows
 
 __all__ = [
     "MOVIE_SUFFIXES",
@@ -11,6 +12,7 @@ __all__ = [
     "Movie",
     "Output",
     "Pictures",
+    "StoredFlows",
     "Write",
     "check_movie_format",
 ]

@@ -7,6 +7,7 @@ import pytest
 
 from engine.cli.main import main
 from engine.images import read_image
+from engine.store.reader import FlowStore
 from engine.video.reader import VideoReader
 from tests.support.videos import write_clip
 
@@ -54,6 +55,7 @@ def stop(monkeypatch):
 def outputs(folder):
     """Options of outputs of every kind; in each, what was finished is known in another way."""
     names = {"-o": "c.mp4", "--side-by-side": "s.gif", "--arrows": "arrows", "--flow": "flow"}
+    names["--store"] = "s.zarr"
     folder.mkdir(exist_ok=True)
     return [part for option, name in names.items() for part in (option, folder / name)]
 
@@ -71,6 +73,9 @@ def assert_same(found, expected):
         for one, two in pairs:
             difference = np.abs(one.image.astype(int) - two.image).mean()
             assert difference < 3, f"{name} differs by {difference} levels at {one.time}"
+    one, two = FlowStore(found / "s.zarr"), FlowStore(expected / "s.zarr")
+    assert (one.info, one.names, one.pts.tolist()) == (two.info, two.names, two.pts.tolist())
+    np.testing.assert_array_equal(one[:], two[:])
     for name in os.listdir(expected / "flow"):
         assert (found / "flow" / name).read_bytes() == (expected / "flow" / name).read_bytes()
     for name in os.listdir(expected / "arrows"):

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from engine.errors import InputError
 from engine.store import arrays
 from engine.store.reader import FlowStore
-from engine.store.writer import remove_store, write_store
+from engine.store.writer import move_store, write_store
 from engine.store.zarr_codec import FlowCodec
 
 
@@ -224,10 +224,17 @@ def test_bad_flows_leave_the_store_as_it_was(flows, write, flow, name, message):
     assert len(FlowStore(path)) == 5
 
 
-def test_only_stores_are_removed(flows, write, tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
-    with pytest.raises(InputError, match="thesis is not deleted, as it is no store"):
-        remove_store(tmp_path / "thesis")
-    remove_store(write(flows))
-    assert os.listdir(tmp_path) == ["thesis"]
+def test_only_stores_are_replaced(flows, write, tmp_path):
+    other = tmp_path / "thesis.zarr"
+    other.mkdir()
+    (other / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    new, old = write(flows), write(flows[:1], "old.zarr")
+    for path, message in (
+        (other, r"thesis.zarr exists and is no store, so it is never replaced: .* another Zarr"),
+        (tmp_path / "thesis", r"thesis does not end in .zarr"),
+    ):
+        with pytest.raises(InputError, match=message):
+            move_store(new, path)
+    move_store(new, old)
+    assert len(FlowStore(old)) == 5
+    assert sorted(os.listdir(tmp_path)) == ["old.zarr", "thesis.zarr"]
