@@ -13,7 +13,9 @@ from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_format, flow_from_bytes
 from engine.flow.formats.kitti import HIGHEST, LOWEST, beyond_range
 from engine.flow.validity import known
-from engine.system.progress import track
+from engine.system.ordered_map import map_in_order
+from engine.system.progress import progress_bar
+from engine.system.threads import available_threads
 from engine.types import Flow
 
 _EPILOG = f"""examples:
@@ -80,9 +82,16 @@ class _Change:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
     targets = _targets(options)
+
+    def convert(_: int, job: tuple[Path, Path]) -> _Change:
+        return _convert(*job, clip=options.clip, format=options.format)
+
+    changes = map_in_order(convert, targets.items(), threads=available_threads())
     change = _Change()
-    for path, target in track(list(targets.items()), "converting"):
-        change |= _convert(path, target, clip=options.clip, format=options.format)
+    with progress_bar("converting", len(targets)) as advance:
+        for one in changes:
+            change |= one
+            advance(None)
     (target, *_), count = targets.values(), len(targets)
     name = shown(target, "stdout") if count == 1 else f"{count} flows to {options.output}"
     out = sys.stderr if options.output == STREAM else sys.stdout

@@ -1,5 +1,8 @@
 """``.npy``: (H, W, 2) floats. ``.npz``: the same as ``flow`` and optionally ``valid``, (H, W) bool.
 
+VIPER's ``.npz`` (Richter et al., ICCV 2017) has ``u`` and ``v`` instead, (H, W) floats each; it is
+read, not written.
+
 Not ``np.load``, which allocates what a header promises before it reads the data.
 """
 
@@ -17,6 +20,7 @@ from engine.flow.formats.checks import check_data_size
 from engine.flow.validity import as_float32, known
 from engine.types import Array, Flow
 
+_PLANES = "u.npy", "v.npy"
 _Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
@@ -41,6 +45,8 @@ def read_npy_size(stream: IO[bytes]) -> tuple[int, int]:
 def decode_npz(data: bytes) -> Array:
     """Return the flow, (H, W, 2) float32."""
     with _archive(io.BytesIO(data)) as archive:
+        if "flow.npy" not in archive.namelist():
+            return np.stack([_read_plane(archive, name) for name in _PLANES], axis=-1)
         with archive.open("flow.npy") as member:
             flow = as_float32(_read_flow(member))
         if "valid.npy" not in archive.namelist():
@@ -61,9 +67,14 @@ def encode_npz(flow: Flow) -> bytes:
 
 
 def read_npz_size(stream: IO[bytes]) -> tuple[int, int]:
-    """Read (height, width) from the header of ``flow``."""
-    with _archive(stream) as archive, archive.open("flow.npy") as member:
-        return read_npy_size(member)
+    """Read (height, width) from the header of ``flow``, or of ``u``."""
+    with _archive(stream) as archive:
+        if "flow.npy" in archive.namelist():
+            with archive.open("flow.npy") as member:
+                return read_npy_size(member)
+        with archive.open(_PLANES[0]) as member:
+            height, width = _plane_header(member)[0]
+            return height, width
 
 
 @contextmanager
@@ -71,13 +82,28 @@ def _archive(stream: IO[bytes]) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(stream) as archive:
             names = archive.namelist()
-            if "flow.npy" not in names:
-                raise FlowFileError(f"contains {names}, expected 'flow' and optionally 'valid'.")
+            if "flow.npy" not in names and not {*_PLANES} <= {*names}:
+                raise FlowFileError(
+                    f"contains {names}, expected 'flow' and optionally 'valid', or 'u' and 'v'."
+                )
             yield archive
     except FlowFileError:
         raise
     except Exception as error:  # zipfile and zlib raise almost anything on damaged members
         raise FlowFileError(f"is no readable .npz ({error}). Fetch or write it again.") from None
+
+
+def _read_plane(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(name) as member:
+        return _read_array(member, _plane_header(member))
+
+
+def _plane_header(stream: IO[bytes]) -> _Header:
+    header = _header(stream)
+    shape, _, dtype = header
+    if dtype.kind != "f" or len(shape) != 2:
+        raise FlowFileError(f"contains {dtype} {shape}, expected float (H, W) for 'u' and 'v'.")
+    return header
 
 
 def _read_flow(stream: IO[bytes]) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.errors import FlowFileError
-from engine.flow.formats import read_flow, write_flow
+from engine.flow.formats import read_flow, read_flow_size, write_flow
 
 
 def file_with(tmp_path: Path, name: str, data: bytes) -> Path:
@@ -53,6 +53,17 @@ def test_npy_of_any_float_and_order(tmp_path, dtype):
     flow, _ = read_flow(file_with(tmp_path, "a.npy", npy(array)))
     assert flow.dtype == np.float32
     np.testing.assert_array_equal(flow, array)
+
+
+def test_npz_of_viper(tmp_path):
+    """Two planes of half floats, infinite where the flow is unknown."""
+    u, v = np.moveaxis(sample().astype(np.float16), -1, 0).copy()
+    u[1, 2] = np.inf
+    path = file_with(tmp_path, "a.npz", npz(u=npy(u), v=npy(v)))
+    flow, valid = read_flow(path)
+    assert read_flow_size(path) == (3, 4)
+    assert np.argwhere(~valid).tolist() == [[1, 2]]
+    np.testing.assert_array_equal(flow[valid], np.dstack([u, v])[valid])
 
 
 def test_npz_without_a_mask(tmp_path):
@@ -106,6 +117,12 @@ def test_npy_with_an_absurd_size_is_refused_by_its_length(tmp_path):
         ({"flow": npy(sample()), "valid": npy(np.ones((2, 2), bool))}, r"has valid bool \(2, 2\)"),
         ({"flow": npy(sample()), "valid": npy(np.ones((3, 4)))}, "has valid float64"),
         ({"flow": b"?"}, "no readable numpy header"),
+        ({"u": npy(np.ones((3, 4)))}, r"expected 'flow' and optionally 'valid', or 'u' and 'v'"),
+        (
+            {"u": npy(sample()), "v": npy(sample())},
+            r"contains float32 \(3, 4, 2\), expected float \(H",
+        ),
+        ({"u": npy(np.ones((3, 4))), "v": npy(np.ones((3, 5)))}, "is no readable .npz"),
     ],
 )
 def test_npz_members_that_are_refused(tmp_path, members, text):
