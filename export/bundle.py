@@ -10,32 +10,27 @@ import onnxruntime
 from engine.bundle.manifest import Gate, Manifest, Parity, write_manifest
 from engine.errors import EngineError
 from export.build_request import Quantisation, Request
-from export.graph.deployable import Deployable, reference_flow
 from export.graph.onnx_models import Graphs, export_graphs, write_graphs
-from export.graph.properties import (
-    operation_count,
-    parameter_count,
-    preprocessing_of,
-    recurrence_of,
-)
-from export.int8.calibrate import calibrate
+from export.graph.properties import preprocessing_of, recurrence_of
 from export.int8.gate import Candidate, admit
 from export.int8.quantise import int8_from_fp32
 from export.int8.scaling import consumers_in, scaled
 from export.memory import release_memory
 from export.progress import step
+from export.reference import Reference, reference_of
 from export.staging import move_into_place, staging
-from export.verify.cases import pairs_within
-from export.verify.parity import VerificationError, verify_backend
+from export.verify.parity import Case, VerificationError, verify_backend
 from training.int8.fake_quant import layers_for_int8
 from training.int8.ranges import QuantisationParameters, choose_parameters
+from training.networks.entry import Int8Recipe
 
 
 def build_bundle(request: Request, output: Path) -> Manifest:
     """Build, verify and put in place.
 
     Args:
-        request: what to build.
+        request: what to build. Its network has no weights afterwards: as soon as they are in the
+            graphs, their memory is freed.
         output: the bundle's folder; a bundle that is there already is replaced only when the new
             one has been verified.
 
@@ -47,22 +42,30 @@ def build_bundle(request: Request, output: Path) -> Manifest:
     """
     output = output.resolve()
     with staging(output) as folder:
-        reference = Deployable(request.network, request.normalisation).eval()
+        reference = reference_of(request)
         if request.quantisation is None:
             # The graphs are as large as the weights: they are freed before the verification.
-            manifest = _write(request, export_graphs(request), folder)
+            manifest = _write(request, _graphs(request), folder)
         else:
             manifest = _write_int8(request, request.quantisation, reference, folder)
         manifest = replace(
             manifest,
-            parameters=parameter_count(request.network),
-            operations=operation_count(reference, request.profile),
+            parameters=reference.parameters,
+            operations=reference.operations,
             preprocessing=preprocessing_of(request.network, request.normalisation),
-            parity=_verify(request, reference, folder),
+            parity=_verify(request, reference.cases, folder),
         )
         write_manifest(folder, manifest)
         move_into_place(folder, output)
     return manifest
+
+
+def _graphs(request: Request) -> Graphs:
+    """Export the network and free its weights."""
+    graphs = export_graphs(request)
+    request.network.to("meta")
+    release_memory()
+    return graphs
 
 
 def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
@@ -91,24 +94,18 @@ def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
 def _write_int8(
     request: Request,
     quantisation: Quantisation,
-    reference: Deployable,
+    reference: Reference,
     folder: Path,
 ) -> Manifest:
     """Write the bundle with as many layers in int8 as its gate admits."""
-    graphs = export_graphs(request)
+    graphs = _graphs(request)
     recipe = request.entry.int8
     layers = layers_for_int8(request.network, recipe)
-    with step("calibrate") as current:
-        parameters = _parameters(request, quantisation, graphs)
+    with step("ranges") as current:
+        parameters = _parameters(recipe, reference, graphs)
         graphs = graphs.map(partial(scaled, factors=parameters.factors))
-        current.result = f"{len(layers)} layers, ranges from {quantisation.calibration_name}"
+        current.result = f"{len(layers)} layers, {len(parameters.factors)} of them scaled"
     release_memory()
-    with step("reference") as current:
-        sets = {
-            name: [(pair, reference_flow(reference, pair)) for pair in pairs]
-            for name, pairs in quantisation.gate.items()
-        }
-        current.result = f"fp32 PyTorch on the gate's pairs: {', '.join(sets)}"
 
     def build(in_float: Sequence[str]) -> Candidate:
         quantise = partial(
@@ -124,7 +121,7 @@ def _write_int8(
     candidate = admit(
         build,
         layers,
-        sets,
+        reference.gate,
         limit=quantisation.max_epe_increase,
         backends=verified_backends(request),
     )
@@ -137,23 +134,14 @@ def _write_int8(
     return replace(candidate.manifest, gate=gate)
 
 
-def _parameters(
-    request: Request, quantisation: Quantisation, graphs: Graphs
-) -> QuantisationParameters:
+def _parameters(recipe: Int8Recipe, reference: Reference, graphs: Graphs) -> QuantisationParameters:
     try:
-        return choose_parameters(
-            consumers_in(graphs.models),
-            calibrate(graphs.models, quantisation.calibration),
-            request.entry.int8,
-        )
+        return choose_parameters(consumers_in(graphs.models), reference.statistics, recipe)
     except ValueError as error:
         raise EngineError(f"int8 cannot be calibrated: {error}") from error
 
 
-def _verify(request: Request, reference: Deployable, folder: Path) -> tuple[Parity, ...]:
-    with step("reference") as current:
-        cases = [(pair, reference_flow(reference, pair)) for pair in pairs_within(request.profile)]
-        current.result = "fp32 PyTorch on " + ", ".join(pair.name for pair, _ in cases)
+def _verify(request: Request, cases: Sequence[Case], folder: Path) -> tuple[Parity, ...]:
     tolerance = request.entry.tolerances[request.precision]
     parities: list[Parity] = []
     failures: list[str] = []

@@ -1,8 +1,10 @@
 """`--precision auto`: build in every precision and keep the fastest on this machine."""
 
 import contextlib
+import copy
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,9 @@ def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
     with staging(output) as folder:
         for request in requests:
             try:
-                built[request.precision] = build_bundle(request, folder / request.precision)
+                # The precisions share a network, which a build leaves without weights.
+                own = replace(request, network=copy.deepcopy(request.network))
+                built[request.precision] = build_bundle(own, folder / request.precision)
             except (GateError, VerificationError) as error:
                 if request.precision == "fp32":
                     raise

@@ -4,7 +4,10 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
 
 
 class Step:
@@ -12,6 +15,14 @@ class Step:
 
     def __init__(self) -> None:
         self.result = ""
+        self.progress = ""
+
+    def counted(self, items: Collection[_Item]) -> Iterator[_Item]:
+        """Iterate; on a terminal the line counts along."""
+        for index, item in enumerate(items):
+            self.progress = f"{index} of {len(items)}, "
+            yield item
+        self.progress = ""
 
 
 @contextlib.contextmanager
@@ -20,7 +31,7 @@ def step(name: str) -> Iterator[Step]:
     current = Step()
     start = time.perf_counter()
     done = threading.Event()
-    ticker = threading.Thread(target=_tick, args=(name, start, done), daemon=True)
+    ticker = threading.Thread(target=_tick, args=(name, current, start, done), daemon=True)
     if sys.stdout.isatty():
         ticker.start()
     try:
@@ -32,7 +43,8 @@ def step(name: str) -> Iterator[Step]:
     print(f"{name:<10} {current.result}  ({time.perf_counter() - start:.1f} s)", flush=True)
 
 
-def _tick(name: str, start: float, done: threading.Event) -> None:
+def _tick(name: str, current: Step, start: float, done: threading.Event) -> None:
     while not done.wait(0.5):
-        print(f"{name:<10} ... {time.perf_counter() - start:.0f} s", end="\r", flush=True)
+        seconds = time.perf_counter() - start
+        print(f"\033[2K\r{name:<10} ... {current.progress}{seconds:.0f} s", end="", flush=True)
     print("\033[2K", end="\r", flush=True)

@@ -1,96 +1,30 @@
 """Calibration: statistics of the activations that enter each convolution."""
 
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-import numpy as np
-import onnx
-import onnxruntime as ort
-
-from engine.backends.onnx_graphs import FEATURES, MATCH, WHOLE, Arrays, Graphs, OneGraph, TwoGraphs
 from engine.data.pair import Pair
-from training.int8.ranges import ActivationStatistics, sampling_step
+from export.graph.deployable import Deployable, reference_flow
+from training.int8.observe import observed_inputs
+from training.int8.ranges import ActivationStatistics
 
-CONVOLUTIONS = ("Conv", "ConvTranspose")
-# Values sampled per tensor and pair: enough for the tail of the distribution.
+# Values sampled per layer and pair: enough for the tail of the distribution.
 _SAMPLES = 1 << 15
 
-# By layer, one entry per pair.
-_Seen = dict[str, list[ActivationStatistics]]
 
+def calibrate(deployable: Deployable, pairs: Iterable[Pair]) -> dict[str, ActivationStatistics]:
+    """Run pairs through the fp32 network in PyTorch and observe the convolutions' inputs.
 
-def calibrate(
-    models: Mapping[str, onnx.ModelProto], pairs: Sequence[Pair]
-) -> dict[str, ActivationStatistics]:
-    """Run pairs through a bundle's fp32 graphs and collect statistics of the convolutions' inputs.
+    An ONNX graph with all these inputs as outputs takes three times as long, and memory for its
+    weights twice more.
 
     Args:
-        models: the bundle's one or two graphs, by file name.
-        pairs: pairs whose sizes are multiples of the network's divisor.
+        deployable: the network.
+        pairs: pairs to calibrate on.
 
     Returns:
-        By layer, as named by `layer_of`.
+        By layer, as named by `export.int8.layers.layer_of`.
     """
-    seen: _Seen = defaultdict(list)
-    probes = {name: _Probe(model, seen) for name, model in models.items()}
-    graphs: Graphs = (
-        OneGraph(probes[WHOLE]) if WHOLE in probes else TwoGraphs(probes[FEATURES], probes[MATCH])
-    )
-    for pair in pairs:
-        graphs.run(graphs.prepare(pair.image1), graphs.prepare(pair.image2))
+    with observed_inputs(deployable.network, _SAMPLES) as seen:
+        for pair in pairs:
+            reference_flow(deployable, pair)
     return {layer: ActivationStatistics.merge(found) for layer, found in seen.items()}
-
-
-def layer_of(convolution: onnx.NodeProto) -> str:
-    """Return the name of the network's module that a convolution has its weight from.
-
-    In a siamese network two convolutions have the same layer.
-    """
-    # "network.conv1.0.weight" is the weight of the convolution in the module conv1.
-    return re.sub(r"^network\.|(\.0)?\.weight$", "", convolution.input[1])
-
-
-class _Probe:
-    """An `onnx_graphs.Model` in ONNX Runtime that records the inputs of its convolutions."""
-
-    def __init__(self, model: onnx.ModelProto, seen: _Seen) -> None:
-        self._seen = seen
-        self._sources = {  # by tensor, the layers that read it
-            node.input[0]: [
-                layer_of(reader)
-                for reader in model.graph.node
-                if reader.op_type in CONVOLUTIONS and reader.input[0] == node.input[0]
-            ]
-            for node in model.graph.node
-            if node.op_type in CONVOLUTIONS
-        }
-        self._outputs = [output.name for output in model.graph.output]
-        content = _with_outputs(model, self._sources)
-        self._session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-
-    def __call__(self, inputs: Arrays) -> Arrays:
-        """See `onnx_graphs.Model`."""
-        names = [*self._outputs, *self._sources]
-        found = dict(zip(names, self._session.run(names, inputs), strict=True))
-        for name, layers in self._sources.items():
-            maps = found[name]
-            values = np.moveaxis(maps, 1, 0).reshape(maps.shape[1], -1)
-            sample = values[:, :: sampling_step(values.size, _SAMPLES, maps.shape[-1])].copy()
-            observed = ActivationStatistics(sample, np.abs(values).max(axis=1))
-            for layer in layers:
-                self._seen[layer].append(observed)
-        return {name: found[name] for name in self._outputs}
-
-
-def _with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
-    """Serialise a model with more outputs; a changed copy would hold the weights once more."""
-    outputs = model.graph.output
-    before = len(outputs)
-    outputs.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
-    )
-    try:
-        return model.SerializeToString()
-    finally:
-        del outputs[before:]

@@ -16,7 +16,7 @@ from engine.bundle.manifest import GateResult, Manifest
 from engine.errors import EngineError
 from engine.flow.metrics import endpoint_error
 from engine.types import Flow
-from export.progress import step
+from export.progress import Step, step
 from export.verify.cases import described
 from export.verify.parity import EXCUSES, Case, pair_epe
 
@@ -108,7 +108,7 @@ class _Gate:
             results = tuple(
                 result
                 for backend in self.backends
-                for result in _results(candidate.folder, backend, self.sets)
+                for result in _results(candidate.folder, backend, self.sets, current)
             )
             if not results:
                 raise GateError(
@@ -147,7 +147,9 @@ class _Gate:
         return accepted
 
 
-def _results(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> list[GateResult]:
+def _results(
+    folder: Path, backend: str, sets: Mapping[str, Sequence[Case]], current: Step
+) -> list[GateResult]:
     try:
         flow_engine = engine.load(folder, backend=backend)
     except EXCUSES:
@@ -155,7 +157,8 @@ def _results(folder: Path, backend: str, sets: Mapping[str, Sequence[Case]]) -> 
     results = []
     with flow_engine:
         for name, cases in sets.items():
-            flows = (flow_engine.infer(pair.image1, pair.image2) for pair, _ in cases)
+            pairs = current.counted([pair for pair, _ in cases])
+            flows = (flow_engine.infer(pair.image1, pair.image2) for pair in pairs)
             results.append(_compared(backend, name, cases, flows))
     return results
 

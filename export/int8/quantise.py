@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
-from export.int8.calibrate import CONVOLUTIONS, layer_of
+from export.int8.layers import CONVOLUTIONS, layer_of
 from export.int8.residual import write_residual_int8
 
 

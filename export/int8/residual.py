@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from export.int8.calibrate import CONVOLUTIONS, layer_of
+from export.int8.layers import CONVOLUTIONS, layer_of
 from training.int8.ranges import RESIDUAL_STEPS
 
 _FINE = "fine_steps"

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.int8.calibrate import CONVOLUTIONS, layer_of
+from export.int8.layers import CONVOLUTIONS, layer_of
 from training.int8.ranges import Channels, Consumer
 
 _HOMOGENEOUS = ("LeakyRelu", "Relu")

@@ -16,13 +16,14 @@ from engine.bundle.manifest import Manifest, read_manifest
 from engine.bundle.verify import verify_files
 from engine.flow.formats import read_flow, write_flow
 from engine.images import write_image
-from export import bundle
+from export import reference
 from export.graph import onnx_models as graphs
 from export.graph.deployable import Deployable
-from export.int8.calibrate import ActivationStatistics, calibrate
+from export.int8.calibrate import calibrate
 from export.verify.noise import noise
 from tests.export.tiny import build, save_tiny, tiny_entry
 from tests.support.cpu import needs_int8
+from training.int8.ranges import ActivationStatistics
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
 from training.normalise import FixedMean
@@ -138,7 +139,7 @@ def test_a_layer_that_does_too_much_harm_stays_in_float(
         found = calibrate(*arguments)  # type: ignore[arg-type]
         return found | {"conv4": replace(found["conv4"], sample=np.float32([[1e-3]]))}
 
-    monkeypatch.setattr(bundle, "calibrate", spoilt)
+    monkeypatch.setattr(reference, "calibrate", spoilt)
     assert run(tmp_path / "bundle", "--max-epe-increase", "20%") == 0
 
     manifest = read_manifest(tmp_path / "bundle")
@@ -161,7 +162,7 @@ def test_a_gate_that_cannot_be_met_builds_nothing_and_says_what_each_layer_does(
     assert run(output, "--max-epe-increase", "20%") == 0
     before = {path.name: path.read_bytes() for path in output.iterdir()}
     # Against its own flow in fp32 whatever int8 does is an increase.
-    write_pairs(pictures, deployable, 1e-4 * DISTANCE)
+    write_pairs(pictures, deployable, 2e-4 * DISTANCE)
 
     assert run(output) == 1
 

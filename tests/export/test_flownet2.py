@@ -44,9 +44,9 @@ def exported(network: FlowNet2) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def quantised(network: FlowNet2, exported: onnx.ModelProto) -> onnx.ModelProto:
-    models = {"model.onnx": exported}
-    statistics = calibrate(models, [noise(1, 64, 128, seed=seed) for seed in range(2)])
-    parameters = choose_parameters(consumers_in(models), statistics, ENTRY.int8)
+    pairs = [noise(1, 64, 128, seed=seed) for seed in range(2)]
+    statistics = calibrate(Deployable(network, PairMean()), pairs)
+    parameters = choose_parameters(consumers_in({"model.onnx": exported}), statistics, ENTRY.int8)
     return int8_from_fp32(
         scaled(exported, parameters.factors),
         parameters.ranges,

@@ -38,7 +38,7 @@ def admitted(
     """`admit` where each layer in int8 adds its own error, and its own distance to fp32."""
     build = Build()
 
-    def measured(folder: Path, backend: str, _sets: object) -> list[GateResult]:
+    def measured(folder: Path, backend: str, _sets: object, _step: object) -> list[GateResult]:
         assert folder == Path("bundle")
         in_int8 = harms.keys() - set(build.calls[-1])
         harm, distance = (sum(map(each.__getitem__, in_int8)) for each in (harms, distances))

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.backends.onnx_graphs import WHOLE
+from export.graph.deployable import Deployable
 from export.int8 import quantise as int8
-from export.int8.calibrate import CONVOLUTIONS, calibrate
+from export.int8.calibrate import calibrate
+from export.int8.layers import CONVOLUTIONS
 from export.int8.quantise import int8_from_fp32
 from export.verify.noise import noise
 from tests.export.runtimes import in_openvino_up_to
@@ -30,8 +31,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 @pytest.fixture(scope="module")
-def ranges(exported: onnx.ModelProto) -> dict[str, float]:
-    observed = calibrate({WHOLE: exported}, [noise(1, 64, 64, seed=1)])
+def ranges(deployable: Deployable) -> dict[str, float]:
+    observed = calibrate(deployable, [noise(1, 64, 64, seed=1)])
     return {layer: mse_range(seen.sample) for layer, seen in observed.items()}
 
 

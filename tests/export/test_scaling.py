@@ -18,6 +18,7 @@ from export.int8.calibrate import calibrate
 from export.int8.quantise import int8_from_fp32
 from export.int8.scaling import consumers_in, scaled
 from export.verify.noise import noise
+from tests.export.activations import activations
 from tests.export.tiny import seeded
 from training.int8.fake_quant import consumers_in as consumers_in_network
 from training.int8.ranges import (
@@ -34,6 +35,7 @@ from training.networks.registry import NETWORKS
 from training.networks.upsampling import upsample_matmul
 from training.normalise import FixedMean
 
+FLOWNETC = NETWORKS["flownetc"].int8
 PAIRS = [noise(1, 64, 64, seed=1), noise(1, 128, 64, seed=2)]
 
 
@@ -58,9 +60,9 @@ def changed(model: onnx.ModelProto, other: onnx.ModelProto) -> set[str]:
     return {name.removeprefix("network.") for name in names}
 
 
-def test_the_flow_is_unchanged(exported: onnx.ModelProto) -> None:
+def test_the_flow_is_unchanged(deployable: Deployable, exported: onnx.ModelProto) -> None:
     before = exported.SerializeToString()
-    observed = calibrate({WHOLE: exported}, PAIRS)
+    observed = calibrate(deployable, PAIRS)
     recipe = replace(NETWORKS["flownets"].int8, unclipped_layers=())
     chosen = choose_parameters(consumers_in({WHOLE: exported}), observed, recipe)
     result = scaled(exported, chosen.factors)
@@ -76,14 +78,16 @@ def test_the_flow_is_unchanged(exported: onnx.ModelProto) -> None:
     for pair in PAIRS:
         assert_same(*(run(model, pair.image1, pair.image2) for model in (exported, result)))
     # The ranges are those that calibration of the scaled graph would give.
-    seen = calibrate({WHOLE: result}, PAIRS)
-    assert chosen.ranges.keys() == seen.keys()
-    for layer, top in chosen.ranges.items():
-        largest = 0.8 * seen[layer].largest.max()
+    seen = activations(result, PAIRS)
+    # Equal weights are exported once.
+    assert {x for x in chosen.ranges.keys() ^ seen.keys() if not x.startswith("upsampled")} == set()
+    for layer, values in seen.items():
+        if layer.startswith("upsampled"):
+            continue
+        top = chosen.ranges[layer]
         share = 0.7 if layer in recipe.scaled_layers else 1.0
-        expected = (
-            largest if layer in recipe.decoder_inputs else share * mse_range(seen[layer].sample)
-        )
+        largest = 0.8 * np.abs(values).max()
+        expected = largest if layer in recipe.decoder_inputs else share * mse_range(values)
         assert top == pytest.approx(expected, rel=1e-2), layer
 
 
@@ -101,7 +105,7 @@ def test_training_and_export_choose_the_same_parameters(
         if name.startswith("upsampled"):
             torch.nn.init.normal_(module.weight)  # type: ignore[arg-type]
     model = onnx_from_torch(Deployable(network, FixedMean(), upsample_matmul), metadata={})
-    seen = calibrate({WHOLE: model}, PAIRS[:1])
+    seen = calibrate(Deployable(network, FixedMean()), PAIRS[:1])
     chosen = choose_parameters(consumers_in({WHOLE: model}), seen, recipe)
     in_network = choose_parameters(consumers_in_network(network), seen, recipe)
     assert chosen.factors
@@ -113,11 +117,11 @@ def test_training_and_export_choose_the_same_parameters(
 
 
 def test_of_two_graphs_the_second_is_scaled(
-    flownetc_split: tuple[onnx.ModelProto, onnx.ModelProto],
+    flownetc: FlowNetC, flownetc_split: tuple[onnx.ModelProto, onnx.ModelProto]
 ) -> None:
     """The skip connection is an input of the second graph and is not scaled."""
     models = dict(zip(SPLIT, flownetc_split, strict=True))
-    chosen = flownetc_parameters(models)
+    chosen = choose_parameters(consumers_in(models), seen_in(flownetc), FLOWNETC)
     features, match = (scaled(model, chosen.factors) for model in flownetc_split)
     assert not changed(flownetc_split[0], features)
     assert "deconv2.0.weight" in changed(flownetc_split[1], match)
@@ -130,18 +134,18 @@ def test_of_two_graphs_the_second_is_scaled(
     assert_same(*(run(model, *maps) for model in (flownetc_split[1], match)))
 
 
-def flownetc_parameters(models: dict[str, onnx.ModelProto]) -> QuantisationParameters:
-    recipe = NETWORKS["flownetc"].int8
-    return choose_parameters(consumers_in(models), calibrate(models, PAIRS), recipe)
+def seen_in(flownetc: FlowNetC) -> dict[str, ActivationStatistics]:
+    return calibrate(Deployable(flownetc, FixedMean()), PAIRS)
 
 
-def test_the_correlation_is_not_scaled(flownetc_exported: onnx.ModelProto) -> None:
+def test_the_correlation_is_not_scaled(
+    flownetc: FlowNetC, flownetc_exported: onnx.ModelProto
+) -> None:
     """It is concatenated, too, but does not grow with the motion."""
-    models = {WHOLE: flownetc_exported}
-    chosen = flownetc_parameters(models)
+    seen = seen_in(flownetc)
+    chosen = choose_parameters(consumers_in({WHOLE: flownetc_exported}), seen, FLOWNETC)
     assert "conv_redir" not in chosen.factors
-    sample = calibrate(models, PAIRS)["conv3_1"].sample
-    assert chosen.ranges["conv3_1"] == mse_range(sample)
+    assert chosen.ranges["conv3_1"] == mse_range(seen["conv3_1"].sample)
 
 
 def concatenation(

@@ -7,7 +7,7 @@ that int8 added to flownets_pyramid_slim (one-off measurement).
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.int8.observe import convolutions, observed_inputs, recorded_inputs
 from training.int8.ranges import (
     RESIDUAL_STEPS,
     ActivationStatistics,
@@ -22,7 +23,6 @@ from training.int8.ranges import (
     QuantisationParameters,
     choose_parameters,
     input_divisor,
-    sampling_step,
 )
 from training.networks.entry import Int8Recipe
 from training.networks.layers import FlowNetwork
@@ -55,9 +55,9 @@ class FakeQuantiser:
         self._divisors: dict[str, Tensor] = {}
         self._scales: dict[str, Tensor] = {}
         self._limits: dict[str, Tensor] = {}
-        convolutions = _convolutions(network)
+        layers = convolutions(network)
         self._channels: dict[str, int] = {
-            name: convolutions[name].in_channels  # type: ignore[misc]
+            name: layers[name].in_channels  # type: ignore[misc]
             for name in layers_for_int8(network, recipe)
         }
         self._consumers = consumers_in(network)
@@ -109,15 +109,7 @@ class FakeQuantiser:
 
     def observe(self, network: nn.Module, image1: Tensor, image2: Tensor) -> None:
         """Update the parameters with a batch of normalised images, (N, 3, H, W)."""
-        parts: dict[str, list[ActivationStatistics]] = defaultdict(list)
-
-        def record(name: str, values: Tensor) -> None:
-            flat = values.detach().float().transpose(0, 1).flatten(1)
-            sample = flat[:, :: sampling_step(flat.numel(), _SAMPLES, values.shape[-1])]
-            largest = flat.abs().amax(1)
-            parts[name].append(ActivationStatistics(sample.cpu().numpy(), largest.cpu().numpy()))
-
-        with torch.no_grad(), _recorded_inputs(network, record):
+        with torch.no_grad(), observed_inputs(network, _SAMPLES) as parts:
             network(image1, image2)
         # A siamese layer is called once for each image.
         self._window.append({name: ActivationStatistics.merge(it) for name, it in parts.items()})
@@ -152,7 +144,7 @@ class FakeQuantiser:
             ValueError: nothing was observed yet.
         """
         self._check_observed()
-        layers = _convolutions(network)
+        layers = convolutions(network)
         hooks = ExitStack()
         for name in self._channels:
             hook = layers[name].register_forward_pre_hook(
@@ -171,7 +163,7 @@ class FakeQuantiser:
             ValueError: nothing was observed yet.
         """
         self._check_observed()
-        layers = _convolutions(network)
+        layers = convolutions(network)
         originals: list[tuple[Tensor, Tensor]] = []
         for name in self._channels:
             weight: Tensor = layers[name].weight.data  # type: ignore[assignment]
@@ -202,29 +194,7 @@ def _rounded_weight(layer: nn.Module, divisor: Tensor) -> Tensor:
 
 def layers_for_int8(network: nn.Module, recipe: Int8Recipe) -> list[str]:
     """Return the names of all convolutions that the recipe does not keep in float."""
-    return [name for name in _convolutions(network) if name not in recipe.float_layers]
-
-
-def _convolutions(network: nn.Module) -> dict[str, nn.Module]:
-    """Return all convolutions by layer: itself, or the Sequential that it is the first of."""
-    return {
-        name.removesuffix(".0"): module
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-    }
-
-
-@contextmanager
-def _recorded_inputs(network: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call ``record`` with the input of each convolution, before any rounding."""
-    with ExitStack() as hooks:
-        for name, layer in _convolutions(network).items():
-
-            def hook(_: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
-                record(name, inputs[0])
-
-            hooks.callback(layer.register_forward_pre_hook(hook, prepend=True).remove)
-        yield
+    return [name for name in convolutions(network) if name not in recipe.float_layers]
 
 
 def consumers_in(network: FlowNetwork) -> dict[str, list[Consumer]]:
@@ -244,8 +214,8 @@ def consumers_in(network: FlowNetwork) -> dict[str, list[Consumer]]:
             if source:
                 consumers[source].append(Consumer(layer, slice(indices[0], indices[-1] + 1)))
 
-    with torch.no_grad(), ExitStack() as hooks, _recorded_inputs(network, find):
-        for name, layer in _convolutions(network).items():
+    with torch.no_grad(), ExitStack() as hooks, recorded_inputs(network, find):
+        for name, layer in convolutions(network).items():
             own = len(numbers) + 0.5 + torch.arange(layer.out_channels)  # type: ignore[call-overload]
             numbers |= {number: (name, index) for index, number in enumerate(own.tolist())}
 
