@@ -5,13 +5,6 @@ import pytest
 from kernels import library
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _few_threads() -> None:
-    """Keep torch from starting more threads than a small machine has to give."""
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def cpu_library() -> None:
     """Skip where the CPU library was not built."""

@@ -1,7 +1,7 @@
 """Recipes are defaults: options override them, and what they set has its effect."""
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,9 @@ from training.config import TrainingConfig, TrainingError, parse
 from training.data.augment import crop_only
 from training.data.batch import PairBatch
 from training.inputs import count_steps, open_inputs
-from training.networks import NETWORKS
-from training.networks.flownets import FlowNetS
 from training.optimizer import adam
 from training.recipes import RECIPES
 from training.synthetic.__main__ import main as render
-from training.synthetic.render import SyntheticPairs
 from training.train import main
 
 
@@ -96,16 +93,10 @@ def test_a_crop_larger_than_the_pairs_is_refused(data: str) -> None:
     open_inputs(config(*arguments))
 
 
+@pytest.mark.usefixtures("narrow_network")
 def test_the_course_recipe_trains(
-    data: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entry = replace(NETWORKS["flownets_slim"], build=lambda: FlowNetS(width=1 / 8))
-    monkeypatch.setitem(NETWORKS, "narrow", entry)
-    small = SyntheticPairs(64, 64)
-    monkeypatch.setattr("training.validation.SyntheticPairs", lambda *_, **__: small)
     run = ["--recipe", "chairs1485", "--data", data, "--out", str(tmp_path / "run")]
     run += ["--network", "narrow", "--device", "cpu", "--epochs", "1", "--batch-size", "2"]
     run += ["--height", "64", "--width", "128"]

@@ -11,7 +11,6 @@ from training.networks import NETWORKS
 from training.networks.flownet2 import FlowNet2, FlowNetCS, FlowNetCSS
 from training.networks.flownetsd import FlowNetSD
 from training.networks.layers import FlowNetwork
-from training.synthetic.render import SyntheticPairs
 from training.train import main
 from training.weights import load_weights, network_from_weights
 
@@ -41,13 +40,10 @@ def test_still_images_have_a_finite_gradient() -> None:
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
+@pytest.mark.usefixtures("small_validation")
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = replace(NETWORKS["flownet2"], build=lambda: FlowNet2(width=1 / 16))
     monkeypatch.setitem(NETWORKS, "narrow", narrow)
-    monkeypatch.setattr(
-        "training.validation.SyntheticPairs",
-        lambda *_, device: SyntheticPairs(64, 64, device=device),
-    )
     size = ["--height", "64", "--width", "64", "--batch-size", "2", "--pool", "2"]
     run = ["--network", "narrow", "--device", "cpu", "--steps", "2", "--out", str(tmp_path)]
     main([*run, *size])
