@@ -20,7 +20,7 @@ def test_usage_errors(arguments, capsys):
     assert "usage: flow" in capsys.readouterr().err
 
 
-VERBS = ("infer", "video", "folder", "show", "convert", "eval", "doctor")
+VERBS = ("infer", "video", "folder", "show", "convert", "eval", "score", "doctor")
 
 
 @pytest.mark.parametrize("command", ["flow", *(f"flow {verb}" for verb in VERBS)])
