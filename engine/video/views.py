@@ -1,16 +1,22 @@
 """How a flow is shown: as colours, beside or over its first frame, or as arrows."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 
+from engine.flow.metrics import motion
 from engine.images.files import import_opencv
-from engine.types import Image
+from engine.types import Flow, Image
 from engine.video.painter import Painter
 from engine.video.pipeline import FlowFrame
 
-_SPACING = 40  # arrows along the longer side
-_SHORTEST = 0.02  # of the scale: shorter vectors get no arrow
+# Arrows: their number along the longer side, and the least number of pixels from one to the next.
+_SPACES, _LEAST_SPACE = 40, 8
+# Their length, in spaces, for a vector of the magnitude of full colour.
+_REACH = 1.5
+# Vectors, relative to that magnitude: shorter ones get no arrow, longer ones one of this length.
+_SHORTEST, _LONGEST = 0.02, 2
 
 
 class View(ABC):
@@ -84,23 +90,27 @@ class Overlay(View):
 class Arrows(View):
     """The first frame with arrows, in the colours of the flow.
 
-    An arrow starts at its pixel. A vector of the magnitude of full colour has the length of one
-    and a half spaces between arrows.
+    An arrow starts at its pixel and points to where it moves; its length is relative to the scale.
     """
 
     def draw(self, step: FlowFrame) -> Image:
         """Return the frame with arrows."""
         cv2, image = self._cv2, step.first.image.copy()
         colors = self.painter.paint(step, every=self._every)
-        scale, space = self.painter.scale, max(8, max(image.shape[:2]) // _SPACING)
+        space = max(_LEAST_SPACE, max(image.shape[:2]) // _SPACES)
         thickness = max(1, space // 16)
-        for y in range(space // 2, image.shape[0], space):
-            for x in range(space // 2, image.shape[1], space):
-                vector = step.flow[y, x] * (1.5 * space / scale)
-                if not np.hypot(*vector) >= _SHORTEST * 1.5 * space:  # false for NaN
-                    continue
-                end = round(x + float(vector[0])), round(y + float(vector[1]))
-                color = colors[y // self._every, x // self._every].tolist()
-                for tone, width in (((0, 0, 0), thickness + 2), (color, thickness)):
-                    cv2.arrowedLine(image, (x, y), end, tone, width, cv2.LINE_AA, tipLength=0.3)
+        for start, end in self._ends(step.flow, space):
+            x, y = start
+            color = colors[y // self._every, x // self._every].tolist()
+            for tone, width in (((0, 0, 0), thickness + 2), (color, thickness)):
+                cv2.arrowedLine(image, start, end, tone, width, cv2.LINE_AA, tipLength=0.3)
         return image
+
+    def _ends(self, flow: Flow, space: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Yield the ends of the arrows, (x, y)."""
+        grid = flow[space // 2 :: space, space // 2 :: space] / np.float32(self.painter.scale)
+        lengths = motion(grid)
+        for row, column in np.argwhere((lengths >= _SHORTEST) & (lengths < np.inf)):
+            x, y = (int(index) * space + space // 2 for index in (column, row))
+            vector = grid[row, column] * (_REACH * space * min(1, _LONGEST / lengths[row, column]))
+            yield (x, y), (round(x + float(vector[0])), round(y + float(vector[1])))

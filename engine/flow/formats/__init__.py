@@ -139,14 +139,15 @@ def check_flow_format(path: Path) -> None:
 
 
 def _checked(flow: npt.ArrayLike, valid: npt.ArrayLike | None) -> Flow:
-    """Return a copy of ``flow`` with NaN wherever it is unknown."""
+    """Return C-contiguous float32 with NaN wherever it is unknown; ``flow`` stays as it is."""
     given = unmasked(flow)
     if given.dtype.kind != "f" or given.ndim != 3 or given.shape[2] != 2 or given.size == 0:
         raise InputError(
             f"flow is {given.dtype} {given.shape}; expected floats (H, W, 2), x then y. "
             "Move the channels last and write one flow per file."
         )
-    array = as_float32(given)
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(given, np.float32)
     finite = known(array)
     mask = finite if valid is None else np.asarray(valid)
     if mask.dtype != np.bool_ or mask.shape != finite.shape:
@@ -159,8 +160,7 @@ def _checked(flow: npt.ArrayLike, valid: npt.ArrayLike | None) -> Flow:
             f"{np.count_nonzero(mask & ~finite)} valid pixels; expected numbers there. "
             "Clear these pixels in valid."
         )
-    array[~mask] = np.nan
-    return array
+    return array if mask.all() else np.where(mask[..., np.newaxis], array, np.float32(np.nan))
 
 
 def _format_of(path: Path) -> _Format:

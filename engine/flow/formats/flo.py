@@ -38,8 +38,10 @@ def _check_byte_order(data: bytes) -> None:
 def encode(flow: Flow) -> bytes:
     """Return the bytes of a file."""
     height, width, _ = flow.shape
-    values = np.where(np.isnan(flow), _UNKNOWN, flow).astype("<f4")
-    return _MAGIC + struct.pack("<ii", width, height) + values.tobytes()
+    unknown = np.isnan(flow)
+    values = np.where(unknown, np.float32(_UNKNOWN), flow) if unknown.any() else flow
+    values = np.ascontiguousarray(values, "<f4")
+    return b"".join((_MAGIC, struct.pack("<ii", width, height), values.data))
 
 
 def read_size(stream: IO[bytes]) -> tuple[int, int]:

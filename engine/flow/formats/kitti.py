@@ -27,24 +27,31 @@ def encode(flow: Flow) -> bytes:
     Raises:
         InputError: Known flow is beyond the range of the format, -512 to 511.98 px.
     """
-    valid = known(flow)
-    if beyond_range(flow).any():
+    levels = _levels(flow)
+    if _beyond_range(levels).any():
         raise InputError(
             f"flow is {np.nanmin(flow):.2f} to {np.nanmax(flow):.2f} px; a KITTI png stores "
             f"{LOWEST:g} to {HIGHEST:.2f} px. Write .flo, or clear these pixels in valid."
         )
-    levels = _levels(np.where(valid[..., None], flow, LOWEST))
-    return png16.png_from_levels(np.dstack([levels, valid]).astype(np.uint16))
+    valid = known(flow)
+    stored = np.empty((*valid.shape, 3), np.uint16)
+    stored[..., :2] = np.where(valid[..., None], levels, 0)
+    stored[..., 2] = valid
+    return png16.png_from_levels(stored)
 
 
 def beyond_range(flow: Flow) -> Mask:
     """Return (H, W) bool: the pixel's flow is known and not in the range of the format."""
-    levels = _levels(flow)
+    return _beyond_range(_levels(flow))
+
+
+def _beyond_range(levels: Array) -> Mask:
     return np.asarray(((levels < 0) | (levels > 65535)).any(axis=-1))  # NaN is neither
 
 
 def _levels(flow: Flow) -> Array:
-    return np.asarray(np.rint(flow.astype(np.float64) * 64) + 32768)
+    # Exact in float32: a product with a power of two, and whole numbers below 2 ** 24.
+    return np.asarray(np.rint(flow * np.float32(64)) + np.float32(32768))
 
 
 def read_size(stream: IO[bytes]) -> tuple[int, int]:
