@@ -17,9 +17,11 @@ from engine.system.files import sha256_of
 from engine.system.progress import progress_bar
 from engine.video.frame import FrameSource
 from engine.video.journal import Journal, Progress, fingerprint
+from engine.video.live_page import live_page
 from engine.video.outputs import Output, Write
 from engine.video.painter import Painter
 from engine.video.pipeline import FlowFrame, flow_frames
+from engine.video.views import SideBySide
 
 # Options that do not change what is written.
 _WITHOUT_EFFECT = ("run", "force", "threads", "bundle", "show")
@@ -44,13 +46,12 @@ def open_journal(options: argparse.Namespace, source: Path) -> Journal | None:
     Raises:
         InputError: An output is refused, or there is none.
     """
-    paths = sequence_outputs.paths(options)
-    if not paths:
-        sequence_outputs.check(options, source, resumed=False)
-        return None
-    beside = paths[0].with_name(f".{paths[0].name}.journal.json")
-    journal = Journal(beside, _job(options, source))
-    sequence_outputs.check(options, source, resumed=journal.read() is not None)
+    journal = None
+    for first in sequence_outputs.paths(options)[:1]:
+        path = first.with_name(f".{first.name}.journal.json")
+        journal = Journal(path, _job(options, source))
+    resumed = journal is not None and journal.read() is not None
+    sequence_outputs.check(options, [source], resumed=resumed)
     return journal
 
 
@@ -64,9 +65,14 @@ def _job(options: argparse.Namespace, source: Path) -> dict[str, str]:
 
 
 def run(options: argparse.Namespace, source: FrameSource, journal: Journal | None) -> int:
-    """Compute the flow of a sequence, write the outputs and print a summary; return 0."""
-    size = source.height, source.width
-    painter = Painter(*size, scale=options.scale)
+    """Compute the flow of a sequence, write the outputs and print a summary; return 0.
+
+    Args:
+        options: of the command.
+        source: the frames.
+        journal: says what an interrupted run has finished; None: the source cannot be read again.
+    """
+    painter = Painter(source.height, source.width, scale=options.scale)
     outputs = list(sequence_outputs.outputs(options, source, painter))
     progress = _resumed(journal, outputs, painter)
     finished = progress.flows
@@ -83,6 +89,9 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
         started = time.perf_counter()
         with _kept(journal, progress), ExitStack() as stack:
             writes = [stack.enter_context(output.open(finished)) for output in outputs]
+            if options.show:
+                writes.append(stack.enter_context(_page(painter)))
+            stack.enter_context(_until_interrupted(source, progress))
             for step in _write_all(flows, writes, source, progress):
                 known += step.second.motion is not None
                 progress.scale = painter.state()
@@ -92,7 +101,7 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
     for fault in source.faults():
         print(f"flow: note: {common.printable(fault)}", file=sys.stderr)
     print(
-        f"{progress.flows} flows of {size[0]}x{size[1]}, mean motion "
+        f"{progress.flows} flows of {source.height}x{source.width}, mean motion "
         f"{progress.motion / progress.flows:.2f} px; {seconds:.1f} s, "
         f"{(progress.flows - finished) / seconds:.1f} frames/s; {network}"
     )
@@ -103,6 +112,15 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
     for output in outputs:
         print("wrote", common.printable(output.path))
     return 0
+
+
+@contextmanager
+def _page(painter: Painter) -> Iterator[Write]:
+    """Yield what shows a flow in a browser."""
+    view = SideBySide(painter, every=2)
+    with live_page() as page:
+        print(f"open {page.address} in a browser; Ctrl-C ends", flush=True)
+        yield lambda step: page.show(view.draw(step))
 
 
 def _resumed(journal: Journal | None, outputs: Sequence[Output], painter: Painter) -> Progress:
@@ -116,6 +134,16 @@ def _resumed(journal: Journal | None, outputs: Sequence[Output], painter: Painte
     painter.resume(progress.scale)
     print(f"flow: note: {flows} flows are there from an interrupted run", file=sys.stderr)
     return Progress(flows, progress.motion * flows / progress.flows, progress.scale)
+
+
+@contextmanager
+def _until_interrupted(source: FrameSource, progress: Progress) -> Iterator[None]:
+    """End the block at Ctrl-C without an error if that is the way to end the source."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not source.live or progress.flows == 0:
+            raise
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The outputs of ``flow video`` and ``flow folder``: options, checks of names, and objects."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from engine.cli import colours
@@ -63,6 +63,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="difference of neighbouring values in the store, twice the largest error: a power of "
         f"two (default: {step_text(DEFAULT_STEP)})",
     )
+    group.add_argument(
+        "--show", action="store_true", help="show frames and colours on a page for your browser"
+    )
     group.add_argument("--force", action="store_true", help="overwrite files that exist")
     colours.add_options(parser)
 
@@ -73,22 +76,21 @@ def paths(options: argparse.Namespace) -> list[Path]:
     return [path for name in names if (path := getattr(options, name)) is not None]
 
 
-def check(options: argparse.Namespace, source: Path, *, resumed: bool) -> None:
+def check(options: argparse.Namespace, inputs: Iterable[Path], *, resumed: bool) -> None:
     """Refuse outputs that cannot be written, or would replace the source or, unforced, files.
 
     Args:
         options: of the command.
-        source: what is read.
+        inputs: what is read.
         resumed: whether files that exist may be those of an interrupted run.
 
     Raises:
         InputError: An output is refused, or there is none.
     """
-    outputs = paths(options)
-    if not outputs:
+    if not paths(options) and not options.show:
         raise InputError("nothing to write; expected -o OUT, --flow DIR or more; see --help.")
-    names = OutputNames([source], force=options.force or resumed)
-    for path in outputs:
+    names = OutputNames(inputs, force=options.force or resumed)
+    for path in paths(options):
         if path == options.store:
             check_store_name(path)
             names.add_new_folder(path)

@@ -39,6 +39,7 @@ class FrameSource(Protocol):
         rate: average number of frames per second.
         time_base: unit of the times, in seconds.
         expected_frames: number of frames, as far as it is known beforehand.
+        live: whether the frames arrive as they happen, so that their end is up to the user.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class FrameSource(Protocol):
     rate: Fraction
     time_base: Fraction
     expected_frames: int | None
+    live: bool
 
     def __iter__(self) -> Iterator[Frame]:
         """Return the iterator itself."""

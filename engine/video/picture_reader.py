@@ -21,7 +21,10 @@ class PictureReader:
         rate: number of frames per second.
         time_base: seconds between frames.
         expected_frames: number of pictures.
+        live: False.
     """
+
+    live = False
 
     def __init__(self, folder: Path, *, rate: Fraction, stride: int = 1) -> None:
         """List the pictures and read the size of the first.

@@ -34,7 +34,10 @@ class VideoReader:
         time_base: unit of the frames' times in the file, in seconds.
         expected_frames: number of frames that will be read, as the file promises; None if it
             promises nothing.
+        live: False.
     """
+
+    live = False
 
     def __init__(
         self,

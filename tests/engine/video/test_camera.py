@@ -1,0 +1,133 @@
+"""A camera, played by a double of OpenCV's."""
+
+import itertools
+import threading
+import time
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.cli.main import main
+from engine.errors import InputError
+from engine.video.camera import Camera
+from engine.video.reader import VideoReader
+
+
+class Double:
+    """Sends ``count`` frames, with their number as blue."""
+
+    count, pause, opens = 10, 0.005, True
+
+    def __init__(self, number):
+        self._numbers = iter(range(self.count))
+        self.released = threading.Event()
+
+    def isOpened(self):  # noqa: N802
+        return self.opens
+
+    def get(self, name):
+        return 0.0 if name == cv2.CAP_PROP_FPS else None
+
+    def read(self):
+        time.sleep(self.pause)
+        number = next(self._numbers, None)
+        if number is None:
+            return False, None
+        return True, np.full((48, 64, 3), (number % 256, 0, 255), np.uint8)  # BGR
+
+    def release(self):
+        self.released.set()
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    def plug_in(**properties):
+        double = type("Double", (Double,), properties)
+        monkeypatch.setattr(cv2, "VideoCapture", double)
+        return double
+
+    return plug_in
+
+
+def test_frames_with_times(camera):
+    camera()
+    with Camera(0) as opened:
+        frames = list(opened)
+        assert (opened.height, opened.width, opened.rate) == (48, 64, 30)
+    assert 2 <= len(frames) <= 10
+    assert [frame.name for frame in frames] == [f"{index:06d}" for index in range(len(frames))]
+    assert frames[0].time == 0
+    assert all(one.time < two.time for one, two in itertools.pairwise(frames))
+    assert frames[0].image[0, 0, 0] == 255  # RGB
+    assert opened.faults() == ["camera 0 sends no more frames."]
+
+
+def test_a_slow_reader_gets_the_newest_frame(camera):
+    camera(count=200, pause=0.002)
+    with Camera(0) as opened:
+        seen = []
+        for frame in itertools.islice(opened, 4):
+            seen.append(int(frame.image[0, 0, 2]))
+            time.sleep(0.03)
+    assert all(two - one > 2 for one, two in itertools.pairwise(seen[1:]))
+
+
+def test_the_end_is_a_time(camera):
+    camera(count=1000)
+    with Camera(0, end=0.05) as opened:
+        times = [frame.time for frame in opened]
+    assert times[-1] < Fraction(1, 20)
+    assert opened.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({"opens": False}, "camera 3 cannot be opened; expected the number of a camera, from 0"),
+        ({"count": 0}, "camera 3 sends no frame; expected one within 10 s"),
+    ],
+)
+def test_no_camera(camera, properties, message):
+    camera(**properties)
+    with pytest.raises(InputError, match=message):
+        Camera(3)
+
+
+def test_a_camera_that_does_not_exist():
+    with pytest.raises(InputError, match="camera 9999 cannot be opened"):
+        Camera(9999)
+
+
+def test_ctrl_c_ends_a_recording(camera, tiny_bundle, tmp_path, monkeypatch, capsys):
+    camera(count=1000)
+    from engine.cli import sequence
+
+    rounds = itertools.count()
+
+    class Bar:
+        def __enter__(self):
+            return self.advance
+
+        def __exit__(self, *error):
+            pass
+
+        def advance(self, text):
+            if next(rounds) == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sequence, "progress_bar", lambda *_, **__: Bar())
+    output = tmp_path / "camera.mp4"
+    options = ["--bundle", str(tiny_bundle), "--backend", "onnxruntime", "--threads", "1"]
+    monkeypatch.chdir(tmp_path)
+    assert main(["video", "0", "-o", str(output), *options]) == 0
+    assert capsys.readouterr().out.startswith("4 flows of 48x64, ")
+    with VideoReader(output) as video:
+        assert len(list(video)) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["camera.mp4"]
+
+
+def test_a_camera_has_no_start(capsys):
+    assert main(["video", "0", "--show", "--start", "3"]) == 1
+    assert "--start is for files; a camera starts now" in capsys.readouterr().err
