@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.backends.model_files import read_model
 from engine.backends.onnx_graphs import Arrays
+from engine.backends.openvino.precision import in_float32
 from engine.backends.openvino.slots import ExecutionSlots
 from engine.backends.openvino.updates import without_loops
 from engine.backends.runtime_import import import_runtime
@@ -89,7 +90,7 @@ class OpenVINOSession:
         try:
             core = openvino.Core()
             core.get_property("CPU", "FULL_DEVICE_NAME")
-            model = without_loops(core.read_model(onnx), iterations)
+            model = in_float32(openvino, without_loops(core.read_model(onnx), iterations))
         except RuntimeError as error:
             raise _cannot_load(openvino, path, error) from error
         self._compile = partial(compile_model, openvino, path, model, threads, streams)
