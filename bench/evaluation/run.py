@@ -14,9 +14,8 @@ from bench.evaluation.subsets import Subset
 from engine.data.files import read_pair
 from engine.data.pair import Pair
 from engine.engine import FlowEngine
-from engine.errors import BackendError
 from engine.flow.regions import error_sums
-from engine.flow.validity import known
+from engine.flow.validity import check_finite, known
 from engine.images.padding import fit
 from engine.system.progress import progress_bar
 from engine.types import Flow
@@ -52,12 +51,7 @@ class TimedEngine:
         start = time.perf_counter()
         flow = self.engine.infer(*images)
         milliseconds = (time.perf_counter() - start) * 1e3
-        if not np.isfinite(flow).all():
-            raise BackendError(
-                f"{pair.name}: the flow of {manifest.network} is not finite at "
-                f"{np.count_nonzero(~np.isfinite(flow).all(axis=-1))} pixels; expected numbers: "
-                "rebuild the bundle, with --precision fp32 if it has another."
-            )
+        check_finite(flow, f"{pair.name}: the flow of {manifest.network}")
         return around.restore(flow), milliseconds
 
 

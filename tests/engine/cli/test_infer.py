@@ -217,6 +217,20 @@ def test_sizes_must_agree(pictures, tiny_bundle, tmp_path, capsys):
     assert "image1 has shape (50, 70, 3) and image2 (50, 71, 3)" in capsys.readouterr().err
 
 
+def test_flow_that_is_no_number_is_not_written(
+    pictures, tiny_bundle, tmp_path, monkeypatch, capsys
+):
+    def infer_nan(self, image1, image2):
+        flow = np.zeros((50, 70, 2), np.float32)
+        flow[3, 4:6] = np.nan
+        return flow
+
+    monkeypatch.setattr(engine.FlowEngine, "infer", infer_nan)
+    assert infer(pictures[0], tiny_bundle, "-o", tmp_path / "flow.flo") == 1
+    assert "the flow of tiny is not finite at 2 pixels; expected numbers" in capsys.readouterr().err
+    assert not (tmp_path / "flow.flo").exists()
+
+
 def test_nothing_to_write(pictures, tiny_bundle, capsys):
     assert infer(pictures[0], tiny_bundle) == 1
     assert "expected -o FILE, --picture FILE or both" in capsys.readouterr().err
