@@ -1,0 +1,1 @@
+"""Size, error and time of ways to store flow."""
