@@ -34,6 +34,7 @@ SHORTER = {
     "bench.compare": "--list",
     "bench.evaluate": "--limit 1",
     "bench.correlation": "--channels 8 --size 6x8 --max-displacement 2 --seconds 0.01",
+    "bench.storage": "--limit 1 --rounds 1",
     "export.build_engine": "--targets onnxruntime --size 64x128",
     "training.synthetic": "--pairs 1 --size 64x64",
     "training.train": "--steps 2 --batch-size 2 --height 64 --width 64 --device cpu",

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.evaluation.table import FIGURES
+from bench.storage.table import COLUMNS, rows
 from engine.data.frames import FRAMES
 from engine.data.sources import DATA_SETS
 from engine.data.video import VIDEO
@@ -180,6 +181,19 @@ def test_tables_show_what_was_measured(file: str, text: str) -> None:
 def test_summaries_are_of_the_same_run(file: str, text: str) -> None:
     lines = "".join(blocks("text", text)).splitlines()
     assert {*lines} <= {*json.loads((ROOT / file).read_text())["summary"]}
+
+
+def test_storage_tables_show_what_was_measured() -> None:
+    tables = PAGES["docs/storage.md"].split("<!-- storage: ")[1:]
+    assert tables
+    for table in tables:
+        marker, text = table.split(" -->", maxsplit=1)
+        file, name = marker.split(", ", maxsplit=1)
+        sets = {one["name"]: one for one in json.loads((ROOT / file).read_text())["sets"]}
+        measured_rows = [dict(zip(COLUMNS, row, strict=True)) for row in rows(sets[name])]
+        shown = table_rows(text)
+        assert shown
+        assert [row for row in shown if row not in measured_rows] == []
 
 
 def test_results_are_of_committed_code() -> None:

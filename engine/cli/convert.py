@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.cli import common, flow_files
+from engine.cli import common, convert_to_store, flow_files
 from engine.cli.outputs import STREAM, OutputNames, shown, write_bytes, write_in_folder
 from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_format, flow_from_bytes
 from engine.flow.formats.kitti import HIGHEST, LOWEST, beyond_range
 from engine.flow.validity import known
+from engine.store.writer import STORE_SUFFIX
 from engine.system.ordered_map import map_in_order
 from engine.system.progress import progress_bar
 from engine.system.threads import available_threads
@@ -22,6 +23,9 @@ _EPILOG = f"""examples:
   flow convert flow.flo flow.png
   flow convert flows kitti --format .png
   flow convert frames flows --from .flo --format .npz
+  flow convert flows flows.zarr
+  flow convert flows.zarr kitti --format .png
+  flow convert flows.zarr:12 flow.flo
   flow convert - - --format .npy < flow.flo > flow.npy
 
 formats: {", ".join(FLOW_SUFFIXES)} (.png is KITTI's)
@@ -49,6 +53,7 @@ def add_command(commands: common.Commands) -> None:
         help="format to write, into a folder or to stdout",
     )
     flow_files.add_from_option(parser)
+    convert_to_store.add_option(parser)
     parser.add_argument(
         "--clip",
         action="store_true",
@@ -81,6 +86,8 @@ class _Change:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
+    if options.output.suffix.lower() == STORE_SUFFIX:
+        return convert_to_store.run(options)
     targets = _targets(options)
 
     def convert(_: int, job: tuple[Path, Path]) -> _Change:
@@ -106,7 +113,7 @@ def _targets(options: argparse.Namespace) -> dict[Path, Path]:
         by_name = flow_files.by_name(source, options.source)
         files = {path: name for name, path in by_name.items()}
     else:
-        files = {source: "stdin" if source == STREAM else source.stem}
+        files = {source: "stdin" if source == STREAM else flow_files.name_of(source)}
     into_folder = source.is_dir() or output.is_dir()
     if suffix is None and (into_folder or output == STREAM):
         raise InputError(f"{shown(output, 'stdout')} has no format; expected --format, e.g. .flo.")

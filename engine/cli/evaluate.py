@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.cli import common, flow_files
+from engine.cli import common, flow_files, stores
 from engine.cli.comparison import Comparison
 from engine.cli.outputs import STREAM, shown
 from engine.errors import InputError
@@ -61,7 +61,7 @@ def _pairs(options: argparse.Namespace) -> tuple[_Pairs, dict[str, list[str]]]:
     if truth == STREAM:
         raise InputError("GT is -; expected a file or a folder. Only PRED may come from stdin.")
     for path in (prediction, truth):
-        if path != STREAM and not path.exists():
+        if path != STREAM and not path.exists() and not stores.is_address(path):
             raise InputError(f"{path} does not exist; expected a flow file or a folder of them.")
     if prediction.is_dir() != truth.is_dir():
         folder, file = sorted((prediction, truth), key=Path.is_dir, reverse=True)

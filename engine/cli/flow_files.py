@@ -5,6 +5,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from engine.cli import stores
 from engine.cli.outputs import STREAM, read_bytes, shown
 from engine.data.listing import list_files, list_folders
 from engine.errors import InputError, nearest
@@ -44,6 +45,8 @@ def read(path: Path) -> Flow:
     """
     if path == STREAM:
         return flow_from_bytes(read_bytes(path), shown(path))[0]
+    if stores.is_address(path):
+        return stores.read(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a flow file.")
     if path.is_dir():
@@ -51,11 +54,16 @@ def read(path: Path) -> Flow:
     return read_flow(path)[0]
 
 
+def name_of(path: Path) -> str:
+    """Return the name of a file, or of a flow in a store, without suffix."""
+    return stores.name_of(path) if stores.is_address(path) else path.stem
+
+
 def in_folder(folder: Path, source: str | None) -> dict[Path, str]:
     """Return the flow files of a folder and, after them, of the folders in it, in natural order.
 
     Args:
-        folder: the folder.
+        folder: the folder; or a store, of which the addresses of its flows are returned.
         source: suffix of the files; None: of any flow format.
 
     Returns:
@@ -64,6 +72,8 @@ def in_folder(folder: Path, source: str | None) -> dict[Path, str]:
     Raises:
         InputError: There is none.
     """
+    if stores.is_store(folder):
+        return stores.flows_in(folder)
     suffixes = FLOW_SUFFIXES if source is None else (source,)
     found = {
         path: path.relative_to(folder).with_suffix("").as_posix()

@@ -22,6 +22,7 @@ _EPILOG = """examples:
   flow show flow.flo -o flow.png --histogram
   flow show before.flo after.flo -o pictures
   flow show flows -o pictures --scale 20
+  flow show dance.zarr:12 -o flow.png
   flow show - -o - < flow.flo > flow.png
 
 Several files share one scale and one histogram. Unknown flow is black."""
@@ -42,7 +43,7 @@ def add_command(commands: common.Commands) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="flow file, folder of flow files, or - for stdin",
+        help="flow file, folder of flow files, store, STORE.zarr:NUMBER, or - for stdin",
     )
     parser.add_argument(
         "-o",
@@ -92,7 +93,7 @@ def _files(paths: Sequence[Path], source: str | None) -> Iterator[tuple[Path, st
         if path.is_dir():
             yield from flow_files.in_folder(path, source).items()
         else:
-            yield path, path.stem
+            yield path, flow_files.name_of(path)
 
 
 def _pictures(options: argparse.Namespace, files: Mapping[Path, str]) -> dict[Path, Path]:
