@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import onnx
 import pytest
 from torch import nn
+from torch.export import ExportedProgram
 
 import engine
 from engine import FlowEngine
@@ -27,6 +29,7 @@ from tests.export.tiny import save_tiny, seeded, tiny_entry, tiny_flownetc, tiny
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
+from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.upsampling import upsample_matmul
 from training.normalise import FixedMean
 
@@ -68,12 +71,43 @@ def flownetc_exported(flownetc: FlowNetC) -> onnx.ModelProto:
 @pytest.fixture(scope="session")
 def flownetc_split(flownetc: FlowNetC) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """FlowNetC's two fp32 graphs; copy them before changing them."""
-    return two_graphs_from_torch(flownetc, FixedMean(), metadata={})
+    with _single_trace():
+        return two_graphs_from_torch(flownetc, FixedMean(), metadata={})
+
+
+@pytest.fixture(scope="session")
+def pyramid() -> PyramidFlowNetS:
+    network = seeded(lambda: PyramidFlowNetS(width=1 / 16))
+    for refinement in (network.refinement8, network.refinement4):
+        refinement.predict_residual.weight.data.mul_(100)  # a pixel or so
+    # All alike at first, and then exported as one.
+    network.upsampled_flow4_to_3.weight.data.mul_(1.01)
+    network.upsampled_flow3_to_2.weight.data.mul_(1.02)
+    return network
+
+
+@pytest.fixture(scope="session")
+def pyramid_exported(pyramid: PyramidFlowNetS) -> onnx.ModelProto:
+    """The pyramid's fp32 graph; copy it before changing it."""
+    return _exported(pyramid, "fp32")
 
 
 def _exported(network: nn.Module, precision: str) -> onnx.ModelProto:
     whole = Deployable(network, FixedMean(), upsample_matmul)
-    return onnx_from_torch(whole, metadata={"network": "tiny", "precision": precision})
+    with _single_trace():
+        return onnx_from_torch(whole, metadata={"network": "tiny", "precision": precision})
+
+
+@contextmanager
+def _single_trace() -> Iterator[None]:
+    """Fail if PyTorch decomposes a whole program, which doubles the time of an export."""
+
+    def traced_again(*_: object) -> None:
+        pytest.fail("PyTorch decomposes the whole program, which doubles the time of an export")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExportedProgram, "run_decompositions", traced_again)
+        yield
 
 
 @pytest.fixture

@@ -8,13 +8,6 @@ from torch._ops import HigherOrderOperator
 from torch.export import Dim, ExportedProgram, export
 
 from export.graph.decompose import decompose
-from export.graph.deployable import Deployable
-from export.graph.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
-from tests.export.tiny import seeded, tiny_flownetc, tiny_flownets
-from training.networks.flownets_pyramid import PyramidFlowNetS
-from training.networks.layers import FlowNetwork
-from training.networks.upsampling import upsample_matmul
-from training.normalise import FixedMean
 
 aten = torch.ops.aten
 
@@ -77,16 +70,8 @@ def test_operators_are_those_of_pytorchs_decomposition() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [tiny_flownets, tiny_flownetc, lambda: PyramidFlowNetS(width=1 / 16)]
+    "graph", ["exported", "flownetc_exported", "flownetc_split", "pyramid_exported"]
 )
-def test_no_network_is_traced_again_as_a_whole(
-    make: type[FlowNetwork], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def traced_again(*_: object) -> None:
-        pytest.fail("PyTorch decomposes the whole program, which doubles the time of an export")
-
-    monkeypatch.setattr(ExportedProgram, "run_decompositions", traced_again)
-    network = seeded(make)
-    onnx_from_torch(Deployable(network, FixedMean(), upsample_matmul), metadata={})
-    if make is tiny_flownetc:
-        two_graphs_from_torch(network, FixedMean(), metadata={})
+def test_no_network_is_traced_again_as_a_whole(graph: str, request: pytest.FixtureRequest) -> None:
+    """The fixtures export in `_single_trace`, which fails otherwise."""
+    assert request.getfixturevalue(graph)

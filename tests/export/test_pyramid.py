@@ -26,7 +26,6 @@ from tests.export.runtimes import (
     in_openvino_up_to,
     with_onnxruntime,
 )
-from tests.export.tiny import seeded
 from training.int8.fake_quant import FakeQuantiser
 from training.int8.ranges import choose_parameters
 from training.networks.flownets_pyramid import PyramidFlowNetS
@@ -40,44 +39,28 @@ Equal = tuple[onnx.ModelProto, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def network() -> PyramidFlowNetS:
-    network = seeded(lambda: PyramidFlowNetS(width=1 / 16))
-    for refinement in (network.refinement8, network.refinement4):
-        refinement.predict_residual.weight.data.mul_(100)  # a pixel or so
-    # All alike at first, and then exported as one.
-    network.upsampled_flow4_to_3.weight.data.mul_(1.01)
-    network.upsampled_flow3_to_2.weight.data.mul_(1.02)
-    return network
-
-
-@pytest.fixture(scope="module")
-def exported(network: PyramidFlowNetS) -> onnx.ModelProto:
-    return onnx_from_torch(Deployable(network, FixedMean(), upsample_matmul), metadata={})
-
-
-@pytest.fixture(scope="module")
-def exported_half(network: PyramidFlowNetS) -> onnx.ModelProto:
-    half = HalfNetwork(network, fp32_islands=ENTRY.fp32_islands)
+def exported_half(pyramid: PyramidFlowNetS) -> onnx.ModelProto:
+    half = HalfNetwork(pyramid, fp32_islands=ENTRY.fp32_islands)
     return onnx_from_torch(Deployable(half, FixedMean(), upsample_matmul), metadata={})
 
 
 @pytest.fixture(scope="module")
-def expected(network: PyramidFlowNetS) -> np.ndarray:
+def expected(pyramid: PyramidFlowNetS) -> np.ndarray:
     images = [torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2)]
     with torch.inference_mode():
-        flow = Deployable(network, FixedMean())(*images)
-        flows = network(*FixedMean()(*(x.float().permute(0, 3, 1, 2) for x in images)))
+        flow = Deployable(pyramid, FixedMean())(*images)
+        flows = pyramid(*FixedMean()(*(x.float().permute(0, 3, 1, 2) for x in images)))
     # Otherwise the comparisons would say nothing of what is added.
     _, coarse, plain, *_ = flows
-    assert (coarse - plain).abs().mean() * network.flow_scale > 0.1
+    assert (coarse - plain).abs().mean() * pyramid.flow_scale > 0.1
     return np.asarray(flow)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_fp32_is_what_pytorch_computes(
-    runtime: Runner, exported: onnx.ModelProto, expected: np.ndarray
+    runtime: Runner, pyramid_exported: onnx.ModelProto, expected: np.ndarray
 ) -> None:
-    flow = runtime(exported)(PAIR.image1, PAIR.image2)
+    flow = runtime(pyramid_exported)(PAIR.image1, PAIR.image2)
     np.testing.assert_allclose(flow, expected, atol=5e-3)
     assert distance(flow, expected) < 1e-4
 
@@ -90,19 +73,19 @@ def test_fp16_is_close(
 
 
 @pytest.fixture(scope="module")
-def equal(exported: onnx.ModelProto, network: PyramidFlowNetS) -> Equal:
+def equal(pyramid_exported: onnx.ModelProto, pyramid: PyramidFlowNetS) -> Equal:
     """The scaled graph and its ranges."""
-    observed = calibrate(Deployable(network, FixedMean()), [PAIR])
-    chosen = choose_parameters(consumers_in({WHOLE: exported}), observed, ENTRY.int8)
+    observed = calibrate(Deployable(pyramid, FixedMean()), [PAIR])
+    chosen = choose_parameters(consumers_in({WHOLE: pyramid_exported}), observed, ENTRY.int8)
     # The decoder's output is scaled, the maps that motion is measured on are not.
     assert "deconv2" in chosen.factors
     assert chosen.factors.keys().isdisjoint({"appearance", "predict_flow2"})
-    return scaled(exported, chosen.factors), chosen.ranges
+    return scaled(pyramid_exported, chosen.factors), chosen.ranges
 
 
 @pytest.mark.parametrize("runtime", INT8_RUNTIMES)
 def test_int8_is_near(
-    runtime: Runner, equal: Equal, network: PyramidFlowNetS, expected: np.ndarray
+    runtime: Runner, equal: Equal, pyramid: PyramidFlowNetS, expected: np.ndarray
 ) -> None:
     # Of noise, rounding makes more than of pictures; a graph computed wrongly is off by its flow.
     flow = runtime(int8_from_fp32(*equal, ENTRY.int8.float_layers))(PAIR.image1, PAIR.image2)
@@ -111,17 +94,20 @@ def test_int8_is_near(
 
 @pytest.mark.parametrize("runtime", INT8_RUNTIMES)
 def test_int8_equals_fake_quantisation(
-    runtime: Runner, network: PyramidFlowNetS, exported: onnx.ModelProto, expected: np.ndarray
+    runtime: Runner,
+    pyramid: PyramidFlowNetS,
+    pyramid_exported: onnx.ModelProto,
+    expected: np.ndarray,
 ) -> None:
     images = [torch.from_numpy(image) for image in (PAIR.image1, PAIR.image2)]
     planes = [image.float().permute(0, 3, 1, 2) for image in images]
-    rounding = FakeQuantiser(network, ENTRY.int8)
-    rounding.observe(network, *FixedMean()(*planes))
+    rounding = FakeQuantiser(pyramid, ENTRY.int8)
+    rounding.observe(pyramid, *FixedMean()(*planes))
     assert rounding.parameters is not None
-    graph = scaled(exported, rounding.parameters.factors)
+    graph = scaled(pyramid_exported, rounding.parameters.factors)
     in_int8 = int8_from_fp32(graph, rounding.parameters.ranges, ENTRY.int8.float_layers)
-    with torch.inference_mode(), rounding.attach(network), rounding.fake_quantised_weights(network):
-        rounded = Deployable(network, FixedMean())(*images).numpy()
+    with torch.inference_mode(), rounding.attach(pyramid), rounding.fake_quantised_weights(pyramid):
+        rounded = Deployable(pyramid, FixedMean())(*images).numpy()
     flow = runtime(in_int8)(PAIR.image1, PAIR.image2)
     # What is left is that a sum between two codes may be rounded to either one.
     assert distance(flow, rounded) < min(0.03, distance(flow, expected) / 3)
@@ -132,12 +118,15 @@ ON_HOST = {"Reshape": [1], "Expand": [1], "Slice": [1, 2, 3, 4], "Range": [0, 1,
            "Resize": [1, 2, 3], "Split": [1], "Squeeze": [1], "Unsqueeze": [1]}  # fmt: skip
 
 
-def test_a_gpu_is_told_of_sizes_in_shapes_and_ranges_alone(exported: onnx.ModelProto) -> None:
+def test_a_gpu_is_told_of_sizes_in_shapes_and_ranges_alone(
+    pyramid_exported: onnx.ModelProto,
+) -> None:
     """What else is computed of them would be copied there, which rules out a CUDA graph."""
-    host = {name for node in exported.graph.node if node.op_type == "Shape" for name in node.output}
-    constants = {tensor.name for tensor in exported.graph.initializer}
+    graph = pyramid_exported.graph
+    host = {name for node in graph.node if node.op_type == "Shape" for name in node.output}
+    constants = {tensor.name for tensor in graph.initializer}
     copied = []
-    for node in exported.graph.node:
+    for node in graph.node:
         read = {index for index, name in enumerate(node.input) if name in host}
         if not read or node.op_type == "Shape" or read <= {*ON_HOST.get(node.op_type, [])}:
             continue
@@ -154,7 +143,7 @@ def test_a_gpu_is_told_of_sizes_in_shapes_and_ranges_alone(exported: onnx.ModelP
 def test_openvino_needs_the_biases(
     biases: bool,
     equal: Equal,
-    network: PyramidFlowNetS,
+    pyramid: PyramidFlowNetS,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
