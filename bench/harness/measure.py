@@ -24,6 +24,8 @@ Flows = NDArray[np.float32]
 
 NOTES = {
     "compensated": "with global motion compensation the flow differs from PyTorch's",
+    "tiled": "in tiles the flow differs from PyTorch's",
+    "downscaled": "at a smaller size the flow differs from PyTorch's",
     "many": "one pair per thread at the same time: times are per result, not latencies",
 }
 
@@ -178,7 +180,7 @@ def _outcome(
         entry |= _errors(flows, pairs)
     else:
         notes.append("seeded random weights: timed, no EPE")
-    if row.method.kind not in ("opencv", "compensated"):
+    if row.method.kind not in ("opencv", "compensated", "tiled", "downscaled"):
         entry["gflop"] = bundles.gflop(row)
         if isinstance(reference, str):
             notes.append(f"not compared with PyTorch: {reference}")

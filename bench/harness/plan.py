@@ -69,5 +69,5 @@ def backend_names(text: str, *, full: bool) -> list[str]:
         ArgumentTypeError: an unknown name; the message suggests the nearest one.
     """
     if text == "all":
-        return [method.name for method in METHODS if full or not method.slow]
+        return [m.name for m in METHODS if not m.named and (full or not m.slow)]
     return names_among(BY_NAME, "backend")(text)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import engine
 from bench.harness.worker import Flows, Images, Job
+from bench.runners.registry import BY_NAME
 from engine.backends.onnxruntime.cuda_backend import OnnxRuntimeCudaBackend
 from engine.bundle.manifest import read_manifest
 from engine.errors import BackendError
@@ -47,11 +48,11 @@ class ManyRunner(EngineRunner):
         return self._engine.infer_many(pairs)
 
 
-class CompensatedRunner(EngineRunner):
-    """``FlowEngine.infer`` of an engine that was loaded with ``compensate_motion``."""
+class OptionsRunner(EngineRunner):
+    """``FlowEngine.infer`` of an engine that was loaded with the options of the method."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(job, compensate_motion=True)
+        super().__init__(job, **dict(BY_NAME[job.backend].options))
 
 
 class StreamRunner(EngineRunner):

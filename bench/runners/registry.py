@@ -6,7 +6,9 @@ from typing import Literal
 
 from engine.backends.onnx_graphs import FEATURES, WHOLE
 
-Kind = Literal["pytorch", "engine", "stream", "many", "compensated", "bare", "opencv"]
+Kind = Literal[
+    "pytorch", "engine", "stream", "many", "compensated", "tiled", "downscaled", "bare", "opencv"
+]  # fmt: skip
 
 OPENCV_ALGORITHMS = ("dis_ultrafast", "dis_fast", "dis_medium", "farneback")
 # The method whose flow the others are compared with.
@@ -29,15 +31,17 @@ class Method:
         name: its name on the command line and in the table.
         kind: ``engine``: this project's engine; ``stream``: the engine on a video; ``many``: the
             engine on one pair per thread at the same time, whose latency is the time per result;
-            ``compensated``: the engine with global motion compensation; ``bare``: a runtime's
-            session without the engine; ``pytorch``: the reference; ``opencv``: an algorithm of
-            OpenCV.
+            ``compensated``, ``tiled``, ``downscaled``: the engine with global motion compensation,
+            in tiles, at a smaller size; ``bare``: a runtime's session without the engine;
+            ``pytorch``: the reference; ``opencv``: an algorithm of OpenCV.
         runner: ``module:function`` in this package; see ``factory``.
         needs: the package that it imports.
         precisions: those it can run.
         files: files of a bundle, one of which it needs.
         gpu: whether it needs an NVIDIA GPU.
         slow: whether it runs only with ``--full`` or when it is named.
+        named: whether it runs only when it is named.
+        options: further arguments of ``engine.load``, with their values.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Method:
     files: tuple[str, ...] = (WHOLE,)
     gpu: bool = False
     slow: bool = False
+    named: bool = False
+    options: tuple[tuple[str, object], ...] = ()
 
     @property
     def factory(self) -> str:
@@ -75,7 +81,7 @@ TENSORRT = Requirement(
 FP32, HALF = ("fp32",), ("fp32", "fp16")
 PLANS = ("model.plan", "model.rtx")
 ENGINE, STREAM, MANY = "engine:EngineRunner", "engine:StreamRunner", "engine:ManyRunner"
-COMPENSATED = "engine:CompensatedRunner"
+OPTIONS = "engine:OptionsRunner"
 ORT_TENSORRT = "onnxruntime_tensorrt:OnnxRuntimeTensorRTRunner"
 
 
@@ -88,8 +94,19 @@ def _on_cpu(name: str, bare: str, needs: Requirement) -> list[Method]:
         Method(f"{name} (stream)", "stream", STREAM, needs, slow=True),
         Method(f"{name} (stream+reuse)", "stream", STREAM, needs, files=(FEATURES,), slow=True),
         Method(f"{name} (many)", "many", MANY, needs, files=both, slow=True),
-        Method(f"{name} (motion compensated)", "compensated", COMPENSATED, needs, files=both,
-               slow=True),
+        Method(f"{name} (motion compensated)", "compensated", OPTIONS, needs, files=both,
+               slow=True, options=(("compensate_motion", True),)),
+        *_for_large_frames(name, needs),
+    ]  # fmt: skip
+
+
+def _for_large_frames(name: str, needs: Requirement) -> list[Method]:
+    both = (WHOLE, FEATURES)
+    return [
+        *(Method(f"{name} (tiled {side})", "tiled", OPTIONS, needs, files=both, named=True,
+                 options=(("tile", side),)) for side in (512, 768, 1024)),
+        *(Method(f"{name} (max side {side})", "downscaled", OPTIONS, needs, files=both, named=True,
+                 options=(("max_side", side),)) for side in (960, 1280, 1920)),
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 
 import engine
+from bench.harness.plan import backend_names
 from bench.harness.worker import Job, Overlapping, open_runner
 from bench.runners.registry import BY_NAME
 from engine.backends.onnxruntime.cuda_backend import OnnxRuntimeCudaBackend
@@ -62,6 +63,25 @@ def test_motion_compensated_rows(name, tiny_bundle, batches):
         for image1, image2 in batches:
             expected = loaded.infer(image1, image2)
             np.testing.assert_allclose(runner.run(image1, image2), expected, atol=1e-5)
+    runner.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "shape"),
+    [
+        ("onnxruntime (tiled 512)", "tiles of 512x512", (1, 70, 600, 3)),
+        ("openvino (max side 960)", "max side 960", (1, 70, 1100, 3)),
+    ],
+)
+def test_rows_for_large_frames(name, suffix, shape, tiny_bundle, rng):
+    assert name not in backend_names("all", full=True)
+    runner = opened(name, tiny_bundle, threads=1)
+    pair = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
+    backend = name.partition(" ")[0]
+    options = dict(BY_NAME[name].options)
+    with engine.load(tiny_bundle, backend=backend, threads=1, **options) as loaded:
+        assert loaded.backend.name == f"{backend} ({suffix})"
+        np.testing.assert_allclose(runner.run(*pair), loaded.infer(*pair), atol=1e-4)
     runner.close()
 
 
