@@ -9,11 +9,12 @@ from typing import Any
 
 import engine
 from engine.cli import common, inference
-from engine.errors import EngineError, sentence
+from engine.errors import EngineError, InputError, sentence
+from engine.store.reader import FlowStore
 from engine.system.argument_types import positive_int
 from engine.system.progress import progress_bar
-from engine.video.clips import clips_in, open_clip
-from engine.video.score import score_clip
+from engine.video.clips import STORE_SUFFIX, clips_in, open_clip
+from engine.video.score import ClipScore, score_clip, score_store
 
 MAX_SIDE = 512
 
@@ -22,7 +23,7 @@ _EPILOG = f"""examples:
   flow score clips --json > scores.jsonl
   flow score "raw/**/*.mov" --stride 5
 
-A folder of pictures is one clip; any other folder stands for the videos and clips in it.
+A folder of pictures or a store, .zarr, is one clip; any other folder stands for the clips in it.
 mean, median and p95 are of the motion from each frame to the next, in pixels of the clip's frames;
 %diag is the mean as a share of the diagonal; moving is the share of the pixels that move by more
 than 0.1 % of the diagonal; camera is the mean of the affine motion that most pixels share, object
@@ -45,7 +46,7 @@ def add_command(commands: common.Commands) -> None:
         commands, "score", run, help="measure how much moves in video clips", epilog=_EPILOG
     )
     parser.add_argument(
-        "clips", nargs="+", metavar="IN", help="video file, folder, or pattern in quotes"
+        "clips", nargs="+", metavar="IN", help="video file, folder, store, or pattern in quotes"
     )
     parser.add_argument(
         "--stride",
@@ -87,6 +88,8 @@ def _entries(
 def _score(
     path: Path, options: argparse.Namespace, flow_engine: engine.FlowEngine
 ) -> dict[str, Any]:
+    if path.suffix.lower() == STORE_SUFFIX:
+        return {"stride": 1, **_of_store(path, options.stride).to_json(), "notes": []}
     with open_clip(path, stride=options.stride, threads=options.threads) as source:
         pairs = None if source.expected_frames is None else max(1, source.expected_frames - 1)
         with progress_bar(path.name, pairs) as advance:
@@ -101,6 +104,17 @@ def _score(
         return {"stride": options.stride, **score.to_json(), "notes": source.faults()}
 
 
+def _of_store(path: Path, stride: int) -> ClipScore:
+    if stride != 1:
+        raise InputError(
+            f"{path} is a store of the flow from each frame to the next; expected --stride 1. "
+            "Leave it out, or score the video."
+        )
+    store = FlowStore(path)
+    with progress_bar(path.name, len(store)) as advance:
+        return score_store(store, progress=lambda: advance(None))
+
+
 def _line(entry: dict[str, Any]) -> str:
     if entry["status"] != "ok":
         named = entry["file"] in entry["status"]
@@ -110,4 +124,5 @@ def _line(entry: dict[str, Any]) -> str:
         for _, key, spec, factor in _COLUMNS
     ]
     cells = [cell.rjust(_WIDTH) for cell in cells]
-    return " ".join([*cells, str(len(entry["cuts"])).rjust(6), f" {entry['file']}"])
+    cuts = "-" if entry["cuts"] is None else str(len(entry["cuts"]))
+    return " ".join([*cells, cuts.rjust(6), f" {entry['file']}"])

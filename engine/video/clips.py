@@ -1,4 +1,4 @@
-"""Clips by their names on a command line: video files, folders of pictures, folders of clips."""
+"""Clips by their names on a command line: videos, folders of pictures, stores, folders of those."""
 
 import glob
 from collections.abc import Iterable, Iterator
@@ -16,6 +16,7 @@ SUFFIXES = (
     ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )  # fmt: skip
+STORE_SUFFIX = ".zarr"
 # Pictures a second in a folder, as for `flow folder`.
 PICTURE_RATE = Fraction(25)
 
@@ -24,7 +25,7 @@ def clips_in(names: Iterable[str]) -> Iterator[Path]:
     """Yield the clips of files, folders and patterns, in natural order.
 
     A folder of pictures is one clip, and the pictures' order is that of their names; any other
-    folder stands for the videos and clips in it. What does not exist is yielded as it is.
+    folder stands for the videos, stores and folders in it. What does not exist is yielded as it is.
 
     Args:
         names: paths, or patterns with ``*``, ``?``, ``[...]`` and ``**``.
@@ -37,7 +38,7 @@ def clips_in(names: Iterable[str]) -> Iterator[Path]:
 
 
 def _clips(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
+    if path.suffix.lower() == STORE_SUFFIX or not path.is_dir():
         yield path
         return
     videos, folders = list_files(path, SUFFIXES), list_folders(path)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from engine.engine import FlowEngine
 from engine.flow.affine import fit_affine, grid, moved_points
 from engine.flow.histogram import MagnitudeHistogram
 from engine.images.resizing import limited, resized
+from engine.store.reader import FlowStore
 from engine.types import Flow
 from engine.video.cuts import is_cut
 from engine.video.frame import Frame, FrameSource
@@ -52,7 +53,7 @@ class ClipScore:
         moving: share of the pixels that move by more than `MOVING` of the diagonal.
         camera: mean length of the affine motion that most pixels of a pair share.
         object: mean length of what is left without it.
-        cuts: of the scenes.
+        cuts: between scenes; None if the frames are not known.
     """
 
     height: int
@@ -64,7 +65,7 @@ class ClipScore:
     moving: float
     camera: float
     object: float
-    cuts: tuple[Cut, ...]
+    cuts: tuple[Cut, ...] | None
 
     def to_json(self) -> dict[str, Any]:
         """Return one flat object: lengths in pixels, and as shares of the diagonal; NaN is None."""
@@ -75,7 +76,7 @@ class ClipScore:
             **{f"{name}_px": _number(getattr(self, name)) for name in lengths},
             **{name: _number(getattr(self, name) / diagonal) for name in lengths},
             "moving": _number(self.moving),
-            "cuts": [dataclasses.asdict(cut) for cut in self.cuts],
+            "cuts": None if self.cuts is None else [dataclasses.asdict(cut) for cut in self.cuts],
         }
 
 
@@ -114,6 +115,19 @@ def score_clip(
     return tally.score(frames=index + 1, cuts=cuts)
 
 
+def score_store(store: FlowStore, *, progress: Callable[[], None] = lambda: None) -> ClipScore:
+    """Score the flows of a store, in its pixels; cuts are not known.
+
+    Raises:
+        FlowFileError: The store is damaged.
+    """
+    tally = Tally(store.height, store.width)
+    for flow in store:
+        tally.add(flow)
+        progress()
+    return tally.score(frames=len(store) + 1, cuts=None)
+
+
 class Tally:
     """Adds up the motion of a clip, pair by pair, in constant memory."""
 
@@ -142,16 +156,15 @@ class Tally:
         self._sums += lengths.mean(), moving, camera.mean(), left.mean()
         self._pairs += 1
 
-    def score(self, *, frames: int, cuts: Iterable[Cut] = ()) -> ClipScore:
+    def score(self, *, frames: int, cuts: Sequence[Cut] | None) -> ClipScore:
         """Return the score; NaN where no pair was added."""
         unknown = not self._pairs
         mean, moving, camera, of_objects = np.full(4, np.nan) if unknown else self._means()
         median, p95 = (
             math.nan if unknown else self._magnitudes.percentile(share) for share in (0.5, 0.95)
         )
-        return ClipScore(
-            *self._size, frames, mean, median, p95, moving, camera, of_objects, tuple(cuts)
-        )
+        known = None if cuts is None else tuple(cuts)
+        return ClipScore(*self._size, frames, mean, median, p95, moving, camera, of_objects, known)
 
     def _means(self) -> Any:
         return self._sums / self._pairs

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from engine.cli.main import main
 from engine.images import write_image
+from engine.store.writer import write_store
 from tests.support.videos import levels, write_clip
 
 
@@ -67,3 +69,20 @@ def test_table(clips, tiny_bundle, capsys):
     assert video.endswith(str(clips / "a.mp4"))
     assert pictures.split()[0] == "3"
     assert "contains no picture; expected some" in empty
+
+
+def test_a_store_needs_no_inference(tiny_bundle, tmp_path, capsys):
+    """Flow of 6 and 8 px; the frames are not known, so cuts are not either."""
+    pytest.importorskip("numcodecs", reason="an optional extra")
+    path = tmp_path / "clips" / "a.zarr"
+    path.parent.mkdir()
+    with write_store(path, (48, 64), source="a", time_base=Fraction(1, 25)) as store:
+        for index in range(2):
+            flow = np.broadcast_to(np.float32([6, 8]), (48, 64, 2)) * (index + 1)
+            store.append(flow, name=f"{index}", times=(Fraction(index), Fraction(index + 1)))
+    assert score(tiny_bundle, path.parent, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["file"], found["frames"], found["cuts"]) == (str(path), 3, None)
+    assert (found["mean_px"], found["camera_px"]) == pytest.approx((15, 15))
+    assert score(tiny_bundle, path, "--stride", "2") == 1
+    assert "is a store of the flow from each frame to the next" in capsys.readouterr().out

@@ -17,6 +17,7 @@ def tree(tmp_path, monkeypatch):
     for name in (
         *("clips/b10.mp4", "clips/b2.MKV", "clips/notes.txt", "clips/more/c.webm"),
         *("clips/frames/f1.png", "clips/frames/f2.png", "clips/nothing/readme.md"),
+        "clips/s.zarr/zarr.json",
     ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
@@ -27,7 +28,14 @@ def tree(tmp_path, monkeypatch):
     [
         (
             ["clips"],
-            ["clips/b2.MKV", "clips/b10.mp4", "clips/frames", "clips/more/c.webm", "clips/nothing"],
+            [
+                "clips/b2.MKV",
+                "clips/b10.mp4",
+                "clips/frames",
+                "clips/more/c.webm",
+                "clips/nothing",
+                "clips/s.zarr",
+            ],
         ),
         (["clips/*.mp4"], ["clips/b10.mp4"]),
         (["clips/**/*.webm", "clips/b2.MKV"], ["clips/more/c.webm", "clips/b2.MKV"]),

@@ -17,7 +17,7 @@ def tally(*flows, size=(64, 96)):
     total = Tally(*size)
     for flow in flows:
         total.add(flow)
-    return total.score(frames=len(flows) + 1)
+    return total.score(frames=len(flows) + 1, cuts=())
 
 
 def constant(x, y, size=(64, 96)):
