@@ -76,8 +76,8 @@ class FlowEngine:
                 contiguous.
             image2: the same shape and kind of type.
             color: order of the channels of arrays, ``"rgb"`` or ``"bgr"`` (OpenCV).
-            backward: whether to return also the flow from the second image to the first. Both are
-                one batch, or share the features of a split bundle.
+            backward: whether to return also the flow from the second image to the first, faster
+                than by two calls: as one batch, or from the same features of a split bundle.
 
         Returns:
             (H, W, 2), or (N, H, W, 2), float32 in pixels, x then y. The point (x, y) of the first

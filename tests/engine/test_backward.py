@@ -56,6 +56,14 @@ def test_the_profile_limits_the_batch(opened, backend, rng, most, batches):
     assert backend.batches == batches
 
 
+def test_large_images_are_not_batched(opened, backend):
+    """Two of 1024x1025 are more than 2 megapixels."""
+    image = np.zeros((1024, 1025, 3), np.uint8)
+    opened.infer(image, image, backward=True)
+    opened.infer(image[:, 1:], image[:, 1:], backward=True)
+    assert backend.batches == [1, 1, 2]
+
+
 def test_every_method_returns_both(opened, rng):
     image1, image2 = rng.integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     expected = opened.infer(image1, image2, backward=True)

@@ -241,6 +241,15 @@ def test_errors_are_sentences(pictures, tiny_bundle, tmp_path, capsys):
     assert capsys.readouterr().err.endswith("Did you mean '.flo'?\n")
 
 
+def test_flow_is_refined(pictures, tiny_bundle, tmp_path, capsys):
+    paths, images = pictures
+    with engine.load(tiny_bundle, threads=1, refine="variational") as loaded:
+        expected = loaded.infer(*images)
+    assert infer(paths, tiny_bundle, "-o", tmp_path / "flow.npy", "--refine", "variational") == 0
+    np.testing.assert_allclose(np.load(tmp_path / "flow.npy"), expected, atol=1e-4)
+    assert "onnxruntime (refined) on cpu" in capsys.readouterr().out
+
+
 def test_motion_is_compensated(pictures, tiny_bundle, tmp_path, capsys):
     paths, images = pictures
     with engine.load(tiny_bundle, threads=1, compensate_motion=True) as loaded:
