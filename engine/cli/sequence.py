@@ -156,11 +156,11 @@ def _kept(journal: Journal | None, progress: Progress) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        kept = "nothing was finished."
+        kept = "it cannot be continued."
         if journal is not None and progress.flows:
             with suppress(OSError):  # the disk may be full
                 journal.write(progress)
-            kept = f"{progress.flows} flows are kept, the same command goes on after them."
+                kept = f"{progress.flows} flows are kept, the same command goes on after them."
         if isinstance(error, KeyboardInterrupt):
             print(f"flow: interrupted; {kept}", file=sys.stderr)
         elif isinstance(error, OSError) and error.errno in _FULL:

@@ -56,9 +56,10 @@ class Journal:
         self._written = time.monotonic()
 
     def note(self, progress: Progress) -> None:
-        """Write the progress unless it was written a moment ago; see `write`."""
+        """Write the progress unless it was written a moment ago, or cannot be written."""
         if time.monotonic() - self._written > _INTERVAL:
-            self.write(progress)
+            with contextlib.suppress(OSError):  # outputs come first
+                self.write(progress)
 
     def remove(self) -> None:
         """Remove the file: the command has ended."""

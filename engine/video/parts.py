@@ -46,13 +46,16 @@ class VideoParts:
         """Name the parts of the video ``path``; nothing is written yet."""
         self._path = path
 
+    def complete(self) -> bool:
+        """Return whether the video was written, and its parts discarded."""
+        return self._path.exists() and not self._files()
+
     def count(self) -> int:
-        """Return the number of images in the parts, or in the video if there are no parts."""
+        """Return the number of images in the parts."""
         count = 0
         for first, path in self._files():
-            images = sum(1 for _ in packets(path))
-            # The last one of a part may be cut off.
-            count = max(count, first + images - (path != self._path))
+            # The last one may be cut off.
+            count = max(count, first + sum(1 for _ in packets(path)) - 1)
         return count
 
     @contextlib.contextmanager
@@ -63,7 +66,7 @@ class VideoParts:
         it contains an image.
         """
         for number, path in self._files():
-            if number >= first and path != self._path:
+            if number >= first:
                 path.unlink()
         part = self._name(first)
         try:
@@ -88,8 +91,7 @@ class VideoParts:
         with replacing(self._path) as temporary, as_os_error(self._path):
             write(temporary, parts)
         for _, path in files:
-            if path != self._path:
-                path.unlink()
+            path.unlink()
 
     def _name(self, first: int) -> Path:
         return self._path.with_name(f".{self._path.name}.{first:08d}.part")
@@ -98,10 +100,7 @@ class VideoParts:
         """Return the first image and the path of each part, in order."""
         pattern = re.compile(rf"\.{re.escape(self._path.name)}\.(\d{{8}})\.part")
         names = ((pattern.fullmatch(path.name), path) for path in self._path.parent.iterdir())
-        found = sorted((int(match[1]), path) for match, path in names if match)
-        if not found and self._path.exists():  # the run ended after this video was written
-            return [(0, self._path)]
-        return found
+        return sorted((int(match[1]), path) for match, path in names if match)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from engine.video.painter import Painter
 from engine.video.pipeline import FlowFrame
 
 # Arrows: their number along the longer side, and the least number of pixels from one to the next.
-_SPACES, _LEAST_SPACE = 40, 8
+_SPACES, _LEAST_SPACE = 40, 20
 # Their length, in spaces, for a vector of the magnitude of full colour.
 _REACH = 1.5
 # Vectors, relative to that magnitude: shorter ones get no arrow, longer ones one of this length.

@@ -1,5 +1,6 @@
 """A video or an animated GIF, one image per flow."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,11 +68,14 @@ class Movie:
 
     def finished(self) -> int:
         """Return the number of images that interrupted runs have left."""
-        return self._parts.count()
+        return sys.maxsize if self._parts.complete() else self._parts.count()
 
     @contextmanager
     def open(self, first: int) -> Iterator[Write]:
         """Yield what adds an image; see `Output`."""
+        if first and self._parts.complete():  # the run ended while another output was completed
+            yield lambda step: None
+            return
         with self._parts.write(first, self._encoding) as video:
 
             def write(step: FlowFrame) -> None:
