@@ -16,7 +16,7 @@ IDENTITY: Affine = np.eye(2, 3)
 
 # A fit of more points is no better.
 _MOST_POINTS = 2048
-_ROUNDS = 12
+_ROUNDS = 8
 # Deviations below this many pixels are as good as none.
 _EXACT = 0.5
 # Rows of a flow that are computed together.
@@ -26,7 +26,7 @@ _ROWS = 32
 def fit_affine(points: Points, moved: Points) -> Affine:
     """Return the motion that most points share.
 
-    Least squares with the weights of Geman and McClure, 1 / (1 + (r / s)^2)^2, in 12 rounds: s is
+    Least squares with the weights of Geman and McClure, 1 / (1 + (r / s)^2)^2, in 8 rounds: s is
     the median deviation r of the round before, the first of which is from the median translation.
     On real pairs it was better than least trimmed squares and RANSAC.
 

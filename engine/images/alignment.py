@@ -1,18 +1,18 @@
 """Warping of an image by an affine motion, so that it is aligned with the image before."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.flow.affine import Affine, are_inside, moved_points
-from engine.images.sampling import interpolated
+from engine.images.sampling import Coordinates, sample_with_numpy
 from engine.types import Image
 
 # Pixels from the border of the second image to where nothing of it is left.
 _FADE = 32
-# Height and width of the parts that are computed together: intermediate arrays stay in the cache.
-_PART = 64, 128
+# Height and width of the squares that are searched for pixels outside.
+_CELL = 16
+
+Indices = NDArray[np.intp]
 
 
 def aligned(first: Image, second: Image, motion: Affine) -> Image:
@@ -31,12 +31,12 @@ def aligned(first: Image, second: Image, motion: Affine) -> Image:
     """
     height, width = second.shape[:2]
     result = _warped(second, motion)
-    for part in _parts(height, width):
-        if not _is_inside(part, second, motion):
-            x, y = _moved(part, motion)
-            beyond = np.maximum(_beyond(x, width), _beyond(y, height))
-            weight = np.clip(beyond / _FADE, 0, 1)[..., np.newaxis]
-            result[part] = np.rint(result[part] * (1 - weight) + first[part] * weight)
+    rows, columns = _border_pixels(height, width, motion)
+    x, y = _moved(columns.astype(np.float32), rows.astype(np.float32), motion)
+    beyond = np.maximum(_beyond(x, width), _beyond(y, height))
+    weight = np.clip(beyond / _FADE, 0, 1)[:, np.newaxis]
+    shown, instead = result[rows, columns], first[rows, columns]
+    result[rows, columns] = np.rint(shown * (1 - weight) + instead * weight)
     return result
 
 
@@ -53,37 +53,29 @@ def _warped(image: Image, motion: Affine) -> Image:
 
 def warped_by_numpy(image: Image, motion: Affine) -> Image:
     """Return what OpenCV's ``warpAffine`` returns, up to one level; it takes 30 times as long."""
-    result = np.empty_like(image)
-    for part in _parts(*image.shape[:2]):
-        result[part] = np.rint(interpolated(image, *_moved(part, motion)))
-    return result
+    x = np.arange(image.shape[1], dtype=np.float32)
+    y = np.arange(image.shape[0], dtype=np.float32)[:, np.newaxis]
+    return sample_with_numpy(image, *_moved(x, y, motion))
 
 
-Part = tuple[slice, slice]
+def _border_pixels(height: int, width: int, motion: Affine) -> tuple[Indices, Indices]:
+    """Return rows and columns of all pixels p for which A p is outside, and of some others."""
+    tops, lefts = np.arange(0, height + _CELL, _CELL), np.arange(0, width + _CELL, _CELL)
+    y, x = np.meshgrid(np.minimum(tops, height - 1), np.minimum(lefts, width - 1), indexing="ij")
+    moved = moved_points(motion, np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64))
+    inside = are_inside(moved, height, width).reshape(x.shape)
+    # A cell is inside if its corners are.
+    cells = inside[:-1, :-1] & inside[1:, :-1] & inside[:-1, 1:] & inside[1:, 1:]
+    pixels = cells.repeat(_CELL, axis=0).repeat(_CELL, axis=1)[:height, :width]
+    rows, columns = np.nonzero(~pixels)
+    return rows, columns
 
 
-def _parts(height: int, width: int) -> Iterator[Part]:
-    for top in range(0, height, _PART[0]):
-        for left in range(0, width, _PART[1]):
-            yield slice(top, min(top + _PART[0], height)), slice(left, min(left + _PART[1], width))
+def _moved(x: Coordinates, y: Coordinates, motion: Affine) -> tuple[Coordinates, Coordinates]:
+    (a, b, c), (d, e, f) = motion.astype(np.float32)
+    return a * x + (b * y + c), d * x + (e * y + f)
 
 
-def _moved(part: Part, motion: Affine) -> NDArray[np.float32]:
-    """Return x and y of A p for the pixels p of a part, (2, h, w)."""
-    rows, columns = part
-    x = np.arange(columns.start, columns.stop, dtype=np.float32)
-    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, np.newaxis]
-    return np.stack([a * x + (b * y + c) for a, b, c in motion.astype(np.float32)])
-
-
-def _is_inside(part: Part, image: Image, motion: Affine) -> bool:
-    """Return whether A p is inside an image for all pixels p of a part: for its corners."""
-    rows, columns = part
-    corners = [[x, y] for x in (columns.start, columns.stop) for y in (rows.start, rows.stop)]
-    moved = moved_points(motion, np.array(corners, np.float64))
-    return bool(are_inside(moved, *image.shape[:2]).all())
-
-
-def _beyond(at: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def _beyond(at: Coordinates, side: int) -> Coordinates:
     """Return the distance to the first or last pixel, positive outside."""
     return np.maximum(-at, at - (side - 1))
