@@ -180,19 +180,24 @@ def compare(given: argparse.Namespace, progress: Callable[[str], None]) -> dict[
     }
 
 
+def heading(result: dict[str, Any]) -> str:
+    """Return what was measured."""
+    setting, motion = result["setting"], result["rows"][0]["motion_px"]
+    return (
+        f"{result['network']} in {setting['backend']}, {setting['height']}x{setting['width']}, "
+        f"motion {motion:.1f} px"
+    )
+
+
 def table(result: dict[str, Any]) -> Table:
     """Return the mean of each method over the photographs."""
-    rows, setting = result["rows"], result["setting"]
-    title = (
-        f"{result['network']} in {setting['backend']}, {setting['height']}x{setting['width']}, "
-        f"motion {rows[0]['motion_px']:.1f} px"
-    )
-    drawn = Table("method", "EPE px", "ms a flow", "known motion", title=title)
+    pairs = result["setting"]["frames"] - 1
+    drawn = Table("method", "EPE px", "ms a flow", "known motion")
     for method in METHODS:
-        ours = [row for row in rows if row["method"] == method]
-        means = [np.mean([row[key] for row in ours]) for key in ("epe_px", "ms")]
-        known = sum(row["known"] for row in ours), len(ours) * (setting["frames"] - 1)
-        drawn.add_row(method, *(f"{mean:.2f}" for mean in means), "{} of {}".format(*known))
+        rows = [row for row in result["rows"] if row["method"] == method]
+        epe, ms = (float(np.mean([row[key] for row in rows])) for key in ("epe_px", "ms"))
+        known = sum(row["known"] for row in rows)
+        drawn.add_row(method, f"{epe:.2f}", f"{ms:.1f}", f"{known} of {len(rows) * pairs}")
     return drawn
 
 
@@ -208,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(heading(result))
     console(100).print(table(result))
     if given.json:
         write_json(result, given.json)

@@ -39,7 +39,7 @@ _LEAST_MOTION = 4
 # real pairs (mirrored and halved ones among them) became worse by more than 5 %, without them 23.
 _LEAST_GAIN = 0.8
 # The images are compared at about so many points,
-_SAMPLES = 8192
+_SAMPLES = 4096
 # of which at least this share must remain inside the second image.
 _LEAST_OVERLAP = 1 / 8
 
@@ -79,7 +79,7 @@ class GlobalMotionBackend(BackendDecorator):
         for index, motion in enumerate(motions):
             if motion is not None:
                 shown[index] = aligned(first[index], second[index], motion)
-        flow = self._flow(first, shown)
+        flow = np.ascontiguousarray(self._flow(first, shown))
         for one, motion in zip(flow, motions, strict=True):
             if motion is not None:
                 add_affine(one, motion)

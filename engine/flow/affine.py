@@ -19,8 +19,6 @@ _MOST_POINTS = 2048
 _ROUNDS = 8
 # Deviations below this many pixels are as good as none.
 _EXACT = 0.5
-# Rows of a flow that are computed together.
-_ROWS = 32
 
 
 def fit_affine(points: Points, moved: Points) -> Affine:
@@ -115,16 +113,17 @@ def add_affine(flow: Flow, motion: Affine) -> None:
     A (p + f) - p = (A p - p) + L f, where L is the linear part of A.
 
     Args:
-        flow: (H, W, 2) in pixels, x then y.
+        flow: (H, W, 2) in pixels, x then y, C-contiguous.
         motion: from the first to the second image.
     """
     height, width = flow.shape[:2]
     linear, change = motion[:, :2].astype(np.float32), (motion - IDENTITY).astype(np.float32)
-    x = np.arange(width, dtype=np.float32)
-    for top in range(0, height, _ROWS):  # intermediate arrays stay in the cache
-        part = flow[top : top + _ROWS]
-        y = np.arange(top, top + len(part), dtype=np.float32)[:, np.newaxis]
-        # Component by component: numpy is slower on both at once.
-        u, v = part[..., 0].copy(), part[..., 1].copy()
-        for axis, ((l0, l1), (c0, c1, offset)) in enumerate(zip(linear, change, strict=True)):
-            part[..., axis] = l0 * u + l1 * v + c0 * x + (c1 * y + offset)
+    x = np.arange(width, dtype=np.float32)[:, np.newaxis] * change[:, 0]
+    y = np.arange(height, dtype=np.float32)[:, np.newaxis] * change[:, 1] + change[:, 2]
+    if (linear != np.eye(2)).any():
+        flow[...] = (flow.reshape(-1, 2) @ linear.T).reshape(flow.shape)
+    # As one row of both components: numpy is slow along an axis of two.
+    rows = flow.reshape(height, 2 * width)
+    rows += x.reshape(-1)
+    for axis in (0, 1):
+        flow[..., axis] += y[:, axis, np.newaxis]

@@ -30,13 +30,16 @@ def aligned(first: Image, second: Image, motion: Affine) -> Image:
         motion: from the first to the second image, see `engine.flow.affine`.
     """
     height, width = second.shape[:2]
-    result = _warped(second, motion)
+    result = np.ascontiguousarray(_warped(second, motion))
     rows, columns = _border_pixels(height, width, motion)
     x, y = _moved(columns.astype(np.float32), rows.astype(np.float32), motion)
     beyond = np.maximum(_beyond(x, width), _beyond(y, height))
-    weight = np.clip(beyond / _FADE, 0, 1)[:, np.newaxis]
-    shown, instead = result[rows, columns], first[rows, columns]
-    result[rows, columns] = np.rint(shown * (1 - weight) + instead * weight)
+    outside = np.flatnonzero(beyond > 0)
+    pixels = rows[outside] * width + columns[outside]  # one index is faster than two
+    weight = np.minimum(beyond[outside] / _FADE, 1)[:, np.newaxis]
+    faded = result.reshape(-1, 3).take(pixels, axis=0).astype(np.float32)
+    faded += (first.reshape(-1, 3).take(pixels, axis=0) - faded) * weight
+    result.reshape(-1, 3)[pixels] = np.rint(faded)
     return result
 
 

@@ -31,9 +31,10 @@ class FixedFlow:
         count, height, width, _ = first.image.shape
         self.seen.append((first.image, second.image))
         flow = self.small if min(height, width) < self.least else self.large
-        return np.broadcast_to(
-            np.float32(flow).reshape(-1, 1, 1, 2), (count, height, width, 2)
+        whole = np.broadcast_to(
+            np.float32(flow).reshape(-1, 1, 1, 2), (count, height + 1, width + 1, 2)
         ).copy()
+        return whole[:, :height, :width]  # as of a backend that crops
 
     def device_ms(self):
         return 1.5
