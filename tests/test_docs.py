@@ -33,6 +33,7 @@ from training.weights import METADATA_KEYS, save_weights
 SHORTER = {
     "bench.compare": "--list",
     "bench.evaluate": "--limit 1",
+    "bench.codec_motion": "--frames 3 --size 64x96",
     "bench.correlation": "--channels 8 --size 6x8 --max-displacement 2 --seconds 0.01",
     "bench.storage": "--limit 1 --rounds 1",
     "export.build_engine": "--targets onnxruntime --size 64x128",
