@@ -26,6 +26,7 @@ DEFAULT_MAX_EPE_INCREASE = 0.01
 # Full HD, rounded up to multiples of 64.
 DEFAULT_MAX = (1088, 1920)
 DEFAULT_MAX_BATCH = 4
+_INT8_OPTIONS = ("calibration", "calibration_pairs", "gate", "gate_pairs", "max_epe_increase")
 LOOKUPS = ("volume", "on_the_fly")
 
 
@@ -38,7 +39,9 @@ class BuildOptions:
         weights: weights file; None: the shipped weights. One of the two is given.
         precision: ``fp32``, ``fp16``, ``int8`` or ``auto``.
         calibration: pairs to calibrate int8 on, ``synthetic`` or a folder.
+        calibration_pairs: how many of them; None: as many as the network's operations allow.
         gate: sets of pairs with true flow for the accuracy gate of int8.
+        gate_pairs: how many of each set; None: likewise.
         max_epe_increase: largest relative increase of the error that the gate accepts.
         size: size that TensorRT optimises for.
         min_size: smallest size; None: the network's divisor.
@@ -56,7 +59,9 @@ class BuildOptions:
     weights: Path | None
     precision: str
     calibration: str
+    calibration_pairs: int | None
     gate: Sequence[str]
+    gate_pairs: int | None
     max_epe_increase: float
     size: tuple[int, int]
     min_size: tuple[int, int] | None
@@ -96,7 +101,7 @@ def parse(arguments: Sequence[str] | None = None) -> BuildOptions:
 def _check_int8_options(options: argparse.Namespace) -> None:
     if options.precision in ("int8", "auto"):
         return
-    for option in ("calibration", "gate", "max_epe_increase"):
+    for option in _INT8_OPTIONS:
         if getattr(options, option) is not None:
             name = option.replace("_", "-")
             raise UsageError(
@@ -126,9 +131,15 @@ def _parser() -> argparse.ArgumentParser:
         help="pairs to calibrate int8 on: procedural ones, or a data set, for example sintel:DIR, "
         "video:FILE or a folder; default: synthetic",
     )
+    add("--calibration-pairs", type=positive_int, metavar="N", help="how many of them; default: 8 "
+        "to 32 procedural ones, fewer the more operations the network has, at most 64 of a data "
+        "set")  # fmt: skip
     add("--gate", type=names, metavar="A,B", help="sets of pairs with true flow on which int8 "
         f"must not increase the error: {', '.join(GATE_SOURCES)}, data sets as NAME:DIR, folders; "
         f"default: {','.join(GATE_SOURCES)}")  # fmt: skip
+    add("--gate-pairs", type=positive_int, metavar="N", help="how many of each set; default: 16 to "
+        "128 procedural ones, likewise, at most 64 of a data set; with few pairs the verdict is "
+        "chance")  # fmt: skip
     add("--max-epe-increase", type=percentage, metavar="P%",
         help="largest increase of the error by int8 on each set; default: 1%%")  # fmt: skip
     add("--size", type=size, default=(384, 512), metavar="HxW", help="default: 384x512")

@@ -110,9 +110,11 @@ def _quantisation(options: BuildOptions, request: Request) -> Quantisation:
     with step("pairs") as current:
         try:
             # A folder, which may be refused, is read before pairs are rendered, which takes time.
-            calibrate = partial(calibration_pairs, source, options.size, divisor, gflop)
+            calibrate = partial(
+                calibration_pairs, source, options.size, divisor, gflop, options.calibration_pairs
+            )
             calibration = None if source == "synthetic" else calibrate()
-            gate = gate_pairs(options.gate, request.profile, divisor, gflop)
+            gate = gate_pairs(options.gate, request.profile, divisor, gflop, options.gate_pairs)
             calibration = calibration or calibrate()
         except PairsError as error:
             raise UsageError(str(error)) from error

@@ -20,7 +20,7 @@ MAX_FROM_FOLDER = 64
 # 160 pairs, a one-off measurement). The mean change has a standard error of 0.5 to 1.1 % over 128
 # pairs and of 1.3 to 3 % over 16, too much for the gate's limit of 1 %. Larger pairs take longer:
 # their number is smaller, and so it is for networks with more operations than FlowNetC: FlowNet2 is
-# measured on 29 pairs of 384x512 in two minutes on two cores.
+# measured on 29 pairs of 384x512.
 N_GATE = 16, 128  # at least, at most
 GATE_PIXELS = 128 * 384 * 512
 GATE_GFLOP = 128 * 45.0
@@ -48,7 +48,11 @@ def pairs_within(profile: SizeProfile) -> tuple[Pair, ...]:
 
 
 def calibration_pairs(
-    source: str, size: tuple[int, int], divisor: int, gflop: float = 0.0
+    source: str,
+    size: tuple[int, int],
+    divisor: int,
+    gflop: float = 0.0,
+    wanted: int | None = None,
 ) -> list[Pair]:
     """Return the pairs for int8 calibration, each a batch of one.
 
@@ -60,21 +64,26 @@ def calibration_pairs(
             sides at least as long as the divisor is cropped to its centre, a smaller pair is padded
             with its last row and column.
         gflop: 1e9 operations of the network on a synthetic pair; the more, the fewer pairs.
+        wanted: number of pairs, in place of these limits.
 
     Raises:
         PairsError: the folder, or a file in it, cannot be used.
     """
     if source == "synthetic":
-        count = _affordable(N_CALIBRATION, CALIBRATION_GFLOP, gflop)
+        count = wanted or _affordable(N_CALIBRATION, CALIBRATION_GFLOP, gflop)
         pairs = _rendered(size, count, seed=CALIBRATION_SEED)
     else:
-        files = spread(find_source(source), MAX_FROM_FOLDER)
+        files = spread(find_source(source), wanted or MAX_FROM_FOLDER)
         pairs = (read_pair(pair).batched() for pair in files)
     return [_in_multiples(pair, divisor) for pair in pairs]
 
 
 def gate_pairs(
-    sources: Sequence[str], profile: SizeProfile, divisor: int, gflop: float = 0.0
+    sources: Sequence[str],
+    profile: SizeProfile,
+    divisor: int,
+    gflop: float = 0.0,
+    wanted: int | None = None,
 ) -> dict[str, list[Pair]]:
     """Return the sets of pairs with true flow for the gate, each pair a batch of one.
 
@@ -85,6 +94,7 @@ def gate_pairs(
         divisor: of the network. The engine pads to a multiple of it; pairs that are then still
             smaller than the profile's min are padded here, with unknown flow.
         gflop: 1e9 operations of the network on a synthetic pair; the more, the fewer pairs.
+        wanted: number of pairs of each set but ``motorcycle``, in place of these limits.
 
     Returns:
         The sets by name, in the order of the sources; a folder's name is its last path component.
@@ -95,7 +105,7 @@ def gate_pairs(
     """
     names = _set_names(sources)
     # All folders are checked before the first pair is rendered, which takes seconds.
-    loaders = [_loader(source, profile, gflop) for source in sources]
+    loaders = [_loader(source, profile, gflop, wanted) for source in sources]
     _, *largest = profile.max
     # The profile's min is a multiple of the divisor: the engine pads from here on.
     smallest = [side - divisor + 1 for side in profile.min[1:]]
@@ -135,20 +145,22 @@ def _affordable(counts: tuple[int, int], budget: float, cost: float) -> int:
     return most if cost * most <= budget else max(fewest, int(budget / cost))
 
 
-def _loader(source: str, profile: SizeProfile, gflop: float) -> Callable[[], Iterable[Pair]]:
+def _loader(
+    source: str, profile: SizeProfile, gflop: float, wanted: int | None
+) -> Callable[[], Iterable[Pair]]:
     """Check a source of the gate as far as possible without reading its pairs."""
     if source == "motorcycle":
         return lambda: _mirrored(motorcycle().batched())
     if source == "synthetic":
         _, height, width = profile.opt
-        count = min(
+        count = wanted or min(
             _affordable(N_GATE, GATE_PIXELS, height * width),
             _affordable(N_GATE, GATE_GFLOP, gflop),
         )
         return lambda: _rendered((height, width), count, seed=GATE_SEED)
     files = find_source(source)
     require_flows(files)
-    return lambda: (read_pair(pair).batched() for pair in spread(files, MAX_FROM_FOLDER))
+    return lambda: (read_pair(pair).batched() for pair in spread(files, wanted or MAX_FROM_FOLDER))
 
 
 def _measurable(pair: Pair) -> Pair:

@@ -55,6 +55,8 @@ def parse_requests(arguments: list[str]) -> tuple[list[Request], Path]:
             "choose int8 or auto$",
         ),
         (["--precision", "fp16", "--gate", "motorcycle"], "--gate: .* --precision is fp16"),
+        (["--gate-pairs", "8"], "--gate-pairs: .* --precision is fp32"),
+        (["--precision", "int8", "--calibration-pairs", "0"], "--calibration-pairs"),
         (
             ["--precision", "int8", "--gate", "motorcycle,"],
             "--gate: 'motorcycle,' has an empty name",

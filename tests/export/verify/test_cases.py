@@ -189,6 +189,15 @@ def test_the_gate_has_fewer_pairs_of_more_pixels_or_operations(
     assert len({pair.name for pair in found}) == count
 
 
+def test_the_number_of_pairs_can_be_set(tmp_path: Path) -> None:
+    for number in range(8):
+        write_pair(tmp_path, str(number))
+    found = calibration_pairs(str(tmp_path), (64, 64), 8, wanted=4)
+    assert [pair.name.split()[0] for pair in found] == ["0", "2", "4", "6"]
+    sets = gate_pairs(["motorcycle", "synthetic", str(tmp_path)], SMALL, 64, wanted=3)
+    assert [len(pairs) for pairs in sets.values()] == [4, 3, 3]  # the first has no more or fewer
+
+
 def test_no_seed_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in torch either, which takes 32 bits of a seed, and of two seeds 1_000_003 apart."""
     seeds = []
