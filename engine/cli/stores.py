@@ -8,7 +8,7 @@ from engine.store.reader import FlowStore
 from engine.store.writer import STORE_SUFFIX
 from engine.types import Flow
 
-_ADDRESS = rf"{re.escape(STORE_SUFFIX)}:-?[0-9]{{1,9}}$"
+_ADDRESS = rf"{re.escape(STORE_SUFFIX)}(\.zip)?:-?[0-9]{{1,9}}$"
 
 
 def is_store(path: Path) -> bool:

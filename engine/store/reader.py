@@ -12,8 +12,9 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import FlowFileError, InputError
+from engine.errors import FlowFileError
 from engine.store import arrays, blosc, prediction
+from engine.store.files import open_files
 from engine.store.info import is_name, parse_info, parse_time_base
 from engine.store.levels import flow_from_levels
 from engine.types import Array, Flow
@@ -38,17 +39,15 @@ class FlowStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read the metadata of a store.
+        """Read the metadata of a store: a folder, or a zip file of its content.
 
         Raises:
             FlowFileError: It is no store, or a malformed one.
-            InputError: There is no such folder.
+            InputError: It does not exist.
             OSError: It cannot be read.
         """
         self.path = Path(path)
-        if not self.path.is_dir():
-            found = "is a file" if self.path.exists() else "does not exist"
-            raise InputError(f"{self.path} {found}; expected a store, which is a folder.")
+        self._files = open_files(self.path)
         self.info = self._parsed("", lambda group: parse_info(group.get("attributes")))
         self.height, self.width = self._parsed("flow/", arrays.parse_size)
         self._flow = arrays.flow_array(self.height, self.width, self.info.step)
@@ -131,7 +130,9 @@ class FlowStore:
         key = self._flow.chunk_key(index)
         with self._named(key):
             sizes = prediction.sizes(self.height, self.width)
-            content = blosc.decompress(self._read(key, blosc.largest_frame(max(sizes))), sizes)
+            content = blosc.decompress(
+                self._files.read(key, blosc.largest_frame(max(sizes))), sizes
+            )
             levels = prediction.levels_from_bytes(content, self.height, self.width)
         return flow_from_levels(levels, self.info.step)
 
@@ -141,14 +142,19 @@ class FlowStore:
         for index in range(-(-len(self) // arrays.ROWS)):
             key = kind.chunk_key(index)
             with self._named(key):
-                content = blosc.decompress(self._read(key, blosc.largest_frame(size)), (size,))
+                content = blosc.decompress(
+                    self._files.read(key, blosc.largest_frame(size)), (size,)
+                )
             chunks.append(content.view(dtype).reshape(kind.chunk))
         return np.concatenate(chunks)[: len(self)]
+
+    def _content(self, key: str, sizes: tuple[int, ...]) -> blosc.Bytes:
+        return blosc.decompress(self._files.read(key, blosc.largest_frame(max(sizes))), sizes)
 
     def _parsed(self, folder: str, parse: Callable[[dict[str, Any]], T]) -> T:
         key = f"{folder}{arrays.METADATA}"
         with self._named(key):
-            return parse(arrays.parse_json(self._read(key, _METADATA_LIMIT)))
+            return parse(arrays.parse_json(self._files.read(key, _METADATA_LIMIT)))
 
     @contextmanager
     def _named(self, key: str) -> Iterator[None]:
@@ -157,13 +163,3 @@ class FlowStore:
             yield
         except FlowFileError as error:
             raise FlowFileError(f"{self.path / key}: {error}") from None
-
-    def _read(self, key: str, limit: int) -> bytes:
-        try:
-            with (self.path / key).open("rb") as stream:
-                data = stream.read(limit + 1)
-        except (FileNotFoundError, NotADirectoryError):
-            raise FlowFileError("is missing; expected a whole store. Copy it again.") from None
-        if len(data) > limit:
-            raise FlowFileError(f"has more than {limit} bytes; expected fewer.")
-        return data

@@ -93,7 +93,7 @@ def test_missing_files(path, tmp_path):
     with pytest.raises(InputError, match=r"nothing.zarr does not exist; expected a store"):
         FlowStore(tmp_path / "nothing.zarr")
     (tmp_path / "file.zarr").touch()
-    with pytest.raises(InputError, match=r"file.zarr is a file; expected a store"):
+    with pytest.raises(FlowFileError, match=r"file.zarr is no store: .*; expected a folder"):
         FlowStore(tmp_path / "file.zarr")
 
 

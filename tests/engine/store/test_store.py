@@ -3,6 +3,7 @@
 import os
 import pickle
 import tomllib
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from importlib import import_module
@@ -14,7 +15,7 @@ import zarr
 import zarr.registry
 from torch.utils.data import DataLoader
 
-from engine.errors import InputError
+from engine.errors import FlowFileError, InputError
 from engine.store import arrays
 from engine.store.reader import FlowStore
 from engine.store.writer import move_store, write_store
@@ -113,6 +114,27 @@ def test_workers_of_a_data_loader(flows, write):
     store[0]  # what was used before a fork may not disturb the workers
     loader = DataLoader(store, batch_size=2, num_workers=2, multiprocessing_context="fork")
     assert_close(np.concatenate([batch.numpy() for batch in loader]), np.array(flows))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_file_of_a_store(flows, write, tmp_path, compression):
+    path = write(flows)
+    with zipfile.ZipFile(tmp_path / "store.zarr.zip", "w", compression) as archive:
+        for file in path.rglob("*"):
+            archive.write(file, file.relative_to(path))
+    store = pickle.loads(pickle.dumps(FlowStore(tmp_path / "store.zarr.zip")))
+    assert (store.info, store.names) == (FlowStore(path).info, FlowStore(path).names)
+    with pytest.raises(FlowFileError, match=r"expected a whole store"):
+        store._files.read("nothing", 10)
+    with pytest.raises(FlowFileError, match=r"has more than 10 bytes"):
+        store._files.read("zarr.json", 10)
+    loader = DataLoader(store, batch_size=1, num_workers=2, multiprocessing_context="fork")
+    assert_close(np.concatenate([batch.numpy() for batch in loader]), np.array(flows))
+    data = bytearray((tmp_path / "store.zarr.zip").read_bytes())
+    data[data.index(b"flow/c.0.0.0.0") + 60] ^= 255
+    (tmp_path / "store.zarr.zip").write_bytes(data)
+    with pytest.raises(FlowFileError, match=r"c.0.0.0.0: cannot be read from the zip file"):
+        FlowStore(tmp_path / "store.zarr.zip")[0]
 
 
 def test_threads_and_pickles(flows, write):

@@ -1,0 +1,95 @@
+"""The files of a store, in a folder or in a zip file; none is read beyond an expected size."""
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.errors import FlowFileError, InputError
+
+_DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
+
+
+class StoreFiles(Protocol):
+    """Named contents."""
+
+    def read(self, key: str, limit: int) -> bytes:
+        """Return a content of at most ``limit`` bytes.
+
+        Raises:
+            FlowFileError: It is missing, damaged or larger.
+            OSError: It cannot be read.
+        """
+
+
+def open_files(path: Path) -> StoreFiles:
+    """Return the files of a store.
+
+    Raises:
+        FlowFileError: It is no folder and no zip file.
+        InputError: It does not exist.
+        OSError: It cannot be read.
+    """
+    if path.is_dir():
+        return _Folder(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; expected a store, a folder that ends in .zarr.")
+    return _Zip(path)
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, key: str, limit: int) -> bytes:
+        try:
+            with (self._path / key).open("rb") as stream:
+                return _limited(stream.read(limit + 1), limit)
+        except (FileNotFoundError, NotADirectoryError):
+            raise _missing() from None
+
+
+class _Zip:
+    """The open file belongs to a process: forked ones would share its position."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open()
+
+    def read(self, key: str, limit: int) -> bytes:
+        if self._process != os.getpid():
+            self._open()
+        try:
+            with self._archive.open(key) as stream:
+                return _limited(stream.read(limit + 1), limit)
+        except KeyError:
+            raise _missing() from None
+        except _DAMAGED as error:
+            raise FlowFileError(f"cannot be read from the zip file ({error}): damaged.") from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_path": self._path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self._archive = zipfile.ZipFile(self._path)
+        except _DAMAGED as error:
+            raise FlowFileError(
+                f"{self._path} is no store: {error}; expected a folder or a zip file of its files."
+            ) from None
+        self._process = os.getpid()
+
+
+def _limited(data: bytes, limit: int) -> bytes:
+    if len(data) > limit:
+        raise FlowFileError(f"has more than {limit} bytes; expected fewer.")
+    return data
+
+
+def _missing() -> FlowFileError:
+    return FlowFileError("is missing; expected a whole store. Copy it again.")
