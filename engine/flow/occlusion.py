@@ -11,7 +11,7 @@ import numpy.typing as npt
 from engine.errors import InputError
 from engine.flow.validity import Mask, known
 from engine.flow.warp import checked_flow, warp
-from engine.types import Array
+from engine.types import Flow
 
 MOTION_SHARE, PIXELS = 0.01, 0.5
 
@@ -33,9 +33,8 @@ def occlusion(forward: npt.ArrayLike, backward: npt.ArrayLike) -> Mask:
     Raises:
         InputError: A flow has another type or shape.
     """
-    first = checked_flow(forward, "forward")
     with np.errstate(over="ignore", invalid="ignore"):
-        back = _back(first, backward)
+        first, back = _there_and_back(forward, backward)
         tolerance = MOTION_SHARE * (_squared(first) + _squared(back)) + np.float32(PIXELS)
         return np.asarray(~(_squared(first + back) <= tolerance))  # also true for NaN
 
@@ -46,24 +45,25 @@ def mismatch(forward: npt.ArrayLike, backward: npt.ArrayLike) -> npt.NDArray[np.
     NaN where it is undefined: f leaves the image, or a flow is unknown. Arguments and errors are
     those of ``occlusion``.
     """
-    first = checked_flow(forward, "forward")
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(_squared(first + _back(first, backward)), np.float32)
+        first, back = _there_and_back(forward, backward)
+        return np.asarray(_squared(first + back))
 
 
-def _back(forward: Array, backward: npt.ArrayLike) -> Array:
-    """Return the backward flow where the forward flow points to."""
-    second = checked_flow(backward, "backward")
-    if forward.shape != second.shape:
+def _there_and_back(forward: npt.ArrayLike, backward: npt.ArrayLike) -> tuple[Flow, Flow]:
+    """Return the forward flow, and the backward flow where it points to, as float32."""
+    first, second = checked_flow(forward, "forward"), checked_flow(backward, "backward")
+    if first.shape != second.shape:
         raise InputError(
-            f"forward has shape {forward.shape} and backward {second.shape}; expected the same "
+            f"forward has shape {first.shape} and backward {second.shape}; expected the same "
             "shape. engine.infer(image1, image2, backward=True) returns both."
         )
     vectors = np.where(known(second)[..., np.newaxis], second, np.nan)
-    return warp(vectors.astype(np.float32), forward, fill=np.nan)
+    there = first.astype(np.float32)
+    return there, warp(vectors.astype(np.float32), there, fill=np.nan)
 
 
-def _squared(flow: Array) -> Array:
+def _squared(flow: Flow) -> Flow:
     x, y = flow[..., 0], flow[..., 1]
-    squares: Array = x * x + y * y
+    squares: Flow = x * x + y * y
     return squares

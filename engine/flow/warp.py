@@ -85,10 +85,8 @@ def _check_image(image: Array, flow: Array) -> None:
 
 def _filling(fill: float, dtype: np.dtype[Any]) -> Any:
     try:
-        value = (
-            np.asarray(fill, np.float64).astype(dtype) if dtype.kind == "f" else dtype.type(fill)
-        )
-        if value.shape == () and (dtype.kind == "f" or value == fill):
+        value = dtype.type(fill)
+        if dtype.kind == "f" or value == fill:
             return value
     except (OverflowError, TypeError, ValueError):
         pass

@@ -31,6 +31,13 @@ def test_the_tolerance_grows_with_the_motion():
     assert not occlusion(forward, backward)[:, :90].any()
 
 
+def test_long_vectors_of_half_precision():
+    """300^2 is more than a float16 holds."""
+    forward, backward = np.zeros((2, 1, 400, 2), np.float16)
+    forward[:, :90, 0], backward[..., 0] = 300, -200
+    assert occlusion(forward, backward).all()
+
+
 def test_unknown_flow_is_occluded():
     forward, backward = np.zeros((2, 3, 2, 3, 2))
     forward[0, 0, 0], backward[2] = np.nan, 1e30

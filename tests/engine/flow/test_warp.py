@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InputError
@@ -42,6 +42,7 @@ def test_a_linear_function_is_interpolated_exactly(height, width, seed, kind):
     np.testing.assert_array_equal(lands_inside(flow), inside)
 
 
+@settings(max_examples=20)
 @given(st.data(), sides, sides)
 def test_whole_pixels_are_indexing(data, height, width):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
