@@ -147,6 +147,8 @@ class StoreWriter:
         self._begin()
         for index in range(keep, len(store) + 1):  # and one that was written, but not counted
             (self._path / self._flow.chunk_key(index)).unlink(missing_ok=True)
+        for temporary in self._path.rglob(".*"):  # of a process that was killed
+            temporary.unlink()
 
     def append(self, flow: npt.ArrayLike, *, name: str, times: tuple[Fraction, Fraction]) -> None:
         """Write a flow.

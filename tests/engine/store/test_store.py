@@ -153,6 +153,7 @@ def test_an_interrupted_store_is_readable_and_continued(flows, write, tmp_path):
     assert "incomplete" in repr(store)
     assert_close(store[:], np.array(flows[:3]))
     whole = FlowStore(write(flows, "whole.zarr"))
+    (path / "flow" / ".c.3.0.0.1a2b3c4d.0").write_bytes(b"what a killed process leaves")
     with write_store(
         path, (24, 40), source="clip.mp4", time_base=Fraction(1, 25), keep=2
     ) as writer:
