@@ -51,8 +51,8 @@ class Camera:
         Args:
             number: 0 for the first camera.
             end: seconds after which no frame is read; None: as long as the camera sends them.
-            stride: every so-manieth frame is used; 1 means all.
-            fps: at most so many frames per second are used; None means all. See `Thinning`.
+            stride: N; only every N-th frame is used.
+            fps: largest number of frames per second; None: no limit. See `Thinning`.
 
         Raises:
             BackendNotInstalledError: OpenCV is not installed.

@@ -38,7 +38,7 @@ class Painter:
 
         Args:
             step: a flow; ask for all that is needed of one before the next.
-            every: colours only every so-manieth row and column, so the picture is that much
+            every: N; only every N-th row and column is coloured, so the picture is N times
                 smaller.
         """
         self._begin(step)

@@ -32,7 +32,7 @@ class PictureReader:
         Args:
             folder: where they are.
             rate: number of pictures per second.
-            stride: every so-manieth picture is used; 1 means all.
+            stride: N; only every N-th picture is used.
 
         Raises:
             BackendNotInstalledError: OpenCV is not installed.

@@ -56,8 +56,8 @@ class VideoReader:
             path: a file in any container and codec that FFmpeg reads.
             start: seconds; earlier frames are left out.
             end: seconds; this and later frames are left out. None: the whole video.
-            stride: every so-manieth frame is used; 1 means all.
-            fps: at most so many frames per second are used; None means all. See `Thinning`.
+            stride: N; only every N-th frame is used.
+            fps: largest number of frames per second; None: no limit. See `Thinning`.
             motion: whether frames get the global motion that the codec's motion vectors show.
             threads: CPU threads for decoding; by default all that the process may use.
 

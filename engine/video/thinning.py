@@ -11,7 +11,7 @@ _EARLY = Fraction(1, 4)
 
 
 class Thinning:
-    """Keeps at most so many frames per second, and every so-manieth of those.
+    """Keeps at most ``fps`` frames per second, and every ``stride``-th of those.
 
     Times stay as they are: a frame is used or left out, never moved.
     """

@@ -33,8 +33,8 @@ class View(ABC):
 
         Args:
             painter: of the sequence.
-            every: colour only every so-manieth row and column, which is faster. A video of 4:2:0,
-                which stores colours at half resolution, shows no difference to 2.
+            every: N; only every N-th row and column is coloured, which is faster. In a 4:2:0 video,
+                which stores colours at half resolution, 2 looks like 1.
         """
         self.height, self.width = painter.height, painter.width
         self.painter, self._every = painter, every

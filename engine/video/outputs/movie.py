@@ -52,7 +52,7 @@ class Movie:
             threads: CPU threads for encoding.
 
         Raises:
-                BackendNotInstalledError: OpenCV is not installed.
+            BackendNotInstalledError: OpenCV is not installed.
             InputError: The suffix is none of `MOVIE_SUFFIXES`.
         """
         check_movie_format(path)
