@@ -6,6 +6,10 @@ import engine
 from engine.backends.registry import AUTO, BACKENDS
 from engine.cli import common
 from engine.system.argument_types import positive_int, size_or_side
+from engine.system.threads import available_threads
+
+# Computed at the same time: each takes memory.
+_MOST_TILES = 4
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +60,20 @@ def open_engine(options: argparse.Namespace) -> engine.FlowEngine:
         backend=options.backend,
         device=options.device,
         threads=options.threads,
+        streams=_tiles_at_once(options),
         compensate_motion=options.compensate_motion,
         refine=options.refine,
         tile=options.tile,
         max_side=options.max_side,
         iterations=options.iterations,
     )
+
+
+def _tiles_at_once(options: argparse.Namespace) -> int:
+    """Return the number of streams: tiles side by side are faster than threads that share each."""
+    if options.tile is None:
+        return 1
+    return min(options.threads or available_threads(), _MOST_TILES)
 
 
 def describe(flow_engine: engine.FlowEngine) -> str:

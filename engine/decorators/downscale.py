@@ -65,4 +65,5 @@ class DownscaledBackend(BackendDecorator):
         if (rows, columns) == first.size:
             return flow
         ratios = np.array((width / columns, height / rows), np.float32)
-        return np.stack([resized(one * ratios, first.size) for one in flow[:, :rows, :columns]])
+        flows = [resized(one * ratios, first.size) for one in flow[:, :rows, :columns]]
+        return np.stack(flows) if len(flows) > 1 else flows[0][np.newaxis]  # not copied
