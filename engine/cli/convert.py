@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.cli import common, convert_to_store, flow_files
+from engine.cli import common, convert_to_store, flow_files, stores
 from engine.cli.outputs import STREAM, OutputNames, shown, write_bytes, write_in_folder
 from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_format, flow_from_bytes
@@ -53,7 +53,7 @@ def add_command(commands: common.Commands) -> None:
         help="format to write, into a folder or to stdout",
     )
     flow_files.add_from_option(parser)
-    convert_to_store.add_option(parser)
+    stores.add_step_option(parser)
     parser.add_argument(
         "--clip",
         action="store_true",
@@ -109,11 +109,7 @@ def run(options: argparse.Namespace) -> int:
 def _targets(options: argparse.Namespace) -> dict[Path, Path]:
     """Return the file to write for each file to read, checked."""
     source, output, suffix = options.input, options.output, options.format
-    if source.is_dir():
-        by_name = flow_files.by_name(source, options.source)
-        files = {path: name for name, path in by_name.items()}
-    else:
-        files = {source: "stdin" if source == STREAM else flow_files.name_of(source)}
+    files = flow_files.named(source, options.source)
     into_folder = source.is_dir() or output.is_dir()
     if suffix is None and (into_folder or output == STREAM):
         raise InputError(f"{shown(output, 'stdout')} has no format; expected --format, e.g. .flo.")

@@ -9,24 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.cli import common, flow_files, stores
-from engine.cli.outputs import STREAM, OutputNames, shown
+from engine.cli.outputs import OutputNames, shown
 from engine.errors import InputError
-from engine.store.levels import DEFAULT_STEP, parse_step, step_text
 from engine.store.reader import FlowStore
 from engine.store.writer import check_store_name, move_store, write_store
 from engine.system.progress import track
-
-
-def add_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option of stores."""
-    parser.add_argument(
-        "--store-step",
-        type=parse_step,
-        default=DEFAULT_STEP,
-        metavar="PX",
-        help="difference of neighbouring values in a .zarr store, twice the largest error: a power "
-        f"of two (default: {step_text(DEFAULT_STEP)})",
-    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,10 +21,7 @@ def run(options: argparse.Namespace) -> int:
     source, output = options.input, options.output
     if options.format is not None:
         raise InputError(f"{output} is a store; expected no format. Leave --format out.")
-    if source.is_dir():
-        files = {path: name for name, path in flow_files.by_name(source, options.source).items()}
-    else:
-        files = {source: "stdin" if source == STREAM else flow_files.name_of(source)}
+    files = flow_files.named(source, options.source)
     names = OutputNames([source], force=options.force)
     check_store_name(output)
     names.add_new_folder(output)

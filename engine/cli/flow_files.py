@@ -101,6 +101,13 @@ def by_name(folder: Path, source: str | None) -> dict[str, Path]:
     return found
 
 
+def named(source: Path, suffix: str | None) -> dict[Path, str]:
+    """Return a file, or those of a folder, with the name of each; see `in_folder` and `by_name`."""
+    if source.is_dir():
+        return {path: name for name, path in by_name(source, suffix).items()}
+    return {source: "stdin" if source == STREAM else name_of(source)}
+
+
 def _walk(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
     yield from list_files(folder, suffixes)
     for inner in list_folders(folder):

@@ -11,9 +11,10 @@ import engine
 from engine.cli import common, inference
 from engine.errors import EngineError, InputError, sentence
 from engine.store.reader import FlowStore
+from engine.store.writer import STORE_SUFFIX
 from engine.system.argument_types import positive_int
 from engine.system.progress import progress_bar
-from engine.video.clips import STORE_SUFFIX, clips_in, open_clip
+from engine.video.clips import clips_in, open_clip
 from engine.video.score import ClipScore, score_clip, score_store
 
 MAX_SIDE = 512

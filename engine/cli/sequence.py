@@ -12,6 +12,7 @@ from pathlib import Path
 import engine
 from engine.bundle.manifest import MANIFEST_FILE
 from engine.cli import colours, common, inference, sequence_outputs
+from engine.errors import InputError
 from engine.loader import DEFAULT_BUNDLE
 from engine.system.files import sha256_of
 from engine.system.progress import progress_bar
@@ -190,3 +191,8 @@ def _write_all(
             rate = (progress.flows - finished) / (time.perf_counter() - started)
             advance(f"{rate:.1f} frames/s")
             yield step
+    if not progress.flows:  # a camera: readers have two frames
+        raise InputError(
+            f"{source.path} sent one frame; expected at least two. Leave --end out, or check the "
+            "camera."
+        )

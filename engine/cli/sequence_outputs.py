@@ -4,12 +4,11 @@ import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from engine.cli import colours
+from engine.cli import colours, flow_files, stores
 from engine.cli.outputs import OutputNames
 from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES
 from engine.loader import DEFAULT_BUNDLE
-from engine.store.levels import DEFAULT_STEP, parse_step, step_text
 from engine.store.writer import check_store_name
 from engine.system.threads import available_threads
 from engine.video.frame import FrameSource
@@ -50,19 +49,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--flow", type=Path, metavar="DIR", help="folder for a flow file per frame")
     group.add_argument(
-        "--format", choices=FLOW_SUFFIXES, default=".flo", help="of the flow files (default: .flo)"
+        "--format",
+        type=flow_files.suffix,
+        default=".flo",
+        metavar="SUFFIX",
+        help=f"of the flow files: {', '.join(FLOW_SUFFIXES)} (default: .flo; .png is KITTI's)",
     )
     group.add_argument(
         "--store", type=Path, metavar="FILE.zarr", help="all flows in one compressed store"
     )
-    group.add_argument(
-        "--store-step",
-        type=parse_step,
-        default=DEFAULT_STEP,
-        metavar="PX",
-        help="difference of neighbouring values in the store, twice the largest error: a power of "
-        f"two (default: {step_text(DEFAULT_STEP)})",
-    )
+    stores.add_step_option(group)
     group.add_argument(
         "--show", action="store_true", help="show frames and colours on a page for your browser"
     )

@@ -3,12 +3,26 @@
 import re
 from pathlib import Path
 
+from engine.cli.common import OptionGroup
 from engine.errors import InputError
+from engine.store.levels import DEFAULT_STEP, parse_step, step_text
 from engine.store.reader import FlowStore
 from engine.store.writer import STORE_SUFFIX
 from engine.types import Flow
 
 _ADDRESS = rf"{re.escape(STORE_SUFFIX)}(\.zip)?:-?[0-9]{{1,9}}$"
+
+
+def add_step_option(parser: OptionGroup) -> None:
+    """Add the option of what writes a store, to a parser or a group of its options."""
+    parser.add_argument(
+        "--store-step",
+        type=parse_step,
+        default=DEFAULT_STEP,
+        metavar="PX",
+        help="difference of neighbouring values in a .zarr store, twice the largest error: a power "
+        f"of two (default: {step_text(DEFAULT_STEP)})",
+    )
 
 
 def is_store(path: Path) -> bool:

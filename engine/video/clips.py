@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from engine.data.listing import PICTURE_SUFFIXES, list_files, list_folders, natural
+from engine.store.writer import STORE_SUFFIX
 from engine.video.frame import FrameSource
 from engine.video.picture_reader import PictureReader
 from engine.video.reader import VideoReader
@@ -16,7 +17,6 @@ SUFFIXES = (
     ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )  # fmt: skip
-STORE_SUFFIX = ".zarr"
 # Pictures a second in a folder, as for `flow folder`.
 PICTURE_RATE = Fraction(25)
 

@@ -1,7 +1,7 @@
 """A video file in H.264 from RGB images, each with its time."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,13 +31,13 @@ _FINEST = Fraction(1, 1_000_000)  # seconds; MP4 and x264 keep units of time in 
 _BT709, _LIMITED_RANGE = 1, 1  # codes of ITU-T H.273
 
 
-def check_video_format(path: Path) -> None:
-    """Raise ``InputError`` unless the suffix of ``path`` is in `VIDEO_SUFFIXES`."""
+def check_video_format(path: Path, suffixes: Collection[str] = VIDEO_SUFFIXES) -> None:
+    """Raise ``InputError`` unless the suffix of ``path`` is one of these."""
     suffix = path.suffix.lower()
-    if suffix not in VIDEO_SUFFIXES:
+    if suffix not in suffixes:
         raise InputError(
             f"{path}: a video cannot be written as {suffix!r}; expected one of "
-            f"{', '.join(VIDEO_SUFFIXES)}.{nearest(suffix, VIDEO_SUFFIXES)}"
+            f"{', '.join(suffixes)}.{nearest(suffix, suffixes)}"
         )
 
 

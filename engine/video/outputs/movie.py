@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.errors import InputError, nearest
 from engine.flow.legend import Legend
 from engine.video.frame import FrameSource
 from engine.video.gif import write_gif
@@ -13,7 +12,7 @@ from engine.video.outputs.base import Write
 from engine.video.parts import VideoParts, join
 from engine.video.pipeline import FlowFrame
 from engine.video.views import View
-from engine.video.writer import VIDEO_SUFFIXES, Encoding
+from engine.video.writer import VIDEO_SUFFIXES, Encoding, check_video_format
 
 _GIF = ".gif"
 MOVIE_SUFFIXES = (*VIDEO_SUFFIXES, _GIF)
@@ -22,12 +21,7 @@ _GIF_SIDE = 480  # pixels, at most: larger ones are too large for what GIFs are 
 
 def check_movie_format(path: Path) -> None:
     """Raise ``InputError`` unless the suffix of ``path`` is in `MOVIE_SUFFIXES`."""
-    suffix = path.suffix.lower()
-    if suffix not in MOVIE_SUFFIXES:
-        raise InputError(
-            f"{path}: a video cannot be written as {suffix!r}; expected one of "
-            f"{', '.join(MOVIE_SUFFIXES)}.{nearest(suffix, MOVIE_SUFFIXES)}"
-        )
+    check_video_format(path, MOVIE_SUFFIXES)
 
 
 class Movie:

@@ -128,6 +128,15 @@ def test_ctrl_c_ends_a_recording(camera, tiny_bundle, tmp_path, monkeypatch, cap
     assert [path.name for path in tmp_path.iterdir()] == ["camera.mp4"]
 
 
+def test_a_camera_that_stops_after_a_frame(camera, tiny_bundle, tmp_path, monkeypatch, capsys):
+    camera(count=1)
+    monkeypatch.chdir(tmp_path)
+    options = ["--bundle", str(tiny_bundle), "--backend", "onnxruntime", "--threads", "1"]
+    assert main(["video", "0", "-o", "camera.mp4", *options]) == 1
+    assert "camera 0 sent one frame; expected at least two." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_camera_has_no_start(capsys):
     assert main(["video", "0", "--show", "--start", "3"]) == 1
     assert "--start is for files; a camera starts now" in capsys.readouterr().err
