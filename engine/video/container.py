@@ -71,7 +71,8 @@ def _video_stream(path: Path, container: "InputContainer", cover: "Disposition")
     stream = container.streams.best("video")
     if stream is None or name in _TEXT_FORMATS or stream.disposition & cover:
         kinds = sorted({stream.type for stream in container.streams})
-        found = "text" if name in _TEXT_FORMATS else f"{' and '.join(kinds) or 'nothing'} only"
+        streams = f"{' and '.join(kinds)} only" if kinds else "no stream"
+        found = "text" if name in _TEXT_FORMATS else streams
         raise InputError(f"{path} contains {found}; expected a video stream. Give another file.")
     if stream.codec_context is None:
         raise InputError(

@@ -4,6 +4,7 @@ import os
 import sys
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -161,6 +162,13 @@ def unknown_codec(path):
     path.write_bytes(path.read_bytes().replace(b"avc1", b"xyz9"))
 
 
+def no_frame(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        container.start_encoding()
+
+
 def one_frame(path):
     write_clip(path, levels(1))
 
@@ -180,6 +188,8 @@ INVALID = "cannot be opened as a video: Invalid data found when processing input
         (picture, "a.mp4", "is a picture (png), whatever its suffix; expected a video."),
         (write_sound, "a.mp4", "contains audio only; expected a video stream."),
         (unknown_codec, "a.mp4", ": FFmpeg has no decoder for its video stream; expected a codec"),
+        (no_frame, "a.avi", "has no frame; expected at least two. Give a longer video or range."),
+        (no_frame, "a.mp4", "contains no stream; expected a video stream. Give another file."),
         (one_frame, "a.mp4", "has only one frame; expected at least two. Give a longer video"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

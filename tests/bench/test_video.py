@@ -1,0 +1,52 @@
+"""What ``flow video`` costs beside decoding and inference."""
+
+import json
+
+import pytest
+
+from bench import video
+from engine.video.reader import VideoReader
+
+
+def test_the_ratio_is_to_both_alone(tmp_path, monkeypatch, capsys):
+    seconds = {"decode": iter([1.0, 1.0, 2.0]), "infer": iter([3.0, 3.0, 6.0])}
+    commands = iter([4.4, 4.0, 8.4])  # 1.1, 1.0 and 1.05 times
+
+    def run(command):
+        alone = command[command.index("--alone") + 1] if "--alone" in command else None
+        taken = next(seconds[alone] if alone else commands)
+        return {"seconds": taken, "cpu_seconds": 2 * taken, "peak_mib": 100.0}
+
+    monkeypatch.setattr(video, "_run", run)
+    path = tmp_path / "result.json"
+    assert video.main(["--make", "32x48x3", "--rounds", "3", "--json", str(path)]) == 0
+    decode, infer, colours = json.loads(path.read_text())["rows"]
+    assert [row["name"] for row in (decode, infer, colours)] == [
+        "decode",
+        "infer",
+        "flow video --output",
+    ]
+    assert colours["seconds"] == 4.4
+    assert colours["ratio"] == pytest.approx(1.05)
+    assert decode["ratio"] == pytest.approx(0.25)
+    assert capsys.readouterr().out.splitlines()[-1].split()[-1] == "1.050"
+
+
+def test_a_clip_and_both_alone(tmp_path):
+    path = tmp_path / "clip.mp4"
+    video.make_clip(path, 32, 48, 5)
+    with VideoReader(path) as frames:
+        assert len(list(frames)) == 5
+    assert video.decode(path, 1) > 0
+
+
+def test_a_command_that_fails():
+    with pytest.raises(RuntimeError, match=r"engine video no\.mp4 failed with status 1"):
+        video._run(["engine", "video", "no.mp4"])
+
+
+@pytest.mark.parametrize("size", ["1080x1920", "31x48x3", "32x48x2", "axbxc"])
+def test_bad_sizes(size, capsys):
+    with pytest.raises(SystemExit):
+        video.main(["--make", size])
+    assert size in capsys.readouterr().err
