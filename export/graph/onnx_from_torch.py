@@ -149,6 +149,9 @@ def export(
     if exported is None:  # only when torch.onnx.export writes a file itself
         raise RuntimeError("torch.onnx.export returned no model")
     model = exported.model_proto
+    # The rules of onnxscript's optimizer keep the last graph that they saw, for good.
+    for value in exported.model.graph.initializers.values():
+        value.const_value = None
     del program, exported  # each holds the weights once more
     release_memory()
     _tidy(model, (*inputs, *outputs))

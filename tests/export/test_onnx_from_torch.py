@@ -1,3 +1,5 @@
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,10 @@ import torch
 from onnx import TensorProto
 
 from export.graph.deployable import Deployable
+from export.graph.onnx_from_torch import onnx_from_torch
 from tests.export.runtimes import RUNTIMES, Runner, random_images
+from tests.export.tiny import seeded, tiny_flownets
+from training.normalise import FixedMean
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
@@ -68,3 +73,13 @@ def test_the_graph_reads_each_size_once(exported: onnx.ModelProto) -> None:
     ]
     assert len(sizes) == len(set(sizes)) <= 5
     assert len(exported.graph.node) < 100
+
+
+def test_the_weights_of_an_exported_network_can_be_freed() -> None:
+    """The exporter's optimizer keeps its last graph: it must not keep the weights with it."""
+    network = seeded(tiny_flownets)
+    weight = weakref.ref(network.conv6[0].weight)  # type: ignore[index]
+    onnx_from_torch(Deployable(network, FixedMean()), metadata={})
+    del network
+    gc.collect()
+    assert weight() is None
