@@ -9,7 +9,7 @@ the camera. Methods take turns; a time is the median of the rounds of wall time 
 included. ``--json`` writes::
 
     {"schema": 1, "environment": {...}, as of ``bench.compare``, "network": "...",
-     "setting": {"height", "width", "frames", "speed", "threads", "backend"},
+     "setting": {"height", "width", "frames", "speed", "backend"},
      "rows": [{"photo", "motion_px", "method", "epe_px", "ms", "known"}]}
 
 ``motion_px`` is the mean length of the true flow. ``epe_px`` is the end-point error over the pixels
@@ -38,6 +38,8 @@ from bench.cli import console, output_file, write_json
 from bench.environment import describe
 from engine.errors import EngineError
 from engine.flow.affine import Affine, add_affine, composed, inverse
+from engine.flow.metrics import endpoint_error
+from engine.flow.warp import lands_inside
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import int_between, positive_float, positive_int, size
 from engine.system.progress import progress_bar
@@ -50,8 +52,6 @@ from engine.video.reader import VideoReader
 PHOTOS = ("astronaut", "coffee", "rocket")
 ROUNDS = 3
 _RATE = 25
-
-
 # Method: whether motion is compensated, and whether the codec's vectors replace the pre-pass.
 METHODS = {"none": (False, False), "pre-pass": (True, False), "codec": (True, True)}
 
@@ -109,10 +109,7 @@ def score(steps: Iterable[FlowFrame], truths: Sequence[Flow]) -> dict[str, float
     """Return the errors of flows, and of how many the motion was known."""
     errors, known = [], 0
     for step, truth in zip(steps, truths, strict=True):
-        height, width = truth.shape[:2]
-        x, y = np.arange(width) + truth[..., 0], np.arange(height)[:, np.newaxis] + truth[..., 1]
-        stays = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        errors.append(np.linalg.norm(step.flow - truth, axis=-1)[stays].mean())
+        errors.append(endpoint_error(step.flow, truth)[lands_inside(truth)].mean())
         known += step.second.motion is not None
     return {"epe_px": float(np.mean(errors)), "known": known}
 

@@ -33,7 +33,7 @@ class Reliability(NamedTuple):
     Attributes:
         epe: mean end-point error, pixels.
         curves: by rank, the error of the pixels left over relative to `epe`, for each of `REMOVED`;
-            ``"best"`` removes by the error itself.
+            the last, by the error itself, is the best possible one.
         counts: pixels found and occluded, found alone, occluded alone; None: occlusion is unknown.
     """
 
@@ -43,7 +43,7 @@ class Reliability(NamedTuple):
 
     def area(self, rank: str) -> float:
         """Return the area between a rank's curve and the best one (AUSE): 0 is perfect."""
-        return float(np.mean(self.curves[rank] - self.curves["best"]))
+        return float(np.mean(self.curves[rank] - self.curves["the error itself"]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,10 +80,10 @@ def measured(pair: Pair, flow_engine: FlowEngine) -> Reliability:
     error = endpoint_error(forward, pair.flow)[valid]
     images = pair.image1, pair.image2, forward
     ranks = {
-        "images and flow back": engine.confidence(*images, backward)[valid],
-        "images": engine.confidence(*images)[valid],
+        "confidence with backward": engine.confidence(*images, backward)[valid],
+        "confidence without": engine.confidence(*images)[valid],
         "small motion first": -np.hypot(*np.moveaxis(forward, -1, 0))[valid],
-        "best": -error,
+        "the error itself": -error,
     }
     curves = {name: sparsification(error, rank) for name, rank in ranks.items()}
     counts = None
@@ -105,11 +105,11 @@ def sparsification(error: NDArray[np.floating], rank: NDArray[np.floating]) -> N
 def table(results: Sequence[Reliability]) -> Iterable[str]:
     """Yield the lines of the table: means over the pairs."""
     yield f"{len(results)} pairs, EPE {np.mean([result.epe for result in results]):.2f} px"
-    yield f"{'rank':22}{'AUSE':>6}{'EPE of 90 %':>13}{'of 50 %':>9}"
+    yield f"{'rank':26}{'AUSE':>6}{'EPE of 90 %':>13}{'of 50 %':>9}"
     for rank in results[0].curves:
         area = np.mean([result.area(rank) for result in results])
         curve = np.mean([result.curves[rank] for result in results], axis=0)
-        yield f"{rank:22}{area:6.3f}{curve[2]:13.2f}{curve[10]:9.2f}"
+        yield f"{rank:26}{area:6.3f}{curve[2]:13.2f}{curve[10]:9.2f}"
     counts = [result.counts for result in results if result.counts is not None]
     if counts:
         right, wrong, missed = np.sum(counts, axis=0)

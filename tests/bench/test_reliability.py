@@ -39,7 +39,7 @@ def test_a_wrong_half_is_ranked_last(flow_engine, rng):
     occluded[:, :12] = True
     found = measured(Pair("a", image1, image2, truth, occluded=occluded), flow_engine)
     assert found.epe == pytest.approx(5 * 48 * 64 / (96 * 64 - 1))
-    assert found.area("images") == pytest.approx(0, abs=0.02)
+    assert found.area("confidence without") == pytest.approx(0, abs=0.02)
     assert found.area("small motion first") > 0.2  # all equal: by their order, from row to row
     assert found.counts.tolist() == [0, 0, 12 * 64 - 1]
     lines = list(table([found]))
