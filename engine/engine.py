@@ -219,10 +219,10 @@ class FlowEngine:
         """
         check_is_no_path(frames, "frames", "arrays")
         run = self.backend.run
-        if warm_start:
-            run = WarmStart(self.manifest, self.backend).run
-        elif motions is not None:
+        if motions is not None:
             run = KnownMotion(self.backend, motions).run
+        if warm_start:  # refused by a backend that compensates motion
+            run = WarmStart(self.manifest, self.backend).run
         return self._inference.stream(frames, is_bgr(color), run, self._lifetime.borrowed)
 
     @overload

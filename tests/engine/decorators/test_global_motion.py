@@ -147,10 +147,11 @@ class TestKnownMotion:
         with pytest.raises(InputError, match=r"expected a \(2, 3\) matrix of finite numbers"):
             self.stream(fixed, views(rng, 2), [motion])
 
-    def test_it_needs_compensation(self, rng):
+    @pytest.mark.parametrize("warm_start", [False, True])
+    def test_it_needs_compensation(self, rng, warm_start):
         plain = FlowEngine(read_manifest(self.bundle), FixedFlow(small=[[2, -1]], large=[[0, 0]]))
         with pytest.raises(BackendError, match="backend fixed compensates no motion"):
-            plain.stream(views(rng, 2), motions=[None])
+            plain.stream(views(rng, 2), motions=[None], warm_start=warm_start)
 
 
 @pytest.mark.parametrize(
