@@ -10,7 +10,7 @@ from typing import Any
 from bench.data import load_pairs
 from engine.engine import FlowEngine
 from engine.types import Flow
-from engine.video.picture_reader import PictureReader
+from engine.video.picture_reader import DEFAULT_RATE, PictureReader
 from engine.video.reader import VideoReader
 
 
@@ -62,7 +62,7 @@ def set_of_frames(path: Path, flow_engine: FlowEngine, *, limit: int) -> FlowSet
     kind = "pictures of folder" if path.is_dir() else "video"
     network = _network(flow_engine)
     if path.is_dir():
-        flows = _stream(PictureReader(path, rate=Fraction(25)), flow_engine, limit)
+        flows = _stream(PictureReader(path, rate=Fraction(DEFAULT_RATE)), flow_engine, limit)
     else:
         with VideoReader(path) as video:
             flows = _stream(video, flow_engine, limit)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.cli import common, sequence
 from engine.system.argument_types import positive_float
-from engine.video.picture_reader import PictureReader
+from engine.video.picture_reader import DEFAULT_RATE, PictureReader
 
 _EPILOG = """examples:
   flow folder frames --flow flow --pictures colours
@@ -27,7 +27,10 @@ def add_command(commands: common.Commands) -> None:
     parser.add_argument("folder", type=Path, help="folder of pictures, all of one size")
     sequence.add_options(parser)
     parser.add_argument(
-        "--fps", type=positive_float, default=25, help="frames per second of the video (default 25)"
+        "--fps",
+        type=positive_float,
+        default=DEFAULT_RATE,
+        help=f"frames per second of the video (default: {DEFAULT_RATE})",
     )
 
 

@@ -24,6 +24,7 @@ from engine.flow.affine import (
     grid,
     moved_points,
 )
+from engine.flow.metrics import SAMPLE_STEP
 from engine.images import network_input, padded_size
 from engine.images.alignment import aligned
 from engine.images.sampling import interpolated
@@ -31,8 +32,6 @@ from engine.types import Flow, Image
 
 # Subsampling of the copy in each direction; 2 hardly improves the estimate.
 _STEP = 4
-# The networks predict flow at a quarter of the resolution; values in between are interpolated.
-_FLOW_STEP = 4
 # Smaller mean motion is left to the network, which is accurate there.
 _LEAST_MOTION = 4
 # The motion must lower the median difference of the images to this share. With both limits 6 of 87
@@ -100,7 +99,7 @@ class GlobalMotionBackend(BackendDecorator):
             _, *least = self.profile.min
             size = max(size[0], least[0]), max(size[1], least[1])
         flow = self._flow(*(network_input(image, size) for image in small))
-        motions = [affine_motion(one[:height, :width], step=_FLOW_STEP) for one in flow]
+        motions = [affine_motion(one[:height, :width], step=SAMPLE_STEP) for one in flow]
         for motion in motions:
             motion[:, 2] *= step
         return motions

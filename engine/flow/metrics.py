@@ -16,6 +16,8 @@ OUTLIER_SHARE = 0.05
 # i / 20 px with weights 1 - (i - 1) / 100, for i = 1 to 100.
 WAUC_PIXELS = 5.0
 WAUC_STEPS = 100
+# The networks compute flow at a quarter of the resolution; values in between are interpolated.
+SAMPLE_STEP = 4
 
 
 def endpoint_error(flow: Array, truth: Array) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.data.listing import PICTURE_SUFFIXES, list_files, list_folders, natural
 from engine.store.writer import STORE_SUFFIX
 from engine.video.frame import FrameSource
-from engine.video.picture_reader import PictureReader
+from engine.video.picture_reader import DEFAULT_RATE, PictureReader
 from engine.video.reader import VideoReader
 
 # Which files of a folder are taken for videos; a file that is named is opened in any case.
@@ -17,8 +17,6 @@ SUFFIXES = (
     ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )  # fmt: skip
-# Pictures a second in a folder, as for `flow folder`.
-PICTURE_RATE = Fraction(25)
 
 
 def clips_in(names: Iterable[str]) -> Iterator[Path]:
@@ -53,7 +51,7 @@ def _clips(path: Path) -> Iterator[Path]:
 def open_clip(path: Path, *, stride: int, threads: int | None) -> Iterator[FrameSource]:
     """Open a video or a folder of pictures; see the errors of `VideoReader`, `PictureReader`."""
     if path.is_dir():
-        yield PictureReader(path, rate=PICTURE_RATE, stride=stride)
+        yield PictureReader(path, rate=Fraction(DEFAULT_RATE), stride=stride)
     else:
         with VideoReader(path, stride=stride, threads=threads) as video:
             yield video

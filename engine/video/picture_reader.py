@@ -9,6 +9,8 @@ from engine.errors import InputError
 from engine.images import read_image
 from engine.video.frame import Frame
 
+DEFAULT_RATE = 25  # pictures per second, which a folder does not tell
+
 
 class PictureReader:
     """The pictures of a folder, frame2 before frame10, shown at a constant rate; an iterator.

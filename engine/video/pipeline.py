@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.engine import FlowEngine
+from engine.flow.metrics import SAMPLE_STEP
 from engine.system.read_ahead import read_ahead
 from engine.types import Flow, Image
 from engine.video.frame import Frame
 
 # Frames, and flows, between two stages. More would only hide longer pauses of one stage.
 _AHEAD = 2
-# The networks compute flow at a quarter of the resolution; values in between are interpolated.
-_SAMPLE = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class FlowFrame:
     @cached_property
     def magnitudes(self) -> npt.NDArray[np.float32]:
         """Lengths of every fourth vector in each direction, in pixels."""
-        sample = self.flow[::_SAMPLE, ::_SAMPLE]
+        sample = self.flow[::SAMPLE_STEP, ::SAMPLE_STEP]
         return np.hypot(sample[..., 0], sample[..., 1])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from engine.engine import FlowEngine
 from engine.flow.affine import fit_affine, grid, moved_points
 from engine.flow.histogram import MagnitudeHistogram
+from engine.flow.metrics import SAMPLE_STEP
 from engine.images.resizing import limited, resized
 from engine.store.reader import FlowStore
 from engine.types import Flow
@@ -22,8 +23,6 @@ from engine.video.pipeline import flow_frames
 # A pixel moves if it moves by more than this share of the image's diagonal: 2.2 px at 1080x1920,
 # 0.6 px of the images at a longer side of 512 px, several times the error in still scenes.
 MOVING = 1e-3
-# The networks compute flow at a quarter of the resolution; values in between are interpolated.
-_STEP = 4
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,8 @@ class Tally:
         """Add the flow (h, w, 2) of a pair; of smaller frames, in pixels of those."""
         height, width = flow.shape[:2]
         ratios = self._size[1] / width, self._size[0] / height
-        points = grid(height, width, _STEP) * ratios
-        vectors = flow[::_STEP, ::_STEP].reshape(-1, 2) * ratios
+        points = grid(height, width, SAMPLE_STEP) * ratios
+        vectors = flow[::SAMPLE_STEP, ::SAMPLE_STEP].reshape(-1, 2) * ratios
         known = np.isfinite(vectors).all(axis=1)
         points, vectors = points[known], vectors[known]
         if not len(points):
