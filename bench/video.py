@@ -22,6 +22,7 @@ import numpy as np
 
 import engine
 from bench import cli, environment
+from engine.errors import EngineError, InputError
 from engine.system.argument_types import names_among, positive_int
 from engine.system.progress import track
 from engine.system.threads import available_threads
@@ -41,18 +42,23 @@ _SECONDS = re.compile(r"; ([0-9.]+) s, ")  # in the summary of the command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table and write the JSON file."""
+    """Measure, print a table and write the JSON file; return 0 or 2 (the request cannot be met)."""
     options = _parser().parse_args(arguments)
-    if options.alone:
-        print(f"; {ALONE[options.alone](options.clip, options.threads):.3f} s, ")
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        clip = options.clip
-        if options.make is not None:
-            clip = Path(folder) / "clip.mp4"
-            make_clip(clip, *options.make)
-        rows = _measure(clip, options, Path(folder))
+    try:
+        if options.alone:
+            print(f"; {ALONE[options.alone](options.clip, options.threads):.3f} s, ")
+            return 0
+        with tempfile.TemporaryDirectory() as folder:
+            clip = options.clip
+            if options.make is not None:
+                clip = Path(folder) / "clip.mp4"
+                make_clip(clip, *options.make)
+            rows = _measure(clip, options, Path(folder))
+    except (EngineError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     result = {
+        "schema": 1,
         "kind": "video",
         "environment": environment.describe(threads=options.threads),
         "clip": "{}x{}x{}".format(*options.make) if options.make else options.clip.name,
@@ -116,15 +122,8 @@ def _measure(clip: Path, options: argparse.Namespace, folder: Path) -> list[dict
     common = ["--threads", str(options.threads)]
     commands = {name: ["bench.video", str(clip), "--alone", name, *common] for name in ALONE} | {
         f"flow video --{name}": [
-            *(
-                "engine",
-                "video",
-                str(clip),
-                f"--{name}",
-                str(folder / OUTPUTS[name]),
-                "--force",
-                *common,
-            )
+            *("engine", "video", str(clip), f"--{name}", str(folder / OUTPUTS[name]), "--force"),
+            *common,
         ]
         for name in options.outputs
     }
@@ -155,7 +154,9 @@ def _run(command: list[str]) -> dict[str, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     found = _SECONDS.search(output)
     if process.returncode or found is None:
-        raise RuntimeError(f"{' '.join(command)} failed with status {process.returncode}")
+        raise InputError(
+            f"{' '.join(command)} failed with status {process.returncode}; its message is above."
+        )
     return {
         "seconds": float(found[1]),
         "cpu_seconds": usage.ru_utime + usage.ru_stime,

@@ -31,9 +31,8 @@ def clip(images, tmp_path, monkeypatch):
 def test_webcam(clip, monkeypatch):
     shown = []
     capture = cv2.VideoCapture
-    monkeypatch.setattr(
-        cv2, "VideoCapture", lambda index: capture(str(clip)) if not index else 1 / 0
-    )
+    cameras = {0: str(clip)}
+    monkeypatch.setattr(cv2, "VideoCapture", lambda index: capture(cameras[index]))
     monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image), raising=False)
     monkeypatch.setattr(cv2, "waitKey", lambda _: 27 if len(shown) == 2 else -1, raising=False)
     exec(program("webcam.py"), {})

@@ -9,7 +9,7 @@ from engine.system.argument_types import positive_float
 from engine.video.picture_reader import DEFAULT_RATE, PictureReader
 
 _EPILOG = """examples:
-  flow folder frames --flow flow --pictures colours
+  flow folder frames --flow flow -o colours
   flow folder frames -o flow.mp4 --fps 30
 
 Pictures are taken in natural order: frame2.png before frame10.png."""

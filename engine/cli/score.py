@@ -64,7 +64,9 @@ def add_command(commands: common.Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0 if every clip could be read."""
     failed = False
-    with inference.open_engine(options) as flow_engine:
+    # Frames are downscaled before inference, as cuts are found in the small ones.
+    unlimited = argparse.Namespace(**{**vars(options), "max_side": None})
+    with inference.open_engine(unlimited) as flow_engine:
         if not options.json:
             print(" ".join(name.rjust(_WIDTH) for name, *_ in _COLUMNS), "   cuts  clip")
         for entry in _entries(options, flow_engine):

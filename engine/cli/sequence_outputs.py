@@ -44,9 +44,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--overlay", type=Path, metavar="OUT", help="colours over each frame")
     group.add_argument("--arrows", type=Path, metavar="OUT", help="arrows over each frame")
-    group.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="colours of the flow, as pictures (.png)"
-    )
     group.add_argument("--flow", type=Path, metavar="DIR", help="folder for a flow file per frame")
     group.add_argument(
         "--format",
@@ -62,13 +59,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--show", action="store_true", help="show frames and colours on a page for your browser"
     )
-    group.add_argument("--force", action="store_true", help="overwrite files that exist")
+    group.add_argument(
+        "--force", action="store_true", help="overwrite files that exist; others in a folder stay"
+    )
     colours.add_options(parser)
 
 
 def paths(options: argparse.Namespace) -> list[Path]:
     """Return the names of all outputs."""
-    names = (*_VIEWS, "pictures", "flow", "store")
+    names = (*_VIEWS, "flow", "store")
     return [path for name in names if (path := getattr(options, name)) is not None]
 
 
@@ -90,7 +89,7 @@ def check(options: argparse.Namespace, inputs: Iterable[Path], *, resumed: bool)
         if path == options.store:
             check_store_name(path)
             names.add_new_folder(path)
-        elif path in (options.flow, options.pictures) or not path.suffix:
+        elif path == options.flow or not path.suffix:
             names.add_new_folder(path)
         else:
             check_movie_format(path)
@@ -108,8 +107,6 @@ def outputs(options: argparse.Namespace, source: FrameSource, painter: Painter) 
             yield Movie(path, view(painter, every=2), source, legend=legend, threads=threads)
         else:
             yield Pictures(path, view(painter), legend=legend)
-    if options.pictures is not None:
-        yield Pictures(options.pictures, Colors(painter), legend=legend)
     if options.flow is not None:
         yield FlowFiles(options.flow, options.format)
     if options.store is not None:

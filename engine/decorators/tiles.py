@@ -19,6 +19,8 @@ from engine.system.ordered_map import map_in_order
 
 # Least overlap of two tiles, in pixels; `docs/large-frames.md` has the measurement.
 OVERLAP = 128
+# Of each pixel: two uint8 images, the flow and its crop.
+_BYTES = 2 * 3 + 2 * 8
 
 _log = logging.getLogger("engine")
 
@@ -88,10 +90,6 @@ class TiledBackend(BackendDecorator):
                 *(min(self._streams, len(windows)), height * width * _BYTES / 2**20),
             )
         return windows
-
-
-# Of each pixel: two uint8 images, the flow and its crop.
-_BYTES = 2 * 3 + 2 * 8
 
 
 class TiledImage:

@@ -105,5 +105,7 @@ def _check_range(largest: float, step: float) -> None:
     )
     wider = step * 2.0 ** math.ceil(math.log2(largest / LARGEST))
     if is_step(wider):
-        raise InputError(f"{message} Write it with a step of {step_text(wider)}.")
+        raise InputError(
+            f"{message} Write it with a step of {step_text(wider)} (of the command: --store-step)."
+        )
     raise InputError(f"{message} Mark these pixels as unknown (NaN).")

@@ -30,7 +30,7 @@ class Output(Protocol):
     def open(self, first: int) -> AbstractContextManager[Write]:
         """Return the block in which flow number ``first`` and those after it are written, in order.
 
-        ``first`` is at most ``finished()``; 0 discards what an earlier run has left. If the block
-        ends without an error, the output is complete. Otherwise what was written stays for
-        ``finished``, and whatever is at ``path`` is no incomplete file.
+        ``first`` is at most ``finished()``. At 0 a file begins anew; in a folder, files of other
+        names stay. If the block ends without an error, the output is complete. Otherwise what was
+        written stays for ``finished``, and whatever is at ``path`` is no incomplete file.
         """

@@ -58,13 +58,11 @@ def decoded(path):
 
 def test_video_pictures_and_flow_files(clip, flow, tmp_path, tiny_flow, capsys):
     outputs = [tmp_path / name for name in ("out.mp4", "pictures", "flow")]
-    assert (
-        flow(
-            *("video", clip, "-o", outputs[0], "--pictures", outputs[1], "--flow", outputs[2]),
-            *("--format", ".npy", "--scale", 60),
-        )
-        == 0
-    )
+    scaled = ("--scale", 60)
+    assert flow("video", clip, "-o", outputs[1], *scaled) == 0
+    capsys.readouterr()
+    files = ("--flow", outputs[2], "--format", ".npy")
+    assert flow("video", clip, "-o", outputs[0], *files, *scaled) == 0
     sources, frames = decoded(clip), decoded(outputs[0])
     assert [frame.time for frame in frames] == [Fraction(time, 1000) for time in TIMES[:-1]]
     names = [f"{index:06d}" for index in range(5)]
@@ -85,7 +83,7 @@ def test_video_pictures_and_flow_files(clip, flow, tmp_path, tiny_flow, capsys):
     assert summary.startswith(f"5 flows of 48x64, mean motion {np.mean(means):.2f} px; ")
     assert summary.endswith(" frames/s; tiny fp32, onnxruntime on cpu")
     assert scale == "full colour at 60 px (--scale 60 repeats it)"
-    assert written == [f"wrote {outputs[index]}" for index in range(3)]
+    assert written == [f"wrote {outputs[index]}" for index in (0, 2)]
 
 
 def test_a_part_begins_at_zero(clip, flow, tmp_path):
@@ -147,7 +145,7 @@ def test_faults_of_the_video_are_reported(tmp_path, rng, flow, capsys):
         (["-o", "no/out.mp4"], "no is not a folder. Create it."),
         (["-o", "clip.mkv", "--force"], "clip.mkv is also an input; expected another name"),
         (["--flow", "clip.mkv"], "clip.mkv is a file; expected a folder. Give another name."),
-        (["--flow", "a", "--pictures", "a"], "a is also another output; expected another name"),
+        (["--flow", "a", "--overlay", "a"], "a is also another output; expected another name"),
         (["--flow", "a", "--start", "7"], "no frame from 7 s to the end (it lasts 0.3 s)"),
         (
             ["--flow", "a", "--start", "2", "--end", "1"],

@@ -51,9 +51,9 @@ def test_multiples_of_the_step_are_exact(step, levels):
 @pytest.mark.parametrize(
     ("value", "step", "message"),
     [
-        (700, 1 / 64, "up to 700.00 px; .* of 1/64 px holds at most 511.98. .* a step of 1/32."),
-        (-2049, 1 / 64, "up to 2049.00 px; .* a step of 1/8."),
-        (512, 1 / 64, "up to 512.00 px; .* a step of 1/32."),
+        (700, 1 / 64, "up to 700.00 px; .* of 1/64 px holds at most 511.98. .* a step of 1/32 "),
+        (-2049, 1 / 64, "up to 2049.00 px; .* a step of 1/8 "),
+        (512, 1 / 64, "up to 512.00 px; .* a step of 1/32 "),
         (1e6, 2, r"at most 65534.00. Mark these pixels as unknown \(NaN\)."),
     ],
 )
