@@ -93,5 +93,6 @@ def _channels_last(deployable: Deployable) -> Iterator[None]:
 
 def _store_as(deployable: Deployable, memory_format: torch.memory_format) -> None:
     for parameter in deployable.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+        order = memory_format if parameter.ndim == 4 else torch.contiguous_format
+        # A copy of all, small ones too: any tensor of the file keeps the whole file in memory.
+        parameter.data = parameter.data.clone(memory_format=order)
