@@ -33,6 +33,14 @@ _VIEWS: dict[str, type[View]] = {
 }
 
 
+# Encoding gets one of so many CPU threads. Inference uses all of them, and each that is interrupted
+# keeps the others waiting: on two cores two threads for the encoder take 1.2 times as long as one.
+_ENCODER_SHARE = 4
+# Videos of this shorter side are coloured at a quarter of the resolution, in which most networks
+# compute; smaller ones at half, which nobody can tell from all of it.
+_LARGE = 1080
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the outputs."""
     group = parser.add_argument_group(
@@ -98,13 +106,15 @@ def check(options: argparse.Namespace, inputs: Iterable[Path], *, resumed: bool)
 
 def outputs(options: argparse.Namespace, source: FrameSource, painter: Painter) -> Iterator[Output]:
     """Yield the outputs; nothing is written yet."""
-    legend, threads = not options.no_legend, options.threads or available_threads()
+    legend = not options.no_legend
+    threads = max(1, (options.threads or available_threads()) // _ENCODER_SHARE)
     for name, view in _VIEWS.items():
         path = getattr(options, name)
         if path is None:
             continue
         if path.suffix:
-            yield Movie(path, view(painter, every=2), source, legend=legend, threads=threads)
+            every = 2 if min(source.height, source.width) < _LARGE else 4
+            yield Movie(path, view(painter, every=every), source, legend=legend, threads=threads)
         else:
             yield Pictures(path, view(painter), legend=legend)
     if options.flow is not None:

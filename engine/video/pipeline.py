@@ -40,7 +40,8 @@ class FlowFrame:
     def magnitudes(self) -> npt.NDArray[np.float32]:
         """Lengths of every fourth vector in each direction, in pixels."""
         sample = self.flow[::SAMPLE_STEP, ::SAMPLE_STEP]
-        return np.hypot(sample[..., 0], sample[..., 1])
+        x, y = np.ascontiguousarray(sample[..., 0]), np.ascontiguousarray(sample[..., 1])
+        return np.asarray(np.sqrt(x * x + y * y))  # several times as fast as hypot
 
 
 def flow_frames(
