@@ -30,7 +30,7 @@ demo: setup  ## build a bundle, compare the backends on a real pair, write the r
 	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --json build/demo.json --report build/demo.html
 
 test: setup lint kernels docs  ## lint, compile the kernels, build the documentation, run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --durations=5
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --durations=5
 	ctest --test-dir build --output-on-failure
 
 # The limit is oneDNN's, which OpenVINO and PyTorch compute with; the second one is PyTorch's own.

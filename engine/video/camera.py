@@ -59,7 +59,8 @@ class Camera:
             InputError: There is no such camera, it sends no frame, or an argument is out of range.
         """
         self.path, self.begin, self.time_base = Path(f"camera {number}"), Fraction(0), _TIME_BASE
-        self._end = math.inf if end is None else end
+        # As a multiple of the time base, like the times that it is compared with.
+        self._end = math.inf if end is None else round(end / _TIME_BASE) * _TIME_BASE
         self._thinning = Thinning(stride=stride, fps=fps)
         self._cv2 = import_opencv()
         capture = _opened(self._cv2, number)

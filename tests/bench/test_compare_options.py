@@ -11,7 +11,7 @@ def test_default_rows():
     (group,) = parse_options([]).groups
     assert len(set(group)) == len(group)
     assert {(row.height, row.width, row.batch) for row in group} == {(384, 512, 1)}
-    quick = {method.name for method in METHODS if not method.slow}
+    quick = {method.name for method in METHODS if not (method.slow or method.named)}
     assert {row.backend for row in group} == quick
     assert [row.network for row in group if row.backend == "opencv"] == list(OPENCV_ALGORITHMS)
     assert all(row.precision in row.method.precisions for row in group)
@@ -32,10 +32,17 @@ def test_networks_default_to_those_of_the_bundles(tiny_bundle, tiny_split_bundle
 
 def test_full_rows():
     groups = parse_options(["--full"]).groups
-    assert {row.backend for group in groups for row in group} == set(BY_NAME)
+    assert {row.backend for group in groups for row in group} == {
+        method.name for method in METHODS if not method.named
+    }
     assert {row.network for group in groups for row in group} >= {"flownets", "flownets_slim"}
     opencv = [row for group in groups for row in group if row.backend == "opencv"]
     assert len(opencv) == len(set(opencv)) == len(OPENCV_ALGORITHMS) * 2
+
+
+def test_rows_for_large_frames_are_chosen_by_name():
+    (group,) = parse_options(["--backends", "openvino (tiled 512)"]).groups
+    assert {row.backend for row in group} == {"openvino (tiled 512)"}
 
 
 def test_chosen_rows():

@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -80,6 +81,16 @@ def test_the_end_is_a_time(camera):
         times = [frame.time for frame in opened]
     assert times[-1] < Fraction(1, 20)
     assert opened.faults() == []
+
+
+def test_a_frame_at_the_end_is_not_read(camera, monkeypatch):
+    """0.05 is a little more than 1/20 in floating point."""
+    camera(pause=0.02)
+    moments = itertools.count(1, 0.05)
+    clock = SimpleNamespace(monotonic=lambda: next(moments))
+    monkeypatch.setattr("engine.video.camera.time", clock)
+    with Camera(0, end=0.05) as opened:
+        assert [frame.time for frame in opened] == [0]
 
 
 @pytest.mark.parametrize(
