@@ -36,6 +36,7 @@ SHORTER = {
     "bench.codec_motion": "--frames 3 --size 64x96",
     "bench.correlation": "--channels 8 --size 6x8 --max-displacement 2 --seconds 0.01",
     "bench.storage": "--limit 1 --rounds 1",
+    "bench.video": "--make 32x48x4 --outputs output --rounds 1",
     "export.build_engine": "--targets onnxruntime --size 64x128",
     "training.synthetic": "--pairs 1 --size 64x64",
     "training.train": "--steps 2 --batch-size 2 --height 64 --width 64 --device cpu",
