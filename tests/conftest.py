@@ -1,7 +1,6 @@
 """Fixtures of many tests: a tiny real bundle whose flow has a closed form, and random numbers."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +19,6 @@ os.environ[VARIABLE] = ""
 # No test depends on the speed of the machine.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
-
-
-def pytest_runtest_setup() -> None:
-    """PyTorch starts each test on one thread, whatever the last test set: tests share the cores."""
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
