@@ -35,12 +35,13 @@ test: setup lint kernels docs  ## lint, compile the kernels, build the documenta
 
 # Two at a time, each on one thread. One process for all ends by SIGSEGV in native code now and then.
 EXPORT_TESTS := tests/export tests/kernels tests/training
+ENGINE_TESTS := $(filter-out %/__pycache__/,$(wildcard tests/engine/*/)) $(wildcard tests/engine/test_*.py)
 
 test-export:
 	$(BIN)/python -m pytest --durations=5 $(EXPORT_TESTS)
 
 test-engine:
-	$(BIN)/python -m pytest --durations=5 tests/engine
+	set -e; for part in $(ENGINE_TESTS); do $(BIN)/python -m pytest --durations=5 $$part; done
 	$(BIN)/python -m pytest --durations=5 tests $(EXPORT_TESTS:%=--ignore=%) --ignore=tests/engine
 
 # The limit is oneDNN's, which OpenVINO and PyTorch compute with; the second one is PyTorch's own.
