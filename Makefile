@@ -9,7 +9,7 @@ C_FILES := find kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-export test-engine test-avx2 lint format kernels docs clean train-gpu \
+.PHONY: help setup demo test test-avx2 lint format kernels docs clean train-gpu \
 	gpu gpu-doctor gpu-tests gpu-correlation gpu-compare gpu-kernels
 
 help:  ## list the targets
@@ -30,19 +30,8 @@ demo: setup  ## build a bundle, compare the backends on a real pair, write the r
 	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --json build/demo.json --report build/demo.html
 
 test: setup lint kernels docs  ## lint, compile the kernels, build the documentation, run the tests
-	OMP_NUM_THREADS=1 $(MAKE) --jobs 2 --output-sync=target test-export test-engine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --durations=5
 	ctest --test-dir build --output-on-failure
-
-# Two at a time, each on one thread. One process for all ends by SIGSEGV in native code now and then.
-EXPORT_TESTS := tests/export tests/kernels tests/training
-ENGINE_TESTS := $(filter-out %/__pycache__/,$(wildcard tests/engine/*/)) $(wildcard tests/engine/test_*.py)
-
-test-export:
-	$(BIN)/python -m pytest --durations=5 $(EXPORT_TESTS)
-
-test-engine:
-	set -e; for part in $(ENGINE_TESTS); do $(BIN)/python -m pytest --durations=5 $$part; done
-	$(BIN)/python -m pytest --durations=5 tests $(EXPORT_TESTS:%=--ignore=%) --ignore=tests/engine
 
 # The limit is oneDNN's, which OpenVINO and PyTorch compute with; the second one is PyTorch's own.
 test-avx2: export ONEDNN_MAX_CPU_ISA := AVX2

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import engine
-from engine.backends.openvino.session import import_openvino
+from engine.backends.openvino.runtime import import_openvino
 from engine.bundle.manifest import read_manifest
 from engine.errors import EngineError
 from engine.flow.formats import write_flow

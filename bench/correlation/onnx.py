@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.correlation.problem import Problem
 from engine.backends.onnxruntime.session import CpuSession
-from engine.backends.openvino.session import OpenVINOSession, import_openvino
+from engine.backends.openvino.runtime import import_openvino
+from engine.backends.openvino.session import OpenVINOSession
 from engine.backends.runtime_import import import_runtime
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from bench.environment import ModuleError, run_module
 from bench.harness.interleave import interleave
 from bench.harness.stats import timed_ms
-from engine.backends.openvino.session import import_openvino, version_of
+from engine.backends.openvino.runtime import core_of, import_openvino, version_of
 from engine.errors import BackendError, one_line
 from engine.system.argument_types import positive_float, positive_int
 from engine.system.cpu import int8_fault
@@ -145,7 +145,7 @@ def openvino_product(operator: str, precision: str, *, threads: int) -> Product:
     data = np.random.default_rng(0).integers(0, 256, shapes[0], np.uint8)
     try:
         model, operations = _model(openvino, operator, precision)
-        request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+        request = core_of(openvino).compile_model(model, "CPU", settings).create_infer_request()
         inputs = [data if precision == "int8" else data.astype(np.float32)]
         call = partial(request.infer, inputs, share_inputs=True)
         call()

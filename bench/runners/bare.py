@@ -7,7 +7,8 @@ from bench.harness.worker import Flows, Images, Job
 from bench.runners.engine import bundle_of
 from engine.backends.onnx_graphs import WHOLE
 from engine.backends.onnxruntime.session import CpuSession
-from engine.backends.openvino.session import OpenVINOSession, import_openvino, version_of
+from engine.backends.openvino.runtime import import_openvino, version_of
+from engine.backends.openvino.session import OpenVINOSession
 
 
 class OnnxRuntimeRunner:

@@ -14,6 +14,7 @@ import onnxruntime
 import openvino
 import pytest
 
+from engine.backends.openvino.runtime import core_of
 from tests.support.cpu import needs_int8, needs_vnni
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -29,7 +30,7 @@ def with_onnxruntime(model: onnx.ModelProto) -> Runner:
 
 
 def with_openvino(model: onnx.ModelProto) -> Runner:
-    core = openvino.Core()
+    core = core_of(openvino)
     compiled = core.compile_model(
         core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )

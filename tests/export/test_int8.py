@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.backends.openvino.runtime import core_of
 from export.graph.deployable import Deployable
 from export.int8 import quantise as int8
 from export.int8.calibrate import calibrate
@@ -143,7 +144,7 @@ def in_onnxruntime(model: onnx.ModelProto, inputs: Arrays) -> NDArray[np.float32
 
 
 def in_openvino(model: onnx.ModelProto, inputs: Arrays) -> NDArray[np.float32]:
-    core = openvino.Core()
+    core = core_of(openvino)
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
     return compiled(inputs)[0].copy()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
+from engine.backends.openvino.runtime import core_of
 from kernels.arguments import CorrelationError
 from tests.kernels.strategies import Problem, problem, problems
 
@@ -35,7 +36,7 @@ def onnxruntime_session(max_displacement: int, stride_2: int) -> object:
 def openvino_model(max_displacement: int, stride_2: int) -> object:
     openvino = pytest.importorskip("openvino")
     model = onnx_ops.correlation_model(max_displacement=max_displacement, stride_2=stride_2)
-    core = openvino.Core()
+    core = core_of(openvino)
     return core.compile_model(
         core.read_model(model.SerializeToString()),
         "CPU",

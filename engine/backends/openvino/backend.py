@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from engine.backends.onnx_graphs import CpuBackend, open_graphs
-from engine.backends.openvino.session import OpenVINOSession, import_openvino, version_of
+from engine.backends.openvino.runtime import import_openvino, version_of
+from engine.backends.openvino.session import OpenVINOSession
 from engine.bundle.manifest import Manifest
 from engine.errors import HardwareMissingError
 from engine.system.cpu import int8_fault

@@ -1,6 +1,5 @@
-"""OpenVINO: import it, compile an ONNX file for a size, keep the compiled models by size."""
+"""An ONNX file in OpenVINO: compile it for a size, keep the compiled models by size."""
 
-import sys
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -11,14 +10,12 @@ from typing import Any
 from engine.backends.model_files import read_model
 from engine.backends.onnx_graphs import Arrays
 from engine.backends.openvino.precision import in_float32
+from engine.backends.openvino.runtime import core_of, version_of
 from engine.backends.openvino.slots import ExecutionSlots
 from engine.backends.openvino.updates import without_loops
-from engine.backends.runtime_import import import_runtime
 from engine.bundle.manifest import BundleFile
 from engine.errors import BackendError, one_line
 from engine.system.cache import writable_folder
-
-_TELEMETRY = "openvino_telemetry"
 
 # Sizes with a compiled model of their own: the images, and the small copy that
 # `engine.decorators.global_motion` makes of them. Each compiled model holds the weights once more:
@@ -27,31 +24,6 @@ _STATIC_SIZES = 2
 _LARGE = 1 << 28
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-def version_of(openvino: ModuleType) -> str:
-    """Return the release, without build number and branch."""
-    return str(openvino.__version__).split("-")[0]
-
-
-def import_openvino() -> ModuleType:
-    """Import OpenVINO without its telemetry.
-
-    ``import openvino`` reports to Google Analytics unless the package ``openvino_telemetry`` cannot
-    be imported (``openvino/tools/ovc/telemetry_utils.py``). It also delays the first flow by 12 to
-    28 %.
-
-    Raises:
-        BackendError: OpenVINO is not installed, or does not load.
-    """
-    hide = _TELEMETRY not in sys.modules
-    if hide:
-        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # makes its import fail
-    try:
-        return import_runtime("openvino", "openvino", install="pip install openvino")
-    finally:
-        if hide:
-            sys.modules.pop(_TELEMETRY, None)
 
 
 class OpenVINOSession:
@@ -88,7 +60,7 @@ class OpenVINOSession:
         """
         onnx = read_model(path, file)
         try:
-            core = openvino.Core()
+            core = core_of(openvino)
             core.get_property("CPU", "FULL_DEVICE_NAME")
             model = in_float32(openvino, without_loops(core.read_model(onnx), iterations))
         except RuntimeError as error:
@@ -167,7 +139,7 @@ def compile_model(
     try:
         if shapes is not None:
             model.reshape({name: list(shape) for name, shape in shapes.items()})
-        return ExecutionSlots(openvino, openvino.Core().compile_model(model, "CPU", settings))
+        return ExecutionSlots(openvino, core_of(openvino).compile_model(model, "CPU", settings))
     except RuntimeError as error:
         raise _cannot_load(openvino, path, error) from error
 

@@ -7,6 +7,7 @@ import openvino
 from openvino import opset13 as ops
 
 from engine.backends.openvino.precision import in_float32
+from engine.backends.openvino.runtime import core_of
 
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -27,7 +28,7 @@ def outputs(model: Any) -> list[np.ndarray]:
     maps = generator.normal(size=(1, 3, 8, 8)).astype(np.float16)
     image = generator.integers(0, 256, (1, 3, 8, 8), np.uint8)
     maps = maps.astype(model.inputs[0].get_element_type().to_dtype())
-    compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
+    compiled = core_of(openvino).compile_model(model, "CPU", SETTINGS)
     return list(compiled([maps, image]).values())
 
 
