@@ -199,17 +199,14 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, 1 (the engine or PyAV fails) or 2 (usage error)."""
+    """Run the command; return 0, or 2 for a usage error or one of the engine."""
     try:
         given = _parser().parse_args(arguments)
         with progress_bar("starting", None) as progress:
             result = compare(given, progress)
-    except UsageError as error:
+    except (UsageError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     print(heading(result))
     console(100).print(table(result))
     if given.json:

@@ -43,13 +43,14 @@ def fit_affine(points: Points, moved: Points) -> Affine:
     if len(points) < 3:
         return IDENTITY.copy()
     motion = translation(*np.median(moved - points, axis=0))
-    homogeneous = np.column_stack([points, np.ones(len(points))])
+    homogeneous, moved = np.stack([*points.T, np.ones(len(points))]), np.ascontiguousarray(moved.T)
     ridge = 1e-9 * len(points) * np.eye(3)  # for points on one line
     for _ in range(_ROUNDS):
-        deviations = np.hypot(*(moved - homogeneous @ motion.T).T)
-        scale = max(float(np.median(deviations)), _EXACT)
-        weighted = homogeneous.T / (1 + (deviations / scale) ** 2) ** 2
-        motion = np.linalg.solve(weighted @ homogeneous + ridge, weighted @ moved).T
+        x, y = moved - motion @ homogeneous
+        squares = x * x + y * y
+        scale = max(float(np.median(squares)), _EXACT**2)
+        weighted = homogeneous / (1 + squares / scale) ** 2
+        motion = np.linalg.solve(weighted @ homogeneous.T + ridge, weighted @ moved.T).T
     return motion
 
 
@@ -94,8 +95,9 @@ def inverse(motion: Affine) -> Affine:
 
 def moved_points(motion: Affine, points: Points) -> Points:
     """Return where points (N, 2) are in the second image."""
-    moved: Points = points @ motion[:, :2].T + motion[:, 2]
-    return moved
+    x, y = points.T
+    (a, b, c), (d, e, f) = motion  # no matrix product: see `add_affine`
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
 def are_inside(points: Points, height: int, width: int) -> NDArray[np.bool_]:
@@ -117,13 +119,16 @@ def add_affine(flow: Flow, motion: Affine) -> None:
         motion: from the first to the second image.
     """
     height, width = flow.shape[:2]
-    linear, change = motion[:, :2].astype(np.float32), (motion - IDENTITY).astype(np.float32)
-    x = np.arange(width, dtype=np.float32)[:, np.newaxis] * change[:, 0]
-    y = np.arange(height, dtype=np.float32)[:, np.newaxis] * change[:, 1] + change[:, 2]
-    if (linear != np.eye(2)).any():
-        flow[...] = (flow.reshape(-1, 2) @ linear.T).reshape(flow.shape)
-    # As one row of both components: numpy is slow along an axis of two.
-    rows = flow.reshape(height, 2 * width)
-    rows += x.reshape(-1)
-    for axis in (0, 1):
-        flow[..., axis] += y[:, axis, np.newaxis]
+    change = motion - IDENTITY
+    # As complex numbers x + iy, along whose axis numpy is fast: L f = p f + q conj(f). A matrix
+    # product would occupy OpenBLAS's threads, which then wait actively beside the inference.
+    vectors = flow.view(np.complex64)[..., 0]
+    (a, b), (c, d) = motion[:, :2]
+    p, q = complex(a + d, c - b) / 2, complex(a - d, c + b) / 2
+    along_x, along_y, constant = change[0] + 1j * change[1]
+    if (p, q) != (1, 0):
+        mirrored = q * vectors.conj()
+        vectors *= p
+        vectors += mirrored
+    vectors += (np.arange(width) * along_x).astype(np.complex64)
+    vectors += (np.arange(height) * along_y + constant).astype(np.complex64)[:, np.newaxis]
