@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = _parser().parse_args(arguments)
         with progress_bar("starting", None) as progress:
             result = compare(given, progress)
-    except (UsageError, EngineError) as error:
+    except (UsageError, EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(heading(result))

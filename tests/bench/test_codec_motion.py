@@ -65,5 +65,5 @@ def test_the_command(tiny_bundle, tmp_path, monkeypatch, capsys):
 def test_errors_of_the_command(tmp_path, capsys):
     assert main(["--frames", "1"]) == 2
     assert "expected a whole number from 2" in capsys.readouterr().err
-    assert main(["--bundle", str(tmp_path / "none")]) == 1
+    assert main(["--bundle", str(tmp_path / "none")]) == 2
     assert "none" in capsys.readouterr().err
