@@ -117,6 +117,16 @@ def is_bgr(color: str) -> bool:
     return color == "bgr"
 
 
+def check_directions(backward: bool, *, warm_start: bool, motions: bool) -> None:
+    """Raise ``InputError`` if both directions are asked for with what is of one direction."""
+    for name, given in (("warm_start", warm_start), ("motions", motions)):
+        if backward and given:
+            raise InputError(
+                f"backward and {name} were given; {name} is of one direction. Leave one out, or "
+                "stream the frames in reverse order for the backward flow."
+            )
+
+
 def check_is_no_path(source: object, name: str, items: str) -> None:
     """Raise ``InputError`` if ``source`` is a path instead of an iterable of arrays."""
     if isinstance(source, str | bytes | os.PathLike):

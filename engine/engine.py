@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike
@@ -11,12 +10,10 @@ from engine.backends.base import Backend
 from engine.bundle.manifest import Manifest
 from engine.call_checks import check_is_no_path, is_bgr, pair_of
 from engine.cuda.flow_array import DeviceArray
-from engine.decorators.global_motion import KnownMotion
 from engine.errors import EngineError
 from engine.images import read_image
 from engine.inference import ImagePair, Inference
 from engine.lifetime import Lifetime
-from engine.recurrence import WarmStart
 from engine.system.ordered_map import map_in_order
 from engine.types import Color, Flow, FlowPair, ImageLike, Path
 
@@ -44,8 +41,7 @@ class FlowEngine:
         self.backend = backend
         self.streams = streams
         self._inference = Inference(manifest, backend)
-        # The pool starts its threads on demand, for infer_async only.
-        self._threads = ThreadPoolExecutor(streams, thread_name_prefix="flow-async")
+        self._threads = ThreadPoolExecutor(streams, thread_name_prefix="flow-async")  # on demand
         self._lifetime = Lifetime(self._release)
 
     def __repr__(self) -> str:
@@ -108,8 +104,7 @@ class FlowEngine:
 
         Raises:
             BackendNotInstalledError: OpenCV is not installed.
-            InputError: A file is missing, is no picture or has an unknown white level, or as
-                ``infer``.
+            InputError: A file is missing, no picture or of unknown white level, or as ``infer``.
             BackendError: As ``infer``.
         """
         pair = self._inference.checked(read_image(path1), read_image(path2), "rgb")
@@ -190,14 +185,31 @@ class FlowEngine:
         with self._lifetime.borrowed():
             return self._inference.device_flow(image1, image2, out, stream)
 
+    @overload
+    def stream(
+        self,
+        frames: Iterable[ImageLike],
+        *,
+        color: Color = ...,
+        backward: Forward = ...,
+        warm_start: bool = ...,
+        motions: Iterable[ArrayLike | None] | None = ...,
+    ) -> Iterator[Flow]: ...
+
+    @overload
+    def stream(
+        self, frames: Iterable[ImageLike], *, color: Color = ..., backward: Both
+    ) -> Iterator[FlowPair]: ...
+
     def stream(
         self,
         frames: Iterable[ImageLike],
         *,
         color: Color = "rgb",
+        backward: bool = False,
         warm_start: bool = False,
         motions: Iterable[ArrayLike | None] | None = None,
-    ) -> Iterator[Flow]:
+    ) -> Iterator[Flow] | Iterator[FlowPair]:
         """Return the flow from each frame to the next: one less than there are frames.
 
         Work on a single frame is done once: padding always, and the first layers of the network
@@ -206,23 +218,20 @@ class FlowEngine:
         Args:
             frames: images as for ``infer``, all of the same shape and kind of type.
             color: as for ``infer``.
+            backward: as for ``infer``; not with ``warm_start`` or ``motions``.
             warm_start: whether a recurrent network (RAFT) starts from the last flow, carried
                 forward along itself, instead of from no motion. Needs a split bundle.
             motions: global motion from each frame to the next, where it is known, in place of the
-                estimate of ``compensate_motion``: a (2, 3) matrix A, the point (x, y) of the frame
-                is at A (x, y, 1) in the next; or None. It is read after the next frame. Needs an
-                engine loaded with ``compensate_motion``.
+                estimate of ``compensate_motion``, which the engine needs: a (2, 3) matrix A, the
+                point (x, y) of the frame is at A (x, y, 1) in the next; or None. It is read after
+                the next frame.
 
         Raises:
-            InputError: As ``infer``; the message has the index of the frame, from 0.
+            InputError: As ``infer``, with the index of the frame; or ``backward`` is excluded.
             BackendError: As ``infer``, or the engine has no ``warm_start`` or takes no ``motions``.
         """
         check_is_no_path(frames, "frames", "arrays")
-        run = self.backend.run
-        if motions is not None:
-            run = KnownMotion(self.backend, motions).run
-        if warm_start:  # refused by a backend that compensates motion
-            run = WarmStart(self.manifest, self.backend).run
+        run = self._inference.run_of(backward=backward, warm_start=warm_start, motions=motions)
         return self._inference.stream(frames, is_bgr(color), run, self._lifetime.borrowed)
 
     @overload
@@ -279,12 +288,7 @@ class FlowEngine:
         """Return the engine itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Close the engine."""
         self.close()
 

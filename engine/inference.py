@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from engine.backends.base import Backend, DeviceBackend, Flows
 from engine.bundle.manifest import Manifest
-from engine.call_checks import check_profile, is_bgr
+from engine.call_checks import check_directions, check_profile, is_bgr
 from engine.cuda.flow_array import DeviceArray
 from engine.cuda.foreign_arrays import caller_stream, flow_view, image_view
 from engine.decorators.base import network_size
+from engine.decorators.global_motion import KnownMotion
 from engine.errors import BackendError, EngineError, InputError, one_line
 from engine.images import check_same_kind, checked_image, network_input, padded_size
 from engine.images.as_array import without_time
-from engine.recurrence import check_memory
+from engine.recurrence import WarmStart, check_memory
 from engine.types import Array, Flow, FlowPair, ImageLike
 
-# `Backend.run`, or what takes its place.
-Run = Callable[[Any, Any], Flows]
+# Returns the flows of two prepared images, of one direction or of both.
+Run = Callable[[Any, Any], Flows | tuple[Flows, Flows]]
 # Keeps the backend open while it runs.
 Borrowed = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -72,25 +74,44 @@ class Inference:
         return _cropped(flow, pair.first)
 
     def flows(self, pair: ImagePair) -> FlowPair:
-        """Return the flow from the first image to the second, and from the second to the first.
+        """Return the flow from the first image to the second, and from the second to the first."""
+        first, second = self._inputs(pair)
+        with self._wrap_errors(pair.first.shape):
+            forward, backward = self.both(*map(self._backend.prepare, (first, second)))
+        return _cropped(forward, pair.first), _cropped(backward, pair.first)
+
+    def both(self, first: Any, second: Any) -> tuple[Flows, Flows]:
+        """Return the flow from the first prepared image to the second, and from that to the first.
 
         As one batch, unless features of single images serve both directions, or a batch of twice
         the size is more than fills the processor or the bundle takes.
         """
-        first, second = self._inputs(pair)
-        with self._wrap_errors(pair.first.shape):
-            one, two = self._backend.prepare(first), self._backend.prepare(second)
-            if one is first and self._batched((2 * len(first), *pair.first.shape[-3:])):
-                both = np.concatenate((first, second)), np.concatenate((second, first))
-                forward, backward = np.split(self._backend.run(*both), 2)
-            else:
-                forward, backward = self._backend.run(one, two), self._backend.run(two, one)
-        return _cropped(forward, pair.first), _cropped(backward, pair.first)
+        run = self._backend.run
+        if isinstance(first, np.ndarray) and self._batched((2 * len(first), *first.shape[1:])):
+            both = np.concatenate((first, second)), np.concatenate((second, first))
+            forward, backward = np.split(run(*both), 2)
+            return forward, backward
+        return run(first, second), run(second, first)
+
+    def run_of(
+        self,
+        *,
+        backward: bool,
+        warm_start: bool,
+        motions: Iterable[ArrayLike | None] | None,
+    ) -> Run:
+        """Return what computes a pair of frames; see ``FlowEngine.stream``."""
+        check_directions(backward, warm_start=warm_start, motions=motions is not None)
+        if backward:
+            return self.both
+        if warm_start:  # refused by a backend that compensates motion
+            return WarmStart(self._manifest, self._backend).run
+        return self._backend.run if motions is None else KnownMotion(self._backend, motions).run
 
     def stream(
         self, frames: Iterable[object], bgr: bool, run: Run, borrowed: Borrowed
-    ) -> Iterator[Flow]:
-        """Yield the flow from each frame to the next; see ``FlowEngine.stream``."""
+    ) -> Iterator[Any]:
+        """Yield what ``run`` returns for each frame and the next; see ``FlowEngine.stream``."""
         previous: tuple[Array, Any] | None = None
         for index, frame in enumerate(frames):
             image = checked_image(without_time(frame), f"frame {index}", bgr=bgr)
@@ -107,7 +128,9 @@ class Inference:
                 if previous is not None:
                     flow = run(previous[1], prepared)
             previous = image, prepared
-            if flow is not None:
+            if isinstance(flow, tuple):
+                yield tuple(_cropped(one, image) for one in flow)
+            elif flow is not None:
                 yield _cropped(flow, image)
 
     def device_flow(

@@ -42,7 +42,7 @@ class Backend(Protocol):
             image: (N, H, W, 3) uint8 RGB, C-contiguous; H and W are multiples of the divisor.
 
         Returns:
-            An argument of ``run``: the image's features, or the image itself.
+            An argument of ``run``: the image's features, which are no array, or the image itself.
         """
         ...
 

@@ -1,6 +1,7 @@
 """Flow in both directions: values, one batch, shared features, every method."""
 
 from concurrent.futures import Future
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import engine
 from engine import FlowEngine
 from engine.bundle.manifest import SizeProfile, read_manifest
-from engine.errors import BackendError
+from engine.errors import BackendError, InputError
 from tests.support.fake_backend import FakeBackend, failing
 
 
@@ -118,6 +119,26 @@ def test_stream_takes_frames_with_their_time(opened, rng):
     with_times = [(index / 25, frame) for index, frame in enumerate(frames)]
     for found, expected in zip(opened.stream(with_times), opened.stream(frames), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_stream_returns_both_directions(opened, backend, rng):
+    frames = rng.integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
+    found = list(opened.stream(frames, backward=True))
+    assert backend.batches == [2, 2]
+    expected = [opened.infer(*pair, backward=True) for pair in pairwise(frames)]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"warm_start": True}, "backward and warm_start were given; warm_start is of one direct"),
+        ({"motions": [None]}, "backward and motions were given; motions is of one direction"),
+    ],
+)
+def test_what_is_of_one_direction_is_refused(opened, option, message):
+    with pytest.raises(InputError, match=message):
+        opened.stream([], backward=True, **option)
 
 
 def test_the_default_engine(monkeypatch, opened, tmp_path, rng):
