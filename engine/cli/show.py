@@ -10,9 +10,8 @@ from pathlib import Path
 from engine.cli import colours, common, flow_files
 from engine.cli.outputs import STREAM, OutputNames, shown, write_bytes, write_in_folder
 from engine.errors import InputError
-from engine.flow.metrics import motion
 from engine.flow.picture import flow_picture, with_histogram
-from engine.flow.scale import RunningScale, three_digits
+from engine.flow.scale import color_scale, three_digits
 from engine.flow.statistics import FlowStatistics
 from engine.images import bytes_from_image, check_picture_format
 from engine.types import Image
@@ -65,18 +64,18 @@ def run(options: argparse.Namespace) -> int:
     files = dict(_files(options.files, options.source))
     pictures = _pictures(options, files)
     read = lru_cache(1)(flow_files.read)  # once if there is one file, perhaps stdin
-    running, statistics = RunningScale(), {}
+    statistics = {}
     for path in files:
         flow = read(path)
         statistics[path] = flow.shape[:2], FlowStatistics.of(flow)
-        percentile = running.update(motion(flow))
-    scale = options.scale or three_digits(percentile)
+    total = reduce(add, (each for _, each in statistics.values()))
+    scale = options.scale or three_digits(color_scale(total.magnitudes))
     for path, picture in pictures.items():
         image = flow_picture(read(path), scale, legend=not options.no_legend)
         if options.histogram:
             image = with_histogram(image, statistics[path][1])
         _write(picture, image)
-    summary = _table(statistics)
+    summary = _table(statistics, total)
     if pictures:
         summary += ["", colours.describe(scale)]
         files_written = (path for path in pictures.values() if path != STREAM)
@@ -121,10 +120,11 @@ def _write(picture: Path, image: Image) -> None:
         write_in_folder(picture, bytes_from_image(image, picture))
 
 
-def _table(statistics: Mapping[Path, tuple[tuple[int, int], FlowStatistics]]) -> list[str]:
+def _table(
+    statistics: Mapping[Path, tuple[tuple[int, int], FlowStatistics]], total: FlowStatistics
+) -> list[str]:
     """Return the lines of the statistics and of the histogram of all files."""
     rows = [_row(shown(path), f"{h}x{w}", each) for path, ((h, w), each) in statistics.items()]
-    total = reduce(add, (each for _, each in statistics.values()))
     if len(rows) > 1:
         rows.append(_row(f"all {len(rows)}", "", total))
     heading = ("flow", "size", "min px", "mean px", "max px", "unknown")

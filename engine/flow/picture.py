@@ -3,9 +3,10 @@
 import numpy as np
 
 from engine.flow.colour import flow_to_color
+from engine.flow.histogram import MagnitudeHistogram
 from engine.flow.legend import Legend
 from engine.flow.metrics import motion
-from engine.flow.scale import RunningScale, three_digits
+from engine.flow.scale import color_scale, three_digits
 from engine.flow.statistics import FlowStatistics
 from engine.images.files import import_opencv
 from engine.types import Flow, Image
@@ -17,8 +18,10 @@ _NARROWEST = 240  # pictures narrower than this get no histogram: its text would
 
 
 def own_scale(flow: Flow) -> float:
-    """Return the magnitude in pixels of full saturation for one picture; see `RunningScale`."""
-    return three_digits(RunningScale().update(motion(flow)))
+    """Return the magnitude in pixels of full saturation for one picture; see `color_scale`."""
+    seen = MagnitudeHistogram()
+    seen.add(motion(flow))
+    return three_digits(color_scale(seen))
 
 
 def flow_picture(flow: Flow, max_magnitude: float, *, legend: bool = True) -> Image:

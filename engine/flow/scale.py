@@ -1,8 +1,7 @@
-"""The colour scale of a sequence: one magnitude for full saturation in all its frames."""
+"""The colour scale: one magnitude for full saturation in all pictures that belong together."""
 
 from engine.flow.colour import LEAST_SCALE
 from engine.flow.histogram import MagnitudeHistogram
-from engine.types import Array
 
 
 def three_digits(scale: float) -> float:
@@ -10,27 +9,18 @@ def three_digits(scale: float) -> float:
     return float(f"{scale:.3g}")
 
 
-class RunningScale(MagnitudeHistogram):
-    """A percentile of all magnitudes of a sequence so far, of constant memory.
+def color_scale(
+    seen: MagnitudeHistogram, *, percentile: float = 99, least: float = LEAST_SCALE
+) -> float:
+    """Return the scale in pixels that covers a share of the magnitudes.
 
-    It settles after a few frames, so the colours of a sequence do not flicker.
+    With the magnitudes of a sequence so far it settles after a few frames, so the colours do not
+    flicker.
 
-    Attributes:
-        counts: of the magnitudes so far, by size, int64; a later sequence may go on with them.
+    Args:
+        seen: the magnitudes.
+        percentile: share of them, in percent, that the scale covers.
+        least: smallest scale in pixels, so that the noise of still scenes stays pale.
     """
-
-    def __init__(self, *, percentile: float = 99, least: float = LEAST_SCALE) -> None:
-        """Start a sequence.
-
-        Args:
-            percentile: share of the magnitudes, in percent, that the scale covers.
-            least: smallest scale in pixels, so that the noise of still scenes stays pale.
-        """
-        self._share, self._least = percentile / 100, least
-        super().__init__()
-
-    def update(self, magnitudes: Array) -> float:
-        """Add the magnitudes of a frame in pixels, NaN where unknown; return the scale."""
-        self.add(magnitudes)
-        _, high = self.bin_of(self._share)
-        return max(self._least, high)
+    _, high = seen.bin_of(percentile / 100)
+    return max(least, high)

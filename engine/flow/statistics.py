@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.flow.histogram import MagnitudeHistogram
 from engine.flow.metrics import motion
 from engine.flow.validity import known
 from engine.types import Flow
 
-# Limits in pixels between the classes of magnitude, of which each spans twice the one before.
-_LIMITS = np.array([0, *(2.0**power for power in range(-2, 15)), np.inf])
+# The first class of magnitude ends at 2 to the power of this, in pixels; each other one spans an
+# octave.
+_FIRST_END = -2
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class FlowStatistics:
         least: smallest known magnitude in pixels; infinite if none is known.
         largest: largest known magnitude in pixels; minus infinite if none is known.
         total: sum of the known magnitudes.
-        counts: number of known pixels in each class of magnitude.
+        magnitudes: histogram of the known magnitudes.
     """
 
     pixels: int
@@ -31,20 +32,21 @@ class FlowStatistics:
     least: float
     largest: float
     total: float
-    counts: NDArray[np.int64]
+    magnitudes: MagnitudeHistogram
 
     @classmethod
     def of(cls, flow: Flow) -> "FlowStatistics":
         """Return the statistics of a flow, (H, W, 2) in pixels, NaN where it is unknown."""
         lengths = motion(flow)[known(flow)]
-        counts = np.histogram(lengths, _LIMITS)[0] if lengths.size else np.zeros(len(_LIMITS) - 1)
+        magnitudes = MagnitudeHistogram()
+        magnitudes.add(lengths)
         return cls(
             pixels=flow.shape[0] * flow.shape[1],
             known=lengths.size,
             least=float(lengths.min(initial=np.inf)),
             largest=float(lengths.max(initial=-np.inf)),
             total=float(lengths.sum()),
-            counts=counts.astype(np.int64),
+            magnitudes=magnitudes,
         )
 
     def __add__(self, other: "FlowStatistics") -> "FlowStatistics":
@@ -55,7 +57,7 @@ class FlowStatistics:
             min(self.least, other.least),
             max(self.largest, other.largest),
             self.total + other.total,
-            self.counts + other.counts,
+            self.magnitudes + other.magnitudes,
         )
 
     @property
@@ -75,15 +77,17 @@ class FlowStatistics:
         belongs to the class above. Empty ones beyond the smallest and largest magnitude are left
         out.
         """
-        filled = np.flatnonzero(self.counts)
+        counts = self.magnitudes.octaves(_FIRST_END)
+        filled = np.flatnonzero(counts)
         if not filled.size:
             return []
         return [
-            (_class_name(index), float(self.counts[index]) / self.known)
+            (_class_name(index, len(counts) - 1), float(counts[index]) / self.known)
             for index in range(filled[0], filled[-1] + 1)
         ]
 
 
-def _class_name(index: int) -> str:
-    low, high = _LIMITS[index : index + 2]
-    return f"{low:g} to {high:g} px" if np.isfinite(high) else f"{low:g} px or more"
+def _class_name(index: int, last: int) -> str:
+    high = 2.0 ** (index + _FIRST_END)
+    low = high / 2 if index else 0
+    return f"{low:g} px or more" if index == last else f"{low:g} to {high:g} px"

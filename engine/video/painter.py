@@ -3,7 +3,8 @@
 import numpy as np
 
 from engine.flow.colour_table import ColorTable
-from engine.flow.scale import RunningScale
+from engine.flow.histogram import MagnitudeHistogram
+from engine.flow.scale import color_scale
 from engine.types import Array, Flow, Image
 from engine.video.pipeline import FlowFrame
 
@@ -24,11 +25,11 @@ class Painter:
             height: of the flows.
             width: of the flows.
             scale: magnitude in pixels that gets full saturation; None: a percentile of all flows
-                so far, see `RunningScale`.
+                so far, see `color_scale`.
         """
         self.height, self.width = height, width
         self.scale = scale or 0.0
-        self._running = RunningScale() if scale is None else None
+        self._seen = MagnitudeHistogram() if scale is None else None
         self._table = ColorTable()
         self._step: FlowFrame | None = None
         self._painted: dict[int, Image] = {}
@@ -48,19 +49,20 @@ class Painter:
 
     def state(self) -> list[int]:
         """Return what the scale has learned so far, for `resume`."""
-        return [] if self._running is None else self._running.counts.tolist()
+        return [] if self._seen is None else self._seen.counts.tolist()
 
     def resume(self, state: list[int]) -> None:
         """Go on with the scale of an interrupted run."""
-        if self._running is not None:
-            self._running.counts[:] = state
+        if self._seen is not None:
+            self._seen.counts[:] = state
 
     def _begin(self, step: FlowFrame) -> None:
         if step is self._step:
             return
         self._step, self._painted = step, {}
-        if self._running is not None:
-            self.scale = self._running.update(step.magnitudes)
+        if self._seen is not None:
+            self._seen.add(step.magnitudes)
+            self.scale = color_scale(self._seen)
 
 
 def _thinned(flow: Flow, every: int) -> Flow:

@@ -1,11 +1,12 @@
-"""The running scale against NumPy's percentile of everything seen."""
+"""The colour scale against NumPy's percentile of everything seen."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from engine.flow.scale import RunningScale
+from engine.flow.histogram import MagnitudeHistogram
+from engine.flow.scale import color_scale
 
 MAGNITUDES = arrays.arrays(
     np.float32, st.integers(1, 60), elements=st.floats(0.125, 8192, width=32)
@@ -14,21 +15,25 @@ MAGNITUDES = arrays.arrays(
 
 @given(st.lists(MAGNITUDES, min_size=1, max_size=4), st.sampled_from([50, 90, 99]))
 def test_percentile_of_all_frames(frames, percentile):
-    scale = RunningScale(percentile=percentile, least=0.01)
+    seen = MagnitudeHistogram()
     for frame in frames:
-        value = scale.update(frame)
+        seen.add(frame)
+    value = color_scale(seen, percentile=percentile, least=0.01)
     everything = np.concatenate(frames)
     exact = np.percentile(everything, percentile, method="inverted_cdf")
     assert exact * 0.999 <= value <= exact * 1.023  # the upper end of a bin of 2.2 %
 
 
 def test_still_scenes_are_not_noise():
-    scale = RunningScale()
-    assert scale.update(np.full(100, 0.02, np.float32)) == 1
-    assert scale.update(np.zeros(100, np.float32)) == 1
+    seen = MagnitudeHistogram()
+    for noise in (np.full(100, 0.02, np.float32), np.zeros(100, np.float32)):
+        seen.add(noise)
+        assert color_scale(seen) == 1
 
 
 def test_unknown_magnitudes_do_not_count():
-    scale = RunningScale()
-    assert scale.update(np.array([np.nan, np.inf], np.float32)) == 1
-    assert 4 <= scale.update(np.array([4, np.nan], np.float32)) < 4.1
+    seen = MagnitudeHistogram()
+    seen.add(np.array([np.nan, np.inf], np.float32))
+    assert color_scale(seen) == 1
+    seen.add(np.array([4, np.nan], np.float32))
+    assert 4 <= color_scale(seen) < 4.1
