@@ -12,7 +12,7 @@ from engine.cli import common, flow_files, stores
 from engine.cli.outputs import OutputNames, shown
 from engine.errors import InputError
 from engine.store.reader import FlowStore
-from engine.store.writer import check_store_name, move_store, write_store
+from engine.store.writer import check_store_name, move_store, partial_store, write_store
 from engine.system.progress import track
 
 
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     names = OutputNames([source], force=options.force)
     check_store_name(output)
     names.add_new_folder(output)
-    hidden = output.with_name(f".{output.name}.partial")
+    hidden = partial_store(output)
     shutil.rmtree(hidden, ignore_errors=True)
     try:
         error = _write(hidden, files, source, step=options.store_step)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from engine.cli.common import OptionGroup
 from engine.errors import InputError
-from engine.store.levels import DEFAULT_STEP, parse_step, step_text
+from engine.store.levels import COARSEST, DEFAULT_STEP, FINEST, step_text
 from engine.store.reader import FlowStore
 from engine.store.writer import STORE_SUFFIX
+from engine.system.argument_types import power_of_two
 from engine.types import Flow
 
 _ADDRESS = rf"{re.escape(STORE_SUFFIX)}(\.zip)?:-?[0-9]{{1,9}}$"
@@ -17,7 +18,7 @@ def add_step_option(parser: OptionGroup) -> None:
     """Add the option of what writes a store, to a parser or a group of its options."""
     parser.add_argument(
         "--store-step",
-        type=parse_step,
+        type=power_of_two(FINEST, COARSEST),
         default=DEFAULT_STEP,
         metavar="PX",
         help="difference of neighbouring values in a .zarr store, twice the largest error: a power "

@@ -4,9 +4,7 @@ The step is a power of two, so that levels become floats without rounding: the e
 value is at most half a step, and what is a multiple of the step is kept exactly.
 """
 
-import argparse
 import math
-import re
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +18,12 @@ Levels = npt.NDArray[np.int16]
 DEFAULT_STEP = 1 / 64
 UNKNOWN = -32768
 LARGEST = 32767
-_FINEST, _COARSEST = 2.0**-12, 2.0**4
+FINEST, COARSEST = 2.0**-12, 2.0**4
 
 
 def is_step(step: float) -> bool:
     """Return whether a store may have this step."""
-    return _FINEST <= step <= _COARSEST and math.frexp(step)[0] == 0.5
+    return FINEST <= step <= COARSEST and math.frexp(step)[0] == 0.5
 
 
 def check_step(step: float) -> None:
@@ -35,18 +33,6 @@ def check_step(step: float) -> None:
             f"step is {step} px; expected a power of two from 1/4096 to 16. "
             f"{DEFAULT_STEP} is the usual one."
         )
-
-
-def parse_step(text: str) -> float:
-    """A power of two from 1/4096 to 16, as 1/64 or 0.015625; for ``type=`` of argparse."""
-    match = re.fullmatch(r"(?:1/)?([0-9]{1,5}(?:\.[0-9]{1,16})?)", text)
-    value = float(match[1]) if match else 0.0
-    value = 1 / value if value and text.startswith("1/") else value
-    if not is_step(value):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no step; expected a power of two from 1/4096 to 16 px, e.g. 1/64"
-        )
-    return value
 
 
 def step_text(step: float) -> str:

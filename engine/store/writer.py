@@ -85,6 +85,11 @@ def check_store_name(path: Path) -> None:
             ) from None
 
 
+def partial_store(path: Path) -> Path:
+    """Return the hidden name beside ``path`` that a store has until `move_store` renames it."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def move_store(source: Path, path: Path) -> None:
     """Rename a store; another store at ``path`` is deleted.
 

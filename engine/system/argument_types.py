@@ -4,6 +4,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Collection
+from fractions import Fraction
 
 from engine.errors import nearest
 
@@ -72,6 +73,22 @@ def percentage(text: str) -> float:
     return float(match[1]) / 100
 
 
+def power_of_two(low: float, high: float) -> Callable[[str], float]:
+    """A power of two in a range whose ends are such, as ``1/64``, ``0.015625`` or ``2``."""
+
+    def convert(text: str) -> float:
+        number = re.fullmatch(r"1/[1-9][0-9]{0,5}|[0-9]{1,6}(\.[0-9]{1,20})?", text)
+        value = float(Fraction(text)) if number else 0.0
+        if not low <= value <= high or math.frexp(value)[0] != 0.5:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a power of two from {Fraction(low)} to {Fraction(high)}; "
+                "expected e.g. 1/64"
+            )
+        return value
+
+    return convert
+
+
 def names(text: str) -> list[str]:
     """Names separated by commas, each once."""
     found = [name.strip() for name in text.split(",")]
@@ -80,19 +97,23 @@ def names(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def names_among(known: Collection[str], kind: str) -> Callable[[str], list[str]]:
-    """``names`` of which each is in ``known``; error messages call them ``kind``."""
+def name_among(known: Collection[str], kind: str) -> Callable[[str], str]:
+    """One of the names in ``known``; error messages call them ``kind``."""
 
-    def convert(text: str) -> list[str]:
-        found = names(text)
-        for name in found:
-            if name not in known:
-                raise argparse.ArgumentTypeError(
-                    f"unknown {kind} {name!r}; expected {', '.join(known)}.{nearest(name, known)}"
-                )
-        return found
+    def convert(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(
+                f"unknown {kind} {text!r}; expected {', '.join(known)}.{nearest(text, known)}"
+            )
+        return text
 
     return convert
+
+
+def names_among(known: Collection[str], kind: str) -> Callable[[str], list[str]]:
+    """``names`` of which each is in ``known``; error messages call them ``kind``."""
+    one = name_among(known, kind)
+    return lambda text: [one(name) for name in names(text)]
 
 
 def _number(text: str, accepts: Callable[[float], bool], expected: str) -> float:

@@ -9,7 +9,7 @@ from engine.bundle.manifest import MANIFEST_FILE, read_manifest
 from engine.errors import FlowFileError, InputError
 from engine.store.blosc import import_numcodecs
 from engine.store.reader import FlowStore
-from engine.store.writer import check_store_name, move_store, write_store
+from engine.store.writer import check_store_name, move_store, partial_store, write_store
 from engine.system.files import sha256_of
 from engine.video.frame import FrameSource
 from engine.video.outputs.base import Write
@@ -36,7 +36,7 @@ class StoredFlows:
         self.path, self._source, self._step = path, source, step
         self._network = read_manifest(bundle).network
         self._bundle = sha256_of(bundle / MANIFEST_FILE)
-        self._hidden = path.with_name(f".{path.name}.partial")
+        self._hidden = partial_store(path)
 
     def finished(self) -> int:
         """Return the number of flows that an interrupted run has left."""

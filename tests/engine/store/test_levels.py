@@ -1,5 +1,3 @@
-import argparse
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +11,6 @@ from engine.store.levels import (
     check_step,
     flow_from_levels,
     levels_from_flow,
-    parse_step,
     step_text,
 )
 
@@ -80,11 +77,3 @@ def test_other_steps_are_refused(step):
 def test_steps_as_text():
     for value, text in ((1 / 64, "1/64"), (1.0, "1"), (2.0, "2"), (2.0**-12, "1/4096")):
         assert step_text(value) == text
-        assert parse_step(text) == value
-    assert parse_step("0.015625") == 1 / 64
-
-
-@pytest.mark.parametrize("text", ["", "1/0", "1/3", "0.1", "32", "-1", "1/-2", "a", "nan", "1e-2"])
-def test_what_is_no_step(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="expected a power of two from 1/4096"):
-        parse_step(text)
