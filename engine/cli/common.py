@@ -1,13 +1,24 @@
-"""Options and output shared by the verbs. Imports the standard library only, as ``doctor`` does."""
+"""Options and output shared by the verbs."""
 
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from engine.system.argument_parser import RaisingParser
+from engine.system.argument_types import int_between, positive_int
 
 # What `ArgumentParser.add_subparsers` and `add_argument_group` return.
 Commands = Any
 OptionGroup = Any
+
+
+class Parser(RaisingParser):
+    """The parser of the command, and of each verb."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UsageError`: the message, and where to read on."""
+        super().error(f"{message.rstrip('.')}. See {self.prog} --help.")
 
 
 def add_command(
@@ -35,13 +46,12 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
     group = parser.add_argument_group("inference")
     add = group.add_argument
     add("--bundle", type=Path, metavar="DIR", help="bundle (default: the one that ships)")
-    add("--device", type=int, default=0, metavar="N", help="index of the GPU (default: 0)")
-    add(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="CPU threads (default: all that the process may use)",
-    )
+    # fmt: off
+    add("--device", type=int_between(0, 999), default=0, metavar="N",
+        help="index of the GPU (default: 0)")
+    add("--threads", type=positive_int, metavar="N",
+        help="CPU threads (default: all that the process may use)")
+    # fmt: on
     return group
 
 

@@ -31,10 +31,6 @@ def add_command(commands: common.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0 if at least one backend opens the bundle."""
-    from engine.call_checks import check_device, check_threads
-
-    check_device(options.device)
-    check_threads(options.threads)
     report = collect(options.bundle, device=options.device, threads=options.threads)
     if options.json:
         print(json.dumps(report, indent=2))

@@ -5,7 +5,7 @@ import argparse
 import engine
 from engine.backends.registry import AUTO, BACKENDS
 from engine.cli import common
-from engine.system.argument_types import positive_int, size_or_side
+from engine.system.argument_types import name_among, positive_int, size_or_side
 from engine.system.threads import available_threads
 
 # Computed at the same time: each takes memory.
@@ -17,6 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = common.add_engine_options(parser)
     group.add_argument(
         "--backend",
+        type=name_among((AUTO, *BACKENDS), "backend"),
         default=AUTO,
         metavar="NAME",
         help=f"{AUTO} (default), {', '.join(BACKENDS)}",
@@ -47,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--iterations",
-        type=int,
+        type=positive_int,
         metavar="N",
         help="updates of a recurrent network, RAFT (default: the bundle's own number)",
     )

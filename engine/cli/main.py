@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import engine
 from engine.cli import common, convert, doctor, evaluate, folder, infer, score, show, video
 from engine.errors import EngineError, sentence
+from engine.system.argument_parser import UsageError
 
 _EPILOG = """examples:
   flow infer frame1.png frame2.png -o flow.flo --picture flow.png
@@ -21,7 +22,7 @@ _EPILOG = """examples:
   flow doctor
 
 flow COMMAND --help explains a command, with more examples.
-exit status: 0 success, 1 error (one line on stderr), 2 wrong usage, 130 interrupted"""
+exit status: 0 success, 1 error, 2 wrong usage, 130 interrupted; errors are one line on stderr"""
 
 _ADVICE = {
     errno.ENOSPC: "Free space on the disk, or write elsewhere.",
@@ -32,18 +33,22 @@ _ADVICE = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; errors are printed as one line on stderr."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has ended, as `head` does. Nothing is left to say, nor at the exit to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except UsageError as error:
+        print(f"flow: {sentence(str(error))}", file=sys.stderr)
+        return 2
     except (EngineError, OSError) as error:
         print(f"flow: {sentence(_text(error))}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        print(f"flow: {sentence(str(interrupt) or 'interrupted')}", file=sys.stderr)
         return 130
     return code
 
@@ -57,7 +62,7 @@ def _text(error: Exception) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = common.Parser(
         prog="flow",
         description="Optical flow of images, videos and folders of pictures.",
         epilog=_EPILOG,

@@ -152,19 +152,20 @@ def _kept(journal: Journal | None, progress: Progress) -> Iterator[None]:
     """Remove the journal at the end of the block; if that raises, write it and tell what is kept.
 
     Raises:
-        OutputError: The disk is full.
+        KeyboardInterrupt: The block was interrupted.
+        OSError: The disk is full.
     """
     try:
         yield
     except BaseException as error:
-        kept = "it cannot be continued."
+        kept = "it cannot be continued." if progress.flows else "no flow was finished."
         if journal is not None and progress.flows:
             with suppress(OSError):  # the disk may be full
                 journal.write(progress)
                 kept = f"{progress.flows} flows are kept, the same command goes on after them."
         if isinstance(error, KeyboardInterrupt):
-            print(f"flow: interrupted; {kept}", file=sys.stderr)
-        elif isinstance(error, OSError) and error.errno in _FULL:
+            raise KeyboardInterrupt(f"interrupted; {kept}") from error
+        if isinstance(error, OSError) and error.errno in _FULL:
             raise OSError(
                 f"{error.filename} cannot be written: {error.strerror}; {kept} Free some space."
             ) from error

@@ -40,18 +40,6 @@ def test_cache_folder(tiny_bundle, capsys, monkeypatch, tmp_path):
         assert line.split(maxsplit=1)[1].startswith(expected)
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--threads", "0", "threads is 0; expected a number from 1 up"),
-        ("--device", "-1", "device is -1; expected the index of a GPU"),
-    ],
-)
-def test_arguments_are_checked_as_by_load(tiny_bundle, capsys, option, value, message):
-    assert main(["doctor", "--bundle", str(tiny_bundle), option, value]) == 1
-    assert message in capsys.readouterr().err
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
 def test_names_that_are_not_utf8(tiny_bundle, tmp_path, capsys):
     bundle = tmp_path / os.fsdecode(b"b\xff")

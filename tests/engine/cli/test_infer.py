@@ -136,10 +136,8 @@ def test_a_full_disk(pictures, tiny_bundle, tmp_path, capsys):
     [
         ({"first": "missing.png"}, "missing.png does not exist; expected a picture"),
         ({"bundle": "nowhere"}, "nowhere is not a bundle: it is not a folder"),
-        ({"backend": "onnx"}, "unknown backend 'onnx'; expected one of"),
         ({"output": "flow.xyz"}, "unknown flow format '.xyz'"),
         ({"output": "no/such/folder/flow.flo"}, "no/such/folder is not a folder. Create it"),
-        ({"threads": "0"}, "threads is 0; expected a number from 1 up"),
     ],
 )
 def test_errors_are_one_line(pictures, tiny_bundle, tmp_path, capsys, change, message):

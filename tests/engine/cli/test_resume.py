@@ -122,7 +122,7 @@ def test_a_full_disk(tmp_path, flow, stop, capsys, number):
 def test_a_disk_that_is_full_from_the_start(tmp_path, flow, stop, capsys):
     stop("000000", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "flow/000000.flo"))
     assert flow("--flow", tmp_path / "flow", "-o", tmp_path / "c.mp4") == 1
-    assert "; it cannot be continued. Free some space.\n" in capsys.readouterr().err
+    assert "; no flow was finished. Free some space.\n" in capsys.readouterr().err
     assert flow("--flow", tmp_path / "flow", "-o", tmp_path / "c.mp4") == 0
     assert capsys.readouterr().err == ""
 

@@ -168,7 +168,6 @@ def test_bad_arguments_leave_nothing(clip, flow, tmp_path, monkeypatch, capsys, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--iterations", "0"], "iterations is 0; expected a number of updates"),
         (["--iterations", "4"], "iterations is 4, but tiny has no repeated updates"),
         (["--warm-start"], "tiny does not refine an initial flow, only RAFT does"),
     ],
