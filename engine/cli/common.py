@@ -55,6 +55,18 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
     return group
 
 
+def add_levels_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option of what reads pictures."""
+    parser.add_argument(
+        "--levels",
+        nargs=2,
+        type=float,
+        metavar=("BLACK", "WHITE"),
+        help="values of the pictures that become black and white, e.g. 0 4095 for 12 bits "
+        "(default: the range of 8 or 16 bits)",
+    )
+
+
 def printable(value: object) -> str:
     """Return ``value`` as text in which bytes of file names that are not UTF-8 are escaped."""
     return str(value).encode(errors="backslashreplace").decode()

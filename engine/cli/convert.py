@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from engine.cli import common, convert_to_store, flow_files, stores
-from engine.cli.outputs import STREAM, OutputNames, shown, write_bytes, write_in_folder
+from engine.cli.outputs import (
+    STREAM,
+    OutputNames,
+    check_folder_name,
+    shown,
+    write_bytes,
+    write_in_folder,
+)
 from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_format, flow_from_bytes
 from engine.flow.formats.kitti import HIGHEST, LOWEST, beyond_range
@@ -111,6 +118,8 @@ def _targets(options: argparse.Namespace) -> dict[Path, Path]:
     source, output, suffix = options.input, options.output, options.format
     files = flow_files.named(source, options.source)
     into_folder = source.is_dir() or output.is_dir()
+    if into_folder:
+        check_folder_name(output, FLOW_SUFFIXES)
     if suffix is None and (into_folder or output == STREAM):
         raise InputError(f"{shown(output, 'stdout')} has no format; expected --format, e.g. .flo.")
     names = OutputNames(files, force=options.force)

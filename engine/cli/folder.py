@@ -25,6 +25,7 @@ def add_command(commands: common.Commands) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("folder", type=Path, help="folder of pictures, all of one size")
+    common.add_levels_option(parser)
     sequence.add_options(parser)
     parser.add_argument(
         "--fps",
@@ -37,5 +38,6 @@ def add_command(commands: common.Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
     journal = sequence.open_journal(options, options.folder)
-    frames = PictureReader(options.folder, rate=Fraction(str(options.fps)))
+    levels = None if options.levels is None else (options.levels[0], options.levels[1])
+    frames = PictureReader(options.folder, rate=Fraction(str(options.fps)), levels=levels)
     return sequence.run(options, frames, journal)

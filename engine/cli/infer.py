@@ -54,14 +54,7 @@ def add_command(commands: common.Commands) -> None:
         "saturation the magnitude",
     )
     colours.add_options(parser)
-    parser.add_argument(
-        "--levels",
-        nargs=2,
-        type=float,
-        metavar=("BLACK", "WHITE"),
-        help="values of both images that become black and white, e.g. 0 4095 for 12 bits (default: "
-        "the range of 8 or 16 bits)",
-    )
+    common.add_levels_option(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     parser.add_argument("--force", action="store_true", help="overwrite files that exist")
     inference.add_options(parser)
@@ -75,6 +68,12 @@ def run(options: argparse.Namespace) -> int:
         options.compensate_motion = True
     _check_outputs(options)
     image1, image2 = (_read(path, options.levels) for path in (options.image1, options.image2))
+    if image1.shape != image2.shape:
+        one, two = (f"{image.shape[0]}x{image.shape[1]}" for image in (image1, image2))
+        raise InputError(
+            f"{shown(options.image1)} is {one} and {shown(options.image2)} is {two}; expected one "
+            "size. Crop or resize one of them."
+        )
     with inference.open_engine(options) as flow_engine:
         flow = flow_engine.infer(image1, image2)
         check_finite(flow, f"the flow of {flow_engine.manifest.network}")

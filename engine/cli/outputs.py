@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from engine.errors import InputError
@@ -76,6 +76,20 @@ class OutputNames:
                 f"{path} exists; expected a new name. Give another, or --force to overwrite."
             )
         self._taken[key] = "another output"
+
+
+def check_folder_name(folder: Path, suffixes: Collection[str]) -> None:
+    """Raise ``InputError`` for a folder to write to that is named like a file, and does not exist.
+
+    Args:
+        folder: its name.
+        suffixes: of the files that go into it.
+    """
+    if folder.suffix.lower() in suffixes and not folder.exists():
+        raise InputError(
+            f"{folder} is the name of a file; expected that of a folder for the files. Leave "
+            f"{folder.suffix} out."
+        )
 
 
 def read_bytes(path: Path) -> bytes:

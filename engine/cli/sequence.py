@@ -12,7 +12,7 @@ from pathlib import Path
 import engine
 from engine.bundle.manifest import MANIFEST_FILE
 from engine.cli import colours, common, inference, sequence_outputs
-from engine.errors import InputError
+from engine.errors import EngineError, InputError
 from engine.loader import DEFAULT_BUNDLE
 from engine.system.files import sha256_of
 from engine.system.progress import progress_bar
@@ -163,6 +163,8 @@ def _kept(journal: Journal | None, progress: Progress) -> Iterator[None]:
             with suppress(OSError):  # the disk may be full
                 journal.write(progress)
                 kept = f"{progress.flows} flows are kept, the same command goes on after them."
+        if isinstance(error, EngineError) and journal is not None and progress.flows:
+            print(f"flow: note: {kept}", file=sys.stderr)
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"interrupted; {kept}") from error
         if isinstance(error, OSError) and error.errno in _FULL:

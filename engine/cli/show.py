@@ -8,7 +8,15 @@ from operator import add
 from pathlib import Path
 
 from engine.cli import colours, common, flow_files
-from engine.cli.outputs import STREAM, OutputNames, shown, write_bytes, write_in_folder
+from engine.cli.outputs import (
+    STREAM,
+    OutputNames,
+    check_folder_name,
+    shown,
+    write_bytes,
+    write_in_folder,
+)
+from engine.data.listing import PICTURE_SUFFIXES
 from engine.errors import InputError
 from engine.flow.picture import flow_picture, with_histogram
 from engine.flow.scale import color_scale, three_digits
@@ -108,6 +116,7 @@ def _pictures(options: argparse.Namespace, files: Mapping[Path, str]) -> dict[Pa
             check_picture_format(output)
         names.add(output)
         return dict.fromkeys(files, output)
+    check_folder_name(output, PICTURE_SUFFIXES)
     pictures = {path: output / f"{name}.png" for path, name in files.items()}
     names.add_folder(output, pictures.values())
     return pictures

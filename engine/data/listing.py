@@ -85,14 +85,15 @@ def pictures(folder: Path) -> dict[str, Path]:
         PairsError: The folder does not exist or contains none, or two differ only in their suffix.
     """
     if not folder.is_dir():
-        raise PairsError(f"{folder} does not exist; expected a folder of pictures: unpack it")
-    found = by_stem(list_files(folder, PICTURE_SUFFIXES))
-    if not found:
+        found = "is no folder" if folder.exists() else "does not exist"
+        raise PairsError(f"{folder} {found}; expected a folder of pictures: unpack it")
+    files = by_stem(list_files(folder, PICTURE_SUFFIXES))
+    if not files:
         raise PairsError(
             f"{folder} contains no picture; expected some, with suffixes of "
             f"{' '.join(PICTURE_SUFFIXES)}: unpack them"
         )
-    return found
+    return files
 
 
 def next_frames(frames: Mapping[str, Path]) -> Iterator[tuple[str, Path, Path]]:

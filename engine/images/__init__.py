@@ -1,6 +1,7 @@
 """Images: validation of arrays, layout for a network, and picture files."""
 
 from engine.images.files import (
+    Levels,
     bytes_from_image,
     check_picture_format,
     image_from_bytes,
@@ -13,6 +14,7 @@ from engine.images.validate import check_same_kind, checked_image
 
 __all__ = [
     "PADDING_MODES",
+    "Levels",
     "PaddingMode",
     "bytes_from_image",
     "check_picture_format",

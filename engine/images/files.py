@@ -10,12 +10,15 @@ from engine.errors import BackendNotInstalledError, InputError
 from engine.system.files import write_atomically
 from engine.types import Array, Image
 
+# The values of a file that become black and white.
+Levels = tuple[float, float]
+
 _TWELVE_BITS = 4095
 # A thermal camera's scene may have a few of the 256 levels of a 16-bit file, too few for flow.
 _FEW_LEVELS = 16
 
 
-def read_image(path: str | os.PathLike[str], *, levels: tuple[float, float] | None = None) -> Image:
+def read_image(path: str | os.PathLike[str], *, levels: Levels | None = None) -> Image:
     """Read a picture file as (H, W, 3) uint8 RGB.
 
     Grey pictures get three equal channels, 16-bit pictures are scaled to 8 bits, alpha is dropped.
@@ -39,7 +42,7 @@ def read_image(path: str | os.PathLike[str], *, levels: tuple[float, float] | No
     return image_from_bytes(path.read_bytes(), str(path), levels=levels)
 
 
-def image_from_bytes(data: bytes, name: str, *, levels: tuple[float, float] | None = None) -> Image:
+def image_from_bytes(data: bytes, name: str, *, levels: Levels | None = None) -> Image:
     """Decode the content of a picture file; see `read_image`, whose result and errors it has.
 
     Args:
@@ -56,12 +59,12 @@ def image_from_bytes(data: bytes, name: str, *, levels: tuple[float, float] | No
     except cv2.error as error:
         raise InputError(f"{name} cannot be read as a picture: {error.err}.") from error
     if image is None:
-        raise InputError(f"{name} is not a picture OpenCV can read. Convert it to .png.")
+        raise InputError(f"{name} is not a picture OpenCV can read; expected e.g. a .png or .jpg.")
     rgb: Image = cv2.cvtColor(_eight_bits(image, name, levels), cv2.COLOR_BGR2RGB)
     return rgb
 
 
-def _eight_bits(image: Array, name: str, levels: tuple[float, float] | None) -> Image:
+def _eight_bits(image: Array, name: str, levels: Levels | None) -> Image:
     if levels is None:
         if image.dtype == np.uint8:
             return image
@@ -74,7 +77,7 @@ def _eight_bits(image: Array, name: str, levels: tuple[float, float] | None) -> 
     return rounded
 
 
-def _known_levels(image: Array, name: str) -> tuple[float, float]:
+def _known_levels(image: Array, name: str) -> Levels:
     """Return the levels of black and white, as far as a file tells them by itself."""
     low, high = image.min(), image.max()
     if image.dtype == np.uint16 and high > _TWELVE_BITS:  # the file uses all 16 bits
@@ -87,8 +90,9 @@ def _known_levels(image: Array, name: str) -> tuple[float, float]:
         guess = f"({low:g}, {high:g})"
     raise InputError(
         f"{name} has {image.dtype} values from {low:g} to {high:g}; expected 8 bits, or the whole "
-        "range of 16. Give the values of black and white, the same for both pictures: "
-        f"engine.images.read_image(path, levels=...) or flow infer --levels, e.g. {guess}."
+        "range of 16. Give the values of black and white, the same for all pictures: "
+        "engine.images.read_image(path, levels=...), or --levels of flow infer and flow folder, "
+        f"e.g. {guess}."
     )
 
 

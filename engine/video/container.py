@@ -43,22 +43,43 @@ def open_video(path: Path) -> "tuple[InputContainer, VideoStream]":
     """
     av = import_av()
     if not path.is_file():
-        found = "is not a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {found}; expected a video file. Check the path.")
+        raise InputError(_not_a_file(path))
     path.open("rb").close()  # FFmpeg's errors are less clear than the operating system's
     try:
         # With its protocol, so that a name such as "concat:a" is only a name.
         container: InputContainer = av.open(f"file:{path}")
     except av.FFmpegError as error:
-        raise InputError(
-            f"{path} cannot be opened as a video: {error.strerror}. Expected a whole video file; "
-            "one that was cut off has lost its index: copy it or record it again."
-        ) from error
+        raise InputError(_not_a_video(path, error.strerror)) from error
     try:
         return container, _video_stream(path, container, av.stream.Disposition.attached_pic)
     except BaseException:
         container.close()
         raise
+
+
+def _not_a_file(path: Path) -> str:
+    if path.is_dir():
+        return f"{path} is a folder; expected a video file. Use `flow folder` for its pictures."
+    if str(path) == "-":
+        return "a video cannot be read from stdin; expected a video file. Write it to a file first."
+    found = "is not a file" if path.exists() else "does not exist"
+    return f"{path} {found}; expected a video file. Check the path."
+
+
+def _not_a_video(path: Path, reason: str) -> str:
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    if not start:
+        return f"{path} is empty; expected a video file. Copy it or record it again."
+    if start[4:] == b"ftyp":  # MP4 and its relatives
+        return (
+            f"{path} cannot be opened as a video: {reason}. It was cut off and has lost its index; "
+            "expected a whole file. Copy it or record it again."
+        )
+    return (
+        f"{path} cannot be opened as a video: {reason}. Expected a file of a kind that FFmpeg "
+        "reads. Give another file."
+    )
 
 
 def _video_stream(path: Path, container: "InputContainer", cover: "Disposition") -> "VideoStream":

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 _DEFAULT_RATE = Fraction(25)  # FFmpeg's own, for streams that state none
-# A file is incomplete if it ends this many seconds earlier than it promises. Its audio may be a
-# little longer than its frames.
-_EARLY = 1
+# A file is incomplete if it ends this many seconds, or this share of it, earlier than it promises.
+# Its audio may be a little longer than its frames.
+_EARLY, _EARLY_SHARE = 1, Fraction(1, 4)
 
 
 class Decoder:
@@ -53,8 +53,9 @@ class Decoder:
                 self._open()
                 frames = self._timed_frames()
         yield from frames
-        if self.duration is not None and (self.last_time or 0) + _EARLY < self.duration:
-            self.incomplete = True
+        if self.duration is not None:
+            end = (self.last_time or 0) + 1 / self.rate
+            self.incomplete = end + min(_EARLY, _EARLY_SHARE * self.duration) < self.duration
 
     def close(self) -> None:
         """Close the file; no iterator over its frames may be in use."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.data.listing import pictures
 from engine.errors import InputError
-from engine.images import read_image
+from engine.images import Levels, read_image
 from engine.video.frame import Frame
 
 DEFAULT_RATE = 25  # pictures per second, which a folder does not tell
@@ -28,19 +28,29 @@ class PictureReader:
 
     live = False
 
-    def __init__(self, folder: Path, *, rate: Fraction, stride: int = 1) -> None:
+    def __init__(
+        self, folder: Path, *, rate: Fraction, stride: int = 1, levels: Levels | None = None
+    ) -> None:
         """List the pictures and read the size of the first.
 
         Args:
             folder: where they are.
             rate: number of pictures per second.
             stride: N; only every N-th picture is used.
+            levels: see `engine.images.read_image`.
 
         Raises:
             BackendNotInstalledError: OpenCV is not installed.
-            InputError: The folder holds fewer than two pictures, or the first cannot be read.
-            PairsError: There is no such folder, no picture in it, or two of one name.
+            InputError: There is no such folder, it holds fewer than two pictures, or the first
+                cannot be read.
+            PairsError: There is no picture in it, or two of one name.
         """
+        if not folder.is_dir():
+            found_instead = "is a file" if folder.exists() else "does not exist"
+            raise InputError(
+                f"{folder} {found_instead}; expected a folder of pictures. For a video use `flow "
+                "video`, for two pictures `flow infer`."
+            )
         self.path, self.begin = folder, Fraction(0)
         self.rate, self.time_base = rate / stride, stride / rate
         found = list(pictures(folder).values())
@@ -56,7 +66,8 @@ class PictureReader:
                 "two frames. Use a smaller stride."
             )
         self.expected_frames: int | None = len(self._files)
-        self.height, self.width = read_image(self._files[0]).shape[:2]
+        self._levels = levels
+        self.height, self.width = read_image(self._files[0], levels=levels).shape[:2]
         self._frames = self._read()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -77,7 +88,7 @@ class PictureReader:
 
     def _read(self) -> Iterator[Frame]:
         for index, path in enumerate(self._files):
-            image = read_image(path)
+            image = read_image(path, levels=self._levels)
             if image.shape[:2] != (self.height, self.width):
                 raise InputError(
                     f"{path} is {image.shape[0]}x{image.shape[1]}, the frames before are "

@@ -175,6 +175,7 @@ class VideoReader:
 
     def _too_few(self, count: int) -> str:
         found = "only one frame" if count else "no frame"
+        found += self._thinning.description
         if self._decoder.damaged:
             found += f" that can be decoded ({self._decoder.damaged} damaged)"
         if self._start or self._end is not None:

@@ -49,6 +49,12 @@ class Thinning:
         self._count += 1
         return (self._count - 1) % self._stride == 0
 
+    @property
+    def description(self) -> str:
+        """What is kept, for messages; empty if it is every frame."""
+        fps = "" if self._fps is None else f" at {float(self._fps):g} frames per second"
+        return fps + (f" with a stride of {self._stride}" if self._stride > 1 else "")
+
     def rate(self, rate: Fraction) -> Fraction:
         """Return the number of frames per second that are left of ``rate``."""
         return (rate if self._fps is None else min(rate, self._fps)) / self._stride

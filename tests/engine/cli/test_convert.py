@@ -115,6 +115,7 @@ def test_force(flow, capsys):
         (["a.flo", "no/b.npy"], "no/b.npy cannot be written: no is not a folder. Create it."),
         (["a.flo", "b.npy", "--format", ".pfm"], "b.npy is not .pfm; expected one format"),
         (["a.flo", "-"], "stdout has no format; expected --format, e.g. .flo."),
+        (["folder", "b.npy"], "b.npy is the name of a file; expected that of a folder"),
         (["folder", "out"], "out has no format; expected --format, e.g. .flo."),
         (["folder", "old.npy", "--format", ".flo"], "old.npy is a file; expected a folder."),
         (["folder", "-", "--format", ".flo"], "- is stdout; expected a folder."),

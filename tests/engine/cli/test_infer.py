@@ -97,7 +97,7 @@ def test_levels_of_16_bit_pictures(pictures, tiny_bundle, tiny_flow, tmp_path, c
         cv2.imwrite(path, 51000 + image[..., ::-1].astype(np.uint16))
     output = tmp_path / "flow.npy"
     assert infer(paths, tiny_bundle, "-o", output) == 1
-    assert "or flow infer --levels, e.g. (51000, 51255)" in capsys.readouterr().err
+    assert "--levels of flow infer and flow folder, e.g. (51000, 51255)" in capsys.readouterr().err
     assert infer(paths, tiny_bundle, "-o", output, "--levels", 51000, 51255) == 0
     np.testing.assert_allclose(np.load(output), tiny_flow(*images), atol=1e-4)
 
@@ -212,7 +212,8 @@ def test_names_that_are_not_utf8(pictures, tiny_bundle, tmp_path, capsys):
 def test_sizes_must_agree(pictures, tiny_bundle, tmp_path, capsys):
     write_image(pictures[0][1], np.zeros((50, 71, 3), np.uint8))
     assert infer(pictures[0], tiny_bundle, "-o", tmp_path / "flow.flo") == 1
-    assert "image1 has shape (50, 70, 3) and image2 (50, 71, 3)" in capsys.readouterr().err
+    assert "first.png is 50x70 and " in (error := capsys.readouterr().err)
+    assert "second.png is 50x71; expected one size. Crop or resize one of them." in error
 
 
 def test_flow_that_is_no_number_is_not_written(

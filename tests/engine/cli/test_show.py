@@ -117,6 +117,7 @@ def test_unknown_everywhere(files, capsys):
         (["other.png", "-o", "no/a.png"], "no is not a folder. Create it."),
         (["other.png", "-o", "a.xyz"], "'.xyz' is not a format for colour pictures"),
         (["other.png", "-o", "photo.jpg"], "photo.jpg exists; expected a new name"),
+        (["flows", "-o", "a.png"], "a.png is the name of a file; expected that of a folder"),
         (["flows", "-o", "photo.jpg"], "photo.jpg is a file; expected a folder"),
         (["flows", "-o", "-"], "- is stdout; expected a folder"),
         (["flows", "-o", "no/a"], "no is not a folder. Create it."),

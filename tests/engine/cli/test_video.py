@@ -4,6 +4,7 @@ import itertools
 import os
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -192,7 +193,11 @@ def test_options_of_raft_for_another_network(clip, flow, tmp_path, capsys, argum
         ),
         (
             lambda folder: folder.rename(folder.with_name("other")),
-            "frames does not exist",
+            "frames does not exist; expected a folder of pictures",
+        ),
+        (
+            lambda folder: (folder.rename(folder.with_name("other")), folder.touch()),
+            "frames is a file; expected a folder of pictures. For a video use `flow video`",
         ),
     ],
 )
@@ -201,6 +206,17 @@ def test_folders_that_cannot_be_read(folder, flow, tmp_path, capsys, change, mes
     assert flow("folder", folder, "-o", tmp_path / "out.mp4") == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_levels_of_16_bit_pictures(folder, flow, tmp_path):
+    assert flow("folder", folder, "--flow", tmp_path / "eight") == 0
+    for path in folder.iterdir():
+        image = read_image(path)[..., ::-1].astype(np.uint16)
+        cv2.imwrite(str(path), 1000 + image)
+    assert flow("folder", folder, "--flow", tmp_path / "no") == 1
+    assert flow("folder", folder, "--flow", tmp_path / "sixteen", "--levels", 1000, 1255) == 0
+    for path in (tmp_path / "eight").iterdir():
+        assert path.read_bytes() == (tmp_path / "sixteen" / path.name).read_bytes()
 
 
 def test_motion_of_the_codec_is_compensated(flow, tmp_path, capsys, monkeypatch):
