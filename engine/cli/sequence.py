@@ -88,7 +88,7 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
         )
         known = 0
         started = time.perf_counter()
-        with _kept(journal, progress), ExitStack() as stack:
+        with _kept(journal, progress, outputs), ExitStack() as stack:
             writes = [stack.enter_context(output.open(finished)) for output in outputs]
             if options.show:
                 writes.append(stack.enter_context(_page(painter)))
@@ -129,12 +129,17 @@ def _resumed(journal: Journal | None, outputs: Sequence[Output], painter: Painte
     progress = None if journal is None else journal.read()
     if progress is None:
         return Progress()
-    flows = min(progress.flows, *(output.finished() for output in outputs))
+    flows = _finished(progress, outputs)
     if flows == 0:
         return Progress()
     painter.resume(progress.scale)
     print(f"flow: note: {flows} flows are there from an interrupted run", file=sys.stderr)
     return Progress(flows, progress.motion * flows / progress.flows, progress.scale)
+
+
+def _finished(progress: Progress, outputs: Sequence[Output]) -> int:
+    """Return the number of flows that all outputs have."""
+    return min(progress.flows, *(output.finished() for output in outputs))
 
 
 @contextmanager
@@ -148,7 +153,7 @@ def _until_interrupted(source: FrameSource, progress: Progress) -> Iterator[None
 
 
 @contextmanager
-def _kept(journal: Journal | None, progress: Progress) -> Iterator[None]:
+def _kept(journal: Journal | None, progress: Progress, outputs: Sequence[Output]) -> Iterator[None]:
     """Remove the journal at the end of the block; if that raises, write it and tell what is kept.
 
     Raises:
@@ -158,12 +163,16 @@ def _kept(journal: Journal | None, progress: Progress) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        kept = "it cannot be continued." if progress.flows else "no flow was finished."
-        if journal is not None and progress.flows:
+        flows, kept = _finished(progress, outputs), "it cannot be continued."
+        if not flows:
+            kept = "no flow is kept."
+            if journal is not None:
+                journal.remove()
+        elif journal is not None:
             with suppress(OSError):  # the disk may be full
                 journal.write(progress)
-                kept = f"{progress.flows} flows are kept, the same command goes on after them."
-        if isinstance(error, EngineError) and journal is not None and progress.flows:
+                kept = f"{flows} flows are kept, the same command goes on after them."
+        if isinstance(error, EngineError) and flows:
             print(f"flow: note: {kept}", file=sys.stderr)
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"interrupted; {kept}") from error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _DEFAULT_RATE = Fraction(25)  # FFmpeg's own, for streams that state none
 # A file is incomplete if it ends this many seconds, or this share of it, earlier than it promises.
 # Its audio may be a little longer than its frames.
-_EARLY, _EARLY_SHARE = 1, Fraction(1, 4)
+_EARLY, _EARLY_SHARE = Fraction(1), Fraction(1, 4)
 
 
 class Decoder:
@@ -55,7 +55,8 @@ class Decoder:
         yield from frames
         if self.duration is not None:
             end = (self.last_time or 0) + 1 / self.rate
-            self.incomplete = end + min(_EARLY, _EARLY_SHARE * self.duration) < self.duration
+            early = min(_EARLY, _EARLY_SHARE * self.duration)
+            self.incomplete = end + early < self.duration
 
     def close(self) -> None:
         """Close the file; no iterator over its frames may be in use."""

@@ -63,17 +63,19 @@ class VideoParts:
         """Yield the writer of a new part that begins with image ``first``.
 
         Parts that begin there or later are discarded. Whatever ends the block, the part stays if
-        it contains an image.
+        it contains an image that counts; see `count`.
         """
         for number, path in self._files():
             if number >= first:
                 path.unlink()
         part = self._name(first)
+        least = 2
         try:
             with as_os_error(self._path), encode(part, how, format=_FORMAT) as video:
                 yield video
+            least = 1  # it is whole
         finally:
-            if not any(packets(part, 1)):
+            if sum(1 for _ in packets(part, least)) < least:
                 part.unlink(missing_ok=True)
 
     def finish(self, write: Callable[[Path, Sequence[Part]], None]) -> None:

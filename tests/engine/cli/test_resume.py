@@ -122,7 +122,7 @@ def test_a_full_disk(tmp_path, flow, stop, capsys, number):
 def test_a_disk_that_is_full_from_the_start(tmp_path, flow, stop, capsys):
     stop("000000", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "flow/000000.flo"))
     assert flow("--flow", tmp_path / "flow", "-o", tmp_path / "c.mp4") == 1
-    assert "; no flow was finished. Free some space.\n" in capsys.readouterr().err
+    assert "; no flow is kept. Free some space.\n" in capsys.readouterr().err
     assert flow("--flow", tmp_path / "flow", "-o", tmp_path / "c.mp4") == 0
     assert capsys.readouterr().err == ""
 
@@ -136,7 +136,7 @@ def test_a_disk_that_is_full_in_the_video(tmp_path, flow, capsys):
         assert flow("-o", tmp_path / "c.mkv") == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "c.mkv cannot be written: File too large; it cannot be" in capsys.readouterr().err
+    assert "c.mkv cannot be written: File too large; no flow is" in capsys.readouterr().err
     assert flow("-o", tmp_path / "c.mkv") == 0
     assert len(frames(tmp_path / "c.mkv")) == 7
     assert sorted(os.listdir(tmp_path)) == ["c.mkv", "clip.mkv"]
@@ -152,9 +152,10 @@ def test_a_disk_that_is_full_when_videos_are_completed(tmp_path, flow, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(movie, "join", fail)
         assert flow(*arguments) == 1
-    assert "7 flows are kept, the same command goes on after them" in capsys.readouterr().err
+    assert "6 flows are kept, the same command goes on after them" in capsys.readouterr().err
     finished = (tmp_path / "o.gif").read_bytes()
     assert flow(*arguments) == 0
+    assert "6 flows are there from an interrupted run" in capsys.readouterr().err
     assert (tmp_path / "o.gif").read_bytes() == finished
     assert len(frames(tmp_path / "c.mp4")) == 7
     assert sorted(os.listdir(tmp_path)) == ["c.mp4", "clip.mkv", "o.gif"]

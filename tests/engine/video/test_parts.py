@@ -14,11 +14,13 @@ ENCODING = Encoding((48, 64), Fraction(30000, 1001), Fraction(1001, 30000), 1)
 LEVELS = [20, 60, 100, 140, 180, 220, 240]
 
 
-def write(parts, first, count):
+def write(parts, first, count, *, interrupted=False):
     with parts.write(first, ENCODING) as video:
         for index in range(first, first + count):
             image = np.full((48, 64, 3), LEVELS[index], np.uint8)
             video.write(image, index * ENCODING.time_base)
+        if interrupted:
+            raise KeyboardInterrupt
 
 
 def assert_whole(path, *, exact):
@@ -45,6 +47,17 @@ def test_parts_of_three_runs(tmp_path, suffix, finish):
     VideoParts(path).finish(finish)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert_whole(path, exact=suffix == "mp4")
+
+
+def test_one_image_is_a_video_but_counts_for_nothing_if_it_is_interrupted(tmp_path):
+    path = tmp_path / "clip.mp4"
+    parts = VideoParts(path)
+    with pytest.raises(KeyboardInterrupt):
+        write(parts, 0, 1, interrupted=True)
+    assert list(tmp_path.iterdir()) == []
+    write(parts, 0, 1)
+    parts.finish(join)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_crash_while_a_part_is_written(tmp_path):
