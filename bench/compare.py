@@ -2,6 +2,7 @@
 
 python -m bench.compare
 python -m bench.compare --backends onnxruntime,openvino --sizes 448x1024 --report flow.html
+python -m bench.compare --data sintel/final:DIR --sizes native --pairs 100
 """
 
 import signal
@@ -16,10 +17,11 @@ from bench.compare_options import Options, parse_options
 from bench.data import PairSet, load_pairs
 from bench.environment import ModuleError, describe, found_gpus
 from bench.harness.bundles import Bundles
-from bench.harness.measure import Outcome, Setting, measure_group
-from bench.harness.plan import Row
+from bench.harness.measure import Outcome, Setting, measure_group, steps
+from bench.harness.plan import Row, Size
 from bench.machine.peaks import highest, measure_peaks, not_measured
 from bench.machine.startup import measure_startup
+from bench.report.comparisons import relative_errors
 from bench.report.page import write_report
 from bench.report.pictures import pictures_of
 from bench.report.summary import summary_lines
@@ -62,17 +64,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outcome]]:
     """Measure all rows; return the object that ``--json`` writes, and the outcomes.
 
+    Each row has ``latency_ms`` and the samples, ``epe``, ``epe_by_pair`` in the order of
+    ``data["pairs"]``, ``scores`` by region (`engine.flow.regions.scores`), and ``epe_relative``
+    (`bench.report.comparisons.relative_errors`). ``height`` and ``width`` are None where pairs keep
+    their own size.
+
     Raises:
         BundleError: a given bundle cannot be read.
         ModuleError: there is no such network.
         UsageError: no row uses a given bundle.
     """
     environment = describe(threads=options.threads)
-    bundles = _checked_bundles(options)
+    size = options.size or pairs.largest
+    bundles = _checked_bundles(options, size)
     outcomes: list[Outcome] = []
-    steps = sum(map(len, options.groups)) * (ROUNDS + 1)
+    total = sum(steps(rows, pairs=pairs, rounds=ROUNDS) for rows in options.groups)
     # Each step is announced before it begins: the count starts one below 0.
-    bar = progress_bar("preparing", steps, completed=-1)
+    bar = progress_bar("preparing", total, completed=-1)
     with tempfile.TemporaryDirectory() as folder, bar as progress:
         setting = Setting(
             rounds=ROUNDS,
@@ -90,22 +98,25 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
                 outcome.entry["group"] = index
             outcomes += together
         environment["peaks"] = highest(early, _peaks(options, has_gpu=setting.has_gpu))
+    entries = [outcome.entry for outcome in outcomes]
+    for entry in entries:
+        entry["epe_relative"] = relative_errors(entry, entries)
     result = {
         "schema": 1,
         "environment": environment,
         "data": pairs.to_json(),
-        "rows": [outcome.entry for outcome in outcomes],
-        "startup": _startup(outcomes, options.size),
+        "rows": entries,
+        "startup": _startup(outcomes, size),
     }
     return {**result, "summary": summary_lines(result)}, outcomes
 
 
-def _checked_bundles(options: Options) -> Bundles:
+def _checked_bundles(options: Options, size: Size) -> Bundles:
     bundles = Bundles(
         options.bundles,
         weights=options.weights,
         cache=CACHE,
-        size=options.size,
+        size=size,
         batch=max(4, options.largest_batch),
     )
     rows = [row for group in options.groups for row in group if row.method.kind != "opencv"]
@@ -124,7 +135,7 @@ def _peaks(options: Options, *, has_gpu: bool) -> dict[str, Any]:
     return measure_peaks(threads=options.threads, seconds=PEAK_SECONDS)
 
 
-def _startup(outcomes: Sequence[Outcome], size: tuple[int, int]) -> dict[str, Any]:
+def _startup(outcomes: Sequence[Outcome], size: Size) -> dict[str, Any]:
     """Measure the start of a new process, if a row of the engine was measured."""
     if not any(
         outcome.row.method.kind == "engine" and outcome.entry["status"] == "ok"

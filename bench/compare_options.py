@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cli import output_file
-from bench.harness.plan import Row, backend_names, row_groups
+from bench.harness.plan import Row, Size, backend_names, row_groups
 from bench.runners.registry import BY_NAME
 from engine.bundle.manifest import read_manifest
 from engine.system.argument_parser import RaisingParser, UsageError
@@ -14,6 +14,7 @@ from engine.system.argument_types import names, names_among, positive_float, pos
 from engine.system.threads import available_threads
 
 PRECISIONS = ("fp32", "fp16", "int8")
+NATIVE = "native"  # of --sizes: each pair at its own size
 QUICK = {"network": ["flownets_pyramid_slim"], "sizes": [(384, 512)], "batch": [1]}
 FULL = {
     "network": ["flownets_pyramid_slim", "flownets_slim", "flownets", "flownetc_slim", "flownetc"],
@@ -28,7 +29,7 @@ class Options:
 
     Attributes:
         groups: all rows, in groups of interleaved rows.
-        size: (H, W) of the first rows.
+        size: the first (H, W) of ``--sizes``; None: pairs at their own size only.
         seconds: total time of each row over all rounds.
         pairs: largest number of pairs from the data.
         bundles: bundles to use instead of the default one.
@@ -36,7 +37,7 @@ class Options:
     """
 
     groups: tuple[tuple[Row, ...], ...]
-    size: tuple[int, int]
+    size: Size | None
     largest_batch: int
     data: str
     pairs: int
@@ -62,6 +63,8 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     if given.network is None and given.bundle:
         networks = [read_manifest(bundle).network for bundle in given.bundle]
         given.network = list(dict.fromkeys(networks))
+    if None in (given.sizes or ()) and max(given.batch or [1]) > 1:
+        raise UsageError(f"--sizes {NATIVE}: pairs of different sizes are no batch; use --batch 1.")
     for name, value in (FULL if given.full else QUICK).items():
         if getattr(given, name) is None:
             setattr(given, name, value)
@@ -69,7 +72,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         raise UsageError("--weights is for one network; choose it with --network.")
     return Options(
         groups=_groups(given),
-        size=given.sizes[0],
+        size=next((size for size in given.sizes if size is not None), None),
         largest_batch=max(given.batch),
         data=given.data,
         pairs=given.pairs,
@@ -120,10 +123,11 @@ def _parser() -> argparse.ArgumentParser:
         "of: " + ", ".join(BY_NAME))
     add("--precisions", type=names_among(PRECISIONS, "precision"), metavar="A,B",
         default=list(PRECISIONS), help=f"precisions; default: {','.join(PRECISIONS)}")
-    add("--sizes", type=_sizes, metavar="HxW,..", help="image sizes; default: 384x512")
+    add("--sizes", type=_sizes, metavar="HxW,..", help="sizes that pairs are resized to, or "
+        "native: each pair at its own size; default: 384x512")
     add("--batch", type=_counts, metavar="N,..", help="pairs per call; default: 1")
     add("--data", default="motorcycle", help="motorcycle (default), synthetic, or pairs "
-        "with true flow: a data set as NAME:DIR, or a folder. Resized to each of --sizes")
+        "with true flow: a data set as NAME:DIR, for example middlebury:DIR, or a folder")
     add("--pairs", type=positive_int, default=8, metavar="N", help="at most N pairs; default: 8")
     add("--bundle", type=Path, action="append", default=[], metavar="DIR",
         help="use this bundle; may be repeated")
@@ -139,8 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sizes(text: str) -> list[tuple[int, int]]:
-    return [size(part) for part in names(text)]
+def _sizes(text: str) -> list[Size | None]:
+    try:
+        return [None if part == NATIVE else size(part) for part in names(text)]
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or {NATIVE}") from None
 
 
 def _counts(text: str) -> list[int]:

@@ -165,11 +165,16 @@ class Bundles:
         return self.bundle_for(row).manifest.weights.sha256
 
     def gflop(self, row: Row) -> float | None:
-        """Return the 1e9 operations of a row's batch, from a manifest that has their number."""
+        """Return the 1e9 operations of a row's batch, from a manifest that has their number.
+
+        None if no manifest has it, or if the pairs differ in size.
+        """
+        if row.size is None:
+            return None
         for bundle in (*self._bundles, *self._built):
             manifest = bundle.manifest
             if manifest.network == row.network and manifest.operations is not None:
-                size = padded_size(row.height, row.width, manifest.divisor)
+                size = padded_size(*row.size, manifest.divisor)
                 return manifest.operations.gflop_at(*size) * row.batch
         return None
 

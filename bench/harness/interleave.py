@@ -5,23 +5,28 @@ speed changes during a run, each row has another share of fast and slow samples.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.harness.arrays import load_arrays, save_arrays
 from bench.harness.plan import Row
 from bench.harness.stats import pairs_per_second, summarise
 from bench.harness.worker import Job
 from bench.harness.worker_client import WorkerError, WorkerProcess
+from engine.data.pair import Pair
+from engine.types import Flow, Image
 
 # Threads of a pool keep spinning after their last task (OpenMP: up to 200 ms). The pause lets those
 # of the previous worker go to sleep.
 PAUSE_SECONDS = 0.25
+
+# Gets a row's flows of some pairs.
+Record = Callable[[Row, Sequence[Pair], list[Flow]], None]
 
 
 @dataclass
@@ -33,7 +38,6 @@ class Measurement:
     reason: str | None = None
     runtime_version: str | None = None
     device: str | None = None
-    flows: NDArray[np.float32] | None = None
     latency_ms: list[float] = field(default_factory=list)
     round_lengths: list[int] = field(default_factory=list)
     device_ms: list[float] = field(default_factory=list)
@@ -42,20 +46,20 @@ class Measurement:
     def stop(self, status: str, reason: str) -> None:
         """End the row without a result."""
         self.status, self.reason = status, reason
-        self.flows = None
         self.latency_ms, self.round_lengths, self.device_ms = [], [], []
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of the row's JSON object that does not depend on other rows."""
         latency, batch = self.latency_ms, self.row.batch
+        height, width = self.row.size or (None, None)
         return {
             "network": self.row.network,
             "backend": self.row.backend,
             "runtime_version": self.runtime_version,
             "precision": self.row.precision,
             "device": self.device,
-            "height": self.row.height,
-            "width": self.row.width,
+            "height": height,
+            "width": width,
             "batch": batch,
             "status": self.status,
             "reason": self.reason,
@@ -94,6 +98,9 @@ def interleave(
 def measure_rows(
     jobs: Sequence[tuple[Row, Job]],
     *,
+    untimed: Row | None = None,
+    chunks: Iterable[Sequence[Pair]],
+    record: Record,
     rounds: int,
     seconds: float,
     folder: Path,
@@ -103,10 +110,13 @@ def measure_rows(
 
     Args:
         jobs: rows with their workers' jobs.
+        untimed: a row whose flows alone are computed.
+        chunks: all pairs, some at a time: those in memory.
+        record: called with the flows of each row, in order, for each chunk.
         rounds: number of measurements of each row.
         seconds: total time of each row.
-        folder: existing folder for the flows, one file per row.
-        progress: called with what happens next, ``rounds + 1`` times per row.
+        folder: existing folder for images and flows.
+        progress: called with what happens next: ``rounds + 1`` times per timed row, once per chunk.
 
     Returns:
         One measurement per row, in order. A row that fails ends there; the others continue.
@@ -123,14 +133,29 @@ def measure_rows(
 
     by_row = {measurement.row: measurement for measurement in measurements}
     with ExitStack() as closing:
-        for index, (row, job) in enumerate(jobs):
-            progress(f"opening {row}")
+        for row, job in jobs:
+            if row != untimed:
+                progress(f"opening {row}")
             with _recording_errors(by_row[row]):
                 workers[row] = WorkerProcess(job)
                 closing.callback(workers[row].close)
-                _compute_flows(by_row[row], workers[row], folder / f"{index}.npy")
-        interleave(list(by_row), measure, rounds=rounds, seconds=seconds, progress=progress)
+                by_row[row].device = workers[row].device
+                by_row[row].runtime_version = workers[row].runtime_version
+        for pairs in chunks:
+            progress(f"computing flows, from {pairs[0].name} on")
+            save_arrays(folder / "images.npz", images_of(pairs))
+            for row in (each.row for each in measurements if each.status == "ok"):
+                with _recording_errors(by_row[row]):
+                    record(row, pairs, _flows(workers[row], folder))
+        timed = [row for row in by_row if row != untimed]
+        interleave(timed, measure, rounds=rounds, seconds=seconds, progress=progress)
     return measurements
+
+
+def images_of(pairs: Iterable[Pair]) -> Iterator[Image]:
+    """Yield both images of each pair, as a `Job` has them."""
+    for pair in pairs:
+        yield from (pair.image1, pair.image2)
 
 
 @contextmanager
@@ -142,14 +167,13 @@ def _recording_errors(measurement: Measurement) -> Iterator[None]:
         measurement.stop(error.status, str(error))
 
 
-def _compute_flows(measurement: Measurement, worker: WorkerProcess, file: Path) -> None:
-    measurement.device, measurement.runtime_version = worker.device, worker.runtime_version
-    worker.ask({"flows": str(file)})
-    flows = np.load(file)
-    file.unlink()
-    if not np.isfinite(flows).all():
+def _flows(worker: WorkerProcess, folder: Path) -> list[Flow]:
+    file = folder / "flows.npz"
+    worker.ask({"flows": [str(folder / "images.npz"), str(file)]})
+    flows = load_arrays(file)
+    if not all(np.isfinite(flow).all() for flow in flows):
         raise WorkerError("failed", "its flow contains values that are not finite")
-    measurement.flows = flows
+    return flows
 
 
 def _measure(measurement: Measurement, worker: WorkerProcess, *, seconds: float) -> None:

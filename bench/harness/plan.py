@@ -7,16 +7,25 @@ from dataclasses import dataclass
 from bench.runners.registry import BY_NAME, METHODS, OPENCV_ALGORITHMS, Method
 from engine.system.argument_types import names_among
 
+Size = tuple[int, int]  # height, width
+
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table; ``network`` is the algorithm's name where OpenCV computes the flow."""
+    """One row of the table.
+
+    Attributes:
+        network: where OpenCV computes the flow, the algorithm's name.
+        backend: the method, a key of `BY_NAME`.
+        precision: of the network.
+        size: (H, W) that all pairs are resized to; None: each pair at its own size.
+        batch: pairs per call.
+    """
 
     network: str
     backend: str
     precision: str
-    height: int
-    width: int
+    size: Size | None
     batch: int
 
     @property
@@ -24,7 +33,7 @@ class Row:
         return BY_NAME[self.backend]
 
     def __str__(self) -> str:
-        size = f"{self.height}x{self.width}"
+        size = "native" if self.size is None else "{}x{}".format(*self.size)
         return f"{self.network} {self.backend} {self.precision} {size} batch {self.batch}"
 
 
@@ -33,26 +42,26 @@ def row_groups(
     backends: Sequence[str],
     *,
     precisions: Sequence[str],
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[Size | None],
     batches: Sequence[int],
 ) -> list[list[Row]]:
     """Return every row of the run, in groups of rows that are interleaved.
 
     A group is one network at one size and batch, which limits the number of simultaneous processes.
     OpenCV's algorithms have one precision and take one pair at a time: they belong to the first
-    group of each size.
+    group of each size. Pairs at their own size, None, are not joined to batches.
     """
     groups = []
-    for height, width in sizes:
+    for size in sizes:
         opencv = [
-            Row(algorithm, name, "fp32", height, width, 1)
+            Row(algorithm, name, "fp32", size, 1)
             for name in backends
             if BY_NAME[name].kind == "opencv"
             for algorithm in OPENCV_ALGORITHMS
         ]
-        for batch, network in itertools.product(batches, networks):
+        for batch, network in itertools.product([1] if size is None else batches, networks):
             group = [
-                Row(network, name, precision, height, width, batch)
+                Row(network, name, precision, size, batch)
                 for precision in precisions
                 for name in backends
                 if BY_NAME[name].kind != "opencv" and precision in BY_NAME[name].precisions

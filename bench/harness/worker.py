@@ -1,8 +1,8 @@
 """The process of one row: it loads one runtime and answers one request at a time.
 
 ``python -m bench.harness.worker`` reads JSON lines from standard input and answers each with one on
-standard output: first a ``Job``, then ``{"flows": FILE}`` or ``{"measure": SECONDS}``. It exits at
-the end of its input.
+standard output: first a ``Job``, then ``{"flows": [IMAGES, FILE]}``, which writes the flows of the
+pairs in a file to another one, or ``{"measure": SECONDS}``. It exits at the end of its input.
 """
 
 import contextlib
@@ -11,14 +11,17 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.harness.arrays import load_arrays, save_arrays
 from bench.harness.stats import timed_ms
 from engine.errors import BackendError, InputError
 from engine.images import network_input, padded_size
@@ -72,7 +75,8 @@ class Job:
 
     Attributes:
         factory: ``module:function`` that takes this job and returns a ``Runner``.
-        pairs: .npz with ``image1`` and ``image2``, (P, H, W, 3) uint8.
+        pairs: those to time, their images (H, W, 3) uint8 one after the other: a file of
+            `bench.harness.arrays`. If their sizes differ, ``batch`` is 1.
         bundle: folder for the runtimes.
         weights: .safetensors for PyTorch.
         multiple: height and width are padded to multiples of it, outside the timing.
@@ -100,19 +104,26 @@ class Session:
     """All requests to one runner."""
 
     def __init__(self, job: Job) -> None:
-        with np.load(job.pairs) as pairs:
-            image1, image2 = pairs["image1"], pairs["image2"]
-        self.count, self.height, self.width, _ = image1.shape
-        padded = padded_size(self.height, self.width, job.multiple)
-        image1, image2 = (network_input(image, padded) for image in (image1, image2))
+        self.batch, self.multiple = job.batch, job.multiple
         self.runner = open_runner(job)
-        # Pairs from the start complete the last batch.
-        batches = [
-            np.arange(start, start + job.batch) % self.count
-            for start in range(0, self.count, job.batch)
-        ]
-        self.inputs = [(image1[chosen], image2[chosen]) for chosen in batches]
+        self.inputs = self._batches(load_arrays(Path(job.pairs)))
         self.timed = itertools.cycle(self._timed())
+
+    def _batches(self, images: list[Images]) -> list[tuple[Images, Images]]:
+        """Join pairs to padded batches; pairs from the start complete the last one."""
+        pairs = list(zip(images[::2], images[1::2], strict=True))
+        starts = range(0, len(pairs), self.batch)
+        chosen = [
+            [pairs[i % len(pairs)] for i in range(start, start + self.batch)] for start in starts
+        ]
+        return [
+            (self._padded([one for one, _ in batch]), self._padded([two for _, two in batch]))
+            for batch in chosen
+        ]
+
+    def _padded(self, images: list[Images]) -> Images:
+        height, width, _ = images[0].shape
+        return network_input(np.stack(images), padded_size(height, width, self.multiple))
 
     def _timed(self) -> list[tuple[Images, Images]]:
         if isinstance(self.runner, Streaming):
@@ -121,12 +132,19 @@ class Session:
         # Forwards, then backwards: as in a video, each image is second once, then first.
         return [pair for one, two in self.inputs for pair in ((one, two), (two, one))]
 
-    def flows(self, file: str) -> dict[str, Any]:
-        flows = np.concatenate(list(self._results(self.inputs)))
-        np.save(file, flows[: self.count, : self.height, : self.width])
+    def flows(self, pairs: str, file: str) -> dict[str, Any]:
+        images = load_arrays(Path(pairs))
+        flows = [flow for batch in self._results(self._batches(images)) for flow in batch]
+        # Not strict: the last batch may have been completed.
+        cropped = zip(flows, images[::2], strict=False)
+        save_arrays(
+            Path(file), [flow[: image.shape[0], : image.shape[1]] for flow, image in cropped]
+        )
         return {}
 
     def measure(self, seconds: float) -> dict[str, Any]:
+        if len({image.shape for image, _ in self.inputs}) > 1:
+            return {"latency_ms": self._over_all_sizes(seconds), "device_ms": []}
         window = self.runner.window if isinstance(self.runner, Overlapping) else 1
         with contextlib.closing(self._results(self.timed)) as results:
 
@@ -137,6 +155,19 @@ class Session:
             timed_ms(next_window, seconds=seconds * WARM_UP_SHARE)
             latency = [sample / window for sample in timed_ms(next_window, seconds=seconds)]
         return {"latency_ms": latency, "device_ms": self._device_ms(len(latency))}
+
+    def _over_all_sizes(self, seconds: float) -> list[float]:
+        """Time whole passes over the pairs, so that every round has the same sizes.
+
+        The first call on each pair is not timed: runtimes prepare themselves for another size.
+        """
+        latency: list[float] = []
+        deadline = time.perf_counter() + seconds
+        while not latency or time.perf_counter() < deadline:
+            for one, two in self.inputs:
+                self.runner.run(one, two)
+                latency += timed_ms(partial(self.runner.run, one, two), seconds=0)
+        return latency
 
     def _results(self, pairs: Iterable[tuple[Images, Images]]) -> Generator[Flows]:
         if isinstance(self.runner, Overlapping):
@@ -182,7 +213,7 @@ def answer_requests(requests: TextIO, answers: TextIO) -> None:
     try:
         for line in requests:
             ((verb, argument),) = json.loads(line).items()
-            reply = session.flows(argument) if verb == "flows" else session.measure(argument)
+            reply = session.flows(*argument) if verb == "flows" else session.measure(argument)
             answer({**reply, "peak_memory_mb": round(peak_memory_mb(), 1)})
         runner.close()
     except Exception as error:

@@ -1,13 +1,15 @@
-"""Comparisons of rows of one run: speed ratios, overhead of the engine, distance to PyTorch."""
+"""Comparisons of rows of one run: ratios of speed and error, overhead, distance to PyTorch."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 from bench.runners.registry import BY_NAME
 
 Json = dict[str, Any]
+# The presets of DIS that errors are compared with, and their names in tables.
+BASELINES = {"dis_medium": "DIS medium", "dis_fast": "DIS fast"}
 
 
 def times_as_fast(row: Json, other: Json) -> float:
@@ -55,6 +57,36 @@ def agreement(rows: Iterable[Json]) -> dict[str, float]:
             precision = row["precision"]
             found[precision] = max(found.get(precision, 0.0), row["epe_vs_reference"])
     return found
+
+
+def relative_errors(row: Json, rows: Iterable[Json]) -> dict[str, Json]:
+    """Return a row's error relative to that of OpenCV's DIS at the same size.
+
+    Over the pairs where both have an error above 0.
+
+    Returns:
+        By the name of the DIS preset in `BASELINES`: ``ratio``, the geometric mean of the ratios of
+        the pairs' end-point errors; ``won``, the number of pairs with a smaller error; ``pairs``,
+        the number of pairs.
+    """
+    at_this_size = [other for other in rows if same(row, other, "height", "width")]
+    found = {}
+    for name in BASELINES:
+        for other in (each for each in at_this_size if each["network"] == name and each is not row):
+            both = zip(row["epe_by_pair"] or (), other["epe_by_pair"] or (), strict=False)
+            ratios = [ours / theirs for ours, theirs in both if ours and theirs]
+            if ratios:
+                found[name] = {
+                    "ratio": statistics.geometric_mean(ratios),
+                    "won": sum(ratio < 1 for ratio in ratios),
+                    "pairs": len(ratios),
+                }
+    return found
+
+
+def size_of(row: Mapping[str, Any]) -> str:
+    """Return the size of a row's pairs, for example ``384x512``."""
+    return "native sizes" if row["height"] is None else f"{row['height']}x{row['width']}"
 
 
 def same_work(row: Json, other: Json) -> bool:

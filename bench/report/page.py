@@ -29,6 +29,7 @@ from bench.report.table import (
     label,
     latency,
     number,
+    unit,
 )
 from bench.report.template import machine, write_page
 
@@ -38,6 +39,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "marker": marker,
     "percent": "{:.2f}%".format,
     "px": "{:.1f}".format,
+    "unit": unit,
 }
 
 

@@ -31,7 +31,9 @@ def pictures_of(outcomes: Sequence[Outcome], pairs: PairSet) -> list[Picture]:
     if not shown:
         return []
     row = outcomes[0].row
-    pair = resize_pair(pairs.pairs[0], row.height, row.width)
+    pair = next(pairs.read())
+    if row.size is not None:
+        pair = resize_pair(pair, *row.size)
     lengths = np.hypot(pair.flow[..., 0], pair.flow[..., 1])[pair.valid]
     # Not the maximum: a single vector may be an outlier.
     scale = float(np.percentile(lengths, 99)) if lengths.size else 0.0
@@ -41,7 +43,7 @@ def pictures_of(outcomes: Sequence[Outcome], pairs: PairSet) -> list[Picture]:
         return png_of(flow_to_color(flow, max_magnitude=scale or None))
 
     return [
-        Picture("First image", f"{pair.name}, {row.height}x{row.width}", png_of(pair.image1)),
+        Picture("First image", "{}, {}x{}".format(pair.name, *pair.size), png_of(pair.image1)),
         Picture("True flow", longest, coloured(pair.flow)),
         *(
             Picture(outcome.row.network, _caption(outcome), coloured(outcome.first_flow))
@@ -56,10 +58,8 @@ def _first_per_network(outcomes: Sequence[Outcome]) -> list[Outcome]:
     found: dict[str, Outcome] = {}
     first = outcomes[0].row
     for outcome in outcomes:
-        row = outcome.row
-        same_size = (row.height, row.width) == (first.height, first.width)
-        if same_size and outcome.first_flow is not None:
-            found.setdefault(row.network, outcome)
+        if outcome.row.size == first.size and outcome.first_flow is not None:
+            found.setdefault(outcome.row.network, outcome)
     return list(found.values())
 
 

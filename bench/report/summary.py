@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from bench.machine.peaks import PEAKS
 from bench.report.comparisons import (
+    BASELINES,
     Json,
     agreement,
     fastest,
@@ -13,6 +14,7 @@ from bench.report.comparisons import (
     round_medians,
     same,
     same_work,
+    size_of,
     times_as_fast,
 )
 from bench.runners.registry import BY_NAME, REFERENCE
@@ -34,6 +36,7 @@ def summary_lines(result: Json) -> list[str]:
         *(f"agreement  {line}" for line in _agreement(rows)),
         *(f"int8       {line}" for line in _int8(rows)),
         *(f"opencv     {line}" for line in _opencv(rows)),
+        *(f"error      {line}" for line in _errors(rows)),
         *(f"stream     {line}" for line in _streams(rows)),
         *(f"peak       {line}" for line in _peaks(rows, result["environment"]["peaks"])),
         f"start      {_start(result['startup'])}",
@@ -49,7 +52,7 @@ def _speed(rows: list[Json]) -> Iterator[str]:
             best = min(engine, key=p50)
             yield (
                 f"{best['backend']} fp32 {p50(best):.1f} ms, PyTorch eager {p50(eager):.1f} ms "
-                f"({best['network']}, {_size(best)}): {times_as_fast(best, eager):.2f} times as "
+                f"({best['network']}, {size_of(best)}): {times_as_fast(best, eager):.2f} times as "
                 "fast"
             )
             return
@@ -116,6 +119,21 @@ def _opencv(rows: list[Json]) -> Iterator[str]:
             yield f"{_named(row)} in {row['backend']}, {p50(row):.1f} ms: {', '.join(compared)}"
 
 
+def _errors(rows: list[Json]) -> Iterator[str]:
+    """Compare the error of each network's fastest rows with that of OpenCV's DIS, pair by pair."""
+    for row in fastest(rows):
+        compared = [
+            f"{found['ratio']:.2f} times that of {BASELINES[name]} (smaller on {found['won']} of "
+            f"{found['pairs']})"
+            for name, found in row.get("epe_relative", {}).items()
+        ]
+        if compared:
+            yield (
+                f"{row['network']} {row['precision']} in {row['backend']}, {size_of(row)}: EPE "
+                f"{', '.join(compared)}; geometric means over pairs"
+            )
+
+
 def _named(row: Json) -> str:
     """Return a row's algorithm or network, and its error if there is one."""
     is_opencv = BY_NAME[row["backend"]].kind == "opencv"
@@ -131,7 +149,7 @@ def _streams(rows: list[Json]) -> Iterator[str]:
             comparable = same_work(row, reusing) and same(row, reusing, "precision")
             if row["backend"] == f"{runtime} (stream)" and comparable:
                 yield (
-                    f"{row['network']} {row['precision']} in {runtime}, {_size(row)}: "
+                    f"{row['network']} {row['precision']} in {runtime}, {size_of(row)}: "
                     f"{p50(row):.1f} ms per frame, {p50(reusing):.1f} ms with reused features "
                     f"({times_as_fast(reusing, row):.2f} times as fast)"
                 )
@@ -149,7 +167,7 @@ def _peaks(rows: list[Json], peaks: Json) -> Iterator[str]:
             else f"{product} matrix products not measured: {peaks['how'][product]}"
         )
         yield (
-            f"{row['network']} {row['precision']} in {row['backend']}, {_size(row)} batch "
+            f"{row['network']} {row['precision']} in {row['backend']}, {size_of(row)} batch "
             f"{row['batch']}: {row['gflop']:.1f} GFLOP in {p50(row):.1f} ms = {rate:.0f} {unit}, "
             f"{compared}"
         )
@@ -184,7 +202,3 @@ def _unsteady(rows: list[Json]) -> Iterator[str]:
 
 def _is_engine_fp32(row: Json) -> bool:
     return BY_NAME[row["backend"]].kind == "engine" and row["precision"] == "fp32"
-
-
-def _size(row: Json) -> str:
-    return f"{row['height']}x{row['width']}"

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.report.comparisons import BASELINES, size_of
 from bench.runners.registry import BY_NAME
+from engine.flow.figures import FIGURES, Figure
+from engine.flow.regions import BY_MOTION
 
 Row = Mapping[str, Any]
 MISSING = "–"  # noqa: RUF001 - an en dash is meant
@@ -22,10 +25,11 @@ class Column:
     value: Callable[[Row], float | None]
     text: Callable[[float], str]
     lower_is_better: bool = False
+    more: Callable[[Row], str] = lambda row: ""
 
     def show(self, row: Row) -> str:
         value = self.value(row)
-        return MISSING if value is None else self.text(value)
+        return MISSING if value is None else self.text(value) + self.more(row)
 
 
 def number(value: object) -> float | None:
@@ -75,6 +79,36 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def _scored(figure: Figure) -> Column:
+    def value(row: Row) -> float | None:
+        found = row.get("scores")
+        return None if found is None else number(figure.of(found))
+
+    return Column(figure.title, figure.unit, figure.note, value, "{:.2f}".format, True)
+
+
+def _relative_to(preset: str, name: str) -> Column:
+    def found(row: Row) -> Mapping[str, Any]:
+        result: Mapping[str, Any] = (row.get("epe_relative") or {}).get(preset, {})
+        return result
+
+    return Column(
+        f"÷ {name}",
+        "won",
+        f"EPE relative to {name}, geometric mean over the pairs; pairs with a smaller error",
+        lambda row: number(found(row).get("ratio")),
+        "{:.2f}".format,
+        more=lambda row: " {won}/{pairs}".format(**found(row)),
+    )
+
+
+# Columns of the table of errors.
+ERROR_COLUMNS = (
+    *(_scored(figure) for figure in FIGURES if figure.region in BY_MOTION),
+    *(_relative_to(preset, name) for preset, name in BASELINES.items()),
+)
+
+
 def column(title: str) -> Column:
     return next(each for each in COLUMNS if each.title == title)
 
@@ -89,6 +123,15 @@ class RowGroup:
     @property
     def measured(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row["status"] == "ok")
+
+    def error_columns(self) -> list[Column]:
+        """Return the EPE and the columns of `ERROR_COLUMNS` that a row has; nothing without any."""
+        shown = [
+            each
+            for each in ERROR_COLUMNS
+            if any(each.value(row) is not None for row in self.measured)
+        ]
+        return [column("EPE"), *shown] if shown else []
 
     def summary(self) -> str:
         """Return sentences: how many rows ran, the fastest one and the most accurate one."""
@@ -117,19 +160,35 @@ class RowGroup:
 
 def heading(group: RowGroup, data: Mapping[str, Any]) -> str:
     """Return the group's title and, if they were resized, the sizes of the pairs."""
-    row = group.rows[0]
-    others = [size for size in data.get("sizes", ()) if size != f"{row['height']}x{row['width']}"]
+    others = _other_sizes(group, data)
     if not others:
         return group.title
     more = ", ..." if len(others) > 3 else ""
-    return f"{group.title} (pairs resized from {', '.join(others[:3])}{more})"
+    how = "pairs resized from " if is_resized(group, data) else ""
+    return f"{group.title} ({how}{', '.join(others[:3])}{more})"
+
+
+def unit(column: Column, group: RowGroup, data: Mapping[str, Any]) -> str:
+    """Return a column's unit, for an error with a note if it is that of resized pairs."""
+    is_error = column.title == "EPE" or column in ERROR_COLUMNS
+    noted = is_error and column.unit == "px" and is_resized(group, data)
+    return f"{column.unit}, resized" if noted else column.unit
+
+
+def is_resized(group: RowGroup, data: Mapping[str, Any]) -> bool:
+    """Whether some of the pairs have another size than the rows of the group."""
+    return group.rows[0]["height"] is not None and bool(_other_sizes(group, data))
+
+
+def _other_sizes(group: RowGroup, data: Mapping[str, Any]) -> list[str]:
+    return [size for size in data.get("sizes", ()) if size != size_of(group.rows[0])]
 
 
 def grouped(rows: Iterable[Row]) -> list[RowGroup]:
     """Return the rows by size and batch, in the order of their first appearance."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        title = f"{row['height']}x{row['width']}, batch {row['batch']}"
+        title = f"{size_of(row)}, batch {row['batch']}"
         groups.setdefault(title, []).append(row)
     return [RowGroup(title, tuple(sorted(rows, key=_rank))) for title, rows in groups.items()]
 

@@ -41,17 +41,18 @@ class OpenVINORunner:
         openvino = import_openvino()
         self.runtime_version = version_of(openvino)
         self._model = OpenVINOSession(openvino, bundle_of(job) / WHOLE, threads=job.threads)
-        self._request: Any = None
+        self._requests: dict[tuple[int, ...], Any] = {}  # by the shape of the images
 
     def run(self, image1: Images, image2: Images) -> Flows:
         inputs = {"image1": image1, "image2": image2}
-        if self._request is None:
-            self._request = self._model.slots_for(inputs).compiled.create_infer_request()
-        flow: Flows = self._request.infer(inputs, share_inputs=True)["flow"]
+        if image1.shape not in self._requests:
+            compiled = self._model.slots_for(inputs).compiled
+            self._requests[image1.shape] = compiled.create_infer_request()
+        flow: Flows = self._requests[image1.shape].infer(inputs, share_inputs=True)["flow"]
         return flow
 
     def device_ms(self) -> None:
         return None
 
     def close(self) -> None:
-        del self._request
+        self._requests.clear()

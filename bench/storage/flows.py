@@ -47,8 +47,8 @@ def sets_of_data(
     """
     pairs = load_pairs(name, limit=limit, cache=cache)
     title = pairs.name.rpartition("/")[2]
-    yield FlowSet(f"{title}, true", pairs.source, [pair.flow for pair in pairs.pairs])
-    flows = [flow_engine.infer(pair.image1, pair.image2) for pair in pairs.pairs]
+    yield FlowSet(f"{title}, true", pairs.source, [pair.flow for pair in pairs.read()])
+    flows = [flow_engine.infer(pair.image1, pair.image2) for pair in pairs.read()]
     network = _network(flow_engine)
     yield FlowSet(f"{title}, {network}", f"{network} on {pairs.source}", flows)
 

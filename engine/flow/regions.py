@@ -15,9 +15,8 @@ from engine.types import Array
 # Limits in pixels between slow, medium and fast true motion: MPI-Sintel (Butler et al., ECCV 2012,
 # http://sintel.is.tue.mpg.de/results).
 SLOW, FAST = 10.0, 40.0
-REGIONS = (
-    "all", "matched", "unmatched", "s0-10", "s10-40", "s40+", "background", "foreground"
-)  # fmt: skip
+BY_MOTION = "s0-10", "s10-40", "s40+"
+REGIONS = "all", "matched", "unmatched", *BY_MOTION, "background", "foreground"
 # What `error_sums` sums, and `scores` divides by the number of pixels.
 SUMS = "pixels", "epe", "px1", "px3", "px5", "fl", "wauc"
 _PERCENTAGES = SUMS[2:]

@@ -174,7 +174,7 @@ def _compared(backend: str, name: str, cases: Sequence[Case], flows: Iterable[Fl
     several = len(changes) > 1
     return GateResult(
         backend=backend,
-        pairs=described(name, cases),
+        pairs=described(name, [pair for pair, _ in cases]),
         epe_before=float(np.mean(before)),
         epe=float(np.mean(after)),
         standard_error=float(changes.std(ddof=1) / len(changes) ** 0.5) if several else None,

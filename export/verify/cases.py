@@ -1,6 +1,7 @@
 """The image pairs of a build: for verification, for calibration, for the gate of int8."""
 
 import functools
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -123,9 +124,14 @@ def name_of(source: str) -> str:
     return os.path.basename(os.path.abspath(folder))
 
 
-def described(name: str, pairs: Sequence[object]) -> str:
-    """Return name and number of pairs, for instance ``motorcycle, 1 pair``."""
-    return f"{name}, {len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+def described(name: str, pairs: Sequence[Pair]) -> str:
+    """Return name, number and sizes of pairs, for instance ``chairs, 2 pairs of 384x512``.
+
+    Of several sizes the smallest and the largest.
+    """
+    sizes = sorted({pair.size for pair in pairs}, key=lambda size: (math.prod(size), size))
+    shown = " to ".join("{}x{}".format(*size) for size in dict.fromkeys((sizes[0], sizes[-1])))
+    return f"{name}, {len(pairs)} pair{'s' if len(pairs) > 1 else ''} of {shown}"
 
 
 def _set_names(sources: Iterable[str]) -> list[str]:

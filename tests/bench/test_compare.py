@@ -19,9 +19,11 @@ from bench.environment import ModuleError, RefusedError, child_environment
 from bench.harness.bundles import Weights
 from bench.runners.registry import OPENCV_ALGORITHMS
 from engine.bundle.manifest import OperationCount, read_manifest, write_manifest
+from engine.data.files import read_pair
 from engine.data.resize import resize_pair
-from engine.data.sources import motorcycle
+from engine.data.sources import find_source, motorcycle
 from engine.flow.metrics import mean_epe
+from tests.support.pictures import write_pair
 
 ENVIRONMENT = {
     "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python", "packages", "commit", "date",
@@ -50,6 +52,8 @@ ROW = {
     "gflop": float | None,
     "epe": float | None,
     "epe_by_pair": list | None,
+    "epe_relative": dict,
+    "scores": dict | None,
     "fl_all": float | None,
     "epe_vs_reference": float | None,
 }
@@ -137,6 +141,38 @@ def test_engine_and_its_bare_runtime_without_torch(tiny_bundle, tiny_flow, tmp_p
     assert "tiny fp32 in onnxruntime, 40x100 batch 2: " in line
     assert line.endswith(" of the 200 GFLOP/s of fp32 matrix products")
     assert result["summary"][0].startswith("overhead   engine.infer compared with")
+
+
+def test_pairs_at_their_own_size(tiny_bundle, tiny_flow, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("bench.compare._startup", lambda *_: {"status": "skipped", "reason": ""})
+    (tmp_path / "data").mkdir()
+    for name, height, width in (("a", 64, 64), ("b", 48, 80)):
+        write_pair(tmp_path / "data", name, height, width)
+    code, result = run(
+        "--data", f"chairs:{tmp_path / 'data'}", "--sizes", "native", "--report", "out.html",
+        "--bundle", str(tiny_bundle), "--precisions", "fp32",
+        "--backends", "onnxruntime,onnxruntime (stream),opencv",
+    )  # fmt: skip
+    assert code == 0
+    assert result["data"]["sizes"] == ["48x80", "64x64"]
+    engine_row, stream, *opencv = result["rows"]
+    assert {row["height"] for row in result["rows"]} == {None}
+    assert (stream["status"], stream["reason"]) == (
+        "skipped", "it needs pairs of one size: choose it with --sizes HxW"
+    )  # fmt: skip
+    pairs = [read_pair(files) for files in find_source(str(tmp_path / "data"))]
+    flows = [tiny_flow(pair.image1, pair.image2) for pair in pairs]
+    errors = [
+        mean_epe(flow, pair.flow, pair.valid) for flow, pair in zip(flows, pairs, strict=True)
+    ]
+    assert engine_row["epe_by_pair"] == pytest.approx(errors, rel=1e-5)
+    by_name = {row["network"]: row for row in opencv}
+    others = by_name["dis_medium"]["epe_by_pair"]
+    found = engine_row["epe_relative"]["dis_medium"]
+    assert found["ratio"] == pytest.approx((errors[0] / others[0] * errors[1] / others[1]) ** 0.5)
+    assert found["pairs"] == 2
+    assert "native sizes, batch 1 (48x80, 64x64)" in capsys.readouterr().out
+    assert "48x80" in (tmp_path / "out.html").read_text()
 
 
 def test_a_missing_reference_is_noted(tiny_bundle, monkeypatch):
@@ -307,7 +343,7 @@ def test_a_terminated_run_leaves_nothing(tmp_path):
         start_new_session=True,
     )  # fmt: skip
     try:
-        while not list(temporary.glob("*/pairs.npz")) and process.poll() is None:
+        while not list(temporary.glob("*/timed.npz")) and process.poll() is None:
             time.sleep(0.05)
         process.terminate()
         assert process.wait(timeout=60) == 143

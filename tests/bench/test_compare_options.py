@@ -10,13 +10,13 @@ from engine.system.argument_parser import UsageError
 def test_default_rows():
     (group,) = parse_options([]).groups
     assert len(set(group)) == len(group)
-    assert {(row.height, row.width, row.batch) for row in group} == {(384, 512, 1)}
+    assert {(row.size, row.batch) for row in group} == {((384, 512), 1)}
     quick = {method.name for method in METHODS if not (method.slow or method.named)}
     assert {row.backend for row in group} == quick
     assert [row.network for row in group if row.backend == "opencv"] == list(OPENCV_ALGORITHMS)
     assert all(row.precision in row.method.precisions for row in group)
     # The engine and the bare session, which are compared, are measured in sequence.
-    plain = Row("flownets_pyramid_slim", "openvino", "fp32", 384, 512, 1)
+    plain = Row("flownets_pyramid_slim", "openvino", "fp32", (384, 512), 1)
     assert group[group.index(plain) + 1].backend == "openvino (bare)"
 
 
@@ -55,14 +55,24 @@ def test_chosen_rows():
     assert {row.batch for row in groups[0][1:]} == {1}
 
 
+def test_pairs_at_their_own_size_are_measured_one_at_a_time():
+    options = parse_options(["--full", "--backends", "openvino", "--sizes", "native,64x96"])
+    assert {row.batch for group in options.groups for row in group if row.size is None} == {1}
+    assert {row.batch for group in options.groups for row in group if row.size} == {1, 4}
+    assert options.size == (64, 96)
+    assert parse_options(["--sizes", "native"]).size is None
+    assert str(options.groups[0][-1]) == "flownets_pyramid_slim openvino int8 native batch 1"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("--backends opnvino", r"unknown backend 'opnvino'; .* Did you mean 'openvino'\?"),
         ("--precisions fp61", r"unknown precision 'fp61'; .* Did you mean 'fp16'\?"),
         ("--backends pytorch-eager --precisions fp16", "no row remains"),
-        ("--sizes 384", "'384' is not a size; expected HxW"),
+        ("--sizes 384", "'384' is not a size; expected HxW in pixels, .*, or native"),
         ("--sizes 0x5", "'0x5' is not a size"),
+        ("--sizes native --batch 1,2", "--sizes native: .* are no batch; use --batch 1"),
         ("--batch 0", "'0' is not a count"),
         ("--batch 1,,2", "has an empty name"),
         ("--seconds 0", "'0' is out of range"),

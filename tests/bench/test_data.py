@@ -10,7 +10,7 @@ def test_folder(tmp_path):
     for stem in ("00001", "00002", "00003", "00004"):
         write_pair(tmp_path, stem)
     loaded = load_pairs(str(tmp_path), limit=2, cache=tmp_path)
-    assert [pair.name for pair in loaded.pairs] == ["00001", "00003"]
+    assert [pair.name for pair in loaded.read()] == ["00001", "00003"]
     assert loaded.to_json() == {
         "name": str(tmp_path),
         "source": f"folder {tmp_path.name}",
@@ -18,10 +18,11 @@ def test_folder(tmp_path):
         "available": 4,
         "sizes": ["64x64"],
     }
-    for pair in loaded.pairs:
+    assert [pair.name for pair in loaded.read(1)] == ["00001"]
+    for pair in loaded.read():
         np.testing.assert_array_equal(pair.image1, image(64, 64, 1))
         np.testing.assert_array_equal(pair.flow, flow(64, 64))
-    assert len(load_pairs(f"chairs:{tmp_path}", limit=9, cache=tmp_path).pairs) == 4
+    assert len(load_pairs(f"chairs:{tmp_path}", limit=9, cache=tmp_path)) == 4
 
 
 def test_folder_without_a_flow(tmp_path):
@@ -44,7 +45,7 @@ def test_synthetic_pairs_are_rendered_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr("bench.data.run_module", render)
     for _ in range(2):
-        assert len(load_pairs("synthetic", limit=1, cache=tmp_path).pairs) == 1
+        assert len(load_pairs("synthetic", limit=1, cache=tmp_path)) == 1
     assert len(calls) == 1
     assert calls[0][:3] == ("training.synthetic", "--pairs", "1")
 

@@ -95,7 +95,7 @@ def assert_gate_is_what_the_bundle_does(folder: Path, manifest: Manifest) -> Non
                 truth, _ = read_flow(folder.parent / "pictures" / f"{seed}_flow.flo")
                 errors.append(np.linalg.norm(flow[0] - truth, axis=-1).mean())
                 distances.append(np.linalg.norm(flow[0] - (truth - DISTANCE), axis=-1))
-        assert result.pairs == "pictures, 3 pairs"
+        assert result.pairs == "pictures, 3 pairs of 64x64"
         assert result.epe_before == pytest.approx(5, rel=1e-4)
         assert result.epe == pytest.approx(np.mean(errors), rel=1e-4)
         assert result.mean_px == pytest.approx(np.mean(distances), rel=1e-3)
@@ -118,7 +118,7 @@ def test_a_bundle_in_int8_is_admitted_verified_and_loads(
     assert manifest.precision == "int8"
     assert manifest.gate is not None
     assert manifest.gate.max_epe_increase == 0.2
-    assert manifest.gate.calibration == "pictures, 3 pairs"
+    assert manifest.gate.calibration == "pictures, 3 pairs of 64x64"
     assert manifest.gate.in_float == ()
     backends = ["onnxruntime", "openvino"] if openvino else ["onnxruntime"]
     assert [result.backend for result in manifest.gate.results] == backends

@@ -191,9 +191,11 @@ def test_results_by_hand(load: Callable[..., None]) -> None:
     assert accepted.results == tuple(
         GateResult(backend, pairs, 3.0, 5.0, standard_error, 4.0, 4.0)
         for backend in ("onnxruntime", "openvino")
-        for pairs, standard_error in (("one, 1 pair", None), ("two, 2 pairs", 0.0))
+        for pairs, standard_error in (("one, 1 pair of 2x2", None), ("two, 2 pairs of 2x2", 0.0))
     )
-    with pytest.raises(GateError, match=r"3\.000 -> 5\.000 px \(\+66\.67%\) on one, 1 pair, onnx"):
+    with pytest.raises(
+        GateError, match=r"3\.000 -> 5\.000 px \(\+66\.67%\) on one, 1 pair of 2x2, onnx"
+    ):
         admit_fakes(0.6, "onnxruntime")
 
 
@@ -232,7 +234,7 @@ def test_the_99th_percentile_is_that_of_all_pixels(load: Callable[..., None]) ->
 def test_a_flow_that_is_no_number_passes_nothing(load: Callable[..., None], change: float) -> None:
     """Not even at one pixel, with the highest limit."""
     load({"onnxruntime": 0.0, "openvino": change})
-    with pytest.raises(GateError, match=r"\(\+inf%\) on one, 1 pair, openvino"):
+    with pytest.raises(GateError, match=r"\(\+inf%\) on one, 1 pair of 2x2, openvino"):
         admit_fakes(1e9, "onnxruntime", "openvino")
 
 

@@ -203,7 +203,7 @@ def test_requests_for_int8(weights: Path, tmp_path: Path, pictures: Path) -> Non
     assert request.precision == "int8"
     assert request.quantisation is not None
     # Named by its last part: a path of this machine has no place in a bundle.
-    assert request.quantisation.calibration_name == "pictures, 1 pair"
+    assert request.quantisation.calibration_name == "pictures, 1 pair of 64x64"
     assert request.quantisation.calibration[0].name == "a 64x64"
     assert request.quantisation.gate.keys() == {"motorcycle", "pictures"}
     assert request.quantisation.max_epe_increase == 0.01
@@ -230,7 +230,7 @@ def test_pairs_are_synthetic_unless_told_otherwise(
     common = ["--network", "tiny", "--weights", str(weights), "--size", "64x128"]
     (request,), _ = parse_requests([*common, "-o", str(tmp_path / "bundle"), "--precision", "int8"])
     assert request.quantisation is not None
-    assert request.quantisation.calibration_name == "synthetic, 32 pairs"
+    assert request.quantisation.calibration_name == "synthetic, 32 pairs of 64x128"
     assert request.quantisation.gate.keys() == {"motorcycle", "synthetic"}
     assert rendered == [((64, 128), 128, GATE_SEED), ((64, 128), 32, CALIBRATION_SEED)]
 

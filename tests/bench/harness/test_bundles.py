@@ -17,7 +17,7 @@ from engine.system.argument_parser import UsageError
 
 ROOT = Path(__file__).parents[3]
 OFFLINE = ("export", "training", "kernels")
-ROW = Row("tiny", "onnxruntime", "fp32", 64, 70, 1)
+ROW = Row("tiny", "onnxruntime", "fp32", (64, 70), 1)
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +151,7 @@ def test_only_flows_of_the_same_weights_are_compared(tiny_bundle, tmp_path, comm
     half, torch = replace(ROW, precision="fp16"), replace(ROW, backend="pytorch-eager")
     assert [bundles.has_reference_weights(row) for row in (ROW, half, torch)] == [True, False, True]
     assert [bundles.is_trained(row) for row in (ROW, half, torch)] == [True, False, True]
-    row = Row("dis_fast", "opencv", "fp32", 64, 70, 1)
+    row = Row("dis_fast", "opencv", "fp32", (64, 70), 1)
     assert bundles.is_trained(row)
     assert not bundles.has_reference_weights(row)
 

@@ -184,7 +184,25 @@ def test_the_heading_states_that_pairs_are_resized(tmp_path):
     heading = "384x512, batch 1 (pairs resized from 500x741)"
     assert heading in page_of(tmp_path, result).text
     assert heading in printed(result)
-    assert "resized from" not in printed(result_of(row(), data={"sizes": ["384x512"]}))
+    assert "px, resized" in page_of(tmp_path, result).text
+    assert "px, resized" in printed(result)
+    assert "resized" not in printed(result_of(row(), data={"sizes": ["384x512"]}))
+    result = result_of(row(height=None, width=None), data={"sizes": ["384x512", "500x741"]})
+    assert "native sizes, batch 1 (384x512, 500x741)" in printed(result)
+    assert "resized" not in printed(result)
+
+
+def test_errors_by_motion_and_relative_to_dis_have_a_table(tmp_path):
+    values = {"s0-10": 0.61, "s10-40": 4.2, "s40+": None}
+    scores = {name: {"epe": value} for name, value in values.items()}
+    relative = {"dis_medium": {"ratio": 1.114, "won": 9, "pairs": 21}}
+    result = result_of(row(scores=scores, epe_relative=relative))
+    page = page_of(tmp_path, result)
+    assert {"s0-10px", "s10-40px", "÷ DIS mediumwon"} <= {text for _, text in page.cells}
+    assert not any("s40+px" in text or "DIS fastwon" in text for _, text in page.cells)
+    for text in ("0.61", "4.20", "1.11 9/21"):
+        assert text in printed(result)
+        assert text in [cell for _, cell in page.cells]
 
 
 def test_groups_keep_their_order_and_rows_go_by_latency():

@@ -1,6 +1,6 @@
 import pytest
 
-from bench.report.comparisons import agreement, overheads
+from bench.report.comparisons import agreement, overheads, relative_errors
 from bench.report.summary import summary_lines
 
 
@@ -125,6 +125,31 @@ def test_opencv_is_compared_with_rows_of_the_same_group():
     assert [line for line in lines if line.startswith("opencv")] == [
         "opencv     flownets_slim int8 (EPE 2.51 px) in openvino, 5.0 ms: 2.40 times as fast as "
         "dis_medium (EPE 2.00 px), 0.80 times as fast as dis_fast"
+    ]
+
+
+def test_errors_relative_to_dis():
+    rows = [
+        entry("openvino", 9.0, epe_by_pair=[1.0, 4.0, None, 2.0, 0.0, 1.0]),
+        entry("opencv", 9.0, network="dis_medium", epe_by_pair=[4.0, 2.0, 1.0, 2.0, 3.0, 0.0]),
+        entry("opencv", 9.0, network="dis_fast", epe_by_pair=[8.0, 1.0, 1.0, 2.0, 3.0, 1.0]),
+        entry("opencv", 9.0, network="dis_fast", epe_by_pair=[1.0] * 6, height=64),
+        entry("opencv", 9.0, network="farneback", epe_by_pair=[1.0] * 6),
+    ]
+    # Pairs with an error of 0 or none are left out: (1/4 * 2 * 1)^(1/3), (1/8 * 4 * 1 * 1)^(1/4).
+    assert relative_errors(rows[0], rows) == {
+        "dis_medium": {"ratio": pytest.approx(0.5 ** (1 / 3)), "won": 1, "pairs": 3},
+        "dis_fast": {"ratio": pytest.approx(0.5 ** (1 / 4)), "won": 1, "pairs": 4},
+    }
+    assert set(relative_errors(rows[1], rows)) == {"dis_fast"}
+    assert relative_errors(entry("openvino", 9.0, epe_by_pair=None), rows) == {}
+    rows[0]["epe_relative"] = relative_errors(rows[0], rows)
+    rows[0] |= {"height": None, "width": None}
+    lines = summary_lines(result_of(rows, status="skipped", reason="no row"))
+    assert [line for line in lines if line.startswith("error")] == [
+        "error      flownets_slim fp32 in openvino, native sizes: EPE 0.79 times that of DIS "
+        "medium (smaller on 1 of 3), 0.84 times that of DIS fast (smaller on 1 of 4); geometric "
+        "means over pairs"
     ]
 
 

@@ -288,6 +288,18 @@ def test_sets_are_named_by_their_source(chairs: Path, monkeypatch: pytest.Monkey
     assert list(gate_pairs(GATE_SOURCES, SMALL, 64)) == ["motorcycle", "synthetic"]
 
 
+def test_a_data_set_in_its_published_layout(tmp_path: Path) -> None:
+    for scene, width in (("Grove2", 70), ("Venus", 90)):
+        folders = tmp_path / "other-data" / scene, tmp_path / "other-gt-flow" / scene
+        for folder in folders:
+            folder.mkdir(parents=True)
+        for frame in (10, 11):
+            write_image(folders[0] / f"frame{frame}.png", image(64, width, frame))
+        write_flow(folders[1] / "flow10.flo", flow(64, width))
+    ((name, found),) = gate_pairs([f"middlebury:{tmp_path}"], PROFILE, 64).items()
+    assert described(name, found) == "middlebury, 2 pairs of 64x70 to 64x90"
+
+
 @pytest.mark.parametrize("again", ["chairs", "elsewhere/chairs", "./chairs/"])
 def test_two_sets_of_one_name(chairs: Path, again: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(chairs.parent)
@@ -317,5 +329,10 @@ def test_a_gates_flow_is_known_somewhere_in_what_is_kept(chairs: Path) -> None:
 
 
 def test_pairs_are_counted_in_words() -> None:
-    assert described("motorcycle", [0]) == "motorcycle, 1 pair"
-    assert described("chairs", [0, 1]) == "chairs, 2 pairs"
+    one, two, other = (
+        Pair.without_flow("", *np.zeros((2, 1, height, width, 3), np.uint8))
+        for height, width in ((4, 6), (4, 6), (8, 2))
+    )
+    assert described("motorcycle", [one]) == "motorcycle, 1 pair of 4x6"
+    assert described("chairs", [one, two]) == "chairs, 2 pairs of 4x6"
+    assert described("chairs", [one, two, other]) == "chairs, 3 pairs of 8x2 to 4x6"
