@@ -110,11 +110,9 @@ def _request(
 
 
 def _iterations(flow_engine: FlowEngine, options: Options) -> int | None:
-    """Return the number of updates of a recurrent network; None: it is not recurrent."""
-    recurrence = flow_engine.manifest.recurrence
-    if recurrence is None:
-        return None
-    return int(options.loading["iterations"] or recurrence.iterations)
+    """Return the number of updates or passes; None: the network is applied once."""
+    own = flow_engine.manifest.iterations
+    return None if own is None else int(options.loading["iterations"] or own)
 
 
 def _save(

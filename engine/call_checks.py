@@ -35,7 +35,7 @@ def check_streams(streams: int, threads: int) -> None:
 
 
 def check_iterations(iterations: int | None, manifest: Manifest) -> None:
-    """Raise ``InputError`` unless the bundle's network can do that many updates."""
+    """Raise ``InputError`` unless the bundle's network can do that many updates or passes."""
     if iterations is None:
         return
     if type(iterations) is not int or iterations < 1:
@@ -43,10 +43,16 @@ def check_iterations(iterations: int | None, manifest: Manifest) -> None:
             f"iterations is {iterations!r}; expected a number of updates from 1 up, or None for "
             "the bundle's own."
         )
-    if manifest.recurrence is None:
+    if manifest.iterations is None:
         raise InputError(
             f"iterations is {iterations}, but {manifest.network} has no repeated updates, only "
-            "RAFT has; leave it out."
+            "RAFT and coarse-to-fine networks have; leave it out."
+        )
+    if manifest.passes is not None and iterations > manifest.passes:
+        raise InputError(
+            f"iterations is {iterations}, but this {manifest.network} has {manifest.passes} "
+            f"passes; expected 1 to {manifest.passes}, or rebuild the bundle with --iterations "
+            f"{iterations}."
         )
 
 

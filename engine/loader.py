@@ -73,8 +73,9 @@ def load(
         max_side: images with a longer side are downscaled to it (rounded up to a multiple of the
             bundle's divisor), and their flow is upscaled. Needs OpenCV. With ``tile``, the
             downscaled images are computed in tiles. Not available for ``infer_device``.
-        iterations: updates of a recurrent network (RAFT): fewer are faster, more are more accurate.
-            By default the bundle's own number; a TensorRT plan has no other.
+        iterations: updates of a recurrent network (RAFT), or passes of a coarse-to-fine one: fewer
+            are faster, more are more accurate. By default the bundle's own number; passes are at
+            most that many, and a TensorRT plan has no other number.
         align: deprecated name of ``compensate_motion``.
 
     OpenVINO keeps compiled models in ``~/.cache/flownet-engine``; ``$FLOWNET_ENGINE_CACHE`` sets

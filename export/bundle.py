@@ -11,7 +11,7 @@ from engine.bundle.manifest import Gate, Manifest, Parity, write_manifest
 from engine.errors import EngineError
 from export.build_request import Quantisation, Request
 from export.graph.onnx_models import Graphs, export_graphs, write_graphs
-from export.graph.properties import preprocessing_of, recurrence_of
+from export.graph.properties import passes_of, preprocessing_of, recurrence_of
 from export.int8.gate import Candidate, admit
 from export.int8.quantise import int8_from_fp32
 from export.int8.scaling import consumers_in, scaled
@@ -81,6 +81,7 @@ def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
         divisor=request.network.divisor,
         smallest=request.network.smallest,
         recurrence=recurrence_of(request),
+        passes=passes_of(request.network),
         profile=request.profile,
         files=write_graphs(request, graphs, folder),
         parity=(),

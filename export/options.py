@@ -49,7 +49,8 @@ class BuildOptions:
         max_batch: largest batch.
         split: whether to export two graphs.
         correlation: form of the correlation in a TensorRT plan; None: the best that can be built.
-        iterations: updates of a recurrent network; None: its own number.
+        iterations: updates of a recurrent network, or passes of a coarse-to-fine one; None: its
+            own number.
         lookup: how these get correlations; None: the network's default.
         targets: runtimes to build for; None: all that are installed.
         output: the bundle's folder.
@@ -150,8 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         "FlowEngine.stream computes the features of each frame once")  # fmt: skip
     add("--correlation", choices=FORMS, help="how the TensorRT plan of a FlowNetC computes the "
         "correlation; default: the best that can be built here")  # fmt: skip
-    add("--iterations", type=positive_int, metavar="N", help="updates of a RAFT; default: 12, and "
-        "engine.load can set another number")  # fmt: skip
+    add("--iterations", type=positive_int, metavar="N", help="updates of a RAFT (default: 12), "
+        "or passes of coarse_to_fine_slim (default: 3); engine.load can set another")  # fmt: skip
     add("--lookup", choices=LOOKUPS, help="how a RAFT's updates get correlations: from a volume of "
         "all pairs of pixels (default), or on the fly, slower, for frames whose volume does not "
         "fit in memory")  # fmt: skip

@@ -154,6 +154,7 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
         import onnx
 
         from export.graph.fp16_storage import restore_from_half
+        from export.graph.passes import with_all_passes
         from export.graph.recurrent import unrolled
     except ModuleNotFoundError as error:
         raise UsageError(
@@ -161,6 +162,7 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
         ) from error
     model = onnx.load(staged / WHOLE)
     restore_from_half(model)
+    with_all_passes(model)
     model = unrolled(model)
     source = staged / "plain.onnx"
     onnx.save(model, source)

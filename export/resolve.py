@@ -26,9 +26,13 @@ from export.staging import check_output
 from export.tensorrt import correlation_form as correlation
 from export.verify.cases import calibration_pairs, described, gate_pairs, name_of
 from training.networks import NETWORKS, network_entry
+from training.networks.coarse_to_fine import MAX_PASSES, PASSES, CoarseToFineFlowNetS
 from training.networks.layers import FlowNetwork, RecurrentNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
 from training.weights import load_weights, network_from_weights, shipped_weights
+
+# Which networks have what an option sets.
+_REPEATED = {"iterations": "RAFT and coarse_to_fine_slim have", "lookup": "RAFT has"}
 
 
 def resolve(options: BuildOptions) -> list[Request]:
@@ -90,17 +94,30 @@ def _request(options: BuildOptions) -> Request:
 
 
 def _recurrence(options: BuildOptions, name: str, network: FlowNetwork) -> str | None:
-    """Set the number of updates; return how they get correlations, None if there are none."""
+    """Set the number of updates or passes; return how updates get correlations, None without."""
     recurrence = NETWORKS[name].recurrence
+    if isinstance(network, CoarseToFineFlowNetS) and options.iterations is not None:
+        network.passes = _checked_passes(name, options.iterations)
+        options = replace(options, iterations=None)
     if recurrence is not None and isinstance(network, RecurrentNetwork):
         network.iterations = options.iterations or network.iterations
         return options.lookup or next(iter(recurrence.constants))
     for option in ("iterations", "lookup"):
         if (value := getattr(options, option)) is not None:
             raise UsageError(
-                f"--{option} {value}: {name} has no repeated updates, only RAFT has; leave it out"
+                f"--{option} {value}: {name} has no repeated updates, only {_REPEATED[option]}; "
+                "leave it out"
             )
     return None
+
+
+def _checked_passes(name: str, passes: int) -> int:
+    if passes > MAX_PASSES:
+        raise UsageError(
+            f"--iterations {passes}: {name} is trained for {PASSES} passes over the images; "
+            f"expected 1 to {MAX_PASSES}"
+        )
+    return passes
 
 
 def _quantisation(options: BuildOptions, request: Request) -> Quantisation:

@@ -20,10 +20,11 @@ from training.networks import NETWORKS, network_entry
 from training.optimizer import OPTIMIZERS
 from training.recipes import RECIPES
 from training.schedules import SCHEDULES
+from training.synthetic.kinds import SCENES
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Defaults that apply to procedural pairs only.
-_RENDERING = {"pool": 1024, "fresh": 1, "fresh_every": 1}
+_RENDERING = {"scenes": "affine", "pool": 1024, "fresh": 1, "fresh_every": 1}
 _LENGTHS = ("steps", "epochs", "minutes")
 _DEFAULT_STEPS = 12_000
 # Seeds of steps and pairs count up from --seed; those of validation are larger.
@@ -50,7 +51,9 @@ class TrainingConfig:
         batch_size: pairs per step.
         height: of the crop, a multiple of 64.
         width: of the crop, a multiple of 64.
+        scenes: kind of the procedural pairs, a key of ``SCENES``.
         augmentation: whether pairs are augmented; otherwise they are only cropped.
+        degradation: whether pairs are also degraded, see `training.data.degrade`.
         optimizer: a key of ``OPTIMIZERS``.
         schedule: of the learning rate, a key of ``SCHEDULES``.
         lr: peak learning rate.
@@ -77,7 +80,9 @@ class TrainingConfig:
     batch_size: int
     height: int
     width: int
+    scenes: str
     augmentation: bool
+    degradation: bool
     optimizer: str
     schedule: str
     lr: float
@@ -106,6 +111,11 @@ class TrainingConfig:
             network_entry(self.network)
         except ValueError as error:
             raise TrainingError(f"--network: {error}") from error
+        if self.degradation and not self.augmentation:
+            raise TrainingError(
+                "--degradation --no-augmentation: pairs are degraded after their augmentation; "
+                "leave one of the two out"
+            )
         if self.data == "synthetic" and self.epochs is not None:
             raise TrainingError(
                 f"--epochs {self.epochs}: procedural pairs are endless; give a folder as --data, "
@@ -120,17 +130,16 @@ def parse(arguments: Sequence[str] | None = None) -> TrainingConfig:
     """Parse the command line; exits with code 2 and a message for values that cannot be used."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.recipe is not None:
-        # The lengths exclude one another: a given one replaces the recipe's, whichever that is.
-        own = RECIPES[options.recipe].options
-        parser.set_defaults(**{name: own[name] for name in own.keys() - {*_LENGTHS}})
-        options = parser.parse_args(arguments)
+    own = {} if options.recipe is None else RECIPES[options.recipe].options
+    # The lengths exclude one another: a given one replaces the recipe's, whichever that is.
+    parser.set_defaults(**{name: own[name] for name in own.keys() - {*_LENGTHS, *_RENDERING}})
+    options = parser.parse_args(arguments)
     try:
         _apply_recipe(options)
         for name, default in _RENDERING.items():
             given = getattr(options, name)
             if given is None:
-                setattr(options, name, default)
+                setattr(options, name, own.get(name, default))
             elif options.data != "synthetic":
                 raise TrainingError(
                     f"--{name.replace('_', '-')} {given}: applies to --data synthetic only; "
@@ -163,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network; docs/training.md has recipes.",
     )
     add = parser.add_argument
-    add("--recipe", choices=RECIPES, help="defaults of a published training; options override it")
+    add("--recipe", choices=RECIPES, help="defaults of a training; options override it")
     add("--network", default="flownets_slim", help=f"one of {', '.join(NETWORKS)}")
     add("--data", type=_source, default="synthetic", metavar="synthetic|NAME:DIR",
         help="procedural pairs (default), or those of a data set or folder with true flow; names: "
@@ -181,6 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--width", type=positive_int, default=320, help="of the crop")
     add("--augmentation", action=argparse.BooleanOptionalAction, default=True, help="change "
         "geometry and colours of the pairs at random (default), or only crop them")  # fmt: skip
+    add("--degradation", action=argparse.BooleanOptionalAction, default=False, help="also blur, "
+        "rain, JPEG, changes of exposure and pairs without motion")  # fmt: skip
     add("--optimizer", choices=OPTIMIZERS, default="muon", help="muon for kernels and AdamW for "
         "the rest (default), or adam, as in the papers")  # fmt: skip
     add("--schedule", choices=SCHEDULES, default="linear", help="of the learning rate: falling "
@@ -188,6 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--lr", type=positive_float, default=8e-4, help="peak learning rate")
     add("--weight-decay", type=non_negative_float, default=4e-4)
     add("--ema", type=fraction, default=0.998, help="decay of the weight average")
+    add("--scenes", choices=SCENES, help="of procedural pairs: layers that move by affine maps "
+        "(affine, the default), or most of them in depth before a moving camera")  # fmt: skip
     add("--pool", type=positive_int, help="procedural pairs kept in memory; default: 1024")
     add("--fresh", type=positive_int, help="procedural pairs rendered at a time; default: 1")
     add("--fresh-every", type=positive_int, metavar="STEPS", help="how often; default: 1")

@@ -1,5 +1,6 @@
-"""The losses of FlowNet (over resolutions) and of RAFT (over iterations)."""
+"""The losses of FlowNet (resolutions), of RAFT (iterations) and of coarse-to-fine networks."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -76,3 +77,47 @@ def sequence_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> 
     for place, flow in enumerate(flows):
         loss = loss + ITERATION_DECAY**place * ((flow.float() - target).abs() * weight).mean()
     return loss
+
+
+# Weights of a pass's flows: refined at 1/4 and 1/8, then the decoder's at 1/8 to 1/64; those of the
+# passes, the last one first; and those of the finest flows, refined and as upsampled.
+_WITHIN_PASS = (0.44, 0.22, 0.16, 0.06, 0.06, 0.06)
+_PASSES = (1.0, 0.7, 0.7, 0.7)
+_FINEST = (0.5, 0.25)
+# Pixels. Below it an error counts by its size, above it by its ratio.
+_FLOOR = 0.08
+
+
+def relative_loss(
+    flows: tuple[Tensor, ...], target: Tensor, weight: Tensor, *, flow_scale: float
+) -> Tensor:
+    """Logarithm of each sample's mean end-point error, averaged over samples; summed over flows.
+
+    Where motion spans three decades, so do its errors, and the few fastest samples would make up a
+    plain mean. The mean of logarithms is the logarithm of a geometric mean.
+
+    Args:
+        flows: two at 1/2 of the resolution, then those of each pass, the last one first, as
+            `training.networks.coarse_to_fine` returns them.
+        target: (N, 2, H, W) in the network's units (pixels / flow_scale).
+        weight: (N, 1, H, W), how much each pixel counts, 0..1.
+        flow_scale: pixels in the network's unit.
+    """
+    loss = target.new_zeros(())
+    levels: dict[int, tuple[Tensor, Tensor]] = {}
+    shares = [*_FINEST, *(share * within for share in _PASSES for within in _WITHIN_PASS)]
+    for flow, share in zip(flows, shares, strict=False):
+        width = flow.shape[-1]
+        if width not in levels:
+            levels[width] = _at_size(target, weight, flow.shape[-2:])
+        level_target, level = levels[width]
+        errors = (endpoint_error(flow.float(), level_target) * level).sum((1, 2, 3))
+        means = flow_scale * errors / level.sum((1, 2, 3)).clamp(min=1e-3)
+        loss = loss + share * (means + _FLOOR).log().mean()
+    return loss
+
+
+def _at_size(target: Tensor, weight: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
+    """As `at_stride`, for sizes that the target's is no multiple of."""
+    level = F.adaptive_avg_pool2d(weight, size)
+    return F.adaptive_avg_pool2d(target * weight, size) / level.clamp(min=1e-6), level

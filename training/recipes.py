@@ -1,4 +1,4 @@
-"""Published trainings as defaults of `training.config.TrainingConfig`, by their names."""
+"""Trainings as defaults of `training.config.TrainingConfig`, by their names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Recipe:
     """Defaults of a run; options on the command line override them.
 
     Attributes:
-        source: where it is published.
+        source: where it is from.
         options: values by field of `training.config.TrainingConfig`.
         validates: whether the error is also reported on the validation split of the training data.
     """
@@ -24,6 +24,16 @@ class Recipe:
 
 
 RECIPES = {
+    "coarse_to_fine": Recipe(
+        "this project: motion from zero to 150 px of 512, and what cameras do to frames",
+        {
+            "network": "coarse_to_fine_slim",
+            "scenes": "camera",
+            "degradation": True,
+            "lr": 3e-4,
+            "width": 384,
+        },
+    ),
     # Crops and decay: FlowNetPytorch's main.py; the network learns the flow of Flying Chairs.
     "chairs": Recipe(
         "S_long of FlowNet 2.0 (arXiv 1612.01925)",

@@ -28,7 +28,9 @@ def open_stream(
     if training is not None:
         return iter(DatasetStream(training, batch=config.batch_size, seed=config.seed, step=step))
     renderer = SyntheticPairs(
-        config.height + MARGIN, config.width + 2 * MARGIN, device=config.device
+        *(config.height + MARGIN, config.width + 2 * MARGIN),
+        scenes=config.scenes,
+        device=config.device,
     )
     return iter(
         SyntheticStream(

@@ -17,6 +17,7 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import PRECISIONS, TrainingConfig, TrainingError
 from training.data.augment import augment, crop_only
 from training.data.batch import PairBatch
+from training.data.degrade import augment_and_degrade
 from training.int8.fake_quant import FakeQuantiser
 from training.losses import at_stride, endpoint_error
 from training.networks import build_network, network_entry
@@ -31,6 +32,7 @@ from training.weights import UPSAMPLING, Weights, network_from_weights, save_wei
 OBSERVED_EVERY = 20  # steps between observations of activation ranges
 # Pairs per observation: otherwise ranges that cover the largest value would grow with the batch.
 OBSERVED_PAIRS = 8
+SAVE_EVERY = 480.0  # seconds between checkpoints, where reports are further apart
 
 
 class Trainer:
@@ -64,6 +66,9 @@ class Trainer:
         self.forward = torch.compile(self.network) if cuda else self.network
         self.normalise = NORMALISATIONS[self.normalisation]().to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.prepare = augment if config.augmentation else crop_only
+        if config.degradation:
+            self.prepare = augment_and_degrade
         self.dtype = PRECISIONS[config.precision]
         self.optimizer = OPTIMIZERS[config.optimizer](
             self.network, lr=config.lr, weight_decay=config.weight_decay, dtype=self.dtype
@@ -119,9 +124,8 @@ class Trainer:
     def train_step(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Update once; return the loss and the end-point error in pixels at 1/4 resolution."""
         config = self.config
-        crop = (config.height, config.width)
-        prepare = augment if config.augmentation else crop_only
-        samples = prepare(pairs.to(self.device), crop, config.seed + self.step)
+        crop, seed = (config.height, config.width), config.seed + self.step
+        samples = self.prepare(pairs.to(self.device), crop, seed)
         # Occluded pixels can only be extrapolated: their weight rises from 0 to 1 over the first
         # third of the run ("The Devil in the Details", arXiv 2308.07378). Trained weights already
         # extrapolate, and would unlearn it.
@@ -138,6 +142,7 @@ class Trainer:
             ]
             self._observe(images)
         target = samples.flow / self.network.flow_scale
+        self.network.begin_step(seed)
         self.optimizer.zero_grad()
         quantiser = self.quantiser
         with quantiser.fake_quantised_weights(self.network) if quantiser else nullcontext():
@@ -178,7 +183,7 @@ class Trainer:
         total = config.steps if config.minutes is None else None
         # Read seldom: reading waits for the GPU.
         running, since = torch.zeros((), device=self.device), time.perf_counter()
-        start, first = since - self.seconds, self.step
+        start, first, saved = since - self.seconds, self.step, since
         with progress_bar("training", total, completed=self.step) as advance:
             while self.share < 1:
                 _, error = self.train_step(next(stream))
@@ -191,12 +196,14 @@ class Trainer:
                     since = time.perf_counter()
                     text = f"EPE {float(running):.2f} px, {speed:.1f} pairs/s"
                 advance(text)
-                if self.step % config.report_every == 0 or self.share == 1:
+                due = self.step % config.report_every == 0 or self.share == 1
+                if due or time.perf_counter() - saved > SAVE_EVERY:
                     if not all(values.isfinite().all() for values in self.network.parameters()):
                         raise TrainingError(self._diverged("weights are NaN or infinite"))
-                    self.report(float(running), validation)
+                    if due:
+                        self.report(float(running), validation)
                     self.save()
-                    since = time.perf_counter()
+                    since = saved = time.perf_counter()
 
     def _diverged(self, how: str) -> str:
         exists = self.checkpoint.exists()

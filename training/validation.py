@@ -46,7 +46,7 @@ def errors_of(
             images = (F.pad(x.float(), pad, "replicate") for x in (pairs.image1, pairs.image2))
             flow = network(*normalise(*images))[0].float() * network.flow_scale
             stride = float(network.output_stride)
-            flow = F.interpolate(flow, scale_factor=stride, mode=network.upsampling)
+            flow = F.interpolate(flow, scale_factor=stride, mode=network.interpolation)
             flow = flow[..., :height, :width]
             flow, truth = (x.permute(0, 2, 3, 1).cpu().numpy() for x in (flow, pairs.flow))
             error = endpoint_error(flow, truth)

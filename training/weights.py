@@ -142,12 +142,12 @@ def network_from_weights(name: str, weights: Weights) -> FlowNetwork:
     empty = [key for key, value in tensors if value.is_meta]
     if empty:
         raise NotImplementedError(f"{name}: {', '.join(empty)} are not in its state_dict")
-    upsampling = weights.metadata.get(UPSAMPLING, network.upsampling)
+    upsampling = weights.metadata.get(UPSAMPLING, network.interpolation)
     if upsampling not in ("bilinear", "nearest"):
         raise ValueError(
             f"these weights need {upsampling!r} upsampling; expected bilinear or nearest"
         )
-    network.upsampling = cast(Literal["bilinear", "nearest"], upsampling)
+    network.interpolation = cast(Literal["bilinear", "nearest"], upsampling)
     return network.eval()
 
 

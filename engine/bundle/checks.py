@@ -18,6 +18,8 @@ def check(manifest: Manifest) -> None:
     updates = manifest.recurrence
     if updates is not None and not (updates.iterations > 0 and updates.stride > 0):
         raise SchemaError(f"recurrence is {updates}; expected positive numbers")
+    if manifest.passes is not None and manifest.passes < 1:
+        raise SchemaError(f"passes is {manifest.passes}; expected at least 1")
     _check_profile(manifest.profile, manifest.divisor)
     if manifest.parameters is not None and manifest.parameters < 1:
         raise SchemaError(f"parameters is {manifest.parameters}; expected at least 1")

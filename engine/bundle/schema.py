@@ -215,6 +215,8 @@ class Manifest:
         divisor: the models accept heights and widths that are multiples of it.
         smallest: least height and width that they accept.
         recurrence: the updates of a recurrent network; None for other networks.
+        passes: how often the network is applied from coarse to fine, unless ``engine.load`` sets a
+            lower number; None for other networks.
         profile: sizes that a TensorRT plan accepts; ONNX files accept all multiples of the divisor.
         files: the bundle's other files by name.
         parity: differences to fp32 PyTorch.
@@ -239,6 +241,12 @@ class Manifest:
     weights: WeightsOrigin
     smallest: int = dataclasses.field(default=1, metadata=OPTIONAL)
     recurrence: Recurrence | None = dataclasses.field(default=None, metadata=OPTIONAL)
+    passes: int | None = dataclasses.field(default=None, metadata=OPTIONAL)
+
+    @property
+    def iterations(self) -> int | None:
+        """Number of updates or passes; None: the network is applied once."""
+        return self.passes if self.recurrence is None else self.recurrence.iterations
 
     def names(self, role: Role, precision: Precision | None = None) -> list[str]:
         """Return the names of the files with a role, in the manifest's order.

@@ -50,7 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--iterations",
         type=positive_int,
         metavar="N",
-        help="updates of a recurrent network, RAFT (default: the bundle's own number)",
+        help="updates of RAFT, or passes of a coarse-to-fine network: fewer are faster (default: "
+        "the bundle's own number)",
     )
 
 

@@ -35,7 +35,7 @@ class _Around(nn.Module):
         self.smallest = cast(int, network.smallest)
         self.flow_scale = cast(float, network.flow_scale)
         self.output_stride = cast(int, network.output_stride)
-        self._upsampling = bilinear if network.upsampling == "bilinear" else upsample_nearest
+        self._upsampling = bilinear if network.interpolation == "bilinear" else upsample_nearest
 
     def _in_pixels(self, flows: tuple[Tensor, ...]) -> Tensor:
         flow = flows[0] * self.flow_scale
@@ -58,6 +58,32 @@ class Deployable(_Around):
             float32 (N, H, W, 2), x then y, pixels.
         """
         return self._in_pixels(self.network(*self.normalisation(planes(image1), planes(image2))))
+
+
+class DeployablePasses(_Around):
+    """A `CoarseToFineFlowNetS`, or its `HalfNetwork`, with the flows that passes hand on.
+
+    Args:
+        network: the network.
+        normalisation: as for `Deployable`.
+        bilinear: likewise.
+        handed_on: `CoarseToFineFlowNetS.handed_on`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        normalisation: nn.Module,
+        bilinear: Upsampling,
+        handed_on: tuple[int, ...],
+    ) -> None:
+        super().__init__(network, normalisation, bilinear)
+        self._handed_on = handed_on
+
+    def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
+        """Return the flow as `Deployable` does, and the others in the network's unit."""
+        flows = self.network(*self.normalisation(planes(image1), planes(image2)))
+        return self._in_pixels(flows), *(flows[index] for index in self._handed_on)
 
 
 class DeployableFeatures(_Around):

@@ -19,7 +19,12 @@ from torch._decomp import decomposition_table
 from torch.export import Dim
 
 from export.graph.decompose import decompose
-from export.graph.deployable import Deployable, DeployableFeatures, DeployableMatch
+from export.graph.deployable import (
+    Deployable,
+    DeployableFeatures,
+    DeployableMatch,
+    DeployablePasses,
+)
 from export.graph.flow_heads import transpose_heads
 from export.memory import release_memory
 from kernels import onnx_ops
@@ -34,7 +39,7 @@ TranslationTable = Mapping[Any, Callable[..., Any]]
 
 
 def onnx_from_torch(
-    deployable: Deployable,
+    deployable: Deployable | DeployablePasses,
     *,
     metadata: Mapping[str, str],
     outputs: Sequence[Port] = FLOW,

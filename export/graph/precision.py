@@ -39,7 +39,7 @@ class HalfNetwork(nn.Module):
         self.smallest = network.smallest
         self.flow_scale = network.flow_scale
         self.output_stride = network.output_stride
-        self.upsampling = network.upsampling
+        self.interpolation = network.interpolation
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
         """Like the network's own: float32 in, float32 out."""

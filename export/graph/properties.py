@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from engine.bundle.manifest import OperationCount, Preprocessing, Recurrence, SizeProfile
 from export.build_request import Request
 from export.graph.deployable import Deployable
+from training.networks.coarse_to_fine import CoarseToFineFlowNetS
 from training.networks.layers import FlowNetwork, RecurrentNetwork
 from training.normalise import NORMALISATIONS
 
@@ -45,6 +46,11 @@ def preprocessing_of(network: FlowNetwork, normalisation: nn.Module) -> Preproce
         flow_scale=network.flow_scale,
         flow_unit="pixels",
     )
+
+
+def passes_of(network: nn.Module) -> int | None:
+    """Return how often a network is applied from coarse to fine; None: it is not."""
+    return network.passes if isinstance(network, CoarseToFineFlowNetS) else None
 
 
 def recurrence_of(request: Request) -> Recurrence | None:

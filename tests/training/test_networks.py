@@ -6,9 +6,19 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kernels import reference
-from training.networks import NETWORKS, build_network
+from training.networks import build_network
 from training.networks.flownetc import FlowNetC
 from training.networks.registry import network_without_weights
+
+_PYRAMID = (
+    5_462_666
+    # Less conv6, conv6_1, what they hand on and what reads it.
+    - (384 * (192 + 384) * 9 + 2 * 384 + 2 * (384 * 9 + 1) + 384 * 192 * 16 + 192 + 64)
+    - 194 * (96 * 16 + 2 * 9)
+    # Maps, halving, and two refinements, of 32 and of 16 channels.
+    + (4 * 97 + 6 * 6 * 4 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289)
+    + (16 * (30 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145)
+)
 
 
 @pytest.mark.parametrize(
@@ -26,15 +36,16 @@ from training.networks.registry import network_without_weights
         # princeton-vl/RAFT's checkpoints.
         ("raft_large", 5_257_536),
         ("raft_small", 990_162),
+        ("flownets_pyramid_slim", _PYRAMID),
         (
-            "flownets_pyramid_slim",
-            5_462_666
-            # Less conv6, conv6_1, what they hand on and what reads it.
-            - (384 * (192 + 384) * 9 + 2 * 384 + 2 * (384 * 9 + 1) + 384 * 192 * 16 + 192 + 64)
-            - 194 * (96 * 16 + 2 * 9)
-            # Maps, halving, and two refinements, of 32 and of 16 channels.
-            + (4 * 97 + 6 * 6 * 4 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289)
-            + (16 * (30 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145),
+            "coarse_to_fine_slim",
+            _PYRAMID
+            # No halving; conv1 also reads flow and mask.
+            - 6 * 6 * 4
+            + 3 * 49 * 24
+            # Convex upsampling, maps at full resolution, a refinement of 8 channels.
+            + (16 * (3 * 16 + 1) + 36 * (32 + 1))
+            + (4 * (6 * 9 + 1) + 8 * (9 * 9 + 1) + 16 * 8 * 16 + 8 * (8 * 9 + 1) + 2 * (8 * 9 + 1)),
         ),
     ],
 )
@@ -54,7 +65,8 @@ STRIDES_AND_SCALE = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# test_coarse_to_fine.py has those of the other one.
+@pytest.mark.parametrize("name", STRIDES_AND_SCALE)
 def test_flow_shapes_finest_first(name: str) -> None:
     strides, scale = STRIDES_AND_SCALE[name]
     with FakeTensorMode():  # shapes without numbers

@@ -36,7 +36,7 @@ def test_a_recipe_sets_options_of_a_run(name: str, data: str) -> None:
     assert RECIPES[name].options.keys() <= {field.name for field in fields(TrainingConfig)}
     for option, value in RECIPES[name].options.items():
         assert getattr(found, option) == value
-    assert found.validate == data
+    assert found.validate == (data if RECIPES[name].validates else None)
 
 
 def test_the_course_project() -> None:
@@ -47,6 +47,14 @@ def test_the_course_project() -> None:
     )  # fmt: skip
     assert (found.batch_size, found.epochs, found.height, found.width) == (8, 20, 384, 512)
     assert (found.augmentation, found.weight_decay, found.ema) == (False, 0, 0)
+
+
+def test_the_default_data_of_networks() -> None:
+    """Those of the network that is applied from coarse to fine are its recipe's."""
+    plain, own = config(), config("--recipe", "coarse_to_fine")
+    assert (plain.scenes, plain.degradation) == ("affine", False)
+    assert (own.network, own.scenes, own.degradation) == ("coarse_to_fine_slim", "camera", True)
+    assert config("--recipe", "coarse_to_fine", "--scenes", "affine").scenes == "affine"
 
 
 def test_options_override_a_recipe() -> None:

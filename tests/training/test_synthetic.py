@@ -95,7 +95,7 @@ def test_box_by_hand() -> None:
         torch.tensor([-30.0, -40.0]),
     )
     present = torch.tensor([[True, True, False]])
-    _, box, absent = boxes(to_mask, present, 96, 36)
+    _, box, absent = boxes(to_mask, present, torch.ones_like(present), 96, 36)
     assert box == (slice(30, 51), slice(20, 36))
     assert absent[0].stop - absent[0].start <= 0
 

@@ -89,6 +89,25 @@ def test_a_run_with_int8_reports_the_error_of_int8(tmp_path: Path) -> None:
     assert weights.state_dict.keys() == build_network("narrow", seed=0).state_dict().keys()
 
 
+def test_checkpoints_are_also_written_between_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.trainer.SAVE_EVERY", 0.0)
+    steps = Trainer.train_step
+
+    def interrupted(self: Trainer, pairs: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.step == 2:
+            raise KeyboardInterrupt
+        return steps(self, pairs)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    arguments = options(tmp_path / "run", "--report-every", "100")
+    with pytest.raises(KeyboardInterrupt):
+        main(arguments)
+    assert trainer_for(arguments).step == 2
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
 def test_a_time_limit_is_the_length_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

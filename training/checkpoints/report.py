@@ -96,7 +96,7 @@ def inspect(path: Path) -> Report:
         colours=layout.colours,
         flow_scale=network.flow_scale,
         output_stride=network.output_stride,
-        upsampling=layout.upsampling.get(match.network, network.upsampling),
+        upsampling=layout.upsampling.get(match.network, network.interpolation),
         renamed=_renamed(match),
         changes=changes(match),
         ignored=list(match.ignored),

@@ -34,7 +34,36 @@ class Samples:
     valid: Tensor
 
 
-def random_views(batch: int, source: tuple[int, int], crop: tuple[int, int], seed: int) -> Tensor:
+@dataclass(frozen=True)
+class Differences:
+    """How the frames of a pair differ besides their motion.
+
+    Attributes:
+        shaken: share of the pairs whose second frame is slightly moved, turned and zoomed.
+        light: range, log-uniform over the pairs, of the standard deviation of the logarithm of a
+            frame's contrast.
+        brightness: standard deviation of a frame's brightness, in those of its contrast.
+        gamma: standard deviation of the logarithm of a frame's gamma, likewise.
+        noise: range of the noise's standard deviation, 1 being white; below 0: none.
+    """
+
+    shaken: float = 1.0
+    light: tuple[float, float] = (0.03, 0.03)
+    brightness: float = 2 / 3
+    gamma: float = 0.0
+    noise: tuple[float, float] = (0.0, 0.03)
+
+
+FLOWNET = Differences()
+
+
+def random_views(
+    batch: int,
+    source: tuple[int, int],
+    crop: tuple[int, int],
+    seed: int,
+    differences: Differences = FLOWNET,
+) -> Tensor:
     """Draw maps from crop pixels to source pixels: two (B, 3, 3), one per frame, stacked first."""
     draw = Sampler((batch,), seed)
     source_size = torch.tensor([source[1], source[0]], dtype=torch.float32)
@@ -51,11 +80,15 @@ def random_views(batch: int, source: tuple[int, int], crop: tuple[int, int], see
         flips[flip, axis, axis] = -1
         flips[flip, axis, 2] = crop_size[axis] - 1
     view = view @ flips
-    jitter = affine(draw.normal() * 0.01, 1 + 0.01 * draw.normal(), crop_centre, 2 * draw.normal(2))
+    shaken = (draw.uniform(0, 1) < differences.shaken).float()
+    angle, zoom = 0.01 * shaken * draw.normal(), 1 + 0.01 * shaken * draw.normal()
+    jitter = affine(angle, zoom, crop_centre, 2 * shaken[:, None] * draw.normal(2))
     return torch.stack((view, view @ jitter))
 
 
-def geometric(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
+def geometric(
+    pairs: PairBatch, crop: tuple[int, int], seed: int, differences: Differences = FLOWNET
+) -> Samples:
     """Crop, zoom, rotate, flip and slightly jitter the frames against each other.
 
     A crop pixel x shows source pixel A1 x of frame 1; its match in frame 2 is A1 x + f(A1 x), which
@@ -63,7 +96,8 @@ def geometric(pairs: PairBatch, crop: tuple[int, int], seed: int) -> Samples:
     """
     batch, _, height, width = pairs.image1.shape
     device = pairs.flow.device
-    view1, view2 = random_views(batch, (height, width), crop, seed).to(device)[:, :, None, None]
+    views = random_views(batch, (height, width), crop, seed, differences)
+    view1, view2 = views.to(device)[:, :, None, None]
     y = torch.arange(crop[0], device=device, dtype=torch.float32)[:, None]
     x = torch.arange(crop[1], device=device, dtype=torch.float32)[None, :]
 
@@ -101,28 +135,30 @@ def _without_unknown(flow: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(known, flow, 0), known
 
 
-def photometric(samples: Samples, seed: int) -> Samples:
+def photometric(samples: Samples, seed: int, differences: Differences = FLOWNET) -> Samples:
     """Change colour, contrast, gamma and brightness of both frames, almost alike, and add noise."""
     batch = samples.image1.shape[0]
     device = samples.image1.device
     draw = Sampler((batch, 1, 1, 1), seed)
     gain = (0.25 * Sampler((batch, 3, 1, 1), seed + 1).normal()).exp().to(device)
     contrast, gamma = draw.uniform(-0.5, 0.35).exp(), draw.uniform(-0.35, 0.4).exp()
-    brightness, sigma = 0.1 * draw.normal(), draw.uniform(0, 0.03)
+    brightness, sigma = 0.1 * draw.normal(), draw.uniform(*differences.noise).clamp(min=0)
+    change = draw.uniform(*map(math.log, differences.light)).exp()
     noise = torch.Generator(device).manual_seed(seed + 2)
 
-    def change(image: Tensor) -> Tensor:
-        scale = contrast * (0.03 * draw.normal()).exp()
-        offset = 0.5 - 0.5 * scale + brightness + 0.02 * draw.normal()
+    def changed(image: Tensor) -> Tensor:
+        scale = contrast * (change * draw.normal()).exp()
+        offset = 0.5 - 0.5 * scale + brightness + differences.brightness * change * draw.normal()
+        exponent = gamma * (differences.gamma * change * draw.normal()).exp()
         # In place: on a CPU, allocating new memory takes most of the time.
-        out = (image * (gain / 255)).clamp_(0, 1).pow_(gamma.to(device))
+        out = (image * (gain / 255)).clamp_(0, 1).pow_(exponent.to(device))
         out.mul_(scale.to(device)).add_(offset.to(device))
         grain = torch.randn(out.shape, device=device, generator=noise)
         return out.addcmul_(grain, sigma.to(device)).clamp_(0, 1).mul_(255)
 
     return Samples(
-        change(samples.image1),
-        change(samples.image2),
+        changed(samples.image1),
+        changed(samples.image2),
         samples.flow,
         samples.occluded,
         samples.valid,

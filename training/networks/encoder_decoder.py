@@ -35,14 +35,18 @@ class Decoder(FlowNetwork):
             flow5: flow of the fifth level.
         """
         conv2, conv3, conv4 = skips
-        concat4 = torch.cat((conv4, self.deconv4(deepest), self.upsampled_flow5_to_4(flow5)), dim=1)
+        concat4 = self.concatenate(conv4, self.deconv4(deepest), self.upsampled_flow5_to_4(flow5))
         flow4 = self.predict_flow4(concat4)
-        concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)
+        concat3 = self.concatenate(conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4))
         flow3 = self.predict_flow3(concat3)
         deconv2 = self.deconv2(concat3)
-        concat2 = torch.cat((conv2, deconv2, self.upsampled_flow3_to_2(flow3)), dim=1)
+        concat2 = self.concatenate(conv2, deconv2, self.upsampled_flow3_to_2(flow3))
         flow2 = self.predict_flow2(concat2)
         return (flow2, flow3, flow4, flow5), deconv2
+
+    def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
+        """Concatenate encoder maps and what was upsampled to their resolution, along channels."""
+        return torch.cat((skip, *upsampled), dim=1)
 
 
 class EncoderDecoder(Decoder):

@@ -47,7 +47,7 @@ class FlowNetCSS(FlowNetCS):
     """
 
     # models.py upsamples the result of this stack to the images' size by repeating pixels.
-    upsampling: Literal["bilinear", "nearest"] = "nearest"
+    interpolation: Literal["bilinear", "nearest"] = "nearest"
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__(width=width)
@@ -68,7 +68,7 @@ class FlowNet2(FlowNetCSS):
 
     output_stride = 1
     flow_scale = 1.0
-    upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__(width=width)

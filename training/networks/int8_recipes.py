@@ -46,6 +46,13 @@ PYRAMID = Int8Recipe(
         "refinement4.predict_residual",
     ),
 )
+COARSE_TO_FINE = replace(
+    PYRAMID,
+    float_layers=(
+        *PYRAMID.float_layers,
+        *("refinement2.left", "refinement2.predict_residual"),
+    ),
+)
 
 _SD_DECODER_INPUTS = (
     *("deconv4", "deconv3", "deconv2"),

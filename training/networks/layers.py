@@ -42,6 +42,30 @@ def upsample_flow(*, bias: bool) -> nn.Module:
     return nn.ConvTranspose2d(2, 2, 4, 2, 1, bias=bias)
 
 
+def sampling_grid(flow: Tensor) -> Tensor:
+    """Return the places that `torch.nn.functional.grid_sample` reads to warp by a flow.
+
+    Args:
+        flow: (N, H, W, 2), in pixels.
+
+    Returns:
+        (N, H, W, 2), at least float32: a half-precision coordinate has no bits left for the
+        fraction of a pixel. -1 and 1 are the outer edges of the first and last pixel
+        (``align_corners=False``).
+    """
+    height, width = flow.shape[1:3]
+    precise = torch.promote_types(flow.dtype, torch.float32)
+    x = torch.arange(width, dtype=precise, device=flow.device)
+    y = torch.arange(height, dtype=precise, device=flow.device)
+    # From the tensors, not from height and width: ONNX Runtime would compute those on the host and
+    # could then not record a CUDA graph.
+    rows, columns = y[-1:] + 1, x[-1:] + 1
+    # Pixel centres lie half a pixel inside -1 and 1.
+    x, y = (2 * x + 1) / columns - 1, (2 * y + 1) / rows - 1
+    pixels = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
+    return pixels + flow.to(precise) * torch.cat((2 / columns, 2 / rows))
+
+
 def warp(maps: Tensor, flow: Tensor) -> Tensor:
     """Backward-warp maps of the second image to the first, clamping coordinates to the border.
 
@@ -51,20 +75,10 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
 
     Returns:
         (N, C, H, W) in the maps' dtype: at each x, maps at x + flow(x), bilinear. Computed at least
-        in float32: a half-precision coordinate has no bits left for the fraction of a pixel.
+        in float32.
     """
-    height, width = maps.shape[-2:]
-    precise = torch.promote_types(flow.dtype, torch.float32)
-    x = torch.arange(width, dtype=precise, device=maps.device)
-    y = torch.arange(height, dtype=precise, device=maps.device)
-    # From the tensors, not from height and width: ONNX Runtime would compute those on the host and
-    # could then not record a CUDA graph.
-    rows, columns = y[-1:] + 1, x[-1:] + 1
-    # grid_sample without align_corners: pixel centres lie half a pixel inside -1 and 1.
-    x, y = (2 * x + 1) / columns - 1, (2 * y + 1) / rows - 1
-    pixels = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
-    grid = pixels + flow.to(precise) * torch.cat((2 / columns, 2 / rows))
-    moved = F.grid_sample(maps.to(precise), grid, padding_mode="border", align_corners=False)
+    grid = sampling_grid(flow)
+    moved = F.grid_sample(maps.to(grid.dtype), grid, padding_mode="border", align_corners=False)
     return moved.to(maps.dtype)
 
 
@@ -104,7 +118,7 @@ class FlowNetwork(nn.Module):
         smallest: least height and width, besides the divisor.
         output_stride: the finest flow has 1 / output_stride of the input's resolution.
         flow_scale: divisor of the flow during training (the papers' "div_flow").
-        upsampling: how the finest flow is brought to the input's resolution.
+        interpolation: how the finest flow is brought to the input's resolution.
         normalisation: key of `training.normalise.NORMALISATIONS` to train from random weights with.
     """
 
@@ -112,12 +126,15 @@ class FlowNetwork(nn.Module):
     smallest = 1
     output_stride = 4
     flow_scale = 20.0
-    upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
     normalisation = "centred"
 
     def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
         """Return the training loss of what ``forward`` returned; arguments as `multiscale_loss`."""
         return multiscale_loss(flows, target, weight)
+
+    def begin_step(self, seed: int) -> None:
+        """Draw what differs between training steps: nothing, unless a network overrides this."""
 
 
 class SiameseNetwork(FlowNetwork):

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from training.networks.layers import LEAK, conv, predict_flow, warp
 from training.networks.upsampling import upsample_matmul
@@ -23,11 +24,15 @@ _MAX_MOTION = 2.0  # pixels of the maps; the linear model does not hold beyond
 
 
 class Appearance(nn.Sequential):
-    """Maps of the images at half resolution, two per image, to measure residual motion on."""
+    """Maps of the images, two per image, to measure residual motion on.
 
-    def __init__(self) -> None:
+    Args:
+        stride: 2 for maps at half the images' resolution, 1 for all of it.
+    """
+
+    def __init__(self, *, stride: int = 2) -> None:
         # The first image's maps, then the second's. Two groups are slower in OpenVINO.
-        super().__init__(nn.Conv2d(6, 2 * 2, 4, stride=2, padding=1), nn.LeakyReLU(LEAK))
+        super().__init__(nn.Conv2d(6, 2 * 2, stride + 2, stride, padding=1), nn.LeakyReLU(LEAK))
 
     def init_siamese(self) -> None:
         """Initialise both images' maps with the same weights, each reading its image alone."""
@@ -107,7 +112,7 @@ def local_motion(first: Tensor, second: Tensor) -> Tensor:
     where the maps differ strongly, which small motion cannot explain, have less weight.
 
     Args:
-        first: (N, C, H, W) float32; H even, W a multiple of 16.
+        first: (N, C, H, W) float32; H and W even.
         second: likewise.
 
     Returns:
@@ -135,12 +140,16 @@ def local_motion(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _window_means(planes: Tensor) -> Tensor:
-    """Return ``F.avg_pool2d(planes, 6, stride=2, padding=2)``; height even, width a multiple of 16.
+    """Return ``F.avg_pool2d(planes, 6, stride=2, padding=2)``; height even.
 
-    As 2x2 means by a matrix product, then 3x3 sums of slices. OpenVINO's pooling is not vectorised
-    for few channels: 0.48 ms instead of 0.15 for five planes of 192x256, on two cores.
+    Where the width is a multiple of 16, as 2x2 means by a matrix product, then 3x3 sums of slices.
+    OpenVINO's pooling is not vectorised for few channels: 0.48 ms instead of 0.15 for five planes
+    of 192x256, on two cores.
     """
     batch, count, height, width = planes.shape
+    # In an exported graph: of every size that the graph takes.
+    if not statically_known_true(width % 16 == 0):
+        return F.avg_pool2d(planes, 6, stride=2, padding=2)
     pairs = torch.eye(8, device=planes.device).repeat_interleave(2, dim=0) / 36
     halves = planes.reshape(batch, count, height, width // 16, 16) @ pairs
     rows = halves.reshape(batch, count, height // 2, 2, width // 2)

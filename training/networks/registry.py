@@ -35,6 +35,12 @@ def _flownets_pyramid(width: float) -> FlowNetwork:
     return PyramidFlowNetS(width=width)
 
 
+def _coarse_to_fine(width: float) -> FlowNetwork:
+    from training.networks.coarse_to_fine import CoarseToFineFlowNetS
+
+    return CoarseToFineFlowNetS(width=width)
+
+
 def _flownetc(width: float) -> FlowNetwork:
     from training.networks.flownetc import FlowNetC
 
@@ -104,6 +110,12 @@ _PYRAMID = NetworkEntry(
         *("predict_flow2", "refinement8.predict_residual", "refinement4.predict_residual"),
     ),
 )
+_COARSE_TO_FINE = replace(
+    _PYRAMID,
+    build=partial(_coarse_to_fine, 1.0),
+    int8=int8_recipes.COARSE_TO_FINE,
+    fp32_islands=(*_PYRAMID.fp32_islands, "refinement2.predict_residual"),
+)
 _FLOWNETC = replace(
     _FLOWNETS,
     build=partial(_flownetc, 1.0),
@@ -171,6 +183,7 @@ NETWORKS: dict[str, NetworkEntry] = {
     "flownet2": _FLOWNET2,
     "flownets_slim": replace(_FLOWNETS, build=partial(_flownets, _SLIM)),
     "flownets_pyramid_slim": replace(_PYRAMID, build=partial(_flownets_pyramid, _SLIM)),
+    "coarse_to_fine_slim": replace(_COARSE_TO_FINE, build=partial(_coarse_to_fine, _SLIM)),
     "flownetc_slim": replace(_FLOWNETC, build=partial(_flownetc, _SLIM)),
     "raft_large": _RAFT_LARGE,
     "raft_small": _RAFT_SMALL,

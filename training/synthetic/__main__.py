@@ -11,6 +11,7 @@ from engine.images import write_image
 from engine.system.argument_types import positive_int, size
 from engine.system.progress import track
 from training.data.batch import PairBatch
+from training.synthetic.kinds import SCENES
 from training.synthetic.render import SyntheticPairs
 
 # Prefix of folders of pairs that are not complete.
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--pairs", type=positive_int, default=8)
     parser.add_argument("--size", type=size, default=(384, 512), metavar="HxW")
+    parser.add_argument("--scenes", choices=SCENES, default="affine", help="how layers move: by "
+        "affine maps (default), or most of them in depth before a moving camera")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     height, width = options.size
-    renderer = SyntheticPairs(height, width)
+    renderer = SyntheticPairs(height, width, scenes=options.scenes)
     options.output.mkdir(parents=True, exist_ok=True)
     # Moved when complete: a killed run leaves no pairs, and the command may be started again.
     for left in options.output.glob(f"{_PARTIAL}*"):

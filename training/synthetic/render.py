@@ -1,8 +1,8 @@
 """Procedural image pairs with exact flow, in the manner of Flying Chairs.
 
 A textured background and 6 to 14 foreground objects in or near the view move by an affine map each,
-the objects' on top of the background's. Everything is drawn in torch, batched, the same on CPU and
-GPU, and depends on nothing but the seed.
+the objects' on top of the background's, or stand in depth before a moving camera. Everything is
+drawn in torch, batched, the same on CPU and GPU, and depends on nothing but the seed.
 
 Shading is deferred: outlines first decide which layer each pixel sees (and, along an edge, which
 layer lies below), then only those two layers' textures are read.
@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.data.batch import PairBatch
-from training.synthetic.scene import Scene, apply_affine, draw_scene
-from training.synthetic.shapes import STORED, distance_maps
+from training.synthetic.kinds import SCENES
+from training.synthetic.scene import BEHIND, Scene
+from training.synthetic.shapes import STORED
 from training.synthetic.textures import TEXTURE_SIZE, texture_atlas
 
 
@@ -30,20 +31,26 @@ def sample(source: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return values[:, :, 0].transpose(0, 1).reshape(source.shape[1], *u.shape)
 
 
-def boxes(to_mask: Tensor, present: Tensor, height: int, width: int) -> list[tuple[slice, slice]]:
+def boxes(
+    to_mask: Tensor, present: Tensor, bounded: Tensor, height: int, width: int
+) -> list[tuple[slice, slice]]:
     """Rows and columns of the frame outside of which a layer shows in no scene of the batch.
 
     Args:
-        to_mask: (B, K, 3, 3) frame pixels -> the outline's map, which the object does not leave.
+        to_mask: (B, K, 3, 3) frame pixels -> the outline's map.
         present: (B, K) bool.
+        bounded: (B, K) bool, as of `Scene`.
         height: of the frame.
         width: likewise.
     """
     square = torch.tensor([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
-    corners = (torch.linalg.inv(to_mask.cpu()) @ square)[..., :2, :]
+    corners = torch.linalg.inv(to_mask.cpu()) @ square
+    places, w = corners[..., :2, :], corners[..., 2:, :]
+    places = places / w.clamp(min=BEHIND)
+    anywhere = ~bounded.cpu()[..., None] | (w <= BEHIND).any(-1)
     hidden = ~present.cpu()[..., None]
-    low = corners.amin(-1).masked_fill(hidden, math.inf).amin(0)
-    high = corners.amax(-1).masked_fill(hidden, -math.inf).amax(0)
+    low = places.amin(-1).masked_fill(anywhere, 0).masked_fill(hidden, math.inf).amin(0)
+    high = places.amax(-1).masked_fill(anywhere, math.inf).masked_fill(hidden, -math.inf).amax(0)
     # Clamping also brings what is nowhere to an empty slice.
     size = torch.tensor([width, height])
     first = low.clamp(min=torch.zeros(2)).minimum(size).floor().long().tolist()
@@ -57,20 +64,29 @@ class SyntheticPairs:
     Args:
         height: of the images, in pixels.
         width: likewise.
+        scenes: a key of ``SCENES``.
         device: where to render.
     """
 
-    def __init__(self, height: int, width: int, *, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        *,
+        scenes: str = "affine",
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.height, self.width, self.device = height, width, torch.device(device)
+        self.kind = SCENES[scenes]
         self.atlas = texture_atlas().to(self.device)[None]
-        self.outlines = distance_maps().to(self.device)[None]
+        self.outlines = self.kind.outlines().to(self.device)[None]
         ys = torch.arange(height, device=self.device, dtype=torch.float32)
         xs = torch.arange(width, device=self.device, dtype=torch.float32)
         self.y, self.x = ys[:, None], xs[None, :]
 
     def render(self, batch: int, seed: int) -> PairBatch:
         """Render ``batch`` pairs; the same seed gives the same pairs."""
-        scene = draw_scene(
+        scene = self.kind.draw(
             batch,
             self.height,
             self.width,
@@ -114,19 +130,19 @@ class SyntheticPairs:
         below = torch.zeros_like(top)
         coverage = torch.ones(shape, device=self.device)
         maps = self.outlines.shape[-1] // STORED
-        places = boxes(to_mask, scene.present, self.height, self.width)
+        places = boxes(to_mask, scene.present, scene.bounded, self.height, self.width)
         for k, (rows, columns) in enumerate(places[1:], start=1):
             box = (slice(None), rows, columns)
             if not coverage[box].numel():
                 continue
             matrix = to_mask[:, k, None, None]
-            u, v = apply_affine(matrix, self.x[:, columns], self.y[rows])
+            u, v = self.kind.apply(matrix, self.x[:, columns], self.y[rows])
             # Place -1..1 on tile `mask` of the strip; stay half a texel inside the tile.
             edge = 1 - 1 / STORED
             u = (u.clamp(-edge, edge) + 2 * scene.mask[:, k, None, None] + 1) / maps - 1
             distance = sample(self.outlines, u, v.clamp(-edge, edge))[0]
             # One map unit is `extent` pixels: distance in pixels, half a pixel to either side.
-            extent = torch.linalg.det(matrix[..., :2, :2]).rsqrt()
+            extent = torch.linalg.det(matrix[..., :2, :2]).clamp(min=1e-8).rsqrt()
             alpha = (distance * extent + 0.5).clamp(0, 1) * scene.present[:, k, None, None]
             covers = alpha > 0
             under = torch.where(coverage[box] >= 0.5, top[box], below[box])
@@ -137,15 +153,15 @@ class SyntheticPairs:
         return first + top, first + below, coverage
 
     def _looks(self, scene: Scene, to_texture: Tensor) -> Tensor:
-        """What painting a layer takes, of all scenes' layers: (13, B * K)."""
-        parts = (to_texture[:, :, :2].flatten(2), scene.texture[..., None].float(), scene.colour)
+        """What painting a layer takes, of all scenes' layers: (16, B * K)."""
+        parts = (to_texture.flatten(2), scene.texture[..., None].float(), scene.colour)
         return torch.cat((*parts, scene.contrast, scene.shade), dim=-1).flatten(0, 1).T
 
     def _paint(self, look: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Colour pixels (x, y) by a layer's look each, (13, ...): (3, ...), 0..255 and beyond."""
-        matrix, tile, colour, contrast, shade = look.split((6, 1, 3, 1, 2))
+        """Colour pixels (x, y) by a layer's look each, (16, ...): (3, ...), 0..255 and beyond."""
+        matrix, tile, colour, contrast, shade = look.split((9, 1, 3, 1, 2))
         tiles = self.atlas.shape[-1] // TEXTURE_SIZE
-        u, v = apply_affine(matrix.unflatten(0, (2, 3)).movedim((0, 1), (-2, -1)), x, y)
+        u, v = self.kind.apply(matrix.unflatten(0, (3, 3)).movedim((0, 1), (-2, -1)), x, y)
         # Mirror at the tile's borders, so that a texture covers the plane without seams.
         last = TEXTURE_SIZE - 1
         u, v = ((c.remainder(2 * last) - last).abs() for c in (u, v))
@@ -155,8 +171,8 @@ class SyntheticPairs:
         return colour + contrast * (sample(self.atlas, u, v) - 128) + slope
 
     def _flow(self, scene: Scene, visible: Tensor) -> Tensor:
-        matrices = scene.motion[:, :, :2].flatten(0, 1)[visible]
-        x, y = apply_affine(matrices, self.x, self.y)
+        matrices = scene.motion.flatten(0, 1)[visible]
+        x, y = self.kind.apply(matrices, self.x, self.y)
         return torch.stack((x - self.x, y - self.y), dim=1)
 
     def _occluded(self, flow: Tensor, visible1: Tensor, visible2: Tensor) -> Tensor:

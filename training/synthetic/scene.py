@@ -13,6 +13,7 @@ from torch import Tensor
 from training.synthetic.textures import TEXTURE_SIZE
 
 OBJECTS = (6, 14)  # in or near the frame; the original has 16-24 over twice the frame
+BEHIND = 1e-3  # least distance from the camera, in distances of the middle of a layer
 OUTSIDE = 60  # pixels beyond the frame where objects may still be centred
 
 
@@ -30,6 +31,7 @@ class Scene:
         contrast: (B, K, 1) how much of the texture shows.
         shade: (B, K, 2) brightness gradient over the frame, per pixel.
         present: (B, K) bool.
+        bounded: (B, K) bool, whether the layer ends within the outline's map.
     """
 
     motion: Tensor
@@ -41,6 +43,7 @@ class Scene:
     contrast: Tensor
     shade: Tensor
     present: Tensor
+    bounded: Tensor
 
     def to(self, device: torch.device | str) -> "Scene":
         """Copy to a device."""
@@ -140,6 +143,7 @@ def draw_scene(
         present=torch.cat(
             (torch.ones(batch, 1, dtype=torch.bool), torch.arange(OBJECTS[1]) < number), dim=1
         ),
+        bounded=torch.ones(batch, 1 + OBJECTS[1], dtype=torch.bool),
     )
 
 
@@ -149,3 +153,14 @@ def apply_affine(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         matrix[..., 0, 0] * x + matrix[..., 0, 1] * y + matrix[..., 0, 2],
         matrix[..., 1, 0] * x + matrix[..., 1, 1] * y + matrix[..., 1, 2],
     )
+
+
+def apply_homography(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply (..., 3, 3) matrices to pixel coordinates; the shapes broadcast."""
+    # Sums over rows or columns alone first: passes over all pixels take most of the time.
+    u, v, w = (
+        matrix[..., i, 0] * x + (matrix[..., i, 1] * y + matrix[..., i, 2]) for i in range(3)
+    )
+    # What lies behind the camera is not seen, but must not become infinite.
+    w = w.clamp_(min=BEHIND)
+    return u.div_(w), v.div_(w)

@@ -75,6 +75,12 @@ def silhouette(rng: np.random.Generator) -> np.ndarray:
     return canvas
 
 
+def half_plane() -> Tensor:
+    """Return the map of an outline that covers all of x > 0: (1, 96, 96) float32."""
+    places = (torch.arange(STORED) + 0.5) * (2 / STORED) - 1
+    return places.expand(1, STORED, STORED).clone()
+
+
 @functools.cache
 def distance_maps(count: int = 400, *, seed: int = 11) -> Tensor:
     """Signed distances to ``count`` random outlines.

@@ -12,7 +12,7 @@ from engine.backends.onnx_graphs import Arrays
 from engine.backends.openvino.precision import in_float32
 from engine.backends.openvino.runtime import core_of, version_of
 from engine.backends.openvino.slots import ExecutionSlots
-from engine.backends.openvino.updates import without_loops
+from engine.backends.openvino.updates import written_out
 from engine.bundle.manifest import BundleFile
 from engine.errors import BackendError, one_line
 from engine.system.cache import writable_folder
@@ -62,7 +62,7 @@ class OpenVINOSession:
         try:
             core = core_of(openvino)
             core.get_property("CPU", "FULL_DEVICE_NAME")
-            model = in_float32(openvino, without_loops(core.read_model(onnx), iterations))
+            model = in_float32(openvino, written_out(core.read_model(onnx), iterations))
         except RuntimeError as error:
             raise _cannot_load(openvino, path, error) from error
         self._compile = partial(compile_model, openvino, path, model, threads, streams)

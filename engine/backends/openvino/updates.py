@@ -1,25 +1,29 @@
-"""Loops written out: OpenVINO's CPU plugin computes them wrongly, and slower."""
+"""Loops and branches written out: OpenVINO's CPU plugin computes Loops wrongly, and slower."""
 
 from typing import Any
 
 from engine.backends.onnx_graphs import ITERATIONS
 
 
-def without_loops(model: Any, iterations: int | None) -> Any:
-    """Replace each Loop of a model by copies of its body, in place, and return the model.
+def written_out(model: Any, iterations: int | None) -> Any:
+    """Replace each Loop by copies of its body and each If by a branch, in place.
 
     A Loop over RAFT's updates has another flow in OpenVINO 2026.4 than in ONNX Runtime and PyTorch,
     by tens of pixels, and takes a tenth more time.
 
     Args:
         model: the ``openvino.Model``, as read from ONNX. The number of turns is the constant
-            `ITERATIONS`.
+            `ITERATIONS`; the condition of an If is that it is at least another constant.
         iterations: another number of turns; None: the constant's.
+
+    Returns:
+        The model.
     """
-    loops = [node for node in model.get_ops() if node.get_type_name() == "Loop"]
-    for loop in loops:
-        _write_out(loop, iterations or _turns(model))
-    if loops:
+    kinds = {"Loop": _write_out, "If": _choose}
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() in kinds]
+    for node in nodes:
+        kinds[node.get_type_name()](node, iterations or _turns(model))
+    if nodes:
         model.validate_nodes_and_infer_types()
     return model
 
@@ -49,3 +53,17 @@ def _write_out(loop: Any, turns: int) -> None:
         }
     for item in loop.get_output_descriptions():
         loop.output(item.output_index).replace(results[item.body_value_index])
+
+
+def _choose(choice: Any, turns: int) -> None:
+    least = choice.input_value(0).get_node().input_value(1).get_node()
+    index = 0 if turns >= int(least.get_data()) else 1
+    body = choice.get_function(index)
+    parameters = body.get_parameters()
+    for item in choice.get_input_descriptions(index):
+        parameters[item.body_parameter_index].output(0).replace(
+            choice.input_value(item.input_index)
+        )
+    results = body.get_results()
+    for item in choice.get_output_descriptions(index):
+        choice.output(item.output_index).replace(results[item.body_value_index].input_value(0))

@@ -140,11 +140,11 @@ def _close(gpu: Device, slots: Pool[ExecutionSlot], cache: RuntimeCache | None) 
 
 
 def _check_iterations(manifest: Manifest, iterations: int | None) -> None:
-    updates = manifest.recurrence
-    if iterations is not None and updates is not None and iterations != updates.iterations:
+    own = manifest.iterations
+    if iterations is not None and own is not None and iterations != own:
         raise BackendError(
             f"iterations is {iterations}; the TensorRT plan of this {manifest.network} has "
-            f"{updates.iterations} updates, which cannot be changed. Rebuild it with --iterations "
+            f"{own} updates, which cannot be changed. Rebuild it with --iterations "
             f"{iterations}, or use backend openvino or onnxruntime."
         )
 

@@ -1,0 +1,133 @@
+"""A network applied from coarse to fine: what passes hand on, upsampling, loss."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from training.losses import relative_loss
+from training.networks import build_network
+from training.networks.coarse_to_fine import CoarseToFineFlowNetS, _added
+from training.networks.convex import ConvexUpsampling
+
+
+@pytest.fixture
+def network() -> CoarseToFineFlowNetS:
+    network = build_network("coarse_to_fine_slim", seed=0).eval()
+    assert isinstance(network, CoarseToFineFlowNetS)
+    return network
+
+
+def pair(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    small = torch.rand(2, 1, 3, height // 8, width // 8, generator=generator) - 0.5
+    first, second = F.interpolate(small.flatten(0, 1), size=(height, width), mode="bilinear")
+    return first[None], second[None]
+
+
+@pytest.mark.parametrize(
+    ("passes", "size"), [(1, (64, 64)), (2, (64, 192)), (3, (192, 320)), (4, (128, 384))]
+)
+def test_each_pass_predicts_at_half_the_resolution_of_the_next(
+    network: CoarseToFineFlowNetS, passes: int, size: tuple[int, int]
+) -> None:
+    network.passes = passes
+    assert network.divisor == (128 if passes == 4 else 64)
+    with torch.no_grad():
+        flows = network(*pair(*size))
+    assert len(flows) == 2 + passes * 6
+    assert tuple(flows[0].shape) == (1, 2, size[0] // 2, size[1] // 2)
+    for index in range(passes):
+        for flow, stride in zip(flows[2 + index * 6 :][:3], (4, 8, 8), strict=True):
+            stride <<= index
+            assert tuple(flow.shape[-2:]) == (size[0] // stride, size[1] // stride)
+
+
+def test_flows_of_passes_add_up_in_pixels_of_each_size(network: CoarseToFineFlowNetS) -> None:
+    """With heads of zero but one that always predicts (1, -0.5)."""
+    heads = [m for n, m in network.named_modules() if n.rpartition(".")[2].startswith("predict_")]
+    for head in heads:
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    network.predict_flow2.bias.data.copy_(torch.tensor([1.0, -0.5]))
+    with torch.no_grad():
+        flow = network(*pair(64, 128))[0]
+    # Predicted at 1/4, 1/2 and the full size, where a pixel is worth 4, 2 and 1.
+    expected = (torch.tensor([1.0, -0.5]) * 7)[:, None, None].expand(2, 32, 64)
+    torch.testing.assert_close(flow[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_second_image_is_warped_by_the_flow_so_far(network: CoarseToFineFlowNetS) -> None:
+    first, second = pair(64, 128)
+    shift = 6.0  # pixels of the pass's images; 3 of those at half the size
+    so_far = torch.zeros(1, 2, 8, 16)
+    so_far[:, 0] = shift / network.flow_scale
+    halved = F.avg_pool2d(torch.cat((first, second), dim=1), 2)
+    found = network._input(halved, so_far)
+    torch.testing.assert_close(found[:, :3], halved[:, :3])
+    torch.testing.assert_close(found[:, 3:6, :, :-3], halved[:, 3:, :, 3:], atol=1e-5, rtol=1e-4)
+    # Beyond the border, the border's values.
+    edge = halved[:, 3:, :, -1:].expand(-1, -1, -1, 3)
+    torch.testing.assert_close(found[:, 3:6, :, -3:], edge, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[:, 6], torch.full((1, 32, 64), shift / network.flow_scale))
+    assert found[:, 8, :, :-3].all()
+    assert not found[:, 8, :, -3:].any()
+
+
+def test_the_first_pass_is_one_after_no_motion(network: CoarseToFineFlowNetS) -> None:
+    """An exported graph with fewer passes starts from zeros."""
+    halved = F.avg_pool2d(torch.cat(pair(64, 128), dim=1), 2)
+    first, after_none = (network._input(halved, flow) for flow in (None, torch.zeros(1, 2, 8, 16)))
+    torch.testing.assert_close(first, after_none, atol=1e-5, rtol=0)
+
+
+def test_a_flow_is_added_at_every_resolution() -> None:
+    so_far = torch.full((1, 2, 5, 7), 2.0)
+    residuals = tuple(torch.ones(1, 2, *size) for size in ((5, 7), (3, 4), (2, 2), (1, 1)))
+    for total in _added(residuals, so_far):
+        torch.testing.assert_close(total, torch.full_like(total, 3.0))
+
+
+def test_training_draws_the_number_of_passes(network: CoarseToFineFlowNetS) -> None:
+    drawn = []
+    for seed in range(1000):
+        network.begin_step(seed)
+        drawn.append(network.passes)
+    assert [drawn.count(passes) for passes in (1, 2, 3)] == pytest.approx([200, 200, 600], abs=50)
+    network.begin_step(7)
+    again = network.passes
+    network.begin_step(7)
+    assert network.passes == again
+
+
+def test_upsampling_starts_bilinear() -> None:
+    upsampling = ConvexUpsampling(4)
+    upsampling.init_bilinear()
+    flow = torch.randn(1, 2, 6, 9)
+    found = upsampling(flow, torch.randn(1, 4, 6, 9), torch.randn(1, 3, 12, 18))
+    expected = F.interpolate(flow, scale_factor=2.0, mode="bilinear")
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+
+
+def test_upsampling_never_leaves_the_range_of_its_neighbours() -> None:
+    upsampling = ConvexUpsampling(4)
+    flow = torch.randn(1, 2, 6, 9)
+    found = upsampling(flow, 9 * torch.randn(1, 4, 6, 9), torch.randn(1, 3, 12, 18))
+    padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+    highest, lowest = F.max_pool2d(padded, 3, 1), -F.max_pool2d(-padded, 3, 1)
+    assert (found <= F.interpolate(highest, scale_factor=2) + 1e-5).all()
+    assert (found >= F.interpolate(lowest, scale_factor=2) - 1e-5).all()
+
+
+def test_the_loss_counts_ratios_of_errors() -> None:
+    """Halving a large error is worth as much as halving a tenth of it."""
+    target, weight = torch.zeros(1, 2, 64, 64), torch.ones(1, 1, 64, 64)
+
+    def loss(pixels: float) -> float:
+        sizes = (32, 32, *(s // (1 << index) for index in range(3) for s in (16, 8, 8, 4, 2, 1)))
+        flows = [torch.zeros(1, 2, max(size, 1), max(size, 1)) for size in sizes]
+        for flow in flows:
+            flow[:, 0] = pixels / 40
+        return float(relative_loss(tuple(flows), target, weight, flow_scale=40.0))
+
+    assert loss(0) < loss(1) < loss(100)
+    assert loss(400) - loss(200) == pytest.approx(loss(40) - loss(20), rel=0.01)

@@ -1,0 +1,208 @@
+"""A small FlowNetS that is applied from coarse to fine, each time to what its flow leaves over."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.losses import relative_loss
+from training.networks.convex import ConvexUpsampling
+from training.networks.encoder_decoder import Decoder
+from training.networks.layers import (
+    conv,
+    deconv,
+    initialise,
+    predict_flow,
+    sampling_grid,
+    upsample_flow,
+)
+from training.networks.refinement import Appearance, Refinement, by_image
+from training.networks.upsampling import upsample_matmul
+
+PASSES = 3
+MAX_PASSES = 4  # that are weighted by the loss
+# How often 1, 2 and 3 passes are trained: so the finer ones also learn to find what coarser ones
+# have missed.
+_TRAINED = (0.2, 0.2, 0.6)
+
+
+class CoarseToFineFlowNetS(Decoder):
+    """The network of `PyramidFlowNetS`, applied to images of 1/4, 1/2 and the full size.
+
+    Each pass reads the first image, the second one warped by the flow so far, and that flow, and
+    adds a residual (SPyNet, arXiv 1611.00850; the stacks of FlowNet 2.0, arXiv 1612.01925). The
+    passes share the weights, as RAFT's updates do (arXiv 2003.12039): their number can be chosen
+    after training.
+
+    Args:
+        width: as `FlowNetS`.
+
+    Attributes:
+        flows_per_pass: flows that each pass adds to the output.
+    """
+
+    flows_per_pass = 6
+    output_stride = 2
+    flow_scale = 40.0
+
+    def __init__(self, *, width: float = 1.0) -> None:
+        super().__init__()
+        self.passes = PASSES
+        c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
+        self.appearance = Appearance()
+        # Two images, the flow so far, and whether it leads out of the image.
+        self.conv1 = conv(3 + 3 + 2 + 1, c64, kernel_size=7, stride=2)
+        self.conv2 = conv(c64, c128, kernel_size=5, stride=2)
+        self.conv3 = conv(c128, c256, kernel_size=5, stride=2)
+        self.conv3_1 = conv(c256, c256)
+        self.conv4 = conv(c256, c512, stride=2)
+        self.conv4_1 = conv(c512, c512)
+        self.conv5 = conv(c512, c512, stride=2)
+        self.conv5_1 = conv(c512, c512)
+
+        self.deconv4 = deconv(c512, c256)
+        self.deconv3 = deconv(c512 + c256 + 2, c128)
+        self.deconv2 = deconv(c256 + c128 + 2, c64)
+
+        self.predict_flow5 = predict_flow(c512)
+        self.predict_flow4 = predict_flow(c512 + c256 + 2)
+        self.predict_flow3 = predict_flow(c256 + c128 + 2)
+        self.predict_flow2 = predict_flow(c128 + c64 + 2)
+
+        self.upsampled_flow5_to_4 = upsample_flow(bias=False)
+        self.upsampled_flow4_to_3 = upsample_flow(bias=False)
+        self.upsampled_flow3_to_2 = upsample_flow(bias=False)
+
+        self.refinement8 = Refinement(c64, hidden=32)
+        self.refinement4 = Refinement(c64, hidden=16, coarser=32)
+        self.upsampling = ConvexUpsampling(16)
+        # Motion of a fraction of a pixel is measured at full resolution, once.
+        self.appearance2 = Appearance(stride=1)
+        self.refinement2 = Refinement(3, hidden=8, coarser=16)
+        initialise(self)
+        self.appearance.init_siamese()
+        self.appearance2.init_siamese()
+        self.upsampling.init_bilinear()
+
+    @property
+    def handed_on(self) -> tuple[int, ...]:
+        """Indices in the output of the flows that passes hand on, that of the last but one first.
+
+        No pass reads anything else of the passes before.
+        """
+        return tuple(2 + self.flows_per_pass * index for index in range(1, self.passes))
+
+    @property
+    def passes(self) -> int:
+        """Number of passes: 1 reads the full size alone, 3 begin at a quarter of it."""
+        return self._passes
+
+    @passes.setter
+    def passes(self, passes: int) -> None:
+        self._passes = passes
+        self.divisor = max(64, 16 << (passes - 1))  # the smallest images' divisor is 16
+
+    def begin_step(self, seed: int) -> None:
+        """Draw the number of passes of a training step."""
+        drawn = np.random.default_rng(seed).choice(len(_TRAINED), p=_TRAINED)
+        self.passes = 1 + int(drawn)
+
+    def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss over all passes; arguments as `relative_loss`."""
+        return relative_loss(flows, target, weight, flow_scale=self.flow_scale)
+
+    def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
+        """Predict flow from coarse to fine.
+
+        Args:
+            image1: first image, (N, 3, H, W), normalised; H and W multiples of ``divisor``.
+            image2: second image, likewise.
+
+        Returns:
+            Flows in pixels of the full-size image divided by ``flow_scale``: at 1/2 of the
+            resolution, refined and as upsampled; of the last pass at 1/4, 1/8 (refined), 1/8, 1/16,
+            1/32 and 1/64; of the pass before at half of these resolutions, and so on.
+        """
+        sizes = [torch.cat((image1, image2), dim=1)]
+        for _ in range(self.passes):
+            sizes.append(F.avg_pool2d(sizes[-1], 2))
+        flows: tuple[Tensor, ...] = ()
+        for finer in reversed(range(self.passes)):
+            scale = 2**finer  # pixels of the full-size image in one of the pass's
+            so_far = flows[0].detach() / scale if flows else None
+            found, hidden = self._pass(sizes[finer], sizes[finer + 1], so_far)
+            flows = (*(scale * flow for flow in found), *flows)
+        halved = sizes[1][:, :3]
+        upsampled = self.upsampling(flows[0].detach(), hidden, halved)
+        maps = by_image(self.appearance2(sizes[0]).float())
+        finest, _ = self.refinement2(upsampled, halved, maps, scale=self.flow_scale, coarser=hidden)
+        return finest, upsampled, *flows
+
+    def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
+        """Crop what was upsampled from an odd height or width, and concatenate along channels."""
+        height, width = skip.shape[-2:]
+        return torch.cat((skip, *(maps[..., :height, :width] for maps in upsampled)), dim=1)
+
+    def _pass(
+        self, images: Tensor, halved: Tensor, so_far: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the flows of one pass, and the hidden layer that the finest was predicted from.
+
+        The flows are in pixels of this pass's images divided by ``flow_scale``.
+
+        Args:
+            images: the pair, (N, 6, h, w).
+            halved: the pair at half that size.
+            so_far: flow of the pass before, (N, 2, h / 8, w / 8), in the unit of this one; None:
+                this is the first.
+        """
+        conv1 = self.conv1(self._input(halved, so_far))
+        residuals, context = self._decode(conv1)
+        # In float32, whatever the layers compute in: a flow has more digits than a residual.
+        residuals = tuple(residual.float() for residual in residuals)
+        flows = residuals if so_far is None else _added(residuals, so_far)
+        # In float32 before warping: the refinement measures small differences between the maps.
+        maps = self.appearance(images).float()
+        coarse, hidden = self.refinement8(
+            flows[0], context, by_image(F.avg_pool2d(maps, 2)), scale=self.flow_scale / 4
+        )
+        fine, finest = self.refinement4(
+            F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),
+            conv1,
+            by_image(maps),
+            scale=self.flow_scale / 2,
+            coarser=hidden,
+        )
+        return (fine, coarse, *flows), finest
+
+    def _input(self, halved: Tensor, so_far: Tensor | None) -> Tensor:
+        """Concatenate first image, warped second image, flow so far and where it is inside."""
+        if so_far is None:
+            batch, _, height, width = halved.shape
+            flow = halved.new_zeros(batch, 2, height, width)
+            return torch.cat((halved, flow, torch.ones_like(flow[:, :1])), dim=1)
+        first, second = halved.split(3, dim=1)
+        with torch.autocast(halved.device.type, enabled=False):
+            flow = upsample_matmul(so_far.float(), 4)
+            grid = sampling_grid(flow * (self.flow_scale / 2))
+            moved = F.grid_sample(second.float(), grid, padding_mode="border", align_corners=False)
+            inside = (grid.abs().amax(dim=-1) <= 1)[:, None]
+        parts = (first, moved, flow.permute(0, 3, 1, 2), inside)
+        return torch.cat([part.to(halved.dtype) for part in parts], dim=1)
+
+    def _decode(self, conv1: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the flows before refinement, and the maps of the finest deconvolution at 1/8."""
+        conv2 = self.conv2(conv1)
+        conv3 = self.conv3_1(self.conv3(conv2))
+        conv4 = self.conv4_1(self.conv4(conv3))
+        conv5 = self.conv5_1(self.conv5(conv4))
+        return self.decode_finer((conv2, conv3, conv4), conv5, self.predict_flow5(conv5))
+
+
+def _added(residuals: tuple[Tensor, ...], so_far: Tensor) -> tuple[Tensor, ...]:
+    """Add the flow so far, of the first residual's resolution, to the residuals."""
+    levels = [so_far]
+    while len(levels) < len(residuals):
+        # Where a side is odd, its last row or column counts alone, as for a convolution.
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True, count_include_pad=False))
+    return tuple(residual + level for residual, level in zip(residuals, levels, strict=True))
