@@ -1,6 +1,5 @@
 """The losses of FlowNet (resolutions), of RAFT (iterations) and of coarse-to-fine networks."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -109,7 +108,7 @@ def relative_loss(
     for flow, share in zip(flows, shares, strict=False):
         width = flow.shape[-1]
         if width not in levels:
-            levels[width] = _at_size(target, weight, flow.shape[-2:])
+            levels[width] = _at_size(target, weight, (flow.shape[-2], width))
         level_target, level = levels[width]
         errors = (endpoint_error(flow.float(), level_target) * level).sum((1, 2, 3))
         means = flow_scale * errors / level.sum((1, 2, 3)).clamp(min=1e-3)
@@ -117,7 +116,7 @@ def relative_loss(
     return loss
 
 
-def _at_size(target: Tensor, weight: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
+def _at_size(target: Tensor, weight: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """As `at_stride`, for sizes that the target's is no multiple of."""
     level = F.adaptive_avg_pool2d(weight, size)
     return F.adaptive_avg_pool2d(target * weight, size) / level.clamp(min=1e-6), level

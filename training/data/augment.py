@@ -143,7 +143,8 @@ def photometric(samples: Samples, seed: int, differences: Differences = FLOWNET)
     gain = (0.25 * Sampler((batch, 3, 1, 1), seed + 1).normal()).exp().to(device)
     contrast, gamma = draw.uniform(-0.5, 0.35).exp(), draw.uniform(-0.35, 0.4).exp()
     brightness, sigma = 0.1 * draw.normal(), draw.uniform(*differences.noise).clamp(min=0)
-    change = draw.uniform(*map(math.log, differences.light)).exp()
+    least, most = differences.light
+    change = draw.uniform(math.log(least), math.log(most)).exp()
     noise = torch.Generator(device).manual_seed(seed + 2)
 
     def changed(image: Tensor) -> Tensor:

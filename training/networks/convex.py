@@ -1,5 +1,7 @@
 """Upsampling of a flow field by weights that follow the image, so that outlines stay sharp."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,7 +33,7 @@ class ConvexUpsampling(nn.Module):
         bilinear = torch.einsum("ay,bx->yxab", taps, taps).reshape(-1).clamp(min=_MIN_WEIGHT)
         with torch.no_grad():
             self.weights.weight.zero_()
-            self.weights.bias.copy_(bilinear.log())
+            cast(Tensor, self.weights.bias).copy_(bilinear.log())
 
     def forward(self, flow: Tensor, hidden: Tensor, image: Tensor) -> Tensor:
         """Upsample a flow.
