@@ -54,9 +54,8 @@ class Decoder:
                 frames = self._timed_frames()
         yield from frames
         if self.duration is not None:
-            end = (self.last_time or 0) + 1 / self.rate
             early = min(_EARLY, _EARLY_SHARE * self.duration)
-            self.incomplete = end + early < self.duration
+            self.incomplete |= self._end + early < self.duration
 
     def close(self) -> None:
         """Close the file; no iterator over its frames may be in use."""
@@ -75,6 +74,7 @@ class Decoder:
         self._stream.codec_context.options = dict(self._options)
         self.damaged = 0
         self.last_time: Fraction | None = None
+        self._end = Fraction(0)  # of the last decoded frame
 
     def _seek(self, time: float) -> bool:
         """Go to the key frame before ``time``; return False if the file has no index for it."""
@@ -93,6 +93,7 @@ class Decoder:
             if self.last_time is not None and (time is None or time <= self.last_time):
                 time = self.last_time + 1 / self.rate  # raw streams have no times, others wrap
             self.last_time = time or Fraction(0)
+            self._end = self.last_time + max((frame.duration or 0) * self.time_base, 1 / self.rate)
             yield self.last_time, frame
 
     def _intact_frames(self) -> "Iterator[VideoFrame]":

@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.errors import BackendNotInstalledError, InputError
 from engine.images import write_image
@@ -138,6 +139,15 @@ def test_a_truncated_video_is_read_as_far_as_it_goes(tmp_path, suffix, count, rn
     fault = video.faults()[-1]
     assert fault.startswith(f"{path} breaks off after ")
     assert fault.endswith(f" of {count / 25:.1f} s: the file is incomplete.")
+
+
+def test_a_last_frame_that_is_shown_long_is_no_truncation(tmp_path):
+    first, *others = (Image.fromarray(image) for image in levels(4))
+    shown = [50, 50, 50, 2000]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others, duration=shown)
+    with VideoReader(tmp_path / "a.gif") as video:
+        assert len(list(video)) == 4
+    assert video.faults() == []
 
 
 def text(path):
