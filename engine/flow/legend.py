@@ -6,7 +6,9 @@ from engine.flow.colour import color_wheel_legend
 from engine.images.files import import_opencv
 from engine.types import Image
 
-_SMALLEST, _LARGEST = 40, 160  # widths of the wheel, in pixels
+# Width of the wheel: a fifth of the picture, and beyond 160 pixels an eighth.
+_SMALLEST, _LARGE = 40, 160
+_LEAST_LINE = 14  # height of the text with its margins, legible
 _MARGIN = 4
 
 
@@ -23,9 +25,10 @@ class Legend:
             BackendNotInstalledError: OpenCV is not installed.
         """
         self._cv2 = import_opencv()
-        size = min(height // 5, width // 5, _LARGEST)
+        side = min(height, width)
+        size = min(side // 5, max(_LARGE, side // 8))
         self._fits = size >= _SMALLEST
-        self._line = max(8, size // 5)
+        self._line = max(_LEAST_LINE, size // 5)
         side = size + 2 * _MARGIN
         height, width = side + self._line + _MARGIN, side
         # Even, as videos store colours at half resolution.
@@ -42,6 +45,8 @@ class Legend:
         text, font = f"{max_magnitude:.3g} px", self._cv2.FONT_HERSHEY_SIMPLEX
         scale = self._cv2.getFontScaleFromHeight(font, self._line * 3 // 4)
         (width, _), _ = self._cv2.getTextSize(text, font, scale, 1)
+        shrink = min(1, (panel.shape[1] - 2 * _MARGIN) / width)
+        scale, width = scale * shrink, round(width * shrink)
         corner = (panel.shape[1] - width) // 2, panel.shape[0] - _MARGIN - self._line // 8
         self._cv2.putText(panel, text, corner, font, scale, (0, 0, 0), 1, self._cv2.LINE_AA)
         return panel

@@ -11,8 +11,9 @@ from engine.types import Flow, Image
 from engine.video.painter import Painter
 from engine.video.pipeline import FlowFrame
 
-# Arrows: their number along the longer side, and the least number of pixels from one to the next.
-_SPACES, _LEAST_SPACE = 40, 20
+# Arrows: their number along the longer side, at most and at least, and the least number of pixels
+# from one to the next between the two.
+_MOST_SPACES, _LEAST_SPACES, _LEAST_SPACE = 40, 4, 24
 # Their length, in spaces, for a vector of the magnitude of full colour.
 _REACH = 1.5
 # Vectors, relative to that magnitude: shorter ones get no arrow, longer ones one of this length.
@@ -97,8 +98,9 @@ class Arrows(View):
         """Return the frame with arrows."""
         cv2, image = self._cv2, step.first.image.copy()
         colors = self.painter.paint(step, every=self._every)
-        space = max(_LEAST_SPACE, max(image.shape[:2]) // _SPACES)
-        thickness = max(1, space // 16)
+        side = max(image.shape[:2])
+        space = max(1, side // _MOST_SPACES, min(_LEAST_SPACE, side // _LEAST_SPACES))
+        thickness = max(1, space // 12)  # thinner ones are lost in their black outline
         for start, end in self._ends(step.flow, space):
             x, y = start
             color = colors[y // self._every, x // self._every].tolist()

@@ -22,6 +22,15 @@ def test_wheel_and_number_in_the_corner():
     assert differing.min() >= top + size  # the number is below the wheel
 
 
+def test_long_numbers_are_not_cut():
+    """A column of white is left of the number, and right of it."""
+    panel = Legend(200, 200).panel(12345)
+    number = panel[-18:]
+    dark = (number < 128).all(axis=-1).any(axis=0)
+    assert dark.any()
+    assert not dark[[0, -1]].any()
+
+
 def test_small_pictures_stay_as_they_are():
     picture = np.full((120, 400, 3), 7, np.uint8)
     Legend(120, 400).draw(picture, 5)

@@ -55,15 +55,17 @@ def test_arrows_point_to_where_it_moves(step):
     found = Arrows(Painter(120, 160, scale=6)).draw(step)
     np.testing.assert_array_equal(step.first.image, before)
     changed = (found != step.first.image).any(axis=-1)
-    assert not changed[:, :85].any()  # arrows start at 10, 30, ..., 90, ... and go right
-    starts = np.arange(90, 160, 20)
-    assert changed[50, starts].all()
-    assert changed[50, 90:120].all()  # 1.5 spaces of 20 pixels
+    assert not changed[:, :80].any()  # arrows start at 12, 36, ..., 84, ... and go right
+    starts = np.arange(84, 160, 24)
+    assert changed[60, starts].all()
+    assert changed[60, 84:120].all()  # 1.5 spaces of 24 pixels
+    reds = (found[60] == (255, 0, 0)).all(axis=-1)
+    assert reds[84:120].mean() > 0.8  # not lost in the outline
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e10, 1e8])
 def test_arrows_of_unknown_or_large_flow(step, value):
-    step.flow[50, 90] = value
+    step.flow[60, 84] = value
     assert Arrows(Painter(120, 160, scale=6)).draw(step).shape == (120, 160, 3)
 
 
