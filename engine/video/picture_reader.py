@@ -46,11 +46,13 @@ class PictureReader:
             PairsError: There is no picture in it, or two of one name.
         """
         if not folder.is_dir():
-            found_instead = "is a file" if folder.exists() else "does not exist"
-            raise InputError(
-                f"{folder} {found_instead}; expected a folder of pictures. For a video use `flow "
-                "video`, for two pictures `flow infer`."
-            )
+            fault, advice = "does not exist", "Check the path."
+            if folder.exists():
+                fault, advice = (
+                    "is a file",
+                    "For a video use `flow video`, for two pictures `flow infer`.",
+                )
+            raise InputError(f"{folder} {fault}; expected a folder of pictures. {advice}")
         self.path, self.begin = folder, Fraction(0)
         self.rate, self.time_base = rate / stride, stride / rate
         found = list(pictures(folder).values())
