@@ -29,10 +29,11 @@ class MagnitudeHistogram:
 
     def add(self, magnitudes: Array) -> None:
         """Count an array of magnitudes."""
-        known = np.maximum(magnitudes[np.isfinite(magnitudes)], np.float32(2.0**_LOWEST))
+        finite = magnitudes[np.isfinite(magnitudes)]
+        known = np.maximum(finite, 2.0**_LOWEST, dtype=np.float32)  # twice as fast as float64
         bins = (np.log2(known) - _LOWEST) * _BINS_PER_OCTAVE
         last = len(self.counts) - 1
-        self.counts += np.bincount(np.minimum(bins.astype(np.intp), last), minlength=last + 1)
+        self.counts += np.bincount(np.minimum(bins, last).astype(np.intp), minlength=last + 1)
 
     def octaves(self, lowest: int) -> NDArray[np.int64]:
         """Return the counts below 2**lowest px, of each octave from there, and from 16384 px on."""
