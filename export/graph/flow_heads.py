@@ -1,6 +1,6 @@
 """Flow heads as transposed convolutions, which are faster on CPUs."""
 
-from collections import Counter
+from collections import defaultdict
 
 import numpy as np
 import onnx
@@ -18,23 +18,29 @@ def transpose_heads(model: onnx.ModelProto) -> None:
     the preceding Concat (see `export.int8.quantise`), which moves a quarter of the bytes.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    readers = Counter(name for node in model.graph.node for name in node.input)
+    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in model.graph.node:
-        weight = weights.get(node.input[1]) if node.op_type == "Conv" else None
-        if weight is None or readers[weight.name] > 1 or not _is_head(node, weight.dims[0]):
+        for name in node.input:
+            readers[name].append(node)
+    for name, weight in weights.items():
+        heads = readers[name]  # several: a network that is applied repeatedly
+        if not heads or not all(_is_head(node, weight) for node in heads):
             continue
         values = onnx.numpy_helper.to_array(weight)  # (out, in, H, W)
         flipped = np.flip(values, (2, 3)).swapaxes(0, 1)
-        weight.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(flipped), weight.name))
-        node.op_type = "ConvTranspose"
+        weight.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(flipped), name))
+        for node in heads:
+            node.op_type = "ConvTranspose"
 
 
-def _is_head(node: onnx.NodeProto, channels: int) -> bool:
+def _is_head(node: onnx.NodeProto, weight: onnx.TensorProto) -> bool:
     """Return whether it has few outputs and the same attributes when transposed."""
+    if node.op_type != "Conv" or node.input[1] != weight.name:
+        return False
     found = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
     height, width = found["kernel_shape"]
     return (
-        channels <= _MAX_CHANNELS
+        weight.dims[0] <= _MAX_CHANNELS
         and set(found["strides"]) == set(found["dilations"]) == {1}
         and found["group"] == 1
         and found["auto_pad"] == b"NOTSET"

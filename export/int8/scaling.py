@@ -1,7 +1,7 @@
 """Cross-layer scaling applied to an ONNX graph; `training.int8.ranges` explains it."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,10 @@ class _Graph:
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._producers = {name: node for node in self._nodes for name in node.output}
         self._uses = Counter(name for node in self._nodes for name in node.input)
+        self._sharing: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in self._nodes:
+            if node.op_type in CONVOLUTIONS:
+                self._sharing[node.input[1]].append(node)
         self._outputs = {output.name for output in model.graph.output}
         self._inferred = {
             value.name: value.type.tensor_type.shape.dim
@@ -93,12 +97,16 @@ class _Graph:
         return {layer_of(node) for node in self._nodes if node.op_type in CONVOLUTIONS}
 
     def sources(self) -> Iterator[tuple[_Layer, list[_Read]]]:
-        """Yield the layers whose output can be scaled, with all their consumers."""
-        for node in self._nodes:
-            if node.op_type in CONVOLUTIONS and self._owns_weights(node):
-                reads = self._reads(node.output[0], slice(0, self._channels(node.output[0])))
-                if reads:
-                    yield _Layer(node), reads
+        """Yield the layers whose output can be scaled, with all their consumers.
+
+        Where a layer is applied several times, all of its consumers have to read it each time.
+        """
+        for nodes in self._sharing.values():
+            if self._owns_weights(nodes[0]):
+                channels = slice(0, self._channels(nodes[0].output[0]))
+                found = [self._reads(node.output[0], channels) for node in nodes]
+                if all(found) and self._are_alike(found):
+                    yield _Layer(nodes[0]), found[0]
 
     def divide_outputs(self, layer: _Layer, factor: Channels) -> None:
         for constant, axis in ((layer.weight, layer.output_axis), *((x, 0) for x in layer.bias)):
@@ -108,7 +116,19 @@ class _Graph:
         self._multiply(read.layer.weight, read.layer.input_axis, read.channels, factor)
 
     def _owns_weights(self, convolution: onnx.NodeProto) -> bool:
-        return all(self._uses[constant] == 1 for constant in convolution.input[1:])
+        count = len(self._sharing[convolution.input[1]])
+        return all(self._uses[constant] == count for constant in convolution.input[1:])
+
+    def _are_alike(self, found: Sequence[Sequence[_Read]]) -> bool:
+        """Return whether each use of a layer has the same consumers, once, in all their uses."""
+        first, *others = (
+            sorted((read.layer.weight, read.channels.start, read.channels.stop) for read in reads)
+            for reads in found
+        )
+        uses = {read.layer.output for reads in found for read in reads}
+        of_consumers = {node.output[0] for weight, *_ in first for node in self._sharing[weight]}
+        once = len({weight for weight, *_ in first}) == len(first)
+        return once and all(it == first for it in others) and uses == of_consumers
 
     def _reads(self, tensor: str, channels: slice) -> list[_Read]:
         """Return all layers that read a tensor; empty if another operator reads it too."""
@@ -116,7 +136,7 @@ class _Graph:
         for node in (node for node in self._nodes if tensor in node.input):
             if node.op_type in CONVOLUTIONS and self._owns_weights(node):
                 reads = [_Read(_Layer(node), channels)]
-            elif node.op_type in _HOMOGENEOUS:
+            elif self._keeps_channels(node):
                 reads = self._reads(node.output[0], channels)
             elif node.op_type == "Concat" and node.attribute[0].i == 1:
                 before = list(node.input)[: list(node.input).index(tensor)]
@@ -134,7 +154,7 @@ class _Graph:
     def _channels(self, tensor: str) -> int:
         """Return the number of channels of a tensor; 0: unknown."""
         node = self._producers.get(tensor)
-        if node is not None and node.op_type in _HOMOGENEOUS:
+        if node is not None and self._keeps_channels(node):
             return self._channels(node.input[0])
         if node is not None and node.op_type in CONVOLUTIONS:
             layer = _Layer(node)
@@ -142,6 +162,13 @@ class _Graph:
         # Shape inference stops at custom operators, which graphs for TensorRT may have.
         shape = self._inferred.get(tensor, ())
         return int(shape[1].dim_value) if len(shape) == 4 else 0
+
+    def _keeps_channels(self, node: onnx.NodeProto) -> bool:
+        """Return whether a node is positively homogeneous and works on each channel alone."""
+        if node.op_type != "Slice":
+            return node.op_type in _HOMOGENEOUS
+        axes = self._constants.get(node.input[3]) if len(node.input) > 3 else None
+        return axes is not None and not {0, 1} & set(numpy_helper.to_array(axes) % 4)
 
     def _multiply(self, constant: str, axis: int, channels: slice, factor: Channels) -> None:
         tensor = self._constants[constant]

@@ -76,12 +76,30 @@ def test_the_sums_are_the_same(channels, kernel, size, seed):
         (2, 3, {"pads": [1, 1, 0, 0]}),
         (2, 2, {}),
         (2, 3, {"auto_pad": "SAME_UPPER"}),
-        (2, 3, {"readers": 2}),
     ],
 )
 def test_others_stay_as_they_are(outputs, kernel, changes):
     weight = np.ones((outputs, 4, kernel, kernel), np.float32)
     model = convolution(weight, **changes)
+    before = model.SerializeToString(deterministic=True)
+    transpose_heads(model)
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_a_head_that_is_applied_twice():
+    weight = np.arange(36, dtype=np.float32).reshape(2, 2, 3, 3)
+    model = convolution(weight, readers=2)
+    transpose_heads(model)
+    assert kinds(model) == ["ConvTranspose"] * 2
+    (flipped,) = (x for x in model.graph.initializer if len(x.dims) == 4)
+    expected = weight[:, :, ::-1, ::-1].swapaxes(0, 1)
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(flipped), expected)
+
+
+def test_a_head_that_is_also_applied_at_stride_2():
+    model = convolution(np.ones((2, 4, 3, 3), np.float32), readers=2)
+    (strides,) = (x for x in model.graph.node[1].attribute if x.name == "strides")
+    strides.ints[:] = [2, 2]
     before = model.SerializeToString(deterministic=True)
     transpose_heads(model)
     assert model.SerializeToString(deterministic=True) == before

@@ -174,6 +174,39 @@ def test_layers_that_cannot_be_compensated_are_not_scaled(model: onnx.ModelProto
         scaled(model, {"below": np.array([4, 2], np.float32)})
 
 
+def test_a_layer_that_is_applied_twice() -> None:
+    """As from coarse to fine: both times it has the same consumer, here behind a crop."""
+    names = ("network.first.weight", "network.second.weight")
+    weights = np.ones((2, 3, 1, 1), np.float32), np.ones((2, 2, 1, 1), np.float32)
+    crop = {"starts": [0, 0], "ends": [3, 2], "axes": [2, 3]}
+    nodes = [
+        node
+        for index in "12"
+        for node in (
+            helper.make_node("Conv", [f"x{index}", names[0]], [f"a{index}"], f"first{index}"),
+            helper.make_node("Slice", [f"a{index}", *crop], [f"b{index}"], f"crop{index}"),
+            helper.make_node("Conv", [f"b{index}", names[1]], [f"y{index}"], f"second{index}"),
+        )
+    ]
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, count, None, None])
+        for name, count in (("x1", 3), ("x2", 3), ("y1", 2), ("y2", 2))
+    ]
+    constants = [numpy_helper.from_array(x, name) for x, name in zip(weights, names, strict=True)]
+    constants += [numpy_helper.from_array(np.array(x, np.int64), name) for name, x in crop.items()]
+    graph = helper.make_graph(nodes, "twice", ports[:2], ports[2:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    factors = {"first": np.array([4, 2], np.float32)}
+    after = constants_of(scaled(model, factors))
+    assert after[names[0]][:, 0].ravel().tolist() == [1 / 4, 1 / 2]
+    assert after[names[1]][0].ravel().tolist() == [4, 2]
+    nodes[-1].input[0] = "x2"  # the second time the consumer reads something else
+    changed_graph = helper.make_graph(nodes, "once", ports[:2], ports[2:], constants)
+    changed_model = helper.make_model(changed_graph, ir_version=10)
+    with pytest.raises(ValueError, match="the outputs of first cannot be scaled"):
+        scaled(changed_model, factors)
+
+
 def test_behind_a_custom_operator() -> None:
     """ONNX infers no shapes there: FlowNetC's correlation as a TensorRT plugin."""
     model = concatenation()
