@@ -25,7 +25,7 @@ from bench.harness.stats import timed_ms
 from engine.backends.openvino.runtime import core_of, import_openvino, version_of
 from engine.errors import BackendError, one_line
 from engine.system.argument_types import positive_float, positive_int
-from engine.system.cpu import int8_fault
+from engine.system.cpu import amx_fault
 from engine.system.threads import available_threads
 
 ROUNDS = 5
@@ -140,7 +140,7 @@ def openvino_product(operator: str, precision: str, *, threads: int) -> Product:
         "PERF_COUNT": True,
     }
     runtime, shapes = f"OpenVINO {version_of(openvino)}", SHAPES[operator, precision]
-    if precision == "int8" and (fault := int8_fault()):
+    if precision == "int8" and (fault := amx_fault()):
         raise BackendError(f"{runtime} does not run {operator} in int8: {fault}.")
     data = np.random.default_rng(0).integers(0, 256, shapes[0], np.uint8)
     try:
@@ -164,7 +164,7 @@ def openvino_product(operator: str, precision: str, *, threads: int) -> Product:
 def _model(openvino: Any, operator: str, precision: str) -> tuple[Any, int]:
     """Return a model of one operator with constant weights, and its number of operations.
 
-    In int8, data are uint8 and weights int8 with one scale per output channel.
+    In int8, data are uint8 and weights 7-bit with one scale per output channel.
     """
     ops = importlib.import_module("openvino.opset13")
     data_shape, weights_shape = SHAPES[operator, precision]

@@ -27,12 +27,15 @@ class Backend(Protocol):
         name: key in ``engine.backends.registry.BACKENDS``.
         device: ``"cpu"``, or for instance ``"cuda:0"``.
         runtime_version: version of the runtime.
+        arithmetic: what it computes in, and why where that is not the bundle's precision, as
+            ``"int8, with VNNI"``.
         profile: limits of the padded sizes; None: any multiple of the bundle's divisor.
     """
 
     name: str
     device: str
     runtime_version: str
+    arithmetic: str
     profile: SizeProfile | None
 
     def prepare(self, image: Images) -> Any:

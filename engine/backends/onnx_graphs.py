@@ -100,6 +100,7 @@ class CpuBackend:
     """Base of the CPU backends: a ``Backend`` whose subclass opens ``graphs``."""
 
     device = "cpu"
+    arithmetic: str
     profile: SizeProfile | None = None
     graphs: Graphs
 

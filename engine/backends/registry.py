@@ -67,6 +67,6 @@ def _open_first(bundle: Path, manifest: Manifest, **settings: Any) -> Backend:
             _log.info("backend %s does not open: %s", name, error)
             reasons.append(f"{name}: {one_line(error)}")
         else:
-            _log.info("backend %s opens on %s", name, backend.device)
+            _log.info("backend %s opens on %s, in %s", name, backend.device, backend.arithmetic)
             return backend
     raise BackendError(f"no backend can run {bundle} here. {'; '.join(reasons)}.")

@@ -57,7 +57,7 @@ def _lines(report: Report) -> list[str]:
     if "error" in bundle:
         return [*lines, "backends  not tried: they need a bundle; pass one with --bundle DIR"]
     lines += [_backend_line(name, backend) for name, backend in report["backends"].items()]
-    return [*lines, f"auto      {report['auto'] or 'nothing runs here'}"]
+    return [*lines, f"auto      {_auto_text(report)}"]
 
 
 def _gpu_text(gpus: Any) -> str:
@@ -74,10 +74,19 @@ def _bundle_text(bundle: Report) -> str:
     return f"{bundle['network']} {bundle['precision']} ({files}), {bundle['path']}"
 
 
+def _auto_text(report: Report) -> str:
+    name = report["auto"]
+    if name is None:
+        return "nothing runs here"
+    return f"{name}, in {report['backends'][name]['arithmetic']}: the fastest that works here"
+
+
 def _backend_line(name: str, backend: Report) -> str:
     if "error" in backend:
         return f"  {name:<17} no   {backend['error']}"
-    return f"  {name:<17} yes  {backend['version']} on {backend['device']}"
+    return (
+        f"  {name:<17} yes  {backend['version']} on {backend['device']}, in {backend['arithmetic']}"
+    )
 
 
 def _text(value: Any, show: Callable[[Any], str] = str) -> str:

@@ -87,10 +87,15 @@ def _packages() -> Report:
 
 
 def _cpu() -> Report:
-    from engine.system.cpu import cpu_model, int8_fault
+    from engine.system.cpu import amx_fault, cpu_model, int8_instructions
     from engine.system.threads import available_threads
 
-    return {"model": cpu_model(), "threads": available_threads(), "int8_fault": int8_fault()}
+    return {
+        "model": cpu_model(),
+        "threads": available_threads(),
+        "int8_instructions": int8_instructions(),
+        "amx_fault": amx_fault(),
+    }
 
 
 def _gpus() -> list[str]:
@@ -136,7 +141,11 @@ def _backends(bundle: Path | None, *, device: int, threads: int | None) -> dict[
 
     def opened(name: str) -> Report:
         backend = open_backend(name, folder, manifest, device=device, threads=threads)
-        facts = {"version": backend.runtime_version, "device": backend.device}
+        facts = {
+            "version": backend.runtime_version,
+            "device": backend.device,
+            "arithmetic": backend.arithmetic,
+        }
         backend.close()
         return facts
 

@@ -17,6 +17,7 @@ class BackendDecorator:
         self.name = f"{backend.name} ({addition})"
         self.device = backend.device
         self.runtime_version = backend.runtime_version
+        self.arithmetic = backend.arithmetic
         self.profile = backend.profile
 
     def network_size(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 from engine.errors import BackendError
 
@@ -13,17 +14,26 @@ from engine.errors import BackendError
 # in a process. https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
 ONEDNN_LIMIT = "ONEDNN_MAX_CPU_ISA"
 
-# The flags of int8 instructions, as Linux names them, that each limit leaves; other values of the
-# variable leave all.
-_INT8_FLAGS = frozenset({"avx_vnni", "avx512_vnni", "amx_tile"})
+# The flags that decide how oneDNN computes int8, as Linux names them, that each limit leaves; other
+# values of the variable leave all.
+_FLAGS = frozenset({"avx2", "avx512bw", "avx_vnni", "avx512_vnni", "amx_tile"})
 _LEFT_BY_LIMIT = {
-    **dict.fromkeys(("SSE41", "AVX", "AVX2", "AVX512_CORE"), frozenset[str]()),
-    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2"), frozenset({"avx_vnni"})),
+    **dict.fromkeys(("SSE41", "AVX"), frozenset[str]()),
+    "AVX2": frozenset({"avx2"}),
+    "AVX512_CORE": frozenset({"avx2", "avx512bw"}),
+    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2"), frozenset({"avx2", "avx_vnni"})),
     **dict.fromkeys(
         ("AVX512_CORE_VNNI", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"),
-        frozenset({"avx512_vnni"}),
+        _FLAGS - {"amx_tile", "avx_vnni"},
     ),
 }
+
+# What oneDNN computes int8 with. AMX and VNNI sum products in 32 bits; the others sum two of them
+# in 16 bits, which saturates if they are large.
+# https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html
+Int8Instructions = Literal["AMX", "VNNI", "AVX-512", "AVX2"]
+# The largest weight of which two products with uint8 fit in 16 bits: 2 x 255 x 64 < 2**15.
+SAFE_INT8_WEIGHT = 64
 
 
 def cpu_model() -> str:
@@ -50,26 +60,43 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next(found, "").split())
 
 
-def int8_fault() -> str | None:
-    """Return why oneDNN cannot compute int8 correctly on this CPU, or None if it can.
+def int8_instructions() -> Int8Instructions | None:
+    """Return what oneDNN computes int8 with; None: the CPU is not an x86-64 with AVX2."""
+    usable = cpu_flags() & _LEFT_BY_LIMIT.get(_limit(), _FLAGS)
+    if "amx_tile" in usable:
+        return "AMX"
+    if usable & {"avx_vnni", "avx512_vnni"}:
+        return "VNNI"
+    if "avx2" not in usable:
+        return None
+    return "AVX-512" if "avx512bw" in usable else "AVX2"
 
-    Without VNNI, x86 sums int8 products in 16 bits, which saturates
-    (https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html). Some virtual machines
-    list AMX but fault on its instructions: a process that executes them dies of SIGILL.
+
+def vnni_fault() -> str | None:
+    """Return why int8 weights beyond `SAFE_INT8_WEIGHT` are not computed correctly, or None."""
+    if int8_instructions() in ("AMX", "VNNI"):
+        return None
+    listed = cpu_flags() & {"avx_vnni", "avx512_vnni"}
+    limited = f" under {ONEDNN_LIMIT}={_limit()}" if listed else ""
+    return f"{cpu_model()} has no VNNI{limited}, so int8 sums would saturate"
+
+
+def amx_fault() -> str | None:
+    """Return why oneDNN would fail at int8, or None.
+
+    Some virtual machines list AMX but fault on its instructions: a process that executes them dies
+    of SIGILL.
     """
-    flags = cpu_flags()
-    limit = os.environ.get(ONEDNN_LIMIT, "").upper()
-    usable = flags & _LEFT_BY_LIMIT.get(limit, _INT8_FLAGS)
-    # Only x86 has the flag "fpu".
-    if "fpu" in flags and usable.isdisjoint({"avx_vnni", "avx512_vnni"}):
-        limited = "" if flags.isdisjoint(_INT8_FLAGS) else f" under {ONEDNN_LIMIT}={limit}"
-        return f"{cpu_model()} has no VNNI{limited}, so int8 sums would saturate"
-    if "amx_tile" in usable and not runs_amx():
-        return (
-            f"{cpu_model()} lists AMX but does not execute it; "
-            f"set {ONEDNN_LIMIT}=AVX512_CORE_FP16 before the process starts"
-        )
-    return None
+    if int8_instructions() != "AMX" or runs_amx():
+        return None
+    return (
+        f"{cpu_model()} lists AMX but does not execute it; "
+        f"set {ONEDNN_LIMIT}=AVX512_CORE_FP16 before the process starts"
+    )
+
+
+def _limit() -> str:
+    return os.environ.get(ONEDNN_LIMIT, "").upper()
 
 
 @functools.cache  # else each bundle that is opened would start a process

@@ -1,17 +1,19 @@
 """INT8 written into the graph as explicit quantisation: QuantizeLinear and DequantizeLinear.
 
 The same file then serves ONNX Runtime, OpenVINO and TensorRT: activations are symmetric int8 per
-tensor, weights symmetric int8 per channel, biases stay float (TensorRT for RTX refuses int32 ones).
+tensor, weights symmetric per channel, biases stay float (TensorRT for RTX refuses int32 ones).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import onnx
+import torch
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
 from export.int8.layers import CONVOLUTIONS, layer_of
 from export.int8.residual import write_residual_int8
+from training.int8.weights import weight_ranges
 
 
 def int8_from_fp32(
@@ -35,6 +37,7 @@ def int8_from_fp32(
     _add_biases(result, in_float)
     convolutions = [node for node in result.graph.node if node.op_type in CONVOLUTIONS]
     chosen = {node.name for node in convolutions if layer_of(node) not in in_float}
+    _clip_weights(result, [node for node in convolutions if node.name in chosen])
     limits = {
         node.input[0]: np.float32(ranges[layer_of(node)])
         for node in convolutions
@@ -43,8 +46,8 @@ def int8_from_fp32(
     quantizer = QDQQuantizer(
         result,
         per_channel=True,
-        # 7-bit weights would not saturate on CPUs without VNNI, but double the error of int8.
-        reduce_range=False,
+        # 7-bit weights, -64 to 64: CPUs without VNNI sum two products of them in 16 bits.
+        reduce_range=True,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8,
         tensors_range=TensorsData(
@@ -67,6 +70,17 @@ def int8_from_fp32(
     _bypass_quantisation(quantised, chosen, rounded)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
+
+
+def _clip_weights(model: onnx.ModelProto, convolutions: Iterable[onnx.NodeProto]) -> None:
+    """Clip weights to their ranges, in place; the quantizer takes the largest for the range."""
+    axes = {node.input[1]: 0 if node.op_type == "Conv" else 1 for node in convolutions}
+    for tensor in model.graph.initializer:
+        if tensor.name in axes:
+            weights = onnx.numpy_helper.to_array(tensor)
+            limits = weight_ranges(torch.tensor(weights), axes[tensor.name]).numpy()
+            clipped = np.clip(weights, -limits, limits)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(clipped, tensor.name))
 
 
 def _bypass_quantisation(

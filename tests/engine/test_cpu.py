@@ -1,21 +1,14 @@
 """Which CPUs compute int8 correctly in OpenVINO, and what runs on the others."""
 
-import os
 import platform
-import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.backends.openvino import backend as openvino_backend
-from engine.backends.registry import open_backend
-from engine.bundle.manifest import read_manifest
-from engine.errors import HardwareMissingError
 from engine.system import cpu
-from engine.system.cpu import ONEDNN_LIMIT, int8_fault, runs_amx
+from engine.system.cpu import ONEDNN_LIMIT, amx_fault, int8_instructions, runs_amx, vnni_fault
 from tests.support.cpu import run_with_limit
 
 LINUX_X86 = sys.platform == "linux" and platform.machine() == "x86_64"
@@ -40,56 +33,85 @@ def cpuinfo(monkeypatch):
     return write
 
 
+NO_VNNI = "Old has no VNNI, so int8 sums would saturate"
+
+
 @pytest.mark.parametrize(
-    ("flags", "fault"),
+    ("flags", "instructions", "fault"),
     [
-        ("flags\t\t: fpu avx2 avx512f", "Old has no VNNI, so int8 sums would saturate"),
-        ("flags\t\t: fpu avx2 avx_vnni", None),
-        ("flags\t\t: fpu avx512_vnni avx512f", None),
-        ("Features\t: fp asimd asimddp", None),  # Arm
-        ("", None),  # unknown
+        ("flags\t\t: fpu avx2", "AVX2", NO_VNNI),
+        ("flags\t\t: fpu avx2 avx512f avx512bw", "AVX-512", NO_VNNI),
+        ("flags\t\t: fpu avx2 avx_vnni", "VNNI", None),
+        ("flags\t\t: fpu avx2 avx512_vnni avx512bw", "VNNI", None),
+        ("flags\t\t: fpu sse4_1 avx", None, NO_VNNI),
+        ("Features\t: fp asimd asimddp", None, NO_VNNI),  # Arm
+        ("", None, NO_VNNI),  # unknown
     ],
 )
-def test_int8_needs_vnni(cpuinfo, flags, fault):
+def test_what_int8_is_computed_with(cpuinfo, flags, instructions, fault):
     cpuinfo(flags)
-    assert int8_fault() == fault
+    assert int8_instructions() == instructions
+    assert vnni_fault() == fault
+    assert amx_fault() is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "instructions"),
+    [
+        ("sse41", None),
+        ("AVX2", "AVX2"),
+        ("AVX2_VNNI", "AVX2"),
+        ("AVX512_CORE", "AVX-512"),
+        ("AVX512_CORE_VNNI", "VNNI"),
+        ("ALL", "AMX"),
+    ],
+)
+def test_onednn_can_be_limited(cpuinfo, monkeypatch, limit, instructions):
+    cpuinfo("flags : fpu avx2 avx512bw avx512_vnni amx_tile")
+    monkeypatch.setenv(ONEDNN_LIMIT, limit)
+    assert int8_instructions() == instructions
+    if instructions == "AVX2":
+        assert vnni_fault() == (
+            f"Old has no VNNI under {ONEDNN_LIMIT}={limit}, so int8 sums would saturate"
+        )
 
 
 @pytest.mark.parametrize("limit", ["AVX512_CORE_FP16", "AVX512_CORE_VNNI", "AVX10_1_512"])
 def test_int8_needs_amx_that_runs_where_it_is_listed(cpuinfo, monkeypatch, limit):
     cpuinfo("flags : fpu avx512_vnni amx_tile")
     monkeypatch.setattr(cpu, "runs_amx", lambda: True)
-    assert int8_fault() is None
+    assert amx_fault() is None
     monkeypatch.setattr(cpu, "runs_amx", lambda: False)
-    assert int8_fault() == (
+    assert amx_fault() == (
         "Old lists AMX but does not execute it; "
         f"set {ONEDNN_LIMIT}=AVX512_CORE_FP16 before the process starts"
     )
     monkeypatch.setenv(ONEDNN_LIMIT, limit)
-    assert int8_fault() is None
+    assert amx_fault() is None
 
 
-# A convolution of the largest int8 products: two of them exceed 16 bits.
+# Convolutions of the largest int8 products. Of weights of 127, two exceed 16 bits.
 LARGEST_PRODUCTS = """
 import sys
 import numpy as np
 import openvino
 from openvino import opset13 as ops
-from engine.system.cpu import int8_fault
+from engine.system.cpu import SAFE_INT8_WEIGHT, amx_fault, vnni_fault
 
-fault = int8_fault()
-if fault and "AMX" in fault:
+if fault := amx_fault():
     sys.exit(print("skip", fault))
-source = ops.parameter((1, 32, 8, 8), np.uint8)
-low, high = np.float32(0), np.float32(255)
-data = ops.fake_quantize(ops.convert(source, "f32"), low, high, low, high, 256)
-values = ops.convert(ops.constant(np.full((32, 32, 3, 3), 127, np.int8)), "f32")
-weights = ops.multiply(values, ops.constant(np.ones((32, 1, 1, 1), np.float32)))
-result = ops.convolution(data, weights, [1, 1], [0, 0], [0, 0], [1, 1])
-model = openvino.Model([result], [source])
-compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-product = compiled([np.full((1, 32, 8, 8), 255, np.uint8)])[0]
-print("exact" if (product == 32 * 9 * 127 * 255).all() else "saturated", fault)
+for weight in (SAFE_INT8_WEIGHT, -SAFE_INT8_WEIGHT, 127):
+    source = ops.parameter((1, 32, 8, 8), np.uint8)
+    low, high = np.float32(0), np.float32(255)
+    data = ops.fake_quantize(ops.convert(source, "f32"), low, high, low, high, 256)
+    values = ops.convert(ops.constant(np.full((32, 32, 3, 3), weight, np.int8)), "f32")
+    weights = ops.multiply(values, ops.constant(np.ones((32, 1, 1, 1), np.float32)))
+    result = ops.convolution(data, weights, [1, 1], [0, 0], [0, 0], [1, 1])
+    model = openvino.Model([result], [source])
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    product = compiled([np.full((1, 32, 8, 8), 255, np.uint8)])[0]
+    print("exact" if (product == 32 * 9 * weight * 255).all() else "saturated", end=" ")
+print(vnni_fault())
 """
 
 
@@ -108,64 +130,11 @@ print("exact" if (product == 32 * 9 * 127 * 255).all() else "saturated", fault)
 def test_openvino_computes_int8_exactly_just_where_there_is_no_fault(limit, expected):
     """``expected`` is None where it depends on the CPU."""
     pytest.importorskip("openvino", reason="openvino is an optional extra")
-    found, fault = run_with_limit(limit, LARGEST_PRODUCTS).strip().split(" ", 1)
-    if found == "skip":
+    *found, fault = run_with_limit(limit, LARGEST_PRODUCTS).strip().split(" ", 3)
+    if found[0] == "skip":
         pytest.skip(fault)
-    assert found == (expected or found)
-    assert (found == "exact") == (fault == "None"), fault
-
-
-@pytest.fixture
-def openvino_and_auto(tiny_bundle):
-    """Open the tiny bundle by these backends as if it were of the given precision."""
-    pytest.importorskip("openvino", reason="openvino is an optional extra")
-
-    def opened(precision):
-        manifest = replace(read_manifest(tiny_bundle), precision=precision)
-        names = []
-        for name in ("openvino", "auto"):
-            backend = open_backend(name, tiny_bundle, manifest, device=0, threads=1)
-            names.append(backend.name)
-            backend.close()
-        return names
-
-    return opened
-
-
-def test_openvino_runs_int8_where_the_cpu_does(openvino_and_auto, monkeypatch):
-    monkeypatch.setattr(openvino_backend, "int8_fault", lambda: None)
-    before = dict(os.environ)
-    assert openvino_and_auto("int8") == ["openvino", "openvino"]
-    assert dict(os.environ) == before
-
-
-def test_openvino_refuses_int8_alone_where_the_cpu_does_not(openvino_and_auto, monkeypatch):
-    monkeypatch.setattr(openvino_backend, "int8_fault", lambda: "Old has no VNNI")
-    with pytest.raises(
-        HardwareMissingError, match=r"int8 bundle: Old has no VNNI\. Use backend onnxruntime.* fp32"
-    ):
-        openvino_and_auto("int8")
-    assert openvino_and_auto("fp32") == ["openvino", "openvino"]
-
-
-def test_the_default_bundle_runs_without_vnni():
-    """By another backend, and ``flow doctor`` prints why."""
-    pytest.importorskip("openvino", reason="openvino is an optional extra")
-    code = """
-import numpy as np
-import engine
-from engine.cli.main import main
-
-with engine.load(threads=1) as loaded:
-    flow = loaded.infer(*np.zeros((2, 64, 64, 3), np.uint8))
-print(loaded.backend.name, flow.shape)
-main(["doctor"])
-"""
-    used, *report = run_with_limit("AVX2", code).splitlines()
-    assert used == "onnxruntime (64, 64, 2)"
-    (refused,) = (line for line in report if line.split()[0] == "openvino")
-    assert re.search(r"no .* has no VNNI.*, so int8 sums would saturate", refused)
-    assert report[-1].split() == ["auto", "onnxruntime"]
+    assert found == ["exact", "exact", expected or found[2]]
+    assert (found[2] == "exact") == (fault == "None"), fault
 
 
 @pytest.mark.skipif(not LINUX_X86, reason="AMX is of x86-64")

@@ -15,7 +15,7 @@ import openvino
 import pytest
 
 from engine.backends.openvino.runtime import core_of
-from tests.support.cpu import needs_int8, needs_vnni
+from tests.support.cpu import needs_int8
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -50,7 +50,7 @@ def as_written(model: onnx.ModelProto) -> Runner:
 RUNTIMES = [with_onnxruntime, with_openvino]
 INT8_RUNTIMES = [
     as_written,
-    pytest.param(with_onnxruntime, marks=needs_vnni),
+    with_onnxruntime,
     pytest.param(with_openvino, marks=needs_int8),
 ]
 

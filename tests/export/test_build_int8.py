@@ -109,8 +109,8 @@ def test_a_bundle_in_int8_is_admitted_verified_and_loads(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, openvino: bool
 ) -> None:
     """With OpenVINO, and as on a CPU whose int8 it cannot use."""
-    fault = None if openvino else "Old has no VNNI"
-    monkeypatch.setattr("engine.backends.openvino.backend.int8_fault", lambda: fault)
+    fault = None if openvino else "Old lists AMX"
+    monkeypatch.setattr("engine.backends.openvino.int8.amx_fault", lambda: fault)
     assert run(tmp_path / "bundle", "--max-epe-increase", "20%") == 0
 
     manifest = read_manifest(tmp_path / "bundle")
@@ -125,7 +125,7 @@ def test_a_bundle_in_int8_is_admitted_verified_and_loads(
     statuses = {parity.backend: parity.status for parity in manifest.parity}
     assert statuses == {"onnxruntime": "ok", "openvino": "ok" if openvino else "not run"}
     if not openvino:
-        assert "Old has no VNNI" in str(manifest.parity[1].reason)
+        assert "Old lists AMX" in str(manifest.parity[1].reason)
     assert_gate_is_what_the_bundle_does(tmp_path / "bundle", manifest)
     assert layers_in_int8(tmp_path / "bundle" / "model.onnx") == {*IN_INT8}
 

@@ -35,8 +35,8 @@ def weight(layer: str, values: NDArray, kind: str = "Conv") -> onnx.TensorProto:
     )
 
 
-# Multiples of 8 of at most 120, and one 127: int8 holds them all, and an eighth of them.
-READ = np.array([[127, -64, 8, 120, -120], [0, 127, 16, -8, 64]])
+# Multiples of 8, the largest of them 64: 7 bits hold them all, and an eighth of them.
+READ = np.array([[64, -32, 8, 56, -56], [0, 64, 16, -8, 32]])
 
 
 def concatenation(kind: str, *readers: str) -> onnx.ModelProto:

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.system.cpu import ONEDNN_LIMIT, cpu_flags, int8_fault
+from engine.system.cpu import ONEDNN_LIMIT, amx_fault, cpu_flags
 
 ROOT = Path(__file__).parents[2]
 
+# For what would end the process where AMX is listed only.
 needs_int8 = pytest.mark.skipif(
-    bool(int8_fault()), reason=f"OpenVINO cannot compute int8 here: {int8_fault()}"
-)
-# For what ignores the limit: ONNX Runtime's int8 kernels, and processes with a limit of their own.
-needs_vnni = pytest.mark.skipif(
-    cpu_flags().isdisjoint({"avx_vnni", "avx512_vnni"}), reason="the CPU has no VNNI"
+    bool(amx_fault()), reason=f"OpenVINO cannot compute int8 here: {amx_fault()}"
 )
 needs_avx512_vnni = pytest.mark.skipif(
     "avx512_vnni" not in cpu_flags(), reason="the CPU has no AVX512-VNNI"

@@ -12,7 +12,8 @@ class FakeBackend:
     calls, the largest number of concurrent calls, and the calls of ``close``.
     """
 
-    name, device, runtime_version, profile = "fake", "cpu", "1", None
+    name, device, runtime_version, arithmetic = "fake", "cpu", "1", "float32"
+    profile = None
 
     def __init__(self, *, blocking=False):
         self.blocking = blocking

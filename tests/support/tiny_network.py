@@ -57,6 +57,42 @@ def tiny_model() -> onnx.ModelProto:
     return _model(nodes, [_image("image1"), _image("image2")], [_FLOW], constants)
 
 
+def tiny_int8_model(largest: int) -> onnx.ModelProto:
+    """Return ``tiny_model`` in int8: exact for images of even values.
+
+    Args:
+        largest: largest weight, a multiple of 4.
+    """
+    model = tiny_model()
+    scales = {"images_scale": np.float32(2), "weights_scale": np.float32(1 / 16 / largest)}
+    codes = np.rint(_kernel(WEIGHTS) / scales["weights_scale"])
+    constants = {
+        **scales,
+        "images_zero": np.int8(0),
+        "codes": codes.astype(np.int8),
+        "weights_zero": np.int8(0),
+    }
+    images, weights = (["images_scale", "images_zero"], ["weights_scale", "weights_zero"])
+    rounding = [
+        helper.make_node("QuantizeLinear", ["both", *images], ["image_codes"]),
+        helper.make_node("DequantizeLinear", ["image_codes", *images], ["rounded"]),
+        helper.make_node("DequantizeLinear", ["codes", *weights], ["weights"]),
+    ]
+    graph = model.graph
+    (index,) = (i for i, node in enumerate(graph.node) if node.op_type == "Conv")
+    graph.node[index].input[0] = "rounded"
+    nodes = [*graph.node[:index], *rounding, *graph.node[index:]]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    (float_weights,) = (tensor for tensor in graph.initializer if tensor.name == "weights")
+    graph.initializer.remove(float_weights)
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def tiny_split_models() -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """Return ``affine_flow`` as two graphs: features of one image, and the rest."""
     first, second = _kernel(WEIGHTS[:3] / 2), _kernel(WEIGHTS[3:])

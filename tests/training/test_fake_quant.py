@@ -87,14 +87,14 @@ def test_gradients_pass_where_nothing_saturates():
 
 def test_weights_are_rounded_per_output_channel_inside_the_context():
     network = TwoLayers()
-    rows = torch.tensor([[1.27, 0.304, 0.006], [-2.54, 0.051, 0.0], [0.0, 0.0, 0.0]])
+    rows = torch.tensor([[0.64, 0.304, 0.006], [-1.28, 0.051, 0.0], [0.0, 0.0, 0.0]])
     network.first.weight.data = rows[..., None, None].clone()
     rounding = FakeQuantiser(network, network.recipe)
     rounding.observe(network, torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
     with rounding.fake_quantised_weights(network):
         found = network.first.weight.data[..., 0, 0].clone()
         network(torch.ones(1, 3, 1, 1), torch.zeros(1)).sum().backward()
-    expected = [[1.27, 0.3, 0.01], [-2.54, 0.06, 0.0], [0.0, 0.0, 0.0]]
+    expected = [[0.64, 0.3, 0.01], [-1.28, 0.06, 0.0], [0.0, 0.0, 0.0]]
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
     # The gradient is there, and belongs to the weights as they are again.
     assert torch.equal(network.first.weight.data[..., 0, 0], rows)
@@ -107,7 +107,7 @@ def test_weights_of_scaled_inputs_have_scaled_steps(transposed: bool):
     network = Scaled()
     if transposed:
         network.second = nn.ConvTranspose2d(3, 3, 1, bias=False)
-    columns = torch.tensor([0.127, 0.0341, 0.02])  # of each input channel, for one output channel
+    columns = torch.tensor([0.064, 0.0171, 0.01])  # of each input channel, for one output channel
     weight = torch.zeros(3, 3)
     weight[0] = columns
     network.second.weight.data = (weight.T if transposed else weight)[..., None, None].clone()
@@ -116,8 +116,8 @@ def test_weights_of_scaled_inputs_have_scaled_steps(transposed: bool):
     rounding.observe(network, image, 0 * image)  # their roots are the divisors: 1, 2 and 4
     with rounding.fake_quantised_weights(network):
         found = network.second.weight.data[..., 0, 0].clone()
-    # 0.127, 0.068 and 0.08 in steps of 0.001, divided again.
-    expected = [0.127, 0.034, 0.02]
+    # 0.064, 0.034 and 0.04 in steps of 0.001, divided again.
+    expected = [0.064, 0.017, 0.01]
     np.testing.assert_allclose((found.T if transposed else found)[0], expected, rtol=1e-5)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.system.cpu import SAFE_INT8_WEIGHT
 from training.int8.observe import convolutions, observed_inputs, recorded_inputs
 from training.int8.ranges import (
     RESIDUAL_STEPS,
@@ -24,6 +25,7 @@ from training.int8.ranges import (
     choose_parameters,
     input_divisor,
 )
+from training.int8.weights import weight_ranges
 from training.networks.entry import Int8Recipe
 from training.networks.layers import FlowNetwork
 
@@ -181,15 +183,16 @@ class FakeQuantiser:
 
 
 def _rounded_weight(layer: nn.Module, divisor: Tensor) -> Tensor:
-    """Return a convolution's weight in 255 steps per output channel, as scaled for its inputs."""
+    """Return a convolution's weight in 7 bits per output channel, as scaled for its inputs."""
     weight: Tensor = layer.weight.data  # type: ignore[assignment]
     # (out, in, H, W) of a Conv2d, (in, out, H, W) of a ConvTranspose2d.
     transposed = isinstance(layer, nn.ConvTranspose2d)
     divisor = divisor.reshape((-1, 1, 1, 1) if transposed else (1, -1, 1, 1))
     weight = weight * divisor
-    largest = weight.abs().amax((0, 2, 3) if transposed else (1, 2, 3), keepdim=True)
-    step = (largest / 127).clamp(min=torch.finfo(weight.dtype).tiny)
-    return (weight / step).round_().mul_(step).div_(divisor)
+    step = weight_ranges(weight, int(transposed)) / SAFE_INT8_WEIGHT
+    step = step.clamp(min=torch.finfo(weight.dtype).tiny)
+    codes = (weight / step).round_().clamp_(-SAFE_INT8_WEIGHT, SAFE_INT8_WEIGHT)
+    return codes.mul_(step).div_(divisor)
 
 
 def layers_for_int8(network: nn.Module, recipe: Int8Recipe) -> list[str]:

@@ -39,6 +39,9 @@ class OnnxRuntimeBackend(CpuBackend):
         """
         ort = import_runtime("onnxruntime", self.name, install=CPU_PACKAGE)
         self.runtime_version = str(ort.__version__)
+        self.arithmetic = "float32"
+        if manifest.precision == "int8":
+            self.arithmetic += ": int8 convolutions of ONNX Runtime are slower"
         self.graphs = open_graphs(
             bundle,
             manifest,

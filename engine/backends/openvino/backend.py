@@ -6,8 +6,6 @@ from engine.backends.onnx_graphs import CpuBackend, open_graphs
 from engine.backends.openvino.runtime import import_openvino, version_of
 from engine.backends.openvino.session import OpenVINOSession
 from engine.bundle.manifest import Manifest
-from engine.errors import HardwareMissingError
-from engine.system.cpu import int8_fault
 from engine.system.threads import available_threads
 
 
@@ -37,32 +35,26 @@ class OpenVINOBackend(CpuBackend):
             iterations: updates of a recurrent network; None: the bundle's own number.
 
         Raises:
-            HardwareMissingError: the bundle is int8 and the CPU cannot compute int8 correctly.
+            HardwareMissingError: the the CPU would compute the bundle's int8 weights wrongly.
             BackendError: OpenVINO is missing or cannot load the model.
             BundleError: a file has changed since it was checked.
         """
-        if manifest.precision == "int8":
-            _check_int8()
         openvino = import_openvino()
         self.runtime_version = version_of(openvino)
         count = threads or available_threads()
+        sessions = []
 
         def open_model(path: Path) -> OpenVINOSession:
             file = manifest.files[path.name]
-            return OpenVINOSession(
+            session = OpenVINOSession(
                 *(openvino, path),
                 threads=count,
                 streams=streams,
                 file=file,
                 iterations=iterations,
             )
+            sessions.append(session)
+            return session
 
         self.graphs = open_graphs(bundle, manifest, self.name, open_model)
-
-
-def _check_int8() -> None:
-    if fault := int8_fault():
-        raise HardwareMissingError(
-            f"backend openvino cannot run an int8 bundle: {fault}. Use backend onnxruntime, which "
-            "computes the same bundle in float, or build one with --precision fp32"
-        )
+        self.arithmetic = "; ".join(dict.fromkeys(session.arithmetic for session in sessions))

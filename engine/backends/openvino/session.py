@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.backends.model_files import read_model
 from engine.backends.onnx_graphs import Arrays
+from engine.backends.openvino.int8 import for_this_cpu
 from engine.backends.openvino.precision import in_float32
 from engine.backends.openvino.runtime import core_of, version_of
 from engine.backends.openvino.slots import ExecutionSlots
@@ -32,6 +33,9 @@ class OpenVINOSession:
     The first two sizes (of a file over 256 MB, the first) get a model compiled for exactly that
     size, 5 to 10 % faster than one with dynamic shapes. All further sizes share one with dynamic
     shapes, so that a folder of images of many sizes does not compile for each.
+
+    Attributes:
+        arithmetic: see ``Backend.arithmetic``.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class OpenVINOSession:
             iterations: another number of updates of a recurrent network; None: the file's own.
 
         Raises:
+            HardwareMissingError: the CPU would compute the int8 weights wrongly.
             BackendError: OpenVINO cannot read the file, or has no CPU device here.
             BundleError: the file has changed since it was checked.
         """
@@ -63,6 +68,7 @@ class OpenVINOSession:
             core = core_of(openvino)
             core.get_property("CPU", "FULL_DEVICE_NAME")
             model = in_float32(openvino, written_out(core.read_model(onnx), iterations))
+            model, self.arithmetic = for_this_cpu(model)
         except RuntimeError as error:
             raise _cannot_load(openvino, path, error) from error
         self._compile = partial(compile_model, openvino, path, model, threads, streams)

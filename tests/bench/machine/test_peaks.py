@@ -72,7 +72,7 @@ def test_openvino_computes_the_whole_product(operator, precision):
 def test_a_product_in_another_precision_is_rejected(monkeypatch):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     model = module._model
-    monkeypatch.setattr(module, "int8_fault", lambda: None)
+    monkeypatch.setattr(module, "amx_fault", lambda: None)
     monkeypatch.setattr(module, "SHAPES", SMALL | {("MatMul", "int8"): SMALL["MatMul", "fp32"]})
     monkeypatch.setattr(module, "_model", lambda openvino, *_: model(openvino, "MatMul", "fp32"))
     with pytest.raises(BackendError, match=r"runs MatMul as \w+f32 here, which is not int8"):
@@ -81,8 +81,8 @@ def test_a_product_in_another_precision_is_rejected(monkeypatch):
 
 def test_int8_is_not_measured_where_the_cpu_does_not_compute_it(monkeypatch):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    monkeypatch.setattr(module, "int8_fault", lambda: "Old has no VNNI")
-    with pytest.raises(BackendError, match=r"does not run MatMul in int8: Old has no VNNI\."):
+    monkeypatch.setattr(module, "amx_fault", lambda: "Old lists AMX")
+    with pytest.raises(BackendError, match=r"does not run MatMul in int8: Old lists AMX\."):
         openvino_product("MatMul", "int8", threads=1)
 
 

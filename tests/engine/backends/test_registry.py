@@ -19,7 +19,7 @@ def opened(name, bundle, *, device=0, threads=1, streams=1):
 
 
 class Good:
-    device = "cpu"
+    device, arithmetic = "cpu", "float32"
 
     def __init__(self, bundle, manifest, *, device, threads, streams, iterations):
         self.arguments = device, threads, streams
@@ -66,7 +66,7 @@ def test_auto_takes_the_first_that_opens_and_logs_why(monkeypatch, caplog, tiny_
     assert caplog.messages == [
         "backend missing does not open: pip install it",
         "backend other does not open: another GPU",
-        "backend good opens on cpu",
+        "backend good opens on cpu, in float32",
     ]
 
 

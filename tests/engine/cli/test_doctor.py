@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,8 @@ def test_text(tiny_bundle, capsys):
     (tensorrt,) = (line for line in lines if line.startswith("  tensorrt "))
     assert " no   " in tensorrt
     (cpu,) = (line for line in lines if line.startswith("  onnxruntime "))
-    assert cpu.split()[1:] == ["yes", *cpu.split()[2:3], "on", "cpu"]
-    assert lines[-1].startswith("auto      ")
+    assert cpu.split()[1:] == ["yes", *cpu.split()[2:3], "on", "cpu,", "in", "float32"]
+    assert re.fullmatch(r"auto      \w+, in float32: the fastest that works here", lines[-1])
 
 
 def test_cache_folder(tiny_bundle, capsys, monkeypatch, tmp_path):

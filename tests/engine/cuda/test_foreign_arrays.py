@@ -22,6 +22,7 @@ class DeviceBackend:
     name = "fake"
     device = "cuda:0"
     runtime_version = "1"
+    arithmetic = "fp16"
     profile = None
 
     def prepare(self, image):

@@ -18,7 +18,8 @@ from tests.support.cpu import needs_int8
 class FixedFlow:
     """A backend with one flow for images below ``least`` pixels high or wide, one for others."""
 
-    name, device, runtime_version, profile = "fixed", "cpu", "1", None
+    name, device, runtime_version, arithmetic = "fixed", "cpu", "1", "float32"
+    profile = None
 
     def __init__(self, small, large, least=100):
         self.small, self.large, self.least = small, large, least

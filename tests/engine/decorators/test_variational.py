@@ -16,7 +16,8 @@ from engine.flow.warp import warp
 class Guess:
     """A backend with one flow for every pixel of each pair."""
 
-    name, device, runtime_version, profile = "guess", "cpu", "1", None
+    name, device, runtime_version, arithmetic = "guess", "cpu", "1", "float32"
+    profile = None
 
     def __init__(self, *guesses):
         self.guesses, self.prepared, self.closed = guesses, 0, False
