@@ -88,7 +88,7 @@ class OnnxRuntimeCudaBackend:
             )
         self.device = f"cuda:{device}"
         self.runtime_version = str(ort.__version__)
-        self.arithmetic = manifest.precision
+        self.arithmetic: str = manifest.precision
         # The two graphs of a split bundle would copy the features to the host and back.
         path = model_file(bundle, manifest, WHOLE, self.name)
         onnx = read_model(path, manifest.files[WHOLE])

@@ -86,7 +86,7 @@ class TensorRTBackend:
             cache = _runtime_cache(runtime, gpu, engine, manifest)
         self.device = f"cuda:{device}"
         self.runtime_version = runtime.tool
-        self.arithmetic = manifest.precision
+        self.arithmetic: str = manifest.precision
         self.profile: SizeProfile | None = SizeProfile(
             *[_batch_height_width(shape) for shape in profile_shapes]
         )
