@@ -104,9 +104,11 @@ class Inference:
         check_directions(backward, warm_start=warm_start, motions=motions is not None)
         if backward:
             return self.both
-        if warm_start:  # refused by a backend that compensates motion
+        # Refused by a backend that does not compensate motion; a warm start by one that does.
+        known = None if motions is None else KnownMotion(self._backend, motions)
+        if warm_start:
             return WarmStart(self._manifest, self._backend).run
-        return self._backend.run if motions is None else KnownMotion(self._backend, motions).run
+        return self._backend.run if known is None else known.run
 
     def stream(
         self, frames: Iterable[object], bgr: bool, run: Run, borrowed: Borrowed
