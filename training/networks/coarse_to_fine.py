@@ -130,12 +130,13 @@ class CoarseToFineFlowNetS(Decoder):
         for finer in reversed(range(self.passes)):
             scale = 2**finer  # pixels of the full-size image in one of the pass's
             so_far = flows[0].detach() / scale if flows else None
-            found, hidden = self._pass(sizes[finer], sizes[finer + 1], so_far)
+            images, halved = sizes[finer], sizes[finer + 1]
+            found, hidden = self._pass(images, halved, so_far, any_width=finer > 0)
             flows = (*(scale * flow for flow in found), *flows)
-        halved = sizes[1][:, :3]
-        upsampled = self.upsampling(flows[0].detach(), hidden, halved)
+        first = sizes[1][:, :3]
+        upsampled = self.upsampling(flows[0].detach(), hidden, first)
         maps = by_image(self.appearance2(sizes[0]).float())
-        finest, _ = self.refinement2(upsampled, halved, maps, scale=self.flow_scale, coarser=hidden)
+        finest, _ = self.refinement2(upsampled, first, maps, scale=self.flow_scale, coarser=hidden)
         return finest, upsampled, *flows
 
     def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ class CoarseToFineFlowNetS(Decoder):
         return torch.cat((skip, *(maps[..., :height, :width] for maps in upsampled)), dim=1)
 
     def _pass(
-        self, images: Tensor, halved: Tensor, so_far: Tensor | None
+        self, images: Tensor, halved: Tensor, so_far: Tensor | None, *, any_width: bool
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the flows of one pass, and the hidden layer that the finest was predicted from.
 
@@ -155,6 +156,7 @@ class CoarseToFineFlowNetS(Decoder):
             halved: the pair at half that size.
             so_far: flow of the pass before, (N, 2, h / 8, w / 8), in the unit of this one; None:
                 this is the first.
+            any_width: whether the images' width may be no multiple of 64.
         """
         conv1 = self.conv1(self._input(halved, so_far))
         residuals, context = self._decode(conv1)
@@ -164,7 +166,9 @@ class CoarseToFineFlowNetS(Decoder):
         # In float32 before warping: the refinement measures small differences between the maps.
         maps = self.appearance(images).float()
         coarse, hidden = self.refinement8(
-            flows[0], context, by_image(F.avg_pool2d(maps, 2)), scale=self.flow_scale / 4
+            *(flows[0], context, by_image(F.avg_pool2d(maps, 2))),
+            scale=self.flow_scale / 4,
+            any_width=any_width,
         )
         fine, finest = self.refinement4(
             F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),
@@ -172,6 +176,7 @@ class CoarseToFineFlowNetS(Decoder):
             by_image(maps),
             scale=self.flow_scale / 2,
             coarser=hidden,
+            any_width=any_width,
         )
         return (fine, coarse, *flows), finest
 

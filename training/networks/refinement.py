@@ -12,7 +12,6 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from training.networks.layers import LEAK, conv, predict_flow, warp
 from training.networks.upsampling import upsample_matmul
@@ -79,6 +78,7 @@ class Refinement(nn.Module):
         *,
         scale: float,
         coarser: Tensor | None = None,
+        any_width: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Refine a flow.
 
@@ -88,6 +88,8 @@ class Refinement(nn.Module):
             maps: the first image's and the second's, (N, M, 2 H, 2 W) float32.
             scale: pixels of the maps per unit of the flow.
             coarser: hidden layer of the refinement at half the resolution, (N, C', H/2, W/2).
+            any_width: whether the maps' width may be no multiple of 16; slower. Not taken from the
+                maps: an exported graph does not know their width.
 
         Returns:
             The refined flow, and the hidden layer that it was predicted from.
@@ -96,7 +98,8 @@ class Refinement(nn.Module):
         first, second = maps
         # Always float32: the measured differences are small.
         with torch.autocast(flow.device.type, enabled=False):
-            residual = local_motion(first, warp(second, upsample_matmul(flow.float() * scale, 2)))
+            warped = warp(second, upsample_matmul(flow.float() * scale, 2))
+            residual = local_motion(first, warped, any_width=any_width)
         measured = torch.cat((residual.to(context.dtype), flow.to(context.dtype)), dim=1)
         total = self.context(context) + self.left(measured)
         if self.coarser is not None:
@@ -105,15 +108,16 @@ class Refinement(nn.Module):
         return flow + self.predict_residual(hidden), hidden
 
 
-def local_motion(first: Tensor, second: Tensor) -> Tensor:
+def local_motion(first: Tensor, second: Tensor, *, any_width: bool = False) -> Tensor:
     """Estimate small motion between two maps and its reliability (Lucas and Kanade, 1981).
 
     Windows are 6x6 with stride 2. The normal equations are damped (Levenberg-Marquardt), and pixels
     where the maps differ strongly, which small motion cannot explain, have less weight.
 
     Args:
-        first: (N, C, H, W) float32; H and W even.
+        first: (N, C, H, W) float32; H even, W a multiple of 16.
         second: likewise.
+        any_width: whether any even W is taken; slower.
 
     Returns:
         (N, 4, H/2, W/2): motion from first to second in pixels of the maps, x then y; Foerstner's
@@ -130,7 +134,8 @@ def local_motion(first: Tensor, second: Tensor) -> Tensor:
         reduce(add, map(mul, one, other)) * weight
         for one, other in ((x, x), (x, y), (y, y), (x, t), (y, t))
     ]
-    xx, xy, yy, xt, yt = _window_means(torch.cat(products, dim=1)).chunk(5, dim=1)
+    means = _pooled_means if any_width else _window_means
+    xx, xy, yy, xt, yt = means(torch.cat(products, dim=1)).chunk(5, dim=1)
     xx, yy = xx + _DAMPING, yy + _DAMPING
     determinant = xx * yy - xy * xy
     u = ((xy * yt - yy * xt) / determinant).clamp(-_MAX_MOTION, _MAX_MOTION)
@@ -139,17 +144,18 @@ def local_motion(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat((u, v, 4 * determinant / (trace * trace), trace.log()), dim=1)
 
 
-def _window_means(planes: Tensor) -> Tensor:
-    """Return ``F.avg_pool2d(planes, 6, stride=2, padding=2)``; height even.
+def _pooled_means(planes: Tensor) -> Tensor:
+    """Return the means of windows of 6x6 with stride 2."""
+    return F.avg_pool2d(planes, 6, stride=2, padding=2)
 
-    Where the width is a multiple of 16, as 2x2 means by a matrix product, then 3x3 sums of slices.
-    OpenVINO's pooling is not vectorised for few channels: 0.48 ms instead of 0.15 for five planes
-    of 192x256, on two cores.
+
+def _window_means(planes: Tensor) -> Tensor:
+    """Return `_pooled_means`; height even, width a multiple of 16.
+
+    As 2x2 means by a matrix product, then 3x3 sums of slices. OpenVINO's pooling is not vectorised
+    for few channels: 0.48 ms instead of 0.15 for five planes of 192x256, on two cores.
     """
     batch, count, height, width = planes.shape
-    # In an exported graph: of every size that the graph takes.
-    if not statically_known_true(width % 16 == 0):
-        return F.avg_pool2d(planes, 6, stride=2, padding=2)
     pairs = torch.eye(8, device=planes.device).repeat_interleave(2, dim=0) / 36
     halves = planes.reshape(batch, count, height, width // 16, 16) @ pairs
     rows = halves.reshape(batch, count, height // 2, 2, width // 2)
