@@ -15,7 +15,7 @@ class StubNetwork(nn.Module):
     """Returns a flow that is given, and remembers what it was fed."""
 
     divisor = smallest = 64
-    upsampling = "bilinear"
+    interpolation = "bilinear"
     output_stride = 4
     flow_scale = 20.0
 
@@ -68,7 +68,7 @@ class FirstImage(nn.Module):
     """The first two channels of the first image, normalised, as the flow in full size."""
 
     divisor = smallest = 64
-    upsampling = "bilinear"
+    interpolation = "bilinear"
     output_stride = 1
     flow_scale = 255.0
 
