@@ -61,8 +61,8 @@ def load(
         compensate_motion: whether to compensate global motion: fit an affine motion to the flow of
             a subsampled copy, align the second image by it and run the network on the rest; only
             where that lowers the difference of the images. More accurate under camera motion, in
-            2.4 times the time at 384x512. Not available for ``infer_device``; ``stream`` then shares no
-            features between frames, and takes motion that is known beforehand.
+            2.4 times the time at 384x512. Not available for ``infer_device``; ``stream`` then
+            shares no features between frames, and takes motion that is known beforehand.
         refine: ``"variational"`` refines the flow by ``cv2.VariationalRefinement``: small errors
             get smaller, and a flow of the default network takes about 2.4 times as long. Needs
             OpenCV. Not available for ``infer_device``.
