@@ -68,13 +68,16 @@ def tiny_int8_model(largest: int) -> onnx.ModelProto:
     codes = np.rint(_kernel(WEIGHTS) / scales["weights_scale"])
     constants = {
         **scales,
+        "lowest": np.finfo(np.float32).min,
         "images_zero": np.int8(0),
         "codes": codes.astype(np.int8),
         "weights_zero": np.int8(0),
     }
     images, weights = (["images_scale", "images_zero"], ["weights_scale", "weights_zero"])
     rounding = [
-        helper.make_node("QuantizeLinear", ["both", *images], ["image_codes"]),
+        # As the export does (`_guard_concatenations` in export/int8/quantise.py).
+        helper.make_node("Max", ["both", "lowest"], ["guarded"]),
+        helper.make_node("QuantizeLinear", ["guarded", *images], ["image_codes"]),
         helper.make_node("DequantizeLinear", ["image_codes", *images], ["rounded"]),
         helper.make_node("DequantizeLinear", ["codes", *weights], ["weights"]),
     ]
