@@ -35,7 +35,7 @@ class OpenVINOBackend(CpuBackend):
             iterations: updates of a recurrent network; None: the bundle's own number.
 
         Raises:
-            HardwareMissingError: the the CPU would compute the bundle's int8 weights wrongly.
+            HardwareMissingError: the CPU would compute the bundle's int8 weights wrongly.
             BackendError: OpenVINO is missing or cannot load the model.
             BundleError: a file has changed since it was checked.
         """
