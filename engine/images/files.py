@@ -7,12 +7,17 @@ from types import ModuleType
 import numpy as np
 
 from engine.errors import BackendNotInstalledError, InputError
-from engine.system.files import write_atomically
+from engine.images.headers import START_BYTES, check_header, check_start, largest_file
+from engine.system.files import opened, read_at_most, write_atomically
 from engine.types import Array, Image
 
 # The values of a file that become black and white.
 Levels = tuple[float, float]
 
+_EXPECTED = (
+    "a picture, e.g. a .png or .jpg. Give the name of such a file; for the flow of a video or of a "
+    "folder of pictures use `flow video` or `flow folder`."
+)
 _TWELVE_BITS = 4095
 # A thermal camera's scene may have a few of the 256 levels of a 16-bit file, too few for flow.
 _FEW_LEVELS = 16
@@ -35,14 +40,15 @@ def read_image(path: str | os.PathLike[str], *, levels: Levels | None = None) ->
         OSError: The file cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {kind}; expected a picture, e.g. a .png or .jpg.")
+    with opened(path, _EXPECTED) as stream:
+        check_start(stream.read(START_BYTES), str(path))  # before gigabytes of a video are read
+        stream.seek(0)
+        content = read_at_most(stream, largest_file(), str(path))
     # Not imread, which crashes on a file name that is not UTF-8.
-    return image_from_bytes(path.read_bytes(), str(path), levels=levels)
+    return image_from_bytes(content, str(path), levels=levels)
 
 
-def image_from_bytes(data: bytes, name: str, *, levels: Levels | None = None) -> Image:
+def image_from_bytes(data: bytes | bytearray, name: str, *, levels: Levels | None = None) -> Image:
     """Decode the content of a picture file; see `read_image`, whose result and errors it has.
 
     Args:
@@ -51,15 +57,17 @@ def image_from_bytes(data: bytes, name: str, *, levels: Levels | None = None) ->
         levels: see `read_image`.
     """
     cv2 = import_opencv()
-    if not data:
-        raise InputError(f"{name} is empty; expected a picture, e.g. a .png or .jpg.")
+    check_header(data, name)
     try:
         mode = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
         image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
         raise InputError(f"{name} cannot be read as a picture: {error.err}.") from error
     if image is None:
-        raise InputError(f"{name} is not a picture OpenCV can read; expected e.g. a .png or .jpg.")
+        raise InputError(
+            f"{name} is a picture that OpenCV cannot decode: damaged, or of a rare kind. Fetch it "
+            "again, or convert it, e.g. to .png."
+        )
     rgb: Image = cv2.cvtColor(_eight_bits(image, name, levels), cv2.COLOR_BGR2RGB)
     return rgb
 

@@ -149,7 +149,7 @@ def _resize_one(folder: Path) -> None:
     ("damage", "message"),
     [
         (_empty, "{folder} contains no picture; expected at least two"),
-        (_spoil, "{folder}/a_img2.png is not a picture OpenCV can read"),
+        (_spoil, "{folder}/a_img2.png starts with b'no pictu'; expected a picture"),
         (_leave_one, "{folder}/a.png is the only picture in its folder; expected at least two"),
         (_resize_one, "{folder}/a_img1.png is 64x64 and a_img2.png 64x70; expected two images of"),
     ],

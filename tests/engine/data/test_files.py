@@ -89,8 +89,8 @@ def spoil(chairs: Path, name: str, content: NDArray[np.generic] | bytes | None) 
         (
             "00002_img2.png",
             b"\x89PNG\r\n\x1a\n",
-            "{folder}/00002_img2.png is not a picture OpenCV can read; expected e.g. a .png or "
-            ".jpg.",
+            "{folder}/00002_img2.png is a PNG file that ends inside its header: truncated. Fetch "
+            "or write it again.",
         ),
         (
             "00002_img2.png",
