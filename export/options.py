@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import names, percentage, positive_int, size
 from export.tensorrt.correlation_form import FORMS
+from training.checkpoints.stated import add_options
 from training.networks.registry import NETWORKS
 
 # By target: packages of which one is needed, and how to install one.
@@ -37,6 +38,9 @@ class BuildOptions:
     Attributes:
         network: name in the registry; None: the one that the weights are of.
         weights: weights file; None: the shipped weights. One of the two is given.
+        flow_scale: see `training.checkpoints.stated.Stated`; None: as the weights file says.
+        normalisation: likewise.
+        color: likewise.
         precision: ``fp32``, ``fp16``, ``int8`` or ``auto``.
         calibration: pairs to calibrate int8 on, ``synthetic`` or a folder.
         calibration_pairs: how many of them; None: as many as the network's operations allow.
@@ -58,6 +62,9 @@ class BuildOptions:
 
     network: str | None
     weights: Path | None
+    flow_scale: float | None
+    normalisation: str | None
+    color: str | None
     precision: str
     calibration: str
     calibration_pairs: int | None
@@ -123,7 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--network", metavar="NAME", help=f"one of {', '.join(NETWORKS)}; default: the network of "
         "the weights")  # fmt: skip
     add("--weights", type=Path, metavar="FILE", help="safetensors, or a published checkpoint "
-        "(docs/weights.md); default: the shipped weights")  # fmt: skip
+        "(docs/checkpoints.md); default: the shipped weights")  # fmt: skip
+    add_options(parser)
     add("--precision", choices=("fp32", "fp16", "int8", "auto"), default="fp32",
         help="auto: build all and keep the fastest here that passes; default: fp32")  # fmt: skip
     add(

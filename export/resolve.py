@@ -25,11 +25,12 @@ from export.progress import step
 from export.staging import check_output
 from export.tensorrt import correlation_form as correlation
 from export.verify.cases import calibration_pairs, described, gate_pairs, name_of
+from training.checkpoints.stated import stated_by
 from training.networks import NETWORKS, network_entry
 from training.networks.coarse_to_fine import MAX_PASSES, PASSES, CoarseToFineFlowNetS
 from training.networks.layers import FlowNetwork, RecurrentNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
-from training.weights import load_weights, network_from_weights, shipped_weights
+from training.weights import facts_in, load_weights, network_from_weights, shipped_weights
 
 # Which networks have what an option sets.
 _REPEATED = {"iterations": "RAFT and coarse_to_fine_slim have", "lookup": "RAFT has"}
@@ -71,12 +72,13 @@ def _request(options: BuildOptions) -> Request:
     targets = _targets(options.targets)
     check_output(options.output)
     with step("weights") as current:
-        name, network, normalisation, origin = _load(options.network, options.weights)
+        name, network, normalisation, origin = _load(options)
         if options.split:
             _check_split(name, network, normalisation)
         lookup = _recurrence(options, name, network)
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        current.result = f"{name}, {parameters / 1e6:.1f} M parameters, {origin.source}"
+        taken = "".join(f", {fact} {value}" for fact, value in origin.facts.items())
+        current.result = f"{name}, {parameters / 1e6:.1f} M parameters, {origin.source}{taken}"
     profile = _profile(options, network.divisor, network.smallest)
     return Request(
         name=name,
@@ -148,11 +150,11 @@ def _check_name(network: str) -> None:
         raise UsageError(str(error)) from error
 
 
-def _load(name: str | None, path: Path | None) -> tuple[str, FlowNetwork, nn.Module, WeightsOrigin]:
+def _load(options: BuildOptions) -> tuple[str, FlowNetwork, nn.Module, WeightsOrigin]:
     try:
-        path = path or shipped_weights(name or "")
-        weights = load_weights(path)
-        name = name or weights.metadata["network"]
+        path = options.weights or shipped_weights(options.network or "")
+        weights = load_weights(path, stated=stated_by(options))
+        name = options.network or weights.metadata["network"]
         network = network_from_weights(name, weights)
         normalisation = weights.metadata["normalisation"]
         if normalisation not in NORMALISATIONS:
@@ -161,6 +163,7 @@ def _load(name: str | None, path: Path | None) -> tuple[str, FlowNetwork, nn.Mod
                 f"{', '.join(NORMALISATIONS)}.{nearest(normalisation, NORMALISATIONS)}"
             )
         epe = _errors(path, weights.metadata["epe"])
+        facts = facts_in(path, weights.metadata)
     except ValueError as error:
         raise UsageError(str(error)) from error
     origin = WeightsOrigin(
@@ -168,6 +171,7 @@ def _load(name: str | None, path: Path | None) -> tuple[str, FlowNetwork, nn.Mod
         source=weights.metadata["source"],
         licence=weights.metadata["licence"],
         epe=epe,
+        facts=facts,
     )
     return name, network, NORMALISATIONS[normalisation](), origin
 

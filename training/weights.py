@@ -4,33 +4,38 @@ python -m training.weights inspect FILE
 python -m training.weights convert FILE -o OUT.safetensors
 """
 
-import os
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from engine.errors import one_line
+from engine.system.files import replacing
 from training.checkpoints.convert import check_values, convert, recognised
+from training.checkpoints.facts import Fact
 from training.checkpoints.files import Contents, read_file
-from training.checkpoints.own import is_own
+from training.checkpoints.own import METADATA_KEYS, check_header, check_stated, is_own
 from training.checkpoints.recognise import Match
+from training.checkpoints.stated import Stated
+from training.checkpoints.words import shown
 from training.networks import NETWORKS
 from training.networks.layers import FlowNetwork
 from training.networks.registry import network_without_weights
 
 SHIPPED = Path(__file__).parent / "weights"
-METADATA_KEYS = (
-    "network", "normalisation", "licence", "source", "data", "steps", "epe", "commit"
-)  # fmt: skip
 # How the flow is brought to the images' size, where these weights need another way than the network
 # has by itself.
 UPSAMPLING = "upsampling"
+# What a published checkpoint was taken to be: JSON, fact -> value and source.
+FACTS = "facts"
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,16 @@ class Weights:
     Attributes:
         state_dict: parameter name -> tensor, float16 or float32.
         metadata: network, normalisation, licence, source, data, steps, epe (JSON object: data set
-            -> pixels) and commit, all strings; perhaps `UPSAMPLING`.
+            -> pixels) and commit, all strings; perhaps `UPSAMPLING` and `FACTS`.
     """
 
     state_dict: dict[str, Tensor]
     metadata: dict[str, str]
 
 
-def load_weights(path: str | Path, *, drop_extra: bool = False) -> Weights:
+def load_weights(
+    path: str | Path, *, drop_extra: bool = False, stated: Stated | None = None
+) -> Weights:
     """Read a weights file: safetensors of this project, or a published checkpoint.
 
     What a file is follows from its content. No code in it is run. The tensors of a PyTorch
@@ -56,37 +63,68 @@ def load_weights(path: str | Path, *, drop_extra: bool = False) -> Weights:
     Args:
         path: the file.
         drop_extra: leave out tensors that the network of a checkpoint has no place for.
+        stated: facts that hold whatever the file says.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is neither, is damaged, or its header lacks a key.
+        ValueError: it is neither, is damaged, its header lacks a key, or it says of its network
+            what cannot be.
         OSError: it cannot be read.
     """
     path = Path(path)
     contents = read_file(path)
-    if is_own(contents):
-        missing = [key for key in METADATA_KEYS if key not in contents.facts]
-        if missing:
-            raise ValueError(
-                f"{path}: its header lacks {', '.join(missing)}; expected a file written by "
-                "`python -m training.train`"
-            )
-        check_values(path, contents)
-        return Weights(contents.tensors, dict(contents.facts))
-    match = recognised(path, contents)
-    return weights_from(path, contents, match, drop_extra=drop_extra)
+    if not is_own(contents):
+        match = recognised(path, contents, stated)
+        return weights_from(path, contents, match, drop_extra=drop_extra)
+    metadata = _own_metadata(path, contents.facts, stated or Stated())
+    check_values(path, contents)
+    return Weights(contents.tensors, metadata)
+
+
+def _own_metadata(path: Path, header: Mapping[str, str], stated: Stated) -> dict[str, str]:
+    try:
+        check_header(header)
+        check_stated(stated)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    metadata = dict(header)
+    if stated.normalisation is not None:
+        taken = facts_in(path, metadata)
+        taken["normalisation"] = str(Fact(stated.normalisation, "--normalisation"))
+        metadata |= {"normalisation": stated.normalisation, FACTS: json.dumps(taken)}
+    return metadata
+
+
+def facts_in(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return what a published checkpoint was taken to be; empty for weights trained here.
+
+    Raises:
+        ValueError: the metadata of the file at ``path`` are malformed.
+    """
+    try:
+        taken = json.loads(metadata.get(FACTS, "{}"))
+    except ValueError:
+        taken = None
+    if not isinstance(taken, dict) or not all(isinstance(fact, str) for fact in taken.values()):
+        raise ValueError(
+            f"{path}: the facts in its header are {shown(metadata[FACTS])!r}; expected a JSON "
+            "object of texts, as `python -m training.weights convert` writes it"
+        )
+    return taken
 
 
 def weights_from(
     path: Path, contents: Contents, match: Match, *, drop_extra: bool = False
 ) -> Weights:
     """Return the weights of a checkpoint that has been recognised; arguments as `convert`."""
+    assert match.facts is not None
     metadata = dict.fromkeys(METADATA_KEYS, "unknown") | {
         "network": match.network,
-        "normalisation": match.layout.normalisation,
+        "normalisation": match.facts.normalisation.value,
         "licence": match.layout.licence,
         "source": f"{match.layout.publisher}, {path.name}",
         "epe": "{}",
+        FACTS: json.dumps(match.facts.in_words()),
     }
     if upsampling := match.layout.upsampling.get(match.network):
         metadata[UPSAMPLING] = upsampling
@@ -98,16 +136,19 @@ def save_weights(path: str | Path, state_dict: dict[str, Tensor], metadata: dict
 
     Raises:
         ValueError: the metadata lacks a key or has an unknown one.
+        OSError: the file cannot be written.
     """
-    if set(metadata) - {UPSAMPLING} != set(METADATA_KEYS):
+    if set(metadata) - {UPSAMPLING, FACTS} != set(METADATA_KEYS):
         raise ValueError(f"metadata keys are {sorted(metadata)}; expected {sorted(METADATA_KEYS)}")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    save_file(tensors, str(partial), metadata=metadata)
-    partial.chmod(0o644)  # safetensors gives permissions to the owner only
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        try:
+            save_file(tensors, str(partial), metadata=metadata)
+        except SafetensorError as error:  # of the operating system: the tensors are plain
+            raise OSError(f"{path}: cannot be written: {one_line(error)}") from error
+        partial.chmod(0o644)  # safetensors gives permissions to the owner only
 
 
 def shipped_weights(network: str) -> Path:

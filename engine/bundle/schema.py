@@ -190,12 +190,22 @@ class Recurrence:
 
 @dataclasses.dataclass(frozen=True)
 class WeightsOrigin:
-    """Origin of the weights, and their end-point error in pixels by data set."""
+    """Origin of the weights.
+
+    Attributes:
+        sha256: of the weights file.
+        source: who trained them.
+        licence: their licence.
+        epe: end-point error in pixels by data set.
+        facts: what a published checkpoint was taken to be, its ``flow_scale``, ``normalisation``
+            and ``color``, each with the option, entry of the file or layout that says so.
+    """
 
     sha256: str
     source: str
     licence: str
     epe: dict[str, float]
+    facts: dict[str, str] = dataclasses.field(default_factory=dict, metadata=OPTIONAL)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

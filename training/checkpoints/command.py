@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.errors import nearest
 from engine.system.argument_parser import RaisingParser, UsageError
+from training.checkpoints.stated import add_options, as_arguments, stated_by
 from training.networks.registry import NETWORKS
 
 _EPILOG = """examples:
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
                                   "is whole", allow_abbrev=False)  # fmt: skip
     inspect.add_argument("file", type=Path, metavar="FILE", help="checkpoint or safetensors")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
+    add_options(inspect)
     convert = commands.add_parser("convert", help="write a checkpoint as safetensors with the "
                                   "names of this project", allow_abbrev=False)  # fmt: skip
     add = convert.add_argument
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--drop-extra", action="store_true", help="leave out tensors that the network has no "
         "place for")  # fmt: skip
     add("--force", action="store_true", help="replace OUT.safetensors")
+    add_options(convert)
     return parser
 
 
@@ -63,13 +66,17 @@ def _inspect(options: argparse.Namespace) -> None:
     from training.checkpoints.report import inspect
     from training.checkpoints.text import as_text
 
-    report = inspect(options.file)
+    stated = stated_by(options)
+    report = inspect(options.file, stated)
     print(json.dumps(asdict(report), indent=2) if options.json else as_text(report))
     if report.problem:
         raise UsageError(f"{options.file}: {report.problem}")
     if not options.json:
         file = shlex.quote(str(options.file))
-        print(f"next: python -m export.build_engine --weights {file} -o build/{report.network}")
+        print(
+            f"next: python -m export.build_engine --weights {file}{as_arguments(stated)} "
+            f"-o build/{report.network}"
+        )
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -87,7 +94,7 @@ def _convert(options: argparse.Namespace) -> None:
         )
     from training.weights import load_weights, network_from_weights, save_weights
 
-    weights = load_weights(options.file, drop_extra=options.drop_extra)
+    weights = load_weights(options.file, drop_extra=options.drop_extra, stated=stated_by(options))
     network = options.network or weights.metadata["network"]
     network_from_weights(network, weights)  # refuses weights of another network
     save_weights(output, weights.state_dict, weights.metadata)

@@ -8,24 +8,26 @@ from torch import Tensor
 
 from engine.errors import one_line
 from training.checkpoints.files import CheckpointError, Contents
-from training.checkpoints.recognise import Match, recognise
+from training.checkpoints.layout import Origin
+from training.checkpoints.recognise import FLOATS, Match, recognise
+from training.checkpoints.stated import Stated
+from training.checkpoints.words import shown, some, some_names, tensors
 from training.networks.registry import NETWORKS
 
-_LISTED = 6  # names that a message lists
 
-
-def recognised(path: Path, contents: Contents) -> Match:
+def recognised(path: Path, contents: Contents, stated: Stated | None = None) -> Match:
     """Return which network a file is of.
 
     Args:
         path: the file, for messages.
         contents: what it holds.
+        stated: facts that hold whatever the file says.
 
     Raises:
-        CheckpointError: it is of no known network.
+        CheckpointError: it is of no known network, or a fact in it cannot be used.
     """
     try:
-        match = recognise(contents)
+        match = recognise(contents, stated)
     except ValueError as error:
         raise CheckpointError(f"{path}: {one_line(error)}") from error
     if not match.is_known:
@@ -35,7 +37,7 @@ def recognised(path: Path, contents: Contents) -> Match:
         )
         raise CheckpointError(
             f"{path}: not of a known network; its {len(contents.tensors)} tensors have names such "
-            f"as {_some(tuple(contents.tensors)[:2])}{nearest if match.shared else ''}. "
+            f"as {some_names(list(contents.tensors)[:2])}{nearest if match.shared else ''}. "
             f"Known networks: {', '.join(NETWORKS)}"
         )
     return match
@@ -47,16 +49,16 @@ def fault(match: Match) -> str | None:
     if match.missing:
         return (
             f"{kind} has {match.expected} tensors, {len(match.missing)} of which are missing: "
-            f"{_some(match.missing)}. Take the whole checkpoint"
+            f"{some_names(match.missing)}. Take the whole checkpoint"
         )
     if match.wrong:
         shapes = [
-            f"{name} is {found}, expected {expected}"
+            f"{shown(name)} is {found}, expected {expected}"
             for name, (found, expected) in match.wrong.items()
         ]
         return (
-            f"{_tensors(len(match.wrong))} with shapes other than those of {kind}: "
-            f"{_some(shapes, '; ')}"
+            f"{tensors(len(match.wrong))} with shapes or types other than those of {kind}: "
+            f"{some(shapes, '; ')}"
         )
     return None
 
@@ -69,7 +71,7 @@ def check_values(path: Path, contents: Contents) -> None:
     """
     if bad := not_finite(contents):
         raise CheckpointError(
-            f"{path}: {_tensors(len(bad))} with values that are NaN or infinite: {_some(bad)}. "
+            f"{path}: {tensors(len(bad))} with values that are NaN or infinite: {some(bad)}. "
             "Take an earlier checkpoint of that training"
         )
 
@@ -77,9 +79,9 @@ def check_values(path: Path, contents: Contents) -> None:
 def not_finite(contents: Contents) -> list[str]:
     """Return the names of the tensors with a NaN or an infinity, and how many they have."""
     return [
-        f"{name} ({count} of {value.numel()})"
+        f"{shown(name)} ({count} of {value.numel()})"
         for name, value in contents.tensors.items()
-        if value.is_floating_point() and (count := _bad_values(value))
+        if value.dtype in FLOATS and (count := _bad_values(value))
     ]
 
 
@@ -108,15 +110,34 @@ def convert(path: Path, contents: Contents, match: Match, *, drop_extra: bool) -
         raise CheckpointError(f"{path}: {reason}")
     if match.left_over and not drop_extra:
         raise CheckpointError(
-            f"{path}: {_tensors(len(match.left_over))} without a place in a {match.network}: "
-            f"{_some(match.left_over)}. If the network was not modified, leave them out with "
+            f"{path}: {tensors(len(match.left_over))} without a place in a {match.network}: "
+            f"{some_names(match.left_over)}. If the network was not modified, leave them out with "
             "`python -m training.weights convert --drop-extra`"
         )
     check_values(path, contents)
-    return {
-        name: _float(origin.compute(*(contents.tensors[key] for key in origin.tensors)))
+    made = {
+        name: _float(origin.compute(*(_read(contents, key, origin) for key in origin.tensors)))
         for name, origin in match.origins.items()
     }
+    _check_made(path, match, made)
+    return made
+
+
+def _read(contents: Contents, name: str, origin: Origin) -> Tensor:
+    value = contents.tensors[name]
+    # Arithmetic in half precision would round, and a factor could leave its range.
+    return value.float() if origin.rule and value.dtype in FLOATS else value
+
+
+def _check_made(path: Path, match: Match, made: dict[str, Tensor]) -> None:
+    """Check what was computed: batch norm has no root of a negative variance, and so on."""
+    computed = [name for name, origin in match.origins.items() if origin.rule]
+    bad = [name for name in computed if _bad_values(made[name])]
+    if bad:
+        raise CheckpointError(
+            f"{path}: {tensors(len(bad))} that would be NaN or infinite ({some_names(bad)}) after: "
+            f"{match.origins[bad[0]].rule}. Take an earlier checkpoint of that training"
+        )
 
 
 def changes(match: Match) -> dict[str, int]:
@@ -124,16 +145,7 @@ def changes(match: Match) -> dict[str, int]:
     return dict(Counter(origin.rule for origin in match.origins.values() if origin.rule))
 
 
-def _tensors(count: int) -> str:
-    return "1 tensor" if count == 1 else f"{count} tensors"
-
-
 def _float(value: Tensor) -> Tensor:
     if value.is_floating_point() and value.dtype != torch.float16:
         value = value.to(torch.float32)
     return value.detach()
-
-
-def _some(names: "list[str] | tuple[str, ...]", separator: str = ", ") -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return separator.join(names[:_LISTED]) + more

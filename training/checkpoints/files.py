@@ -5,6 +5,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from training.checkpoints import unpickling
+from training.checkpoints.words import shown, some
+from training.checkpoints.words import tensors as counted
 
 # Where training programs put the state_dict; a file may also be one.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "network")
-# Put before every name by DataParallel, and by a module that holds the network as `model`.
-_PREFIXES = ("module.", "model.")
 _HEADER_LIMIT = 100 * 2**20  # of safetensors
 _OTHER_FILES = {
     b"<": "a web page: the download did not reach the file. Open its address in a browser",
@@ -38,9 +39,10 @@ class Contents:
         tensors: by name, without a prefix that all names have.
         container: for example "PyTorch".
         prefix: the prefix that all names had, or "".
-        facts: numbers and texts beside the tensors; of safetensors, the header.
+        facts: what is beside the tensors; of safetensors, the header.
         left_out: classes of objects that were not read.
         lightning: whether PyTorch Lightning wrote it.
+        name: of the file.
     """
 
     tensors: dict[str, Tensor]
@@ -49,6 +51,16 @@ class Contents:
     facts: Mapping[str, Any]
     left_out: tuple[str, ...] = ()
     lightning: bool = False
+    name: str = ""
+
+    @property
+    def plain_facts(self) -> dict[str, int | float | str]:
+        """Numbers and texts among the facts."""
+        return {
+            key: value
+            for key, value in self.facts.items()
+            if isinstance(value, int | str) or _is_finite(value)
+        }
 
 
 def read_file(path: Path) -> Contents:
@@ -90,7 +102,7 @@ def _read_safetensors(path: Path) -> Contents:
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors")
     prefix = _prefix(tensors)
-    return Contents(_without(prefix, tensors), "safetensors", prefix, header)
+    return Contents(_without(prefix, tensors), "safetensors", prefix, header, name=path.name)
 
 
 def _read_pytorch(path: Path) -> Contents:
@@ -104,6 +116,10 @@ def _read_pytorch(path: Path) -> Contents:
             f"program loads it ({error}). None was run. Do not open it elsewhere; take the "
             "checkpoint from its publisher"
         ) from error
+    except unpickling.DamagedFileError as error:
+        raise CheckpointError(
+            f"{path}: damaged: {error}. Download it again, or take another copy"
+        ) from error
     # torch.load raises many kinds of exceptions for damaged files, and its message for a file with
     # objects in it recommends to allow code.
     except Exception as error:
@@ -113,14 +129,12 @@ def _read_pytorch(path: Path) -> Contents:
     content = content if isinstance(content, dict) else {}
     tensors = _state_dict(path, content)
     prefix = _prefix(tensors)
-    facts = {
-        key: value
-        for key, value in content.items()
-        if isinstance(key, str) and (isinstance(value, int | str) or _is_finite(value))
-    }
+    facts = {key: value for key, value in content.items() if isinstance(key, str)}
     lightning = "pytorch-lightning_version" in content or "hyper_parameters" in content
     container = "PyTorch Lightning" if lightning else "PyTorch"
-    return Contents(_without(prefix, tensors), container, prefix, facts, tuple(left_out), lightning)
+    return Contents(
+        _without(prefix, tensors), container, prefix, facts, tuple(left_out), lightning, path.name
+    )
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -143,9 +157,16 @@ def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     if (
         not state
         or not all(isinstance(name, str) for name in state)
-        or not all(_is_plain(value) for value in state.values())
+        or not all(isinstance(value, Tensor) for value in state.values())
     ):
         raise CheckpointError(f"{path}: holds no state_dict; expected parameter names and tensors")
+    faults = {name: _fault(value) for name, value in state.items()}
+    unread = [f"{shown(name)} is {fault}" for name, fault in faults.items() if fault]
+    if unread:
+        raise CheckpointError(
+            f"{path}: {counted(len(unread))} that cannot be weights: {some(unread)}; expected "
+            "plain tensors with their values in the file: save the network's state_dict on the CPU"
+        )
     return dict(state)
 
 
@@ -153,26 +174,22 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _is_plain(value: object) -> bool:
-    """Whether this is a tensor whose values are in the file, neither sparse nor quantised."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-    )
+def _fault(value: Tensor) -> str | None:
+    """Return why the values of a tensor are not in the file one by one; None: they are."""
+    if value.is_meta:
+        return "without values (on the device meta)"
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        return "sparse or quantised"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "a repetition of fewer values (with strides of 0)"
+    return None
 
 
 def _prefix(tensors: Mapping[str, Tensor]) -> str:
-    """Return what stands before all names."""
-    found = ""
-    while True:
-        for prefix in _PREFIXES:
-            if all(name.startswith(found + prefix) for name in tensors):
-                found += prefix
-                break
-        else:
-            return found
+    """Return what stands before all names, as DataParallel and enclosing modules put it there."""
+    enclosing = zip(*(name.split(".")[:-1] for name in tensors), strict=False)
+    shared = takewhile(lambda modules: len(set(modules)) == 1, enclosing)
+    return "".join(f"{module}." for module, *_ in shared)
 
 
 def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -53,8 +53,10 @@ class Layout:
         normalisation: a key of `training.normalise.NORMALISATIONS`.
         licence: of the weights that the publisher has trained or converted.
         origins: from a network's name and the shapes of its tensors to the origin of each.
-        colours: order of the channels that its networks read; "BGR" is folded into the first
-            convolutions by ``origins``.
+        colours: order of the channels that its networks read; BGR is folded into the first
+            convolutions.
+        bgr_files: what the names of its files have whose networks read BGR; "": none.
+        is_own: these are files of this project.
         ignored: regular expressions of names that a file may have and that are not needed.
         notes: by network, or "" for the others: what the publisher's code does otherwise.
         upsampling: by network: how its flow is brought to the images' size, if not as here.
@@ -66,9 +68,16 @@ class Layout:
     licence: str
     origins: Callable[[str, Shapes], Origins]
     colours: str = "RGB"
+    bgr_files: str = ""
+    is_own: bool = False
     ignored: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     upsampling: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """What implies a fact that nobody states."""
+        return "its header" if self.is_own else "the layout"
 
     def note(self, network: str) -> str:
         """Return what the publisher's code does otherwise for a network, or ""."""

@@ -1,6 +1,6 @@
 """open-mmlab/mmflow: FlowNetS to FlowNet2 (mmflow/models/) and RAFT, all for BGR images."""
 
-from training.checkpoints.folding import rgb_from_bgr, scaled
+from training.checkpoints.folding import scaled
 from training.checkpoints.layout import Layout, Origin, Origins, Shapes, same
 from training.checkpoints.mmflow_names import flownet_name, raft_name
 from training.checkpoints.nvidia import FLOWNETS
@@ -25,13 +25,11 @@ def _flownets(network: str, shapes: Shapes) -> Origins:
         for name in ("flownets_d.predict_flow2.weight", "flownets_d.predict_flow2.bias"):
             rule = "flow of FlowNetSD: times 20 there, divided by 20 here, so its head times 400"
             origins[name] = scaled(origins[name], _SMALL_FLOW, rule)
-    return rgb_from_bgr(origins)
+    return origins
 
 
 def _raft(_: str, shapes: Shapes) -> Origins:
-    return rgb_from_bgr(
-        {name: Origin({raft_name(name): shape}, same) for name, shape in shapes.items()}
-    )
+    return {name: Origin({raft_name(name): shape}, same) for name, shape in shapes.items()}
 
 
 MMFLOW = Layout(

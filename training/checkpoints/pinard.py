@@ -34,9 +34,11 @@ PINARD = Layout(
     normalisation="fixed_mean",
     licence="MIT, if published by Clement Pinard",
     origins=_without_bias,
+    # README.md, "Note on networks from caffe"; nothing in flownets_from_caffe.pth tells.
+    bgr_files="from_caffe",
     notes={
-        "flownets": "flownets_from_caffe.pth has these names too but expects BGR images, which "
-        "names cannot tell: do not use it",
+        "flownets": "flownets_from_caffe.pth reads BGR, which only its name tells: if it was "
+        "renamed, give --color BGR",
     },
 )
 PINARD_BN = Layout(

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from training.checkpoints.facts import Facts, Own, facts_of
 from training.checkpoints.files import Contents
-from training.checkpoints.folding import in_other_pixels
+from training.checkpoints.folding import in_other_pixels, rgb_from_bgr
 from training.checkpoints.layout import Layout, Origin, Origins, Shape, Shapes
 from training.checkpoints.mmflow import MMFLOW, MMFLOW_RAFT
 from training.checkpoints.nvidia import NVIDIA
-from training.checkpoints.own import is_own, own_layout
+from training.checkpoints.own import check_header, is_own, own_layout
 from training.checkpoints.pinard import PINARD, PINARD_BN
 from training.checkpoints.princeton import PRINCETON
 from training.checkpoints.ptlflow import PTLFLOW, PTLFLOW_RAFT
+from training.checkpoints.stated import Stated
 from training.checkpoints.torchvision import TORCHVISION
 from training.networks.registry import NETWORKS, network_without_weights
 
@@ -24,6 +26,8 @@ LAYOUTS = (NVIDIA, PINARD, PINARD_BN, PRINCETON, TORCHVISION, MMFLOW, MMFLOW_RAF
 LIGHTNING_LAYOUTS = (PTLFLOW, PTLFLOW_RAFT)
 # A file that shares fewer of a network's names is of another network.
 _FEWEST_SHARED = 0.5
+# Types that weights are stored in; smaller ones need scales, which no layout here has.
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # PyTorch before 0.4.1 did not count batches, and nothing reads the count.
 _UNNEEDED = "num_batches_tracked"
 
@@ -42,6 +46,7 @@ class Match:
         ignored: names of tensors that are not needed.
         shared: how many of the expected names the file has.
         expected: number of the expected names.
+        facts: what the network was taken to be; None if it is unknown.
     """
 
     layout: Layout
@@ -53,6 +58,7 @@ class Match:
     ignored: tuple[str, ...]
     shared: int
     expected: int
+    facts: Facts | None = None
 
     @property
     def is_known(self) -> bool:
@@ -64,14 +70,20 @@ class Match:
         return self.shared - len(self.missing) - len(self.left_over) - 2 * len(self.wrong)
 
 
-def recognise(contents: Contents) -> Match:
+def recognise(contents: Contents, stated: Stated | None = None) -> Match:
     """Return the network and layout that a file fits best; `Match.is_known` judges it.
 
+    Args:
+        contents: the file.
+        stated: facts that hold whatever the file says.
+
     Raises:
-        ValueError: the header of this project's file names an unknown network.
+        ValueError: the header of this project's file lacks a key or names an unknown network, or a
+            fact cannot be used, see `facts_of`.
     """
     layouts: Sequence[Layout] = LIGHTNING_LAYOUTS if contents.lightning else LAYOUTS
     if is_own(contents):
+        check_header(contents.facts)
         layouts = (own_layout(contents.facts),)
     matches = [
         _match(contents.tensors, layout, network)
@@ -84,28 +96,30 @@ def recognise(contents: Contents) -> Match:
             f"its header names the network {contents.facts['network']!r}; "
             f"expected one of {', '.join(NETWORKS)}"
         )
-    return _in_pixels(max(matches, key=lambda match: match._score), contents.facts)
-
-
-def _in_pixels(match: Match, facts: Mapping[str, object]) -> Match:
-    """Adapt a network that was trained on another unit; FlowNetPytorch stores it in the file."""
-    found = facts.get("div_flow")
-    expected = network_without_weights(match.network).flow_scale
-    in_pixels = expected == 1  # whatever the file says of the networks inside
-    if not isinstance(found, int | float) or found <= 0 or found == expected or in_pixels:
+    match = max(matches, key=lambda match: match._score)
+    if not match.is_known:
         return match
-    return replace(match, origins=in_other_pixels(match.origins, found, expected))
+    scale = properties_of(match.network)[1]
+    own = Own(match.layout, match.network, scale)
+    facts = facts_of(contents, own, stated or Stated())
+    origins = match.origins
+    if facts.color.value == "BGR":
+        origins = rgb_from_bgr(origins)
+    if facts.flow_scale.value != scale:
+        origins = in_other_pixels(origins, facts.flow_scale.value, scale)
+    return replace(match, origins=origins, facts=facts)
 
 
 @functools.cache
-def shapes_of(network: str) -> Shapes:
-    """Return the shapes of a network's tensors, without making any."""
-    state = network_without_weights(network).state_dict()
-    return {name: tuple(value.shape) for name, value in state.items()}
+def properties_of(network: str) -> tuple[Shapes, float]:
+    """Return the shapes of a network's tensors, without making any, and its ``flow_scale``."""
+    built = network_without_weights(network)
+    shapes = {name: tuple(value.shape) for name, value in built.state_dict().items()}
+    return shapes, built.flow_scale
 
 
 def _match(tensors: Mapping[str, Tensor], layout: Layout, network: str) -> Match:
-    origins = layout.origins(network, shapes_of(network))
+    origins = layout.origins(network, properties_of(network)[0])
     expected = {
         name: shape for origin in origins.values() for name, shape in origin.tensors.items()
     }
@@ -137,11 +151,11 @@ def _count(origin: Origin, unnecessary: set[str]) -> Origin:
 
 
 def _fits(name: str, tensor: Tensor, shape: Shape) -> bool:
-    return tuple(tensor.shape) == shape and (tensor.is_floating_point() or name.endswith(_UNNEEDED))
+    return tuple(tensor.shape) == shape and (tensor.dtype in FLOATS or name.endswith(_UNNEEDED))
 
 
 def _described(tensor: Tensor) -> str:
-    kind = "" if tensor.is_floating_point() else f" {tensor.dtype}".replace("torch.", "")
+    kind = "" if tensor.dtype in FLOATS else f" {tensor.dtype}".replace("torch.", "")
     return _text(tensor.shape) + kind
 
 

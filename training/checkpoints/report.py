@@ -7,6 +7,7 @@ from pathlib import Path
 from training.checkpoints.convert import changes, fault, not_finite, recognised
 from training.checkpoints.files import Contents, read_file
 from training.checkpoints.recognise import Match
+from training.checkpoints.stated import Stated
 from training.networks.registry import network_without_weights
 
 
@@ -24,7 +25,8 @@ class Report:
         dtypes: type -> number of tensors.
         normalisation: key of `training.normalise.NORMALISATIONS`, part of an exported graph.
         colours: order of the channels that the publisher's network reads; all read RGB here.
-        flow_scale: the network predicts pixels divided by it.
+        taken: the unit of the flow, normalisation and colours -> value in the file and source.
+        flow_scale: the network here predicts pixels divided by it.
         output_stride: the flow has this fraction of the images' size.
         upsampling: how it is brought to the images' size.
         renamed: tensors that have another name here -> that name.
@@ -50,6 +52,7 @@ class Report:
     dtypes: dict[str, int]
     normalisation: str
     colours: str
+    taken: dict[str, str]
     flow_scale: float
     output_stride: int
     upsampling: str
@@ -67,15 +70,20 @@ class Report:
     problem: str | None
 
 
-def inspect(path: Path) -> Report:
+def inspect(path: Path, stated: Stated | None = None) -> Report:
     """Describe a checkpoint of a known network, whole or damaged.
 
+    Args:
+        path: the file.
+        stated: facts that hold whatever the file says.
+
     Raises:
-        CheckpointError: the file cannot be read, or is of no known network.
+        CheckpointError: the file cannot be read, is of no known network, or says what cannot be.
         OSError: the file cannot be read.
     """
     contents = read_file(path)
-    match = recognised(path, contents)
+    match = recognised(path, contents, stated)
+    assert match.facts is not None
     network = network_without_weights(match.network)
     layout, bad = match.layout, not_finite(contents)
     problem = fault(match)
@@ -92,8 +100,9 @@ def inspect(path: Path) -> Report:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         tensors=len(contents.tensors),
         dtypes=_dtypes(contents),
-        normalisation=layout.normalisation,
-        colours=layout.colours,
+        normalisation=match.facts.normalisation.value,
+        colours=match.facts.color.value,
+        taken=match.facts.in_words(),
         flow_scale=network.flow_scale,
         output_stride=network.output_stride,
         upsampling=layout.upsampling.get(match.network, network.interpolation),
@@ -105,7 +114,7 @@ def inspect(path: Path) -> Report:
         wrong_shapes=dict(match.wrong),
         not_finite=bad,
         left_out=list(contents.left_out),
-        facts=dict(contents.facts),
+        facts=dict(contents.plain_facts),
         licence=layout.licence,
         note=layout.note(match.network),
         problem=problem,

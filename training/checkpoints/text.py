@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from training.checkpoints.report import Report
+from training.checkpoints.words import shown
 
 _FORMULAS = {
     "fixed_mean": "x / 255 - the mean colour of Flying Chairs",
@@ -15,7 +16,7 @@ _FORMULAS = {
 _WIDTH = 100
 _KEY = 15
 # Of the header of this project's files.
-_ELSEWHERE = ("network", "normalisation", "licence", "upsampling")
+_ELSEWHERE = ("network", "normalisation", "licence", "upsampling", "facts")
 _NOTHING = ("unknown", "{}")
 _LISTED = 12  # names in a list; --json has all
 
@@ -38,11 +39,11 @@ def as_text(report: Report) -> str:
 def _subjects(report: Report) -> Iterator[tuple[str, str]]:
     dtypes = ", ".join(f"{count} {kind}" for kind, count in report.dtypes.items())
     facts = ", ".join(
-        f"{key} {_short(value)}"
+        f"{shown(key)} {_short(value)}"
         for key, value in report.facts.items()
         if key not in _ELSEWHERE and value not in _NOTHING
     )
-    yield "file", report.file
+    yield "file", shown(report.file) if not report.file.isprintable() else report.file
     yield "layout", report.layout
     yield "network", f"{report.network}, {report.parameters:,} parameters"
     yield "container", report.container + (f"; {facts}" if facts else "")
@@ -50,7 +51,8 @@ def _subjects(report: Report) -> Iterator[tuple[str, str]]:
     yield "normalisation", f"{report.normalisation}: {_FORMULAS.get(report.normalisation, '?')}"
     yield "colours", report.colours + ("" if report.colours == "RGB" else ", RGB after conversion")
     yield "flow", _flow(report)
-    yield "licence", report.licence
+    yield "taken from", "; ".join(f"{name} {fact}" for name, fact in report.taken.items())
+    yield "licence", shown(report.licence)
     yield "renamed", _renamed(report)
     for number, (rule, count) in enumerate(report.changes.items()):
         yield "" if number else "changed", f"{rule} ({count} tensor{'s' if count > 1 else ''})"
@@ -59,7 +61,7 @@ def _subjects(report: Report) -> Iterator[tuple[str, str]]:
         ("not read", report.left_out),
         ("missing", report.missing or ["none"]),
         ("left over", report.left_over or ["none"]),
-        ("wrong shapes", [f"{name} is {found}, expected {expected}"
+        ("wrong shapes", [f"{shown(name)} is {found}, expected {expected}"
                           for name, (found, expected) in report.wrong_shapes.items()]),
         ("NaN, infinity", report.not_finite or ["none"]),
     ):  # fmt: skip
@@ -83,14 +85,15 @@ def _renamed(report: Report) -> str:
     if not report.renamed:
         return "none: the names are those of this project"
     found, name = next(iter(report.renamed.items()))
-    return f"{len(report.renamed)} tensors, such as {found} to {name}"
+    return f"{len(report.renamed)} tensors, such as {shown(found)} to {name}"
 
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return (f"{len(names)}: " if len(names) > 1 else "") + ", ".join(names[:_LISTED]) + more
+    listed = ", ".join(map(shown, names[:_LISTED]))
+    return (f"{len(names)}: " if len(names) > 1 else "") + listed + more
 
 
 def _short(value: object) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return textwrap.shorten(text, 60, placeholder=" ...")
+    return textwrap.shorten(shown(text), 60, placeholder=" ...")

@@ -3,7 +3,7 @@
 `torch.load(weights_only=True)` reads them; it neither imports nor calls anything that a file names,
 and stops at the first class that it does not know. Checkpoints of training runs contain such
 classes beside their weights: NumPy numbers, `argparse.Namespace`, Lightning's callbacks. They are
-replaced by empty objects of the classes below, whose constructors do nothing. Files that name a
+replaced by objects of the classes below, whose constructors do nothing. Files that name a
 function which could do harm elsewhere are refused, although it would not be called here.
 """
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+
+from training.checkpoints.words import shown
 
 # Modules whose functions attacks use, and what checkpoints have of them.
 _HARMFUL_MODULES = {
@@ -34,21 +36,31 @@ _PYTHON_3 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _PICKLES_OF_OLD_FILES = 5  # magic number, protocol, system, content, keys of the tensors' data
 
 
+class DamagedFileError(ValueError):
+    """A checksum in a file is not that of its content."""
+
+
 class UnsafePickleError(ValueError):
     """A file names functions that run code; none was run."""
 
 
-class _Nothing:
-    """Stands for an object of an unknown class; ignores whatever it is made of."""
+class LeftOut:
+    """Stands for an object of an unknown class; only keeps its attributes, which are plain values.
 
-    def __new__(cls, *_: object) -> "_Nothing":
+    Attributes:
+        attributes: mostly a dict by name.
+    """
+
+    attributes: object = None
+
+    def __new__(cls, *_: object) -> "LeftOut":
         return object.__new__(cls)
 
     def __init__(self, *_: object) -> None:
         pass
 
-    def __setstate__(self, _: object) -> None:
-        pass
+    def __setstate__(self, attributes: object) -> None:
+        self.attributes = attributes
 
 
 class _SomeDict:
@@ -66,6 +78,7 @@ def load(path: Path) -> tuple[Any, list[str]]:
 
     Raises:
         UnsafePickleError: the file names functions that run code.
+        DamagedFileError: a checksum in the file is wrong.
         Exception: PyTorch cannot read the file; its kind depends on the damage.
     """
     zipped = zipfile.is_zipfile(path)
@@ -73,14 +86,28 @@ def load(path: Path) -> tuple[Any, list[str]]:
     harmful = [name for name in names if _is_harmful(name)]
     if harmful:
         raise UnsafePickleError(", ".join(harmful))
+    if zipped:
+        check_sums(path)
     # Of the names that PyTorch knows itself it keeps its own meaning.
     with torch.serialization.safe_globals([(_stand_in(name), name) for name in names]):
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     return content, [name for name in names if not name.startswith(_PLAIN)]
 
 
+def check_sums(path: Path) -> None:
+    """Check the checksums of a file in PyTorch's zip format, which PyTorch does not.
+
+    Raises:
+        DamagedFileError: one is wrong.
+        OSError: the file cannot be read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if wrong := archive.testzip():
+            raise DamagedFileError(f"the checksum of {shown(wrong)} in it is wrong")
+
+
 def _stand_in(name: str) -> type:
-    base = _SomeDict if name.lower().endswith("dict") else _Nothing
+    base = _SomeDict if name.lower().endswith("dict") else LeftOut
     return type(base.__name__, (base,), {})
 
 

@@ -50,7 +50,7 @@ MANIFEST = Manifest(
         in_float=("conv1", "predict_flow2"),
         results=(GateResult("onnxruntime", "motorcycle, 4 pairs", 7.5, 7.51, 0.03, 0.2, 0.9),),
     ),
-    weights=WeightsOrigin("c" * 64, "trained here", "MIT", {"chairs": 2.5}),
+    weights=WeightsOrigin("c" * 64, "trained here", "MIT", {"chairs": 2.5}, {"color": "RGB (x)"}),
 )
 
 

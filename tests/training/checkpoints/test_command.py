@@ -1,6 +1,7 @@
 """`python -m training.weights`: reports, conversions and refusals, each with nothing written."""
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from tests.export.tiny import assert_one_line
 from training.networks import build_network
@@ -47,6 +48,85 @@ def test_report(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["missing"] == facts["left over"] == facts["NaN, infinity"] == "none"
     assert all(len(line) <= 100 for line in lines if not line.startswith("next"))
     assert lines[-1].startswith("next: python -m export.build_engine --weights ")
+
+
+def test_report_with_stated_facts(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", file, "--flow-scale", 5, "--color", "BGR") == 0
+    out = capsys.readouterr().out
+    assert "taken from     flow_scale 5 (--flow-scale); normalisation pair_mean (the layout)" in out
+    assert f"--weights {file} --flow-scale 5.0 --color BGR -o build/flownets_slim" in out
+
+
+def test_facts_are_not_stated_for_converted_files(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = file.with_name("out.safetensors")
+    assert run("convert", file, "-o", output, "--flow-scale", 5) == 0
+    taken = json.loads(load_weights(output).metadata["facts"])
+    assert taken["flow_scale"] == "5 (--flow-scale)"
+    assert run("inspect", output, "--flow-scale", 5) == 2
+    assert_one_line(capsys, r"--flow-scale 5\.0: applies to checkpoints of others")
+
+
+@pytest.mark.parametrize("damage", ["meta", "expanded", "escape"])
+def test_tensors_and_names_that_no_checkpoint_has(
+    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    extra, message = {
+        "meta": (("x", torch.empty(3, device="meta")), "x is without values"),
+        "expanded": (("x", torch.ones(1).expand(10**11)), "x is a repetition of fewer values"),
+        "escape": (
+            ("\x1b[2J\n" + "x" * 999, torch.ones(1)),
+            r"a flownets_slim: \\x1b\[2J\\nx+\.\.\.",
+        ),
+    }[damage]
+    torch.save({"state_dict": state | dict([extra])}, tmp_path / "x.pth")
+    assert run("convert", tmp_path / "x.pth", "-o", tmp_path / "y.safetensors") == 2
+    assert_one_line(capsys, message)
+    assert run("inspect", tmp_path / "x.pth") == 2
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("F4", 96), ("F8_E4M3", 192), ("U64", 8 * 192)])
+def test_types_that_weights_do_not_have(
+    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str], dtype: str, size: int
+) -> None:
+    rest = {name: value for name, value in state.items() if name != "conv4.0.bias"}
+    content = save(rest)
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    end = len(content) - 8 - length
+    header["conv4.0.bias"] = {"dtype": dtype, "shape": [192], "data_offsets": [end, end + size]}
+    text = json.dumps(header).encode()
+    body = content[8 + length :] + bytes(size)
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + body)
+    for command in (["inspect"], ["convert", "-o", tmp_path / "y.safetensors"]):
+        assert run(*command, tmp_path / "x.safetensors") == 2
+        assert_one_line(capsys, "1 tensor with shapes or types other than those of")
+
+
+def test_own_files_without_a_key_are_not_taken_for_others(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A header without its normalisation would be NVIDIA's, by the names of the tensors."""
+    weights = load_weights(file)
+    header = {key: value for key, value in weights.metadata.items() if key != "normalisation"}
+    save_file(weights.state_dict, file.with_name("x.safetensors"), header)
+    assert run("inspect", file.with_name("x.safetensors")) == 2
+    assert_one_line(capsys, "its header lacks normalisation")
+
+
+@pytest.mark.parametrize("length", [235, 243, 300])
+def test_long_names_of_files(file: Path, capsys: pytest.CaptureFixture[str], length: int) -> None:
+    output = file.with_name("x" * length + ".safetensors")
+    code = run("convert", file, "-o", output)
+    assert code == (0 if output.name in {path.name for path in file.parent.iterdir()} else 2)
+    assert_no_traceback_and_no_rest(file, code, capsys.readouterr().err)
+
+
+def assert_no_traceback_and_no_rest(file: Path, code: int, said: str) -> None:
+    assert len(said.splitlines()) == (1 if code else 0)
+    assert not list(file.parent.glob(".*"))
 
 
 def test_report_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +187,7 @@ DAMAGE = {
     ),
     "wrong shape": (
         changed(conv4__0__bias=torch.zeros(5)),
-        r"1 tensor with shapes other than .*: conv4\.0\.bias is 5, expected 192",
+        r"1 tensor with shapes or types other than .*: conv4\.0\.bias is 5, expected 192",
     ),
     "whole numbers": (
         changed(conv4__0__bias=torch.zeros(192, dtype=torch.int32)),

@@ -70,7 +70,7 @@ def test_other_objects_are_left_out(tmp_path: Path, extra: object, *, zipped: bo
     content = {"epoch": 3, "state_dict": {"w": WEIGHT}, "extra": extra}
     contents = read_file(save(tmp_path / "x.ckpt", content, zipped=zipped))
     assert torch.equal(contents.tensors["w"], WEIGHT)
-    assert contents.facts == {"epoch": 3}
+    assert contents.plain_facts == {"epoch": 3}
 
 
 def test_a_file_of_python_2_and_pytorch_0_3_loads(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_file_of_python_2_and_pytorch_0_3_loads(tmp_path: Path) -> None:
     path.write_bytes(b"".join(start) + content + pickle.dumps(["0"], 2) + data)
     contents = read_file(path)
     assert contents.tensors["w"].tolist() == [1, 2, 3]
-    assert contents.facts == {"epoch": 1}
+    assert contents.plain_facts == {"epoch": 1}
 
 
 def test_left_out_classes_are_named(tmp_path: Path) -> None:
