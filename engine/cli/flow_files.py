@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from engine.cli import stores
-from engine.cli.outputs import STREAM, read_bytes, shown
+from engine.cli.outputs import STREAM, read_stdin, shown
 from engine.data.listing import list_files, list_folders
 from engine.errors import InputError, nearest
 from engine.flow.formats import FLOW_SUFFIXES, flow_from_bytes, read_flow
@@ -44,7 +44,7 @@ def read(path: Path) -> Flow:
         OSError: The file cannot be read.
     """
     if path == STREAM:
-        return flow_from_bytes(read_bytes(path), shown(path))[0]
+        return flow_from_bytes(read_stdin(), shown(path))[0]
     if stores.is_address(path):
         return stores.read(path)
     if not path.exists():

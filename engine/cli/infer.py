@@ -8,7 +8,7 @@ from typing import Any
 
 import engine
 from engine.cli import colours, common, flow_files, inference
-from engine.cli.outputs import STREAM, OutputNames, read_bytes, shown, write_bytes
+from engine.cli.outputs import STREAM, OutputNames, read_stdin, shown, write_bytes
 from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_format
 from engine.flow.picture import flow_picture, own_scale
@@ -112,7 +112,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 def _read(path: Path, levels: list[float] | None) -> Image:
     black_white = None if levels is None else (levels[0], levels[1])
     if path == STREAM:
-        return image_from_bytes(read_bytes(path), shown(path), levels=black_white)
+        return image_from_bytes(read_stdin(), shown(path), levels=black_white)
     return read_image(path, levels=black_white)
 
 

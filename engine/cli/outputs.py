@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.system.files import write_atomically
+from engine.system.files import read_up_to, write_atomically
+from engine.system.pixel_limit import max_pixels
 
 STREAM = Path("-")  # stdin or stdout
 
@@ -92,9 +93,17 @@ def check_folder_name(folder: Path, suffixes: Collection[str]) -> None:
         )
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a file or of stdin."""
-    return sys.stdin.buffer.read() if path == STREAM else path.read_bytes()
+def read_stdin() -> bytes:
+    """Return what comes from stdin.
+
+    Raises:
+        InputError: That is more than the largest picture or flow.
+    """
+    most = 16 * max_pixels()
+    content = read_up_to(sys.stdin.buffer, most + 1)
+    if len(content) > most:
+        raise InputError(f"stdin sends more than {most} bytes; expected a picture or a flow.")
+    return bytes(content)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -17,8 +17,9 @@ UNKNOWN_THRESHOLD = 1e9
 
 def known(flow: Array) -> Mask:
     """Return (..., H, W) bool: both values of a pixel are numbers of at most 1e9 px."""
-    inside = np.abs(flow) <= UNKNOWN_THRESHOLD
-    return np.asarray(inside[..., 0] & inside[..., 1])  # ten times as fast as .all(axis=-1)
+    # One component after the other: a third of the memory, and ten times as fast as .all(axis=-1).
+    inside = [np.abs(flow[..., axis]) <= UNKNOWN_THRESHOLD for axis in (0, 1)]
+    return np.asarray(inside[0] & inside[1])
 
 
 def check_finite(flow: Flow, name: str) -> None:
@@ -46,6 +47,9 @@ def unmasked(flow: npt.ArrayLike) -> Array:
 
 
 def as_float32(array: Array) -> Flow:
-    """Return a C-contiguous float32 copy; values beyond float32 become infinite, i.e. unknown."""
+    """Return writable C-contiguous float32, a copy unless ``array`` is that.
+
+    Values beyond float32 become infinite, i.e. unknown.
+    """
     with np.errstate(over="ignore"):
-        return np.array(array, np.float32, order="C")
+        return np.require(array, np.float32, ["C", "W"])

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.errors import BackendNotInstalledError, InputError
 from engine.images.headers import START_BYTES, check_header, check_start, largest_file
-from engine.system.files import opened, read_at_most, write_atomically
+from engine.system.files import opened, read_up_to, write_atomically
 from engine.types import Array, Image
 
 # The values of a file that become black and white.
@@ -40,10 +40,13 @@ def read_image(path: str | os.PathLike[str], *, levels: Levels | None = None) ->
         OSError: The file cannot be read.
     """
     path = Path(path)
-    with opened(path, _EXPECTED) as stream:
-        check_start(stream.read(START_BYTES), str(path))  # before gigabytes of a video are read
-        stream.seek(0)
-        content = read_at_most(stream, largest_file(), str(path))
+    try:
+        with opened(path, _EXPECTED) as stream:
+            check_start(stream.read(START_BYTES), str(path))  # before gigabytes of a video are read
+            stream.seek(0)
+            content = read_up_to(stream, largest_file() + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path} does not exist; expected {_EXPECTED}") from None
     # Not imread, which crashes on a file name that is not UTF-8.
     return image_from_bytes(content, str(path), levels=levels)
 

@@ -25,13 +25,11 @@ def opened(path: Path, expected: str) -> Iterator[IO[bytes]]:
         expected: what it is expected to be, and what to do, for error messages.
 
     Raises:
-        InputError: It does not exist, is no file, or has an impossible name.
-        OSError: It cannot be read.
+        InputError: It is no file, or has an impossible name.
+        OSError: It does not exist, or cannot be read.
     """
     try:
         mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path} does not exist; expected {expected}") from None
     except ValueError:
         raise InputError(f"{str(path)!r:.80} is no name of a file; expected {expected}") from None
     except OSError as error:
@@ -48,17 +46,11 @@ def opened(path: Path, expected: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def read_at_most(stream: IO[bytes], largest: int, name: str) -> bytearray:
-    """Read a stream to its end.
-
-    Raises:
-        InputError: It has more than ``largest`` bytes; not much more have been read.
-    """
+def read_up_to(stream: IO[bytes], count: int) -> bytearray:
+    """Return the next ``count`` bytes or what there is; memory grows with what is read only."""
     content = bytearray()
-    while piece := stream.read(min(_PIECE, largest + 1 - len(content))):
+    while piece := stream.read(min(_PIECE, count - len(content))):
         content += piece
-    if len(content) > largest:
-        raise InputError(f"{name} has more than {largest} bytes; expected fewer.")
     return content
 
 

@@ -6,6 +6,7 @@ from engine.errors import InputError
 
 VARIABLE = "FLOWNET_ENGINE_MAX_PIXELS"
 _DEFAULT = 1 << 25  # 8192x4096, a frame of an 8K video
+_PLAUSIBLE = 1 << 32
 
 
 def max_pixels() -> int:
@@ -25,12 +26,22 @@ def max_pixels() -> int:
     return int(text)
 
 
-def excess(height: int, width: int) -> str:
-    """Return what is wrong with a size, or an empty string if so many pixels are read."""
-    limit = max_pixels()
-    if height * width <= limit:
+def excess(height: int, width: int, pixel_bytes: int = 8) -> str:
+    """Return what is wrong with a size, or an empty string if so many pixels are read.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        pixel_bytes: a pixel of more than 8 bytes, a float32 flow, counts as several.
+    """
+    weight = max(1, pixel_bytes // 8)
+    if height * width * weight <= max_pixels():
         return ""
+    kind = f" of {pixel_bytes} bytes" if weight > 1 else ""
+    advice = "Fetch or write it again."
+    if height * width <= _PLAUSIBLE:
+        advice = f"If you trust the file, set {VARIABLE}={height * width * weight}."
     return (
-        f"has {height}x{width} pixels in its header; expected at most {limit} pixels. If you "
-        f"trust the file, set {VARIABLE}={height * width}."
+        f"has {height}x{width} pixels{kind} in its header; expected at most "
+        f"{max_pixels() // weight}. {advice}"
     )

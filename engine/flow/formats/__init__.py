@@ -1,10 +1,12 @@
 """Flow files: Middlebury ``.flo``, KITTI 16-bit ``.png``, ``.pfm``, ``.npy``, ``.npz``, ``.flo5``.
 
-Each module decodes bytes to a flow, encodes a flow to bytes and reads the size from a header. A
+Each module decodes a stream to a flow, encodes a flow to bytes and reads the size from a header. A
 flow is (H, W, 2) float32, pixels, x then y; encoders expect NaN where it is unknown. A decoder
 never allocates what a header promises before it has seen the data.
 """
 
+import io
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +18,12 @@ import numpy.typing as npt
 from engine.errors import FlowFileError, InputError, nearest
 from engine.flow.formats import flo, flo5, kitti, numpy, pfm
 from engine.flow.validity import UNKNOWN_THRESHOLD, Mask, as_float32, known, unmasked
-from engine.system.files import write_atomically
+from engine.system.files import opened, write_atomically
 from engine.types import Array, Flow
 
 
 class _Format(NamedTuple):
-    decode: Callable[[bytes], Array]
+    decode: Callable[[IO[bytes]], Array]
     encode: Callable[[Flow], bytes]
     read_size: Callable[[IO[bytes]], tuple[int, int]]
     start: bytes
@@ -36,6 +38,10 @@ _FORMATS = {
     ".flo5": _Format(flo5.decode, flo5.encode, flo5.read_size, b"\x89HDF"),
 }
 FLOW_SUFFIXES = tuple(_FORMATS)
+_EXPECTED = f"a flow file: {', '.join(_FORMATS)}. Check the name."
+_UNKNOWN = "NaN, beyond 1e9 px, or 0 in the third channel of a KITTI .png"
+
+_log = logging.getLogger("engine")
 
 
 def read_flow(path: str | os.PathLike[str]) -> tuple[Flow, Mask]:
@@ -52,7 +58,8 @@ def read_flow(path: str | os.PathLike[str]) -> tuple[Flow, Mask]:
     """
     path = Path(path)
     _format_of(path)
-    return flow_from_bytes(path.read_bytes(), path)
+    with opened(path, _EXPECTED) as stream:
+        return _decoded(stream, path)
 
 
 def flow_from_bytes(data: bytes, name: str | os.PathLike[str]) -> tuple[Flow, Mask]:
@@ -66,24 +73,32 @@ def flow_from_bytes(data: bytes, name: str | os.PathLike[str]) -> tuple[Flow, Ma
         FlowFileError: Unknown format, or the content is truncated, malformed or of another kind.
         BackendNotInstalledError: It is ``.flo5``, and h5py is not installed.
     """
-    name = Path(name)
-    if not data:
+    return _decoded(io.BytesIO(data), Path(name))
+
+
+def _decoded(stream: IO[bytes], name: Path) -> tuple[Flow, Mask]:
+    start = stream.read(8)
+    stream.seek(0)
+    if not start:
         raise FlowFileError(f"{name}: is empty; expected a flow. Fetch or write it again.")
-    recognised = next((key for key, kind in _FORMATS.items() if data.startswith(kind.start)), None)
+    recognised = next((key for key, kind in _FORMATS.items() if start.startswith(kind.start)), None)
     if not name.suffix and recognised is None:
         raise FlowFileError(
-            f"{name}: starts with {data[:8]!r}; expected a flow file: {', '.join(_FORMATS)}."
+            f"{name}: starts with {start!r}; expected a flow file: {', '.join(_FORMATS)}."
         )
     decode = (_format_of(name) if name.suffix else _FORMATS[str(recognised)]).decode
     try:
-        flow = as_float32(decode(data))
+        flow = as_float32(decode(stream))
     except FlowFileError as error:
         advice = ""
         if recognised is not None and name.suffix.lower() not in ("", recognised):
             advice = f" It looks like a {recognised} file: rename it."
         raise FlowFileError(f"{name}: {error}{advice}") from None
     valid = known(flow)
-    flow[~valid] = np.nan
+    if not valid.all():
+        flow[~valid] = np.nan
+    if not valid.any():
+        _log.warning("%s: the flow is unknown at every pixel: %s.", name, _UNKNOWN)
     return flow, valid
 
 
@@ -97,7 +112,7 @@ def read_flow_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     path = Path(path)
     read_size = _format_of(path).read_size
     try:
-        with path.open("rb") as stream:
+        with opened(path, _EXPECTED) as stream:
             return read_size(stream)
     except FlowFileError as error:
         raise FlowFileError(f"{path}: {error}") from None

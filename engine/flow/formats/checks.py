@@ -1,12 +1,33 @@
-"""A check that several formats share."""
+"""Checks that several formats share."""
+
+from typing import IO
 
 from engine.errors import FlowFileError
+from engine.system.files import read_up_to
+from engine.system.pixel_limit import excess
 
 
-def check_data_size(found: int, expected: int) -> None:
-    """Raise ``FlowFileError`` unless the data have the size that the header states, in bytes."""
-    if found != expected:
+def check_size(height: int, width: int, pixel_bytes: int = 8) -> None:
+    """Raise ``FlowFileError`` if a header states more pixels than are read."""
+    if fault := excess(height, width, pixel_bytes):
+        raise FlowFileError(fault)
+
+
+def read_data(stream: IO[bytes], size: int) -> bytearray:
+    """Return the rest of a stream.
+
+    Raises:
+        FlowFileError: It does not have the size that the header states, in bytes.
+    """
+    content = read_up_to(stream, size + 1)
+    if len(content) < size:
         raise FlowFileError(
-            f"contains {found} bytes of data, expected {expected} from its header: "
-            f"{'truncated' if found < expected else 'trailing bytes'}. Fetch or write it again."
+            f"contains {len(content)} bytes of data, expected {size} from its header: truncated. "
+            "Fetch or write it again."
         )
+    if len(content) > size:
+        raise FlowFileError(
+            f"contains more than the {size} bytes of data in its header: trailing bytes. Fetch or "
+            "write it again."
+        )
+    return content

@@ -7,7 +7,8 @@ from typing import IO
 import numpy as np
 
 from engine.errors import FlowFileError
-from engine.flow.formats.checks import check_data_size
+from engine.flow.formats.checks import check_size, read_data
+from engine.system.pixel_limit import excess
 from engine.types import Array, Flow
 
 _MAGIC = struct.pack("<f", 202021.25)  # reads "PIEH"
@@ -19,19 +20,22 @@ _SWAP = (
 )
 
 
-def decode(data: bytes) -> Array:
+def decode(stream: IO[bytes]) -> Array:
     """Return the flow, (H, W, 2) float32; unknown values are numbers beyond 1e9."""
-    height, width = read_size(io.BytesIO(data))
-    if len(data) - _HEADER_BYTES != 8 * width * height:
-        _check_byte_order(data)
-    check_data_size(len(data) - _HEADER_BYTES, 8 * width * height)
-    return np.frombuffer(data, "<f4", offset=_HEADER_BYTES).reshape(height, width, 2)
+    height, width = read_size(stream)
+    end = stream.seek(0, io.SEEK_END)
+    if end - _HEADER_BYTES != 8 * width * height:
+        _check_byte_order(stream)
+    stream.seek(_HEADER_BYTES)
+    return np.frombuffer(read_data(stream, 8 * width * height), "<f4").reshape(height, width, 2)
 
 
-def _check_byte_order(data: bytes) -> None:
+def _check_byte_order(stream: IO[bytes]) -> None:
     """Refuse a file whose size fits its header only if that is read as big-endian."""
-    width, height = struct.unpack_from(">ii", data, 4)
-    if len(data) - _HEADER_BYTES == 8 * width * height:
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(len(_MAGIC))
+    width, height = struct.unpack(">ii", stream.read(8))
+    if min(width, height) > 0 and end - _HEADER_BYTES == 8 * width * height:
         raise FlowFileError(f"is a {width}x{height} flow in big-endian byte order; {_SWAP}")
 
 
@@ -57,7 +61,11 @@ def read_size(stream: IO[bytes]) -> tuple[int, int]:
         )
     width, height = struct.unpack_from("<ii", header, 4)
     if width < 1 or height < 1:
+        _check_byte_order(stream)
         raise FlowFileError(
             f"has width {width}, height {height} in its header; expected positive sizes."
         )
+    if excess(height, width):
+        _check_byte_order(stream)
+    check_size(height, width)
     return height, width

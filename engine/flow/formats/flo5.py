@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import IO, Any
 
-from engine.errors import BackendNotInstalledError, FlowFileError
+from engine.errors import BackendNotInstalledError, FlowFileError, one_line
+from engine.flow.formats.checks import check_size
 from engine.types import Array, Flow
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -19,9 +20,9 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # H5Z_FILTER_* of H5Zpubl
 _MAX_RATIO = 1040  # deflate expands to at most 1032 times its size (zlib's technical details)
 
 
-def decode(data: bytes) -> Array:
+def decode(stream: IO[bytes]) -> Array:
     """Return the flow, (H, W, 2) of any float type."""
-    with _flow_dataset(io.BytesIO(data)) as dataset:
+    with _flow_dataset(stream) as dataset:
         size = dataset.dtype.itemsize * math.prod(dataset.shape)
         if size > _MAX_RATIO * dataset.id.get_storage_size():
             raise FlowFileError(
@@ -64,12 +65,14 @@ def _flow_dataset(stream: IO[bytes]) -> Iterator[Any]:
     except FlowFileError:
         raise
     except Exception as error:  # h5py raises almost anything on damaged files
-        raise FlowFileError(f"is no readable HDF5 ({error}). Fetch or write it again.") from None
+        raise FlowFileError(
+            f"is no readable HDF5 ({one_line(error)[:80]}). Fetch or write it again."
+        ) from None
 
 
 def _check_is_stored_here(h5py: ModuleType, file: Any) -> None:
     if "flow" not in file:
-        raise FlowFileError(f"contains {sorted(file)}, expected a dataset 'flow'.")
+        raise FlowFileError(f"contains {sorted(file)!r:.80}, expected a dataset 'flow'.")
     link = file.get("flow", getlink=True)
     dataset = file["flow"] if isinstance(link, h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
@@ -83,6 +86,9 @@ def _check_layout(dataset: Any) -> None:
     shape, dtype = dataset.shape, dataset.dtype
     if dtype.kind != "f" or len(shape or ()) != 3 or shape[2] != 2 or min(shape) < 1:
         raise FlowFileError(f"contains {dtype} {shape}, expected float (H, W, 2).")
+    check_size(shape[0], shape[1], 2 * dtype.itemsize)
+    if dataset.chunks is not None:
+        check_size(-(-math.prod(dataset.chunks) // 2), 1, 2 * dtype.itemsize)
     properties = dataset.id.get_create_plist()
     filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     if unknown := [number for number in filters if number not in _FILTERS]:

@@ -13,10 +13,12 @@ from engine.types import Array, Flow
 LOWEST, HIGHEST = -512.0, 65535 / 64 - 512
 
 
-def decode(data: bytes) -> Array:
+def decode(stream: IO[bytes]) -> Array:
     """Return the flow, (H, W, 2) float32."""
-    levels = png16.levels_from_png(data)
-    flow = (levels[..., :2].astype(np.float32) - 32768) / 64
+    levels = png16.levels_from_png(stream)
+    flow = levels[..., :2].astype(np.float32)
+    flow -= 32768
+    flow /= 64
     flow[levels[..., 2] == 0] = np.nan
     return flow
 

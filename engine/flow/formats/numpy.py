@@ -15,18 +15,22 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.errors import FlowFileError
-from engine.flow.formats.checks import check_data_size
+from engine.errors import FlowFileError, one_line
+from engine.flow.formats.checks import check_size, read_data
 from engine.flow.validity import as_float32, known
 from engine.types import Array, Flow
 
 _PLANES = "u.npy", "v.npy"
+_COMPRESSIONS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_LONGEST_HEADER = 10_000  # bytes, as for np.load
+_LONGEST_END = 22 + 0xFFFF  # of a zip file: a record and a comment
+_LARGEST_DIRECTORY = 1 << 16
 _Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
-def decode_npy(data: bytes) -> Array:
+def decode_npy(stream: IO[bytes]) -> Array:
     """Return the flow, (H, W, 2) of any float type."""
-    return _read_flow(io.BytesIO(data))
+    return _read_flow(stream)
 
 
 def encode_npy(flow: Flow) -> bytes:
@@ -38,13 +42,14 @@ def encode_npy(flow: Flow) -> bytes:
 
 def read_npy_size(stream: IO[bytes]) -> tuple[int, int]:
     """Read (height, width) from the header."""
-    height, width, _ = _flow_header(stream)[0]
+    (height, width, _), _, dtype = _flow_header(stream)
+    check_size(height, width, 2 * dtype.itemsize)
     return height, width
 
 
-def decode_npz(data: bytes) -> Array:
+def decode_npz(stream: IO[bytes]) -> Array:
     """Return the flow, (H, W, 2) float32."""
-    with _archive(io.BytesIO(data)) as archive:
+    with _archive(stream) as archive:
         if "flow.npy" not in archive.namelist():
             return np.stack([_read_plane(archive, name) for name in _PLANES], axis=-1)
         with archive.open("flow.npy") as member:
@@ -52,9 +57,11 @@ def decode_npz(data: bytes) -> Array:
         if "valid.npy" not in archive.namelist():
             return flow
         with archive.open("valid.npy") as member:
-            valid = _read_array(member, _header(member))
-    if valid.dtype != np.bool_ or valid.shape != flow.shape[:2]:
-        raise FlowFileError(f"has valid {valid.dtype} {valid.shape}, expected one bool per pixel.")
+            header = _header(member)
+            shape, _, dtype = header
+            if dtype.kind != "b" or shape != flow.shape[:2]:
+                raise FlowFileError(f"has valid {dtype} {shape}, expected one bool per pixel.")
+            valid = _read_array(member, header)
     flow[~valid] = np.nan
     return flow
 
@@ -73,24 +80,47 @@ def read_npz_size(stream: IO[bytes]) -> tuple[int, int]:
             with archive.open("flow.npy") as member:
                 return read_npy_size(member)
         with archive.open(_PLANES[0]) as member:
-            height, width = _plane_header(member)[0]
+            (height, width), _, dtype = _plane_header(member)
+            check_size(height, width, 2 * dtype.itemsize)
             return height, width
 
 
 @contextmanager
 def _archive(stream: IO[bytes]) -> Iterator[zipfile.ZipFile]:
+    _check_directory(stream)
     try:
         with zipfile.ZipFile(stream) as archive:
             names = archive.namelist()
             if "flow.npy" not in names and not {*_PLANES} <= {*names}:
                 raise FlowFileError(
-                    f"contains {names}, expected 'flow' and optionally 'valid', or 'u' and 'v'."
+                    f"contains {names!r:.80}, expected 'flow' and optionally 'valid', or 'u' and "
+                    "'v'."
+                )
+            if not {member.compress_type for member in archive.infolist()} <= {*_COMPRESSIONS}:
+                raise FlowFileError(
+                    "is compressed by another method than numpy's; expected it stored or deflated. "
+                    "Write it again by numpy.savez_compressed."
                 )
             yield archive
     except FlowFileError:
         raise
     except Exception as error:  # zipfile and zlib raise almost anything on damaged members
-        raise FlowFileError(f"is no readable .npz ({error}). Fetch or write it again.") from None
+        reason = one_line(error)[:80]
+        raise FlowFileError(f"is no readable .npz ({reason}). Fetch or write it again.") from None
+
+
+def _check_directory(stream: IO[bytes]) -> None:
+    """Refuse a long directory, which zipfile would read entry by entry."""
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, end - _LONGEST_END))
+    tail = stream.read()
+    record = tail.rfind(b"PK\x05\x06")  # "end of central directory record"
+    size = int.from_bytes(tail[record + 12 : record + 16], "little")
+    if record < 0 or len(tail) < record + 22:
+        raise FlowFileError("is no readable .npz: its end is missing. Fetch or write it again.")
+    if size > _LARGEST_DIRECTORY or b"PK\x06\x07" in tail[:record][-20:]:
+        raise FlowFileError("contains too many arrays; expected 'flow' and 'valid' at most.")
+    stream.seek(0)
 
 
 def _read_plane(archive: zipfile.ZipFile, name: str) -> Array:
@@ -102,7 +132,9 @@ def _plane_header(stream: IO[bytes]) -> _Header:
     header = _header(stream)
     shape, _, dtype = header
     if dtype.kind != "f" or len(shape) != 2:
-        raise FlowFileError(f"contains {dtype} {shape}, expected float (H, W) for 'u' and 'v'.")
+        raise FlowFileError(
+            f"contains {dtype} {shape!r:.80}, expected float (H, W) for 'u' and 'v'."
+        )
     return header
 
 
@@ -114,29 +146,39 @@ def _flow_header(stream: IO[bytes]) -> _Header:
     header = _header(stream)
     shape, _, dtype = header
     if dtype.kind != "f" or len(shape) != 3 or shape[2] != 2:
-        raise FlowFileError(f"contains {dtype} {shape}, expected float (H, W, 2).")
+        raise FlowFileError(f"contains {dtype} {shape!r:.80}, expected float (H, W, 2).")
     return header
 
 
 def _header(stream: IO[bytes]) -> _Header:
     """Read shape, memory order (True: Fortran's) and type."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        is_first = version == (1, 0)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    start = stream.read(12)
+    length_bytes = 2 if start[6:7] == b"\1" else 4
+    length = int.from_bytes(start[8 : 8 + length_bytes], "little")
+    if length > _LONGEST_HEADER:
+        raise FlowFileError(
+            f"has a numpy header of {length} bytes; expected at most {_LONGEST_HEADER}: damaged."
         )
-        shape, fortran_order, dtype = read_header(stream)
+    header = io.BytesIO(start + stream.read(8 + length_bytes + length - len(start)))
+    try:
+        version = np.lib.format.read_magic(header)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran_order, dtype = read_header(header)
     except Exception as error:  # numpy parses the header as Python: damage raises almost anything
-        raise FlowFileError(f"has no readable numpy header ({error}).") from None
-    if dtype.kind not in "fb" or min(shape, default=1) < 1:
-        raise FlowFileError(f"contains {dtype} {shape}, expected float (H, W, 2).")
+        raise FlowFileError(f"has no readable numpy header ({one_line(error)[:80]}).") from None
+    # A bool is an integer for numpy's check, and no size for its reshape.
+    if dtype.kind not in "fb" or any(type(side) is not int or side < 1 for side in shape):
+        raise FlowFileError(f"contains {dtype} {shape!r:.80}, expected float (H, W, 2).")
     return shape, fortran_order, dtype
 
 
 def _read_array(stream: IO[bytes], header: _Header) -> Array:
     shape, fortran_order, dtype = header
-    size = dtype.itemsize * math.prod(shape)
-    content = stream.read(min(size, 1 << 60) + 1)
-    check_data_size(len(content), size)
+    height, width = shape[:2]
+    check_size(height, width, 2 * dtype.itemsize)
+    content = read_data(stream, dtype.itemsize * math.prod(shape))
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")

@@ -3,13 +3,14 @@
 Format: https://www.pauldebevec.com/Research/HDR/PFM/. The third channel is ignored.
 """
 
+import io
 import re
 from typing import IO
 
 import numpy as np
 
 from engine.errors import FlowFileError
-from engine.flow.formats.checks import check_data_size
+from engine.flow.formats.checks import check_size, read_data
 from engine.types import Array, Flow
 
 _HEADER = re.compile(
@@ -18,17 +19,19 @@ _HEADER = re.compile(
 _LONGEST_HEADER = 256  # more than any writer puts between the numbers
 
 
-def decode(data: bytes) -> Array:
+def decode(stream: IO[bytes]) -> Array:
     """Return the flow, (H, W, 2) float32."""
-    height, width, scale, start = _header(data)
+    height, width, scale, start = _read_header(stream)
     size = 12 * width * height
     # One blank ends the header, and the first byte of data may look like another. Two end it where
     # lines end as on Windows and no byte is missing.
-    if data[start - 1 : start + 1] == b"\r\n" and len(data) - start == size + 1:
+    length = stream.seek(0, io.SEEK_END) - start
+    stream.seek(start - 1)
+    if stream.read(2) == b"\r\n" and length == size + 1:
         start += 1
-    check_data_size(len(data) - start, size)
+    stream.seek(start)
     byte_order = "<f4" if scale < 0 else ">f4"
-    pixels = np.frombuffer(data, byte_order, offset=start).reshape(height, width, 3)
+    pixels = np.frombuffer(read_data(stream, size), byte_order).reshape(height, width, 3)
     return pixels[::-1, :, :2]  # rows are stored from the bottom up
 
 
@@ -42,11 +45,12 @@ def encode(flow: Flow) -> bytes:
 
 def read_size(stream: IO[bytes]) -> tuple[int, int]:
     """Read (height, width) from the header."""
-    return _header(stream.read(_LONGEST_HEADER))[:2]
+    return _read_header(stream)[:2]
 
 
-def _header(data: bytes) -> tuple[int, int, float, int]:
+def _read_header(stream: IO[bytes]) -> tuple[int, int, float, int]:
     """Return height, width, scale and where the header ends."""
+    data = stream.read(_LONGEST_HEADER)
     header = _HEADER.match(data)
     if header is None:
         raise FlowFileError(f"starts with {data[:24]!r}, expected 'PF', width, height and scale.")
@@ -57,4 +61,5 @@ def _header(data: bytes) -> tuple[int, int, float, int]:
         raise FlowFileError(
             f"has the header {header[0]!r}; expected positive sizes and a scale other than 0."
         )
+    check_size(height, width, 12)
     return height, width, scale, header.end()

@@ -13,58 +13,70 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import FlowFileError
+from engine.flow.formats.checks import check_size
+from engine.flow.formats.png_filters import unfiltered
+from engine.system.files import read_up_to
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A quarter of the time of zlib's default level, for a file that is 5 % larger.
 _LEVEL = 4
+_LARGEST_METADATA = 1 << 20  # bytes of other chunks
 _HEADER_BYTES = len(_SIGNATURE) + 25  # of the signature and the first chunk
 
 
-def levels_from_png(data: bytes) -> npt.NDArray[np.uint16]:
+def levels_from_png(stream: IO[bytes]) -> npt.NDArray[np.uint16]:
     """Return the (H, W, 3) uint16 values of a 16-bit RGB PNG.
 
     Raises:
+        BackendNotInstalledError: It is large, and OpenCV is not installed.
         FlowFileError: Truncated, damaged, or another kind of PNG.
     """
+    height, width = read_size(stream)
+    stream.seek(0)
+    data = read_up_to(stream, 8 * height * width + _LARGEST_METADATA)
     chunks = list(_chunks(data))
-    height, width = _size_from(*chunks[0])
-    stride = 1 + 6 * width
     compressed = b"".join(content for kind, content in chunks if kind == b"IDAT")
+    rows = _rows(compressed, height, 1 + 6 * width)
+    decoded = _decoded_by_opencv(chunks[0][1], compressed)
+    if decoded is not None:
+        return decoded
+    pixels = unfiltered(rows[:, 0], rows[:, 1:].reshape(height, width, 6))
+    return pixels.view(">u2").astype(np.uint16)
+
+
+def _rows(compressed: bytes, height: int, stride: int) -> npt.NDArray[np.uint8]:
+    """Return the rows, each with its filter before its pixels."""
     try:
         content = zlib.decompressobj().decompress(compressed, stride * height + 1)
-    except (zlib.error, OverflowError) as error:
+    except zlib.error as error:
         raise FlowFileError(f"has damaged PNG data ({error}). Fetch or write it again.") from None
     if len(content) != stride * height:
         raise FlowFileError(
             f"has PNG data for {len(content)} bytes or more, expected {stride * height} for "
-            f"{width}x{height}. Fetch or write it again."
+            f"{stride // 6}x{height}. Fetch or write it again."
         )
     rows = np.frombuffer(content, np.uint8).reshape(height, stride)
     if rows[:, 0].max() > 4:
         raise FlowFileError(f"has the PNG row filter {rows[:, 0].max()}, expected 0 to 4.")
-    decoded = _decoded_by_opencv(chunks[0][1], content)
-    if decoded is not None:
-        return decoded
-    pixels = _unfiltered(rows[:, 0], rows[:, 1:].reshape(height, width, 6))
-    return pixels.view(">u2").astype(np.uint16)
+    return rows
 
 
-def _decoded_by_opencv(header: bytes, content: bytes) -> npt.NDArray[np.uint16] | None:
-    """Undo the filters many times as fast as `_unfiltered`; None if OpenCV cannot.
+def _decoded_by_opencv(header: bytes, compressed: bytes) -> npt.NDArray[np.uint16] | None:
+    """Undo the filters many times as fast as `unfiltered`; None if OpenCV cannot.
 
-    It sees the checked rows alone, without other chunks such as a transparent colour.
+    It sees checked rows alone, without other chunks such as a transparent colour.
     """
     try:
         import cv2
     except ImportError:
         return None
-    parts = (b"IHDR", header), (b"IDAT", zlib.compress(content, 0)), (b"IEND", b"")
+    parts = (b"IHDR", header), (b"IDAT", compressed), (b"IEND", b"")
     png = _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in parts)
     try:
         levels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # larger than OpenCV's limits
         return None
-    return None if levels is None else np.ascontiguousarray(levels[..., ::-1])  # BGR
+    return None if levels is None else levels[..., ::-1].view(np.uint16)  # BGR
 
 
 def png_from_levels(levels: npt.NDArray[np.uint16]) -> bytes:
@@ -97,6 +109,7 @@ def _size_from(kind: bytes, header: bytes) -> tuple[int, int]:
             f"{methods[2]}; expected 16 bits, type 2 (RGB), 0 of a KITTI flow. "
             "Is it a picture of a flow?"
         )
+    check_size(height, width)
     return height, width
 
 
@@ -105,41 +118,21 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(data: bytes | bytearray) -> Iterator[tuple[bytes, bytes]]:
     """Yield (kind, content) of every chunk, checked."""
     if not data.startswith(_SIGNATURE):
-        raise FlowFileError(f"starts with {data[:8]!r}, expected the PNG signature {_SIGNATURE!r}.")
+        raise FlowFileError(
+            f"starts with {bytes(data[:8])!r}, expected the PNG signature {_SIGNATURE!r}."
+        )
     position, kind = len(_SIGNATURE), b""
     while kind != b"IEND":
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
         if end > len(data):
             raise FlowFileError("ends inside a PNG chunk: truncated. Fetch or write it again.")
-        body = data[position + 4 : end - 4]
+        body = bytes(data[position + 4 : end - 4])
         if zlib.crc32(body) != int.from_bytes(data[end - 4 : end], "big"):
             raise FlowFileError(f"has a damaged PNG chunk {body[:4]!r}. Fetch or write it again.")
         kind, position = body[:4], end
         yield kind, body[4:]
     if position != len(data):
         raise FlowFileError(f"has {len(data) - position} trailing bytes after the PNG's end.")
-
-
-def _unfiltered(
-    filters: npt.NDArray[np.uint8], data: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
-    """Undo the row filters (H,) on the bytes of the pixels (H, W, 6).
-
-    A byte needs its left, upper and upper-left neighbours, so the pixels are done by
-    anti-diagonals: those of one diagonal do not need each other.
-    """
-    height, width, _ = data.shape
-    out = np.zeros((height + 1, width + 1, 6), np.int16)  # with the zeros above and to the left
-    for diagonal in range(height + width - 1):
-        y = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1))
-        x = diagonal - y
-        left, up, corner = out[y + 1, x], out[y, x + 1], out[y, x]
-        to_left, to_up, to_corner = (abs(left + up - corner - side) for side in (left, up, corner))
-        nearer = np.where(to_up <= to_corner, up, corner)
-        paeth = np.where((to_left <= to_up) & (to_left <= to_corner), left, nearer)
-        guess = np.choose(filters[y, None], (0, left, up, (left + up) // 2, paeth))
-        out[y + 1, x + 1] = (data[y, x] + guess) & 255
-    return out[1:, 1:].astype(np.uint8, order="C")

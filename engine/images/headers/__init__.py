@@ -14,7 +14,7 @@ from engine.errors import InputError
 from engine.images.headers import bmp, jpeg, jpeg2000, png, pnm, tiff, webp
 from engine.images.headers.foreign import describe
 from engine.images.headers.malformed import MalformedError
-from engine.system.pixel_limit import excess, max_pixels
+from engine.system.pixel_limit import VARIABLE, excess, max_pixels
 
 START_BYTES = 32  # enough to tell the kind
 # Per pixel: RGBA of 16 bits. Text about the picture takes some more.
@@ -61,6 +61,11 @@ def check_header(data: bytes | bytearray, name: str) -> None:
         InputError: It is of another kind, truncated, malformed, or larger than `max_pixels`.
     """
     kind = _kind_of(data, name)
+    if len(data) > largest_file():
+        raise InputError(
+            f"{name} has more than {largest_file()} bytes; expected fewer. If you trust the file, "
+            f"set {VARIABLE}={2 * max_pixels()}."
+        )
     try:
         height, width = kind.read_size(data)
     except (struct.error, IndexError):

@@ -135,9 +135,7 @@ print(json.dumps([peak() - before, messages]))
 def test_the_limit_is_settable(tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 5, 3), np.uint8))
     monkeypatch.setenv("FLOWNET_ENGINE_MAX_PIXELS", "19")
-    with pytest.raises(
-        InputError, match=r"expected at most 19 pixels.* FLOWNET_ENGINE_MAX_PIXELS=20"
-    ):
+    with pytest.raises(InputError, match=r"expected at most 19\..* FLOWNET_ENGINE_MAX_PIXELS=20"):
         read_image(tmp_path / "a.png")
     monkeypatch.setenv("FLOWNET_ENGINE_MAX_PIXELS", "many")
     with pytest.raises(InputError, match="MAX_PIXELS is 'many'; expected a number of pixels"):

@@ -120,7 +120,7 @@ def test_a_picture_is_no_kitti_flow(tmp_path):
         (png(1, 1, b"\5" + bytes(6)), "row filter 5"),
         (png(1, 1, bytes(6)), "expected 7 for 1x1"),
         (png(1, 1, bytes(8)), "expected 7 for 1x1"),
-        (png(2**31 - 1, 2**31 - 1, bytes(9)), "has (damaged )?PNG data"),
+        (png(2**31 - 1, 2**31 - 1, bytes(9)), "has 2147483647x2147483647 pixels"),
         (png(1, 1, bytes(7))[:-5] + b"\0" + png(1, 1, bytes(7))[-4:], "damaged PNG chunk"),
         (png(1, 1, bytes(7)).replace(b"IHDR", b"IHDX"), "damaged PNG chunk b'IHDX'"),
         (b"\x89PNG\r\n\x1a\n" + chunk(b"IEND", b""), "does not begin with a PNG header"),
