@@ -11,7 +11,7 @@ from engine.bundle.manifest import Manifest
 from engine.call_checks import check_is_no_path, is_bgr, pair_of
 from engine.cuda.flow_array import DeviceArray
 from engine.errors import EngineError
-from engine.images import read_image
+from engine.images import LevelsChoice, read_images
 from engine.inference import ImagePair, Inference
 from engine.lifetime import Lifetime
 from engine.system.ordered_map import map_in_order
@@ -89,17 +89,35 @@ class FlowEngine:
             return self._computed(pair, backward)
 
     @overload
-    def infer_files(self, path1: Path, path2: Path, *, backward: Forward = ...) -> Flow: ...
+    def infer_files(
+        self,
+        path1: Path,
+        path2: Path,
+        *,
+        levels: LevelsChoice | None = ...,
+        backward: Forward = ...,
+    ) -> Flow: ...
 
     @overload
-    def infer_files(self, path1: Path, path2: Path, *, backward: Both) -> FlowPair: ...
+    def infer_files(
+        self, path1: Path, path2: Path, *, levels: LevelsChoice | None = ..., backward: Both
+    ) -> FlowPair: ...
 
-    def infer_files(self, path1: Path, path2: Path, *, backward: bool = False) -> Flow | FlowPair:
+    def infer_files(
+        self,
+        path1: Path,
+        path2: Path,
+        *,
+        levels: LevelsChoice | None = None,
+        backward: bool = False,
+    ) -> Flow | FlowPair:
         """Return the optical flow between two picture files, by OpenCV and ``infer``.
 
         Args:
             path1: the first picture, as for ``engine.images.read_image``.
             path2: the second picture, of the same size.
+            levels: values of the pictures that become black and white: ``(low, high)``, or
+                ``"percentile"`` for the 1st and 99th of both; see ``engine.images.read_image``.
             backward: as for ``infer``.
 
         Raises:
@@ -107,7 +125,8 @@ class FlowEngine:
             InputError: A file is missing, no picture or of unknown white level, or as ``infer``.
             BackendError: As ``infer``.
         """
-        pair = self._inference.checked(read_image(path1), read_image(path2), "rgb")
+        image1, image2 = read_images((path1, path2), levels=levels)
+        pair = self._inference.checked(image1, image2, "rgb")
         with self._lifetime.borrowed():
             return self._computed(pair, backward)
 

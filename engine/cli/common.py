@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.system.argument_parser import RaisingParser
-from engine.system.argument_types import int_between, positive_int
+from engine.system.argument_types import int_between, levels, positive_int
 
 # What `ArgumentParser.add_subparsers` and `add_argument_group` return.
 Commands = Any
@@ -59,11 +59,10 @@ def add_levels_option(parser: argparse.ArgumentParser) -> None:
     """Add the option of what reads pictures."""
     parser.add_argument(
         "--levels",
-        nargs=2,
-        type=float,
-        metavar=("BLACK", "WHITE"),
-        help="values of the pictures that become black and white, e.g. 0 4095 for 12 bits "
-        "(default: the range of 8 or 16 bits)",
+        type=levels,
+        metavar="LOW:HIGH|percentile",
+        help="values of the pictures that become black and white, e.g. 0:4095 for 12 bits, or "
+        "percentile: the 1st and 99th of the first pictures (default: the range of 8 or 16 bits)",
     )
 
 

@@ -38,6 +38,5 @@ def add_command(commands: common.Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
     journal = sequence.open_journal(options, options.folder)
-    levels = None if options.levels is None else (options.levels[0], options.levels[1])
-    frames = PictureReader(options.folder, rate=Fraction(str(options.fps)), levels=levels)
+    frames = PictureReader(options.folder, rate=Fraction(str(options.fps)), levels=options.levels)
     return sequence.run(options, frames, journal)

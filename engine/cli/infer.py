@@ -14,7 +14,7 @@ from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_forma
 from engine.flow.picture import flow_picture, own_scale
 from engine.flow.statistics import FlowStatistics
 from engine.flow.validity import check_finite
-from engine.images import bytes_from_image, check_picture_format, image_from_bytes, read_image
+from engine.images import bytes_from_image, check_picture_format, images_from_bytes, read_picture
 from engine.types import Flow, Image
 
 _EPILOG = """examples:
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         print("flow: --align is deprecated; use --compensate-motion.", file=sys.stderr)
         options.compensate_motion = True
     _check_outputs(options)
-    image1, image2 = (_read(path, options.levels) for path in (options.image1, options.image2))
+    image1, image2 = _read(options)
     if image1.shape != image2.shape:
         one, two = (f"{image.shape[0]}x{image.shape[1]}" for image in (image1, image2))
         raise InputError(
@@ -109,11 +109,12 @@ def _check_outputs(options: argparse.Namespace) -> None:
         names.add(path)
 
 
-def _read(path: Path, levels: list[float] | None) -> Image:
-    black_white = None if levels is None else (levels[0], levels[1])
-    if path == STREAM:
-        return image_from_bytes(read_stdin(), shown(path), levels=black_white)
-    return read_image(path, levels=black_white)
+def _read(options: argparse.Namespace) -> list[Image]:
+    contents = [
+        (read_stdin() if path == STREAM else read_picture(path), shown(path))
+        for path in (options.image1, options.image2)
+    ]
+    return images_from_bytes(contents, options.levels)
 
 
 def _write(options: argparse.Namespace, flow: Flow, scale: float | None) -> list[str]:

@@ -56,6 +56,7 @@ def add_command(commands: common.Commands) -> None:
         metavar="N",
         help="use every N-th frame; motion is then between those (default: 1)",
     )
+    common.add_levels_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     inference.add_options(parser)
     parser.set_defaults(max_side=MAX_SIDE)
@@ -93,7 +94,8 @@ def _score(
 ) -> dict[str, Any]:
     if path.suffix.lower() == STORE_SUFFIX:
         return {"stride": 1, **_of_store(path, options.stride).to_json(), "notes": []}
-    with open_clip(path, stride=options.stride, threads=options.threads) as source:
+    clip = open_clip(path, stride=options.stride, threads=options.threads, levels=options.levels)
+    with clip as source:
         pairs = None if source.expected_frames is None else max(1, source.expected_frames - 1)
         with progress_bar(path.name, pairs) as advance:
             score = score_clip(

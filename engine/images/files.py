@@ -1,6 +1,7 @@
 """Read and write picture files, by OpenCV."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -8,22 +9,17 @@ import numpy as np
 
 from engine.errors import BackendNotInstalledError, InputError
 from engine.images.headers import START_BYTES, check_header, check_start, largest_file
+from engine.images.levels import Levels, LevelsChoice, eight_bits, scene_levels
 from engine.system.files import opened, read_up_to, write_atomically
 from engine.types import Array, Image
-
-# The values of a file that become black and white.
-Levels = tuple[float, float]
 
 _EXPECTED = (
     "a picture, e.g. a .png or .jpg. Give the name of such a file; for the flow of a video or of a "
     "folder of pictures use `flow video` or `flow folder`."
 )
-_TWELVE_BITS = 4095
-# A thermal camera's scene may have a few of the 256 levels of a 16-bit file, too few for flow.
-_FEW_LEVELS = 16
 
 
-def read_image(path: str | os.PathLike[str], *, levels: Levels | None = None) -> Image:
+def read_image(path: str | os.PathLike[str], *, levels: LevelsChoice | None = None) -> Image:
     """Read a picture file as (H, W, 3) uint8 RGB.
 
     Grey pictures get three equal channels, 16-bit pictures are scaled to 8 bits, alpha is dropped.
@@ -32,38 +28,72 @@ def read_image(path: str | os.PathLike[str], *, levels: Levels | None = None) ->
     Args:
         path: the file.
         levels: values of the file that become 0 and 255; values beyond are clipped. Give both
-            pictures of a pair the same. None: those of the file's type, 0 and 65535 for 16 bits.
+            pictures of a pair the same, as `read_images` does. ``"percentile"``: the 1st and 99th
+            percentile of the picture's values. None: those of the file's type, 0 and 65535 for 16
+            bits.
 
     Raises:
         BackendNotInstalledError: OpenCV is not installed.
-        InputError: The file does not exist, is not a picture, or its white level is unknown.
+        InputError: The file does not exist, is not a picture, has more pixels than
+            ``$FLOWNET_ENGINE_MAX_PIXELS``, or its white level is unknown.
         OSError: The file cannot be read.
     """
-    path = Path(path)
+    return read_images([path], levels=levels)[0]
+
+
+def read_images(
+    paths: Sequence[str | os.PathLike[str]], *, levels: LevelsChoice | None = None
+) -> list[Image]:
+    """Read pictures of one scene; see `read_image`. ``"percentile"`` gives all the same levels."""
+    return images_from_bytes([(read_picture(Path(path)), str(path)) for path in paths], levels)
+
+
+def levels_of(paths: Sequence[str | os.PathLike[str]]) -> Levels:
+    """Return the levels that ``"percentile"`` gives these pictures; see `read_images`."""
+    return scene_levels([_decoded(read_picture(Path(path)), str(path)) for path in paths])
+
+
+def read_picture(path: Path) -> bytearray:
+    """Return the content of a picture file; errors are those of `read_image`."""
     try:
         with opened(path, _EXPECTED) as stream:
             check_start(stream.read(START_BYTES), str(path))  # before gigabytes of a video are read
             stream.seek(0)
-            content = read_up_to(stream, largest_file() + 1)
+            return read_up_to(stream, largest_file() + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path} does not exist; expected {_EXPECTED}") from None
-    # Not imread, which crashes on a file name that is not UTF-8.
-    return image_from_bytes(content, str(path), levels=levels)
 
 
-def image_from_bytes(data: bytes | bytearray, name: str, *, levels: Levels | None = None) -> Image:
-    """Decode the content of a picture file; see `read_image`, whose result and errors it has.
+def image_from_bytes(
+    data: bytes | bytearray, name: str, *, levels: LevelsChoice | None = None
+) -> Image:
+    """Decode the content of a picture file; ``name`` it in errors. See `read_image`."""
+    return images_from_bytes([(data, name)], levels)[0]
+
+
+def images_from_bytes(
+    contents: Sequence[tuple[bytes | bytearray, str]], levels: LevelsChoice | None = None
+) -> list[Image]:
+    """Decode the contents of picture files; see `read_images`.
 
     Args:
-        data: the content.
-        name: of the file, for error messages.
+        contents: of each file its content, and its name for error messages.
         levels: see `read_image`.
     """
     cv2 = import_opencv()
+    names = [name for _, name in contents]
+    images = eight_bits([_decoded(*content) for content in contents], names, levels)
+    return [cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in images]
+
+
+def _decoded(data: bytes | bytearray, name: str) -> Array:
+    """Return (H, W, 3) BGR of the file's type."""
+    cv2 = import_opencv()
     check_header(data, name)
+    # Not imread, which crashes on a file name that is not UTF-8.
     try:
         mode = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+        image: Array | None = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
         raise InputError(f"{name} cannot be read as a picture: {error.err}.") from error
     if image is None:
@@ -71,40 +101,7 @@ def image_from_bytes(data: bytes | bytearray, name: str, *, levels: Levels | Non
             f"{name} is a picture that OpenCV cannot decode: damaged, or of a rare kind. Fetch it "
             "again, or convert it, e.g. to .png."
         )
-    rgb: Image = cv2.cvtColor(_eight_bits(image, name, levels), cv2.COLOR_BGR2RGB)
-    return rgb
-
-
-def _eight_bits(image: Array, name: str, levels: Levels | None) -> Image:
-    if levels is None:
-        if image.dtype == np.uint8:
-            return image
-        levels = _known_levels(image, name)
-    black, white = levels
-    if not black < white:
-        raise InputError(f"levels is {levels}; expected the values of black and white, rising.")
-    scaled = (image.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
-    rounded: Image = np.rint(scaled.clip(0, 255)).astype(np.uint8)
-    return rounded
-
-
-def _known_levels(image: Array, name: str) -> Levels:
-    """Return the levels of black and white, as far as a file tells them by itself."""
-    low, high = image.min(), image.max()
-    if image.dtype == np.uint16 and high > _TWELVE_BITS:  # the file uses all 16 bits
-        if (int(high) - int(low)) // 257 >= _FEW_LEVELS:
-            return 0, 65535
-        guess = f"({low}, {high}) for the range of this scene, or (0, 65535) for all 16 bits"
-    elif image.dtype == np.uint16:
-        guess = f"(0, {_TWELVE_BITS}) for 12 bits"
-    else:
-        guess = f"({low:g}, {high:g})"
-    raise InputError(
-        f"{name} has {image.dtype} values from {low:g} to {high:g}; expected 8 bits, or the whole "
-        "range of 16. Give the values of black and white, the same for all pictures: "
-        "engine.images.read_image(path, levels=...), or --levels of flow infer and flow folder, "
-        f"e.g. {guess}."
-    )
+    return image
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:

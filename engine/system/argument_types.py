@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Collection
 from fractions import Fraction
+from typing import Literal
 
 from engine.errors import nearest
 
@@ -71,6 +72,24 @@ def percentage(text: str) -> float:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a percentage; expected e.g. 1% or 0.5%")
     return float(match[1]) / 100
+
+
+def levels(text: str) -> tuple[float, float] | Literal["percentile"]:
+    """``LOW:HIGH``, two rising numbers, or ``percentile``."""
+    if text == "percentile":
+        return "percentile"
+    ends = [*map(_finite, text.split(":"))]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None or ends[0] >= ends[1]:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.80} are no levels; expected LOW:HIGH, e.g. 0:4095, or percentile"
+        )
+    return ends[0], ends[1]
+
+
+def _finite(text: str) -> float | None:
+    if not re.fullmatch(r"[+-]?[0-9]{1,12}(\.[0-9]{0,12})?([eE][+-]?[0-9]{1,2})?", text):
+        return None
+    return float(text)
 
 
 def power_of_two(low: float, high: float) -> Callable[[str], float]:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from engine.data.listing import PICTURE_SUFFIXES, list_files, list_folders, natural
+from engine.images import LevelsChoice
 from engine.store.writer import STORE_SUFFIX
 from engine.video.frame import FrameSource
 from engine.video.picture_reader import DEFAULT_RATE, PictureReader
@@ -48,10 +49,12 @@ def _clips(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def open_clip(path: Path, *, stride: int, threads: int | None) -> Iterator[FrameSource]:
+def open_clip(
+    path: Path, *, stride: int, threads: int | None, levels: LevelsChoice | None = None
+) -> Iterator[FrameSource]:
     """Open a video or a folder of pictures; see the errors of `VideoReader`, `PictureReader`."""
     if path.is_dir():
-        yield PictureReader(path, rate=Fraction(DEFAULT_RATE), stride=stride)
+        yield PictureReader(path, rate=Fraction(DEFAULT_RATE), stride=stride, levels=levels)
     else:
         with VideoReader(path, stride=stride, threads=threads) as video:
             yield video

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from engine.data.listing import pictures
 from engine.errors import InputError
-from engine.images import Levels, read_image
+from engine.images import LevelsChoice, levels_of, read_image
+from engine.images.levels import PERCENTILE
 from engine.video.frame import Frame
 
 DEFAULT_RATE = 25  # pictures per second, which a folder does not tell
@@ -29,7 +30,7 @@ class PictureReader:
     live = False
 
     def __init__(
-        self, folder: Path, *, rate: Fraction, stride: int = 1, levels: Levels | None = None
+        self, folder: Path, *, rate: Fraction, stride: int = 1, levels: LevelsChoice | None = None
     ) -> None:
         """List the pictures and read the size of the first.
 
@@ -37,7 +38,8 @@ class PictureReader:
             folder: where they are.
             rate: number of pictures per second.
             stride: N; only every N-th picture is used.
-            levels: see `engine.images.read_image`.
+            levels: see `engine.images.read_image`; ``"percentile"``: of the first two pictures, for
+                all.
 
         Raises:
             BackendNotInstalledError: OpenCV is not installed.
@@ -68,8 +70,8 @@ class PictureReader:
                 "two frames. Use a smaller stride."
             )
         self.expected_frames: int | None = len(self._files)
-        self._levels = levels
-        self.height, self.width = read_image(self._files[0], levels=levels).shape[:2]
+        self._levels = levels_of(self._files[:2]) if levels == PERCENTILE else levels
+        self.height, self.width = read_image(self._files[0], levels=self._levels).shape[:2]
         self._frames = self._read()
 
     def __iter__(self) -> Iterator[Frame]:

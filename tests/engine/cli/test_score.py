@@ -4,6 +4,7 @@ import itertools
 import json
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -45,6 +46,18 @@ def test_one_object_a_line(clips, images, tiny_bundle, tiny_flow, capsys):
     expected = np.mean([length[::4, ::4] for length in lengths])
     assert pictures["mean_px"] == pytest.approx(expected, rel=1e-4)
     assert pictures["mean"] == pytest.approx(expected / 80, rel=1e-4)  # 48x64
+
+
+def test_levels_of_16_bit_pictures(clips, images, tiny_bundle, capsys):
+    folder = clips / "pictures"
+    assert score(tiny_bundle, folder, "--json") == 0
+    for index, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{index}.png"), 51000 + image[..., ::-1].astype(np.uint16))
+    assert score(tiny_bundle, folder, "--json") == 1
+    assert score(tiny_bundle, folder, "--json", "--levels", "51000:51255") == 0
+    eight, refused, sixteen = map(json.loads, capsys.readouterr().out.splitlines())
+    assert sixteen == eight
+    assert "--levels LOW:HIGH" in refused["status"]
 
 
 def test_what_cannot_be_read_has_a_status(clips, tiny_bundle, capsys):

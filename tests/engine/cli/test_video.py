@@ -214,7 +214,7 @@ def test_levels_of_16_bit_pictures(folder, flow, tmp_path):
         image = read_image(path)[..., ::-1].astype(np.uint16)
         cv2.imwrite(str(path), 1000 + image)
     assert flow("folder", folder, "--flow", tmp_path / "no") == 1
-    assert flow("folder", folder, "--flow", tmp_path / "sixteen", "--levels", 1000, 1255) == 0
+    assert flow("folder", folder, "--flow", tmp_path / "sixteen", "--levels", "1000:1255") == 0
     for path in (tmp_path / "eight").iterdir():
         assert path.read_bytes() == (tmp_path / "sixteen" / path.name).read_bytes()
 

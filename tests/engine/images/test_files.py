@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendNotInstalledError, InputError
-from engine.images import read_image, write_image
+from engine.images import levels_of, read_image, read_images, write_image
 
 
 def test_pictures_keep_their_colors(tmp_path, rng):
@@ -29,16 +29,33 @@ def test_sixteen_bits_become_eight(tmp_path, shape):
     assert image[..., 0].tolist() == [[255, 255, 255], [1, 0, 0]]
 
 
-def test_unknown_white_level_is_refused(tmp_path):
+def test_unknown_white_level_is_refused(tmp_path, rng):
     """12-bit levels in a 16-bit file would become 0 to 15, floats up to 1 would become 0."""
+    thermal = rng.integers(51241, 52181, (64, 64)).astype(np.uint16)
+    thermal[:2, 0] = 0, 65535  # dead pixels
     for name, pixels, message in (
-        ("a.png", np.uint16([[0, 4095]]), r"uint16 values from 0 to 4095; .*\(0, 4095\) for 12"),
-        ("b.png", np.uint16([[51241, 52181]]), r"51241 to 52181; .*\(51241, 52181\) for the range"),
-        ("c.pfm", np.float32([[0.25, 1]]), r"c\.pfm has float32 values from 0\.25 to 1; .* 8 bits"),
+        ("a.png", np.uint16([[0, 4095]]), r"uint16 values from 0 to 4095; .* 0:4095 for 12 bits"),
+        ("b.png", np.uint16([[0, 9000]]), r"uint16 values from 0 to 9000; .* 0:16383 for 14 bits"),
+        (
+            "c.png",
+            thermal,
+            r"from 0 to 65535, most .* 5 of 256 levels; .* 51\d+:52\d+ for this scene",
+        ),
+        ("d.pfm", np.float32([[0.25, 1]]), r"d\.pfm has float32 values from 0\.25 to 1; .* 8 bits"),
     ):
         cv2.imwrite(str(tmp_path / name), pixels)
         with pytest.raises(InputError, match=message):
             read_image(tmp_path / name)
+
+
+def test_few_levels_of_few_values_are_no_loss(tmp_path):
+    """A small object on black, and 8 bits times 257: nothing is there that 8 bits cannot hold."""
+    picture = np.zeros((100, 100), np.uint16)
+    picture[:5, :5] = np.linspace(0, 65535, 25).reshape(5, 5)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    assert read_image(tmp_path / "a.png")[4, 4].tolist() == [255] * 3
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((9, 9), 257 * 100, np.uint16))
+    assert (read_image(tmp_path / "b.png") == 100).all()
 
 
 def test_levels_become_0_and_255(tmp_path):
@@ -46,8 +63,23 @@ def test_levels_become_0_and_255(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.uint16([[51241, 51335, 52181, 60000, 0]]))
     image = read_image(tmp_path / "a.png", levels=(51241, 52181))
     assert image[0, :, 1].tolist() == [0, 26, 255, 255, 0]
-    with pytest.raises(InputError, match=r"levels is \(9, 9\); expected the values of black"):
-        read_image(tmp_path / "a.png", levels=(9, 9))
+    for levels in ((9, 9), (9, float("nan")), "percent", 9):
+        with pytest.raises(InputError, match=r"levels is .*; expected the values of bla"):
+            read_image(tmp_path / "a.png", levels=levels)
+
+
+def test_percentiles_are_those_of_all_pictures(tmp_path):
+    """Of 0 to 100 and 200 to 300 they are 1 and 99, 201 and 299; of both together 1 and 299."""
+    for name, start in (("a.png", 1000), ("b.png", 1200)):
+        cv2.imwrite(str(tmp_path / name), np.arange(start, start + 101, dtype=np.uint16)[None])
+    paths = tmp_path / "a.png", tmp_path / "b.png"
+    assert levels_of(paths) == (1001, 1299)
+    one, two = read_images(paths, levels="percentile")
+    np.testing.assert_array_equal(one[0, [0, 1, 99], 0], [0, 0, round(98 / 298 * 255)])
+    np.testing.assert_array_equal(two[0, [0, 99, 100], 0], [round(199 / 298 * 255), 255, 255])
+    assert levels_of(paths[:1]) == (1001, 1099)
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((2, 2), 7, np.uint16))
+    assert levels_of([tmp_path / "flat.png"]) == (7, 8)
 
 
 def test_unreadable_pictures(tmp_path):

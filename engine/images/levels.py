@@ -1,0 +1,108 @@
+"""The values of a picture file that become black and white, 0 and 255."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from engine.errors import InputError
+from engine.types import Array, Image
+
+# The values of a file that become black and white.
+Levels = tuple[float, float]
+# "percentile": those of the scene, between which are 98 % of the values.
+LevelsChoice = Levels | Literal["percentile"]
+PERCENTILE: Literal["percentile"] = "percentile"
+
+_MIDDLE = 1, 99  # percentiles; the rest may be dead pixels of a sensor
+_SENSORS = (12, 14)  # bits of what is stored in 16
+# With 32 of 256 levels the error on the pair Motorcycle is 1.2 times as large as with all, with 16
+# levels 1.4 times, with 4 levels 2.7 times.
+_FEW_LEVELS = 32
+
+
+def eight_bits(
+    images: Sequence[Array], names: Sequence[str], levels: LevelsChoice | None
+) -> list[Image]:
+    """Return pictures of one scene in 8 bits, with the same levels if these are given.
+
+    Args:
+        images: as they are in their files, of any type.
+        names: for error messages.
+        levels: of all pictures; None: those of each file's type, where its values use that.
+
+    Raises:
+        InputError: The levels do not rise, or the white level of a picture is unknown.
+    """
+    if levels is None:
+        return [
+            image if image.dtype == np.uint8 else _scaled(image, _known_levels(image, name))
+            for image, name in zip(images, names, strict=True)
+        ]
+    chosen = scene_levels(images) if levels == PERCENTILE else checked_levels(levels)
+    return [_scaled(image, chosen) for image in images]
+
+
+def checked_levels(levels: object) -> Levels:
+    """Return two rising numbers; ``InputError`` for anything else."""
+    match levels:
+        case (int() | float() as black, int() | float() as white) if -1e30 < black < white < 1e30:
+            return float(black), float(white)
+    raise InputError(
+        f"levels is {levels!r:.80}; expected the values of black and white, rising, or "
+        "'percentile'."
+    )
+
+
+def scene_levels(images: Sequence[Array]) -> Levels:
+    """Return the range of the 1st to the 99th percentile of each image, together."""
+    ranges = [_middle(image) for image in images]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    if low == high:  # one grey, and few other pixels
+        low, high = (float(f([f(image) for image in images])) for f in (np.nanmin, np.nanmax))
+    return low, max(high, low + 1)
+
+
+def _middle(image: Array) -> Levels:
+    values = image[np.isfinite(image)] if image.dtype.kind == "f" else image
+    if not values.size:
+        return 0.0, 0.0
+    low, high = np.percentile(values, _MIDDLE)
+    return float(low), float(high)
+
+
+def _scaled(image: Array, levels: Levels) -> Image:
+    black, white = levels
+    scaled = (image.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
+    rounded: Image = np.rint(np.nan_to_num(scaled).clip(0, 255)).astype(np.uint8)
+    return rounded
+
+
+def _known_levels(image: Array, name: str) -> Levels:
+    """Return the levels of black and white, as far as a file tells them by itself."""
+    low, high = image.min(), image.max()
+    guesses = [f"{low:g}:{high:g}"]
+    found = ""
+    if image.dtype == np.uint16:
+        bits = next((bits for bits in _SENSORS if high < 1 << bits), 16)
+        guesses = [f"0:{(1 << bits) - 1} for {bits} bits"]
+        survive, count = _survivors(image)
+        if bits == 16 and (survive >= _FEW_LEVELS or count < 2 * survive):
+            return 0, 65535
+        if bits == 16:
+            found = f", most of which become {survive} of 256 levels"
+            low, high = _middle(image)
+            guesses = [f"{low:.0f}:{high:.0f} for this scene", "0:65535 for all of 16 bits"]
+    raise InputError(
+        f"{name} has {image.dtype} values from {low:g} to {high:g}{found}; expected 8 bits, or the "
+        "range of 16. Give the values of black and white, the same for all pictures: levels="
+        "(LOW, HIGH) of engine.images.read_image, or --levels LOW:HIGH of the command, e.g. "
+        f"{' or '.join(guesses)}; percentile for the range of the scene."
+    )
+
+
+def _survivors(image: Array) -> tuple[int, int]:
+    """Return how many levels of 8 bits the middle 98 % of the values have, and how many of 16."""
+    low, high = np.percentile(image, _MIDDLE).astype(int)
+    present = np.flatnonzero(np.bincount(image.ravel(), minlength=1 << 16)[low : high + 1]) + low
+    return len(np.unique((present + 128) // 257)), len(present)
