@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.system.files import read_up_to, write_atomically
+from engine.system.bounded_reading import read_up_to
+from engine.system.files import write_atomically
 from engine.system.pixel_limit import max_pixels
 
 STREAM = Path("-")  # stdin or stdout

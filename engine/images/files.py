@@ -10,7 +10,8 @@ import numpy as np
 from engine.errors import BackendNotInstalledError, InputError
 from engine.images.headers import START_BYTES, check_header, check_start, largest_file
 from engine.images.levels import Levels, LevelsChoice, eight_bits, scene_levels
-from engine.system.files import opened, read_up_to, write_atomically
+from engine.system.bounded_reading import opened, read_up_to
+from engine.system.files import write_atomically
 from engine.types import Array, Image
 
 _EXPECTED = (

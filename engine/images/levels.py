@@ -91,8 +91,8 @@ def _known_levels(image: Array, name: str) -> Levels:
             return 0, 65535
         if bits == 16:
             found = f", most of which become {survive} of 256 levels"
-            low, high = _middle(image)
-            guesses = [f"{low:.0f}:{high:.0f} for this scene", "0:65535 for all of 16 bits"]
+            black, white = _middle(image)
+            guesses = [f"{black:.0f}:{white:.0f} for this scene", "0:65535 for all of 16 bits"]
     raise InputError(
         f"{name} has {image.dtype} values from {low:g} to {high:g}{found}; expected 8 bits, or the "
         "range of 16. Give the values of black and white, the same for all pictures: levels="

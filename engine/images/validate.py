@@ -119,6 +119,10 @@ def _check_range(array: Array, name: str, expression: str) -> None:
     )
 
 
+# Of bicubic resizing, in units of the largest value.
+_OVERSHOOT = 0.2
+
+
 def _range_advice(low: float, high: float, name: str) -> str:
     """Return what to type, for each range that an image with these values may have."""
     unit = f"if it is meant to be 0 to 1, clip it: {name}.clip(0, 1)"
@@ -127,8 +131,10 @@ def _range_advice(low: float, high: float, name: str) -> str:
     normalised = f"if it was normalised, undo that: {name} * deviation + mean"
     deep = f"if white is 65535, divide it: {name} / 65535"
     if low < 0:
-        # Bicubic resizing overshoots a little.
-        ranges = [unit, signed] if low > -1.2 and high < 2 else [normalised, byte]
+        if low > -_OVERSHOOT and high < 1 + _OVERSHOOT:
+            ranges = [unit]
+        else:
+            ranges = [signed] if low > -1.2 and high < 1.2 else [normalised, byte]
     elif high < 2:
         ranges = [unit, byte]  # a dark frame
     else:

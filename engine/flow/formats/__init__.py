@@ -18,7 +18,8 @@ import numpy.typing as npt
 from engine.errors import FlowFileError, InputError, nearest
 from engine.flow.formats import flo, flo5, kitti, numpy, pfm
 from engine.flow.validity import UNKNOWN_THRESHOLD, Mask, as_float32, known, unmasked
-from engine.system.files import opened, write_atomically
+from engine.system.bounded_reading import opened
+from engine.system.files import write_atomically
 from engine.types import Array, Flow
 
 

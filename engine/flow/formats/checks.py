@@ -3,7 +3,7 @@
 from typing import IO
 
 from engine.errors import FlowFileError
-from engine.system.files import read_up_to
+from engine.system.bounded_reading import read_up_to
 from engine.system.pixel_limit import excess
 
 

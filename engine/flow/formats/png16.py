@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engine.errors import FlowFileError
 from engine.flow.formats.checks import check_size
 from engine.flow.formats.png_filters import unfiltered
-from engine.system.files import read_up_to
+from engine.system.bounded_reading import read_up_to
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A quarter of the time of zlib's default level, for a file that is 5 % larger.
