@@ -1,7 +1,9 @@
 """Checks of the arguments of ``engine.load`` and of ``FlowEngine``, other than images."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from engine.bundle.manifest import Manifest, SizeProfile
 from engine.decorators.tiles import OVERLAP
@@ -133,13 +135,29 @@ def check_directions(backward: bool, *, warm_start: bool, motions: bool) -> None
             )
 
 
-def check_is_no_path(source: object, name: str, items: str) -> None:
-    """Raise ``InputError`` if ``source`` is a path instead of an iterable of arrays."""
-    if isinstance(source, str | bytes | os.PathLike):
-        raise InputError(
-            f"{name} is a path ({os.fspath(source)!r}); expected an iterable of {items} (H, W, 3). "
-            "Read them first, e.g. with engine.images.read_image."
-        )
+def check_is_iterable(source: object, name: str, items: str) -> None:
+    """Raise ``InputError`` unless ``source`` is an iterable of images or of pairs of them."""
+    if isinstance(source, str | os.PathLike):
+        path = f"{os.fspath(source)!r:.60}"
+        found = f"is a path ({path})"
+        advice = "Read them first, e.g. with engine.images.read_image, or engine.video.reader.VideoReader"
+    elif isinstance(source, bytes | bytearray | memoryview):
+        found, advice = f"is {len(source)} bytes", "Decode them first"
+    elif isinstance(source, Mapping):
+        found, advice = f"is {type(source).__name__}", f"Pass its images, e.g. {name}.values()"
+    elif isinstance(source, np.ndarray) and (source.ndim < 3 or _is_one_image(source.shape)):
+        found = f"is one array of shape {source.shape}"
+        advice = "Pass several, e.g. a list or an array (N, H, W, 3)"
+    elif isinstance(source, Iterable) or hasattr(source, "__getitem__"):
+        return
+    else:
+        found = f"is {'None' if source is None else type(source).__name__}"
+        advice = "Pass a list, or a generator that reads one after the other"
+    raise InputError(f"{name} {found}; expected an iterable of {items} (H, W, 3). {advice}.")
+
+
+def _is_one_image(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[-1] in (1, 3, 4)
 
 
 def pair_of(pair: tuple[ImageLike, ImageLike]) -> tuple[ImageLike, ImageLike]:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from engine.backends.base import Backend
 from engine.bundle.manifest import Manifest
-from engine.call_checks import check_is_no_path, is_bgr, pair_of
+from engine.call_checks import check_is_iterable, is_bgr, pair_of
 from engine.cuda.flow_array import DeviceArray
 from engine.errors import EngineError
 from engine.images import LevelsChoice, read_images
@@ -249,7 +249,7 @@ class FlowEngine:
             InputError: As ``infer``, with the index of the frame; or ``backward`` is excluded.
             BackendError: As ``infer``, or the engine has no ``warm_start`` or takes no ``motions``.
         """
-        check_is_no_path(frames, "frames", "arrays")
+        check_is_iterable(frames, "frames", "arrays")
         run = self._inference.run_of(backward=backward, warm_start=warm_start, motions=motions)
         return self._inference.stream(frames, is_bgr(color), run, self._lifetime.borrowed)
 
@@ -283,7 +283,7 @@ class FlowEngine:
                 index of the pair, from 0.
             BackendError: As ``infer``, likewise.
         """
-        check_is_no_path(pairs, "pairs", "pairs of arrays")
+        check_is_iterable(pairs, "pairs", "pairs of arrays")
         is_bgr(color)
 
         def flow_of(index: int, pair: Pair) -> Any:  # what `backward` says

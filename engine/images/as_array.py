@@ -1,12 +1,12 @@
 """Images of other libraries as arrays: PyTorch, Pillow and PyAV, none of which is imported."""
 
-import os
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from engine.errors import InputError, one_line
+from engine.images.no_array import describe
 from engine.types import Array
 
 # Of Pillow, with more than 8 bits or in unknown units.
@@ -43,15 +43,10 @@ def as_array(image: object, name: str, *, bgr: bool = False) -> tuple[Array, str
     if "av" in libraries and type(image).__name__ == "VideoFrame":
         frame: Any = image
         return _channels(frame.to_ndarray(format="rgb24"), bgr), f"{name}.to_ndarray()"
-    if isinstance(image, str | bytes | os.PathLike):
-        raise InputError(
-            f"{name} is a path ({os.fspath(image)!r}); {_EXPECTED}. Pass two paths to infer_files, "
-            "or read it first: engine.images.read_image(path)."
-        )
-    if not hasattr(image, "__array__") and not hasattr(image, "__array_interface__"):
-        raise InputError(
-            f"{name} is {type(image).__name__}; {_EXPECTED}. Convert it with numpy.asarray."
-        )
+    is_content = isinstance(image, memoryview)  # which numpy takes for one row
+    if is_content or not (hasattr(image, "__array__") or hasattr(image, "__array_interface__")):
+        found, advice = describe(image, name)
+        raise InputError(f"{name} {found}; {_EXPECTED}. {advice}")
     return _converted(image, name), f"numpy.asarray({name})"
 
 

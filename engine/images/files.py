@@ -10,7 +10,7 @@ import numpy as np
 from engine.errors import BackendNotInstalledError, InputError
 from engine.images.headers import START_BYTES, check_header, check_start, largest_file
 from engine.images.levels import Levels, LevelsChoice, eight_bits, scene_levels
-from engine.system.bounded_reading import opened, read_up_to
+from engine.system.bounded_reading import opened, path_of, read_up_to
 from engine.system.files import write_atomically
 from engine.types import Array, Image
 
@@ -46,12 +46,17 @@ def read_images(
     paths: Sequence[str | os.PathLike[str]], *, levels: LevelsChoice | None = None
 ) -> list[Image]:
     """Read pictures of one scene; see `read_image`. ``"percentile"`` gives all the same levels."""
-    return images_from_bytes([(read_picture(Path(path)), str(path)) for path in paths], levels)
+    return images_from_bytes([_content(path) for path in paths], levels)
 
 
 def levels_of(paths: Sequence[str | os.PathLike[str]]) -> Levels:
     """Return the levels that ``"percentile"`` gives these pictures; see `read_images`."""
-    return scene_levels([_decoded(read_picture(Path(path)), str(path)) for path in paths])
+    return scene_levels([_decoded(*_content(path)) for path in paths])
+
+
+def _content(name: str | os.PathLike[str]) -> tuple[bytearray, str]:
+    path = path_of(name, _EXPECTED)
+    return read_picture(path), str(path)
 
 
 def read_picture(path: Path) -> bytearray:

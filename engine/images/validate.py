@@ -3,6 +3,7 @@
 import numpy as np
 
 from engine.errors import InputError
+from engine.images.advice import range_advice, type_advice
 from engine.images.as_array import as_array
 from engine.types import Array
 
@@ -26,7 +27,7 @@ def checked_image(image: object, name: str, *, bgr: bool = False) -> Array:
     if array.dtype != np.uint8 and (array.dtype.kind != "f" or array.dtype.itemsize > 8):
         raise InputError(
             f"{name} has type {array.dtype}; expected uint8 (0 to 255) or float16, float32 or "
-            f"float64 (0 to 1). {_type_advice(array, expression)}"
+            f"float64 (0 to 1). {type_advice(array, expression)}"
         )
     _check_shape(array.shape, name, is_tensor=expression == f"{name}.numpy()")
     if array.dtype.kind == "f":
@@ -50,25 +51,6 @@ def check_same_kind(first: Array, second: Array, names: tuple[str, str]) -> None
             f"{names[0]} has type {first.dtype} and {names[1]} {second.dtype}; expected uint8 "
             "(0 to 255) for both or float (0 to 1) for both. Convert one of them."
         )
-
-
-def _type_advice(array: Array, name: str) -> str:
-    kind = array.dtype.kind
-    if kind == "b":
-        return f"Scale it: {name} * numpy.uint8(255)."
-    if kind == "f":
-        return f"Convert it: {name}.astype('float64')."
-    if kind not in "iu" or not array.size:
-        return "Pass the pixels as one of these types."
-    low, high = int(array.min()), int(array.max())
-    if low >= 0 and high <= 255:
-        return f"If its range is 0 to 255, pass {name}.astype('uint8')."
-    stretched = f"(({name} - {low:.1f}) / {max(high - low, 1)} * 255).clip(0, 255).astype('uint8')"
-    return (
-        f"Its values are from {low} to {high}. Scale both images alike, by the range of their "
-        f"sensor: ({name} >> 4).astype('uint8') for 12 bits, ({name} // 257).astype('uint8') for "
-        f"16; or by that of the scene: {stretched}."
-    )
 
 
 def _check_shape(shape: tuple[int, ...], name: str, *, is_tensor: bool) -> None:
@@ -115,29 +97,5 @@ def _check_range(array: Array, name: str, expression: str) -> None:
     # Print all digits: 1.0000001 must not read "1 ... expected 0 to 1".
     raise InputError(
         f"{name} is float with values from {low!s} to {high!s}; expected 0 to 1. "
-        f"{_range_advice(float(low), float(high), name)}"
+        f"{range_advice(float(low), float(high), name)}"
     )
-
-
-# Of bicubic resizing, in units of the largest value.
-_OVERSHOOT = 0.2
-
-
-def _range_advice(low: float, high: float, name: str) -> str:
-    """Return what to type, for each range that an image with these values may have."""
-    unit = f"if it is meant to be 0 to 1, clip it: {name}.clip(0, 1)"
-    byte = f"if its range is 0 to 255, divide it: {name}.clip(0, 255) / 255"
-    signed = f"if its range is -1 to 1, shift it: (({name} + 1) / 2).clip(0, 1)"
-    normalised = f"if it was normalised, undo that: {name} * deviation + mean"
-    deep = f"if white is 65535, divide it: {name} / 65535"
-    if low < 0:
-        if low > -_OVERSHOOT and high < 1 + _OVERSHOOT:
-            ranges = [unit]
-        else:
-            ranges = [signed] if low > -1.2 and high < 1.2 else [normalised, byte]
-    elif high < 2:
-        ranges = [unit, byte]  # a dark frame
-    else:
-        ranges = [byte if high < 300 else deep]
-    advice = "; ".join(ranges)
-    return f"{advice[0].upper()}{advice[1:]}."

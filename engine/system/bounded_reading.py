@@ -14,6 +14,13 @@ _PIECE = 1 << 20
 _KINDS = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
 
+def path_of(name: object, expected: str) -> Path:
+    """Return the name of a file as a path; ``InputError`` if it is no name."""
+    if isinstance(name, str | bytes | os.PathLike):
+        return Path(os.fsdecode(name))
+    raise InputError(f"{type(name).__name__} is no name of a file; expected {expected}")
+
+
 @contextlib.contextmanager
 def opened(path: Path, expected: str) -> Iterator[IO[bytes]]:
     """Open a file for reading; never wait for a pipe or read a device, which may be endless.

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -223,6 +224,26 @@ def test_stream_errors_name_the_frame(session_engine):
         list(session_engine.stream([image, image, np.zeros((9, 8, 3), np.uint8)]))
     with pytest.raises(InputError, match="frame 1 is a path"):
         list(session_engine.stream([image, "b.png"]))
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (None, r"frames is None; expected an iterable of arrays .* generator"),
+        (0, r"frames is int; expected an iterable"),
+        (cv2.VideoCapture(), r"frames is VideoCapture; expected .* a generator that reads one"),
+        (b"a" * 10**6, r"^frames is 1000000 bytes; expected"),
+        ({"a": 1}, r"frames is dict; .* frames\.values\(\)"),
+        (np.zeros((8, 8, 3), np.uint8), r"frames is one array of shape \(8, 8, 3\); .* \(N, H, W"),
+        (np.zeros((8, 8), np.uint8), r"frames is one array of shape \(8, 8\)"),
+    ],
+)
+def test_frames_that_are_no_iterable_of_images(session_engine, frames, message):
+    with pytest.raises(InputError, match=message):
+        session_engine.stream(frames)
+    pairs = message.replace("frames", "pairs").replace("arrays", "pairs of arrays")
+    with pytest.raises(InputError, match=pairs):
+        session_engine.infer_many(frames)
 
 
 def test_stream_errors_name_the_frame_beyond_the_profile(limited):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from engine.errors import FlowFileError, InputError, nearest
 from engine.flow.formats import flo, flo5, kitti, numpy, pfm
 from engine.flow.validity import UNKNOWN_THRESHOLD, Mask, as_float32, known, unmasked
-from engine.system.bounded_reading import opened
+from engine.system.bounded_reading import opened, path_of
 from engine.system.files import write_atomically
 from engine.types import Array, Flow
 
@@ -57,7 +57,7 @@ def read_flow(path: str | os.PathLike[str]) -> tuple[Flow, Mask]:
         BackendNotInstalledError: The file is ``.flo5``, and h5py is not installed.
         OSError: The file cannot be read.
     """
-    path = Path(path)
+    path = path_of(path, _EXPECTED)
     _format_of(path)
     with opened(path, _EXPECTED) as stream:
         return _decoded(stream, path)
@@ -110,7 +110,7 @@ def read_flow_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         FlowFileError: Unknown suffix, or the header is truncated or malformed.
         OSError: The file cannot be read.
     """
-    path = Path(path)
+    path = path_of(path, _EXPECTED)
     read_size = _format_of(path).read_size
     try:
         with opened(path, _EXPECTED) as stream:

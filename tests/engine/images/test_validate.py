@@ -1,9 +1,11 @@
 """What ``checked_image`` accepts and refuses."""
 
+import io
 import re
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,8 +18,18 @@ from engine.images import check_same_kind, checked_image, network_input
     [
         ("a.png", r"image1 is a path \('a\.png'\); expected an array .*read_image"),
         (Path("a.png"), r"image1 is a path \('a\.png'\)"),
-        (b"a.png", r"image1 is a path"),
-        (None, r"image1 is NoneType; expected an array"),
+        (
+            b"\x89PNG" * 9,
+            r"image1 is 36 bytes; .* image_from_bytes\(image1, 'name'\)",
+        ),
+        (bytearray(9), r"image1 is 9 bytes; expected an array"),
+        (memoryview(bytes(9)), r"image1 is 9 bytes; expected an array"),
+        ("a" * 10**6, r"image1 is a path \('a{59}\);"),
+        (None, r"image1 is None; expected an array .* OpenCV returns None for a picture"),
+        ((True, np.zeros((8, 8, 3))), r"image1 is a tuple of 2; .* e\.g\. image1\[1\]; VideoCapt"),
+        (cv2.VideoCapture(), r"image1 is a VideoCapture; .* ok, frame = image1\.read\(\)\."),
+        (io.BytesIO(), r"image1 is an open file or a reader \(BytesIO\); .*read_image\(path\)"),
+        (3, r"image1 is int; expected an array \(H, W, 3\)\. Pass its pixels\."),
         ([[1]], r"image1 is list; expected an array .* numpy\.asarray"),
         (np.zeros((8, 8, 3), np.int64), r"has type int64; expected uint8 .*astype"),
         (np.zeros((8, 8, 3), bool), r"has type bool; expected uint8 .* \* numpy\.uint8\(255\)"),
@@ -69,7 +81,11 @@ def test_refused(image, message):
     [
         (np.array([[[False, True, True]]]), r"it: (.*)\."),
         (np.array([[[0, 4095, 4095]]], np.uint16), r"sensor: (.*) for 12 bits"),
-        (np.array([[[0, 65535, 65535]]], np.uint16), r"12 bits, (.*) for 16;"),
+        (np.array([[[0, 65535, 65535]]], np.uint16), r"sensor: (.*) for 16 bits;"),
+        (np.array([[[0, 1023, 1023]]], np.int32), r"sensor: (.*) for 10 bits"),
+        (np.array([[[0, 16383, 16383]]], np.uint16), r"sensor: (.*) for 14 bits"),
+        (np.array([[[-128, 127, 127]]], np.int8), r"shift it: (.*)\."),
+        (np.array([[[-500, 70000, 70000]]]), r"of the scene: (.*)\."),
         (np.array([[[500, 60700, 60700]]], np.uint16), r"of the scene: (.*)\."),
         (np.array([[[0, 255, 255]]], np.int64), r"pass (.*)\."),
     ],
@@ -111,7 +127,11 @@ def test_other_arrays_are_converted():
     [
         (np.linspace(-1, 1, 12).reshape(2, 2, 3), lambda image: (image + 1) / 2),
         (np.linspace(0, 255, 12).reshape(2, 2, 3), lambda image: image / 255),
+        (np.linspace(-0.5, 0.5, 12).reshape(2, 2, 3), lambda image: image + 0.5),
+        (np.linspace(0, 1023, 12).reshape(2, 2, 3), lambda image: image / 1023),
+        (np.linspace(0, 4095, 12).reshape(2, 2, 3), lambda image: image / 4095),
         (np.linspace(0, 65535, 12).reshape(2, 2, 3), lambda image: image / 65535),
+        (np.linspace(-1000, 1e6, 12).reshape(2, 2, 3), lambda image: (image + 1000) / 1001000),
     ],
 )
 def test_advice_about_a_range_of_floats_is_right(values, truth):
@@ -119,7 +139,7 @@ def test_advice_about_a_range_of_floats_is_right(values, truth):
         checked_image(values, "image1")
     last = str(caught.value).rpartition(": ")[2].removesuffix(".")
     converted = eval(last, {"image1": values})
-    np.testing.assert_array_equal(checked_image(converted, "image1"), truth(values))
+    np.testing.assert_allclose(checked_image(converted, "image1"), truth(values), rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
