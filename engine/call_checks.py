@@ -140,7 +140,9 @@ def check_is_iterable(source: object, name: str, items: str) -> None:
     if isinstance(source, str | os.PathLike):
         path = f"{os.fspath(source)!r:.60}"
         found = f"is a path ({path})"
-        advice = "Read them first, e.g. with engine.images.read_image, or engine.video.reader.VideoReader"
+        advice = (
+            "Read them first, e.g. with engine.images.read_image or VideoReader of engine.video"
+        )
     elif isinstance(source, bytes | bytearray | memoryview):
         found, advice = f"is {len(source)} bytes", "Decode them first"
     elif isinstance(source, Mapping):

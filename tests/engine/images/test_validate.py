@@ -20,7 +20,7 @@ from engine.images import check_same_kind, checked_image, network_input
         (Path("a.png"), r"image1 is a path \('a\.png'\)"),
         (
             b"\x89PNG" * 9,
-            r"image1 is 36 bytes; .* image_from_bytes\(image1, 'name'\)",
+            r"image1 is 36 bytes; .*\.image_from_bytes\(image1, 'name'\)",
         ),
         (bytearray(9), r"image1 is 9 bytes; expected an array"),
         (memoryview(bytes(9)), r"image1 is 9 bytes; expected an array"),
