@@ -67,8 +67,15 @@ def add_levels_option(parser: argparse.ArgumentParser) -> None:
 
 
 def printable(value: object) -> str:
-    """Return ``value`` as text in which bytes of file names that are not UTF-8 are escaped."""
-    return str(value).encode(errors="backslashreplace").decode()
+    """Return ``value`` as text without what a terminal obeys or cannot show.
+
+    Control characters and bytes of file names that are not UTF-8 are escaped.
+    """
+    text = str(value).encode(errors="backslashreplace").decode()
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -138,7 +138,7 @@ def _targets(options: argparse.Namespace) -> dict[Path, Path]:
 def _convert(path: Path, target: Path, *, clip: bool, format: str | None) -> _Change:
     """Convert a file and return what changed."""
     flow = flow_files.read(path)
-    if not known(flow).any():
+    if path == STREAM and not known(flow).any():  # of a file, reading it has said so
         print(f"flow: note: {shown(path)}: the flow is unknown everywhere.", file=sys.stderr)
     name = Path(f"stdout{format}") if target == STREAM else target
     clipped = 0

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -28,11 +29,15 @@ _ADVICE = {
     errno.ENOSPC: "Free space on the disk, or write elsewhere.",
     errno.EACCES: "Change its permissions, or choose another name.",
     errno.EROFS: "Write elsewhere.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
 }
+_LONGEST_NAME = 200  # characters that are printed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; errors are printed as one line on stderr."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("flow: note: %(message)s"))
     try:
         options = _parser().parse_args(arguments)
         code: int = options.run(options)
@@ -42,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except UsageError as error:
-        print(f"flow: {sentence(str(error))}", file=sys.stderr)
+        print(f"flow: {common.printable(sentence(str(error)))}", file=sys.stderr)
         return 2
     except (EngineError, OSError) as error:
-        print(f"flow: {sentence(_text(error))}", file=sys.stderr)
+        print(f"flow: {common.printable(sentence(_text(error)))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
         print(f"flow: {sentence(str(interrupt) or 'interrupted')}", file=sys.stderr)
@@ -57,8 +62,13 @@ def _text(error: Exception) -> str:
     """Return an error's text; that of the operating system with the file first."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error) or type(error).__name__
-    file = "" if error.filename is None else f"{common.printable(error.filename)}: "
+    file = "" if error.filename is None else f"{_short(error.filename)}: "
     return f"{file}{error.strerror}. {_ADVICE.get(error.errno or 0, '')}".strip()
+
+
+def _short(name: object) -> str:
+    text = str(name)
+    return text if len(text) <= _LONGEST_NAME else f"{text[:40]}... of {len(text)} characters"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,11 +36,11 @@ def eight_bits(
     """
     if levels is None:
         return [
-            image if image.dtype == np.uint8 else _scaled(image, _known_levels(image, name))
+            image if image.dtype == np.uint8 else _scaled(image, _known_levels(image, name), name)
             for image, name in zip(images, names, strict=True)
         ]
     chosen = scene_levels(images) if levels == PERCENTILE else checked_levels(levels)
-    return [_scaled(image, chosen) for image in images]
+    return [_scaled(image, chosen, name) for image, name in zip(images, names, strict=True)]
 
 
 def checked_levels(levels: object) -> Levels:
@@ -71,10 +71,15 @@ def _middle(image: Array) -> Levels:
     return float(low), float(high)
 
 
-def _scaled(image: Array, levels: Levels) -> Image:
+def _scaled(image: Array, levels: Levels, name: str) -> Image:
+    if not np.isfinite(image).all():
+        raise InputError(
+            f"{name} holds values that are NaN or infinite; expected numbers. Replace them, e.g. "
+            "with numpy.nan_to_num, and write it again."
+        )
     black, white = levels
     scaled = (image.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
-    rounded: Image = np.rint(np.nan_to_num(scaled).clip(0, 255)).astype(np.uint8)
+    rounded: Image = np.rint(scaled.clip(0, 255)).astype(np.uint8)
     return rounded
 
 
@@ -93,6 +98,8 @@ def _known_levels(image: Array, name: str) -> Levels:
             found = f", most of which become {survive} of 256 levels"
             black, white = _middle(image)
             guesses = [f"{black:.0f}:{white:.0f} for this scene", "0:65535 for all of 16 bits"]
+        if image[..., 0].max() <= 1 < high:  # blue, or KITTI's mark of known flow
+            found += " (is it a KITTI flow?)"
     raise InputError(
         f"{name} has {image.dtype} values from {low:g} to {high:g}{found}; expected 8 bits, or the "
         "range of 16. Give the values of black and white, the same for all pictures: levels="

@@ -1,6 +1,7 @@
 """Clips by their names on a command line: videos, folders of pictures, stores, folders of those."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -31,13 +32,13 @@ def clips_in(names: Iterable[str]) -> Iterator[Path]:
     """
     for name in names:
         path = Path(name)
-        matching = [] if path.exists() else map(Path, glob.glob(name, recursive=True))
+        matching = [] if os.path.exists(name) else map(Path, glob.glob(name, recursive=True))
         for found in sorted(matching, key=natural) or [path]:
             yield from _clips(found)
 
 
 def _clips(path: Path) -> Iterator[Path]:
-    if path.suffix.lower() == STORE_SUFFIX or not path.is_dir():
+    if path.suffix.lower() == STORE_SUFFIX or not os.path.isdir(path):
         yield path
         return
     videos, folders = list_files(path, SUFFIXES), list_folders(path)
@@ -53,7 +54,7 @@ def open_clip(
     path: Path, *, stride: int, threads: int | None, levels: LevelsChoice | None = None
 ) -> Iterator[FrameSource]:
     """Open a video or a folder of pictures; see the errors of `VideoReader`, `PictureReader`."""
-    if path.is_dir():
+    if os.path.isdir(path):
         yield PictureReader(path, rate=Fraction(DEFAULT_RATE), stride=stride, levels=levels)
     else:
         with VideoReader(path, stride=stride, threads=threads) as video:

@@ -62,7 +62,7 @@ def _not_a_file(path: Path) -> str:
         return f"{path} is a folder; expected a video file. Use `flow folder` for its pictures."
     if str(path) == "-":
         return "a video cannot be read from stdin; expected a video file. Write it to a file first."
-    found = "is not a file" if path.exists() else "does not exist"
+    found = "is a pipe, a socket or a device" if path.exists() else "does not exist"
     return f"{path} {found}; expected a video file. Check the path."
 
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.system.pixel_limit import max_pixels
 from engine.video.container import import_av, open_video
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ class Decoder:
         self._container, self._stream = open_video(self._path)
         self._stream.thread_type = "AUTO"
         self._stream.thread_count = self._threads
-        self._stream.codec_context.options = dict(self._options)
+        self._stream.codec_context.options = {
+            **self._options,
+            "max_pixels": str(max_pixels()),
+        }
         self.damaged = 0
         self.last_time: Fraction | None = None
         self._end = Fraction(0)  # of the last decoded frame

@@ -51,7 +51,7 @@ class PictureReader:
             fault, advice = "does not exist", "Check the path."
             if folder.exists():
                 fault, advice = (
-                    "is a file",
+                    "is not a folder",
                     "For a video use `flow video`, for two pictures `flow infer`.",
                 )
             raise InputError(f"{folder} {fault}; expected a folder of pictures. {advice}")

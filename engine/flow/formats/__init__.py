@@ -60,7 +60,10 @@ def read_flow(path: str | os.PathLike[str]) -> tuple[Flow, Mask]:
     path = path_of(path, _EXPECTED)
     _format_of(path)
     with opened(path, _EXPECTED) as stream:
-        return _decoded(stream, path)
+        flow, valid = _decoded(stream, path)
+    if not valid.any():
+        _log.warning("%s: the flow is unknown at every pixel: %s.", path, _UNKNOWN)
+    return flow, valid
 
 
 def flow_from_bytes(data: bytes, name: str | os.PathLike[str]) -> tuple[Flow, Mask]:
@@ -98,8 +101,6 @@ def _decoded(stream: IO[bytes], name: Path) -> tuple[Flow, Mask]:
     valid = known(flow)
     if not valid.all():
         flow[~valid] = np.nan
-    if not valid.any():
-        _log.warning("%s: the flow is unknown at every pixel: %s.", name, _UNKNOWN)
     return flow, valid
 
 

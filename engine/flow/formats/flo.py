@@ -63,7 +63,8 @@ def read_size(stream: IO[bytes]) -> tuple[int, int]:
     if width < 1 or height < 1:
         _check_byte_order(stream)
         raise FlowFileError(
-            f"has width {width}, height {height} in its header; expected positive sizes."
+            f"has width {width}, height {height} in its header; expected positive sizes: "
+            "damaged. Fetch or write it again."
         )
     if excess(height, width):
         _check_byte_order(stream)

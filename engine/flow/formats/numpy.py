@@ -21,6 +21,7 @@ from engine.flow.validity import as_float32, known
 from engine.types import Array, Flow
 
 _PLANES = "u.npy", "v.npy"
+_ADVICE = "Move the components last, and save one flow of floats in a file."
 _COMPRESSIONS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LONGEST_HEADER = 10_000  # bytes, as for np.load
 _LONGEST_END = 22 + 0xFFFF  # of a zip file: a record and a comment
@@ -51,7 +52,10 @@ def decode_npz(stream: IO[bytes]) -> Array:
     """Return the flow, (H, W, 2) float32."""
     with _archive(stream) as archive:
         if "flow.npy" not in archive.namelist():
-            return np.stack([_read_plane(archive, name) for name in _PLANES], axis=-1)
+            u, v = (_read_plane(archive, name) for name in _PLANES)
+            if u.shape != v.shape:
+                raise FlowFileError(f"has u {u.shape} and v {v.shape}, expected one shape.")
+            return np.stack((u, v), axis=-1)
         with archive.open("flow.npy") as member:
             flow = as_float32(_read_flow(member))
         if "valid.npy" not in archive.namelist():
@@ -146,7 +150,7 @@ def _flow_header(stream: IO[bytes]) -> _Header:
     header = _header(stream)
     shape, _, dtype = header
     if dtype.kind != "f" or len(shape) != 3 or shape[2] != 2:
-        raise FlowFileError(f"contains {dtype} {shape!r:.80}, expected float (H, W, 2).")
+        raise FlowFileError(f"contains {dtype} {shape!r:.80}, expected float (H, W, 2). {_ADVICE}")
     return header
 
 
@@ -172,7 +176,7 @@ def _header(stream: IO[bytes]) -> _Header:
         raise FlowFileError(f"has no readable numpy header ({one_line(error)[:80]}).") from None
     # A bool is an integer for numpy's check, and no size for its reshape.
     if dtype.kind not in "fb" or any(type(side) is not int or side < 1 for side in shape):
-        raise FlowFileError(f"contains {dtype} {shape!r:.80}, expected float (H, W, 2).")
+        raise FlowFileError(f"contains {dtype} {shape!r:.80}, expected float (H, W, 2). {_ADVICE}")
     return shape, fortran_order, dtype
 
 

@@ -53,7 +53,10 @@ def _read_header(stream: IO[bytes]) -> tuple[int, int, float, int]:
     data = stream.read(_LONGEST_HEADER)
     header = _HEADER.match(data)
     if header is None:
-        raise FlowFileError(f"starts with {data[:24]!r}, expected 'PF', width, height and scale.")
+        raise FlowFileError(
+            f"starts with {data[:24]!r}, expected 'PF', width, height and scale. Fetch or write it "
+            "again."
+        )
     if header[1] != b"PF":
         raise FlowFileError("has 1 channel (a disparity?), expected 3: x, y and one to spare.")
     width, height, scale = int(header[2]), int(header[3]), float(header[4])

@@ -57,3 +57,11 @@ def test_module_runs(tmp_path):
         == f"flow: {tmp_path}/a.png does not exist; expected a picture, e.g. a "
         + (".png or .jpg.\n")
     )
+
+
+def test_names_reach_the_terminal_escaped_and_cut(capsys):
+    assert main(["show", "\x1b[31m.flo"]) == 1
+    assert capsys.readouterr().err == "flow: \\x1b[31m.flo does not exist; expected a flow file.\n"
+    assert main(["show", "x" * 300 + ".flo"]) == 1
+    message = "... of 304 characters: File name too long. Choose a shorter name.\n"
+    assert capsys.readouterr().err == f"flow: {'x' * 40}{message}"

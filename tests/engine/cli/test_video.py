@@ -197,7 +197,7 @@ def test_options_of_raft_for_another_network(clip, flow, tmp_path, capsys, argum
         ),
         (
             lambda folder: (folder.rename(folder.with_name("other")), folder.touch()),
-            "frames is a file; expected a folder of pictures. For a video use `flow video`",
+            "frames is not a folder; expected a folder of pictures. For a video use `flow video`",
         ),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendNotInstalledError, InputError
+from engine.flow.formats import write_flow
 from engine.images import levels_of, read_image, read_images, write_image
 
 
@@ -152,3 +153,36 @@ def test_without_opencv(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(BackendNotInstalledError, match="pip install opencv-python-headless"):
         read_image(tmp_path / "a.png")
+
+
+def test_floats_that_are_no_numbers_are_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tiff"), np.float32([[0, np.nan], [1, 2]]))
+    with pytest.raises(InputError, match="holds values that are NaN or infinite; expected numb"):
+        read_image(tmp_path / "a.tiff", levels=(0, 1))
+
+
+def test_a_kitti_flow_is_no_picture(tmp_path, rng):
+    write_flow(tmp_path / "flow.png", rng.normal(0, 2, (50, 60, 2)))
+    with pytest.raises(InputError, match=r"is it a KITTI flow\?"):
+        read_image(tmp_path / "flow.png")
+
+
+def test_names_that_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, message in (
+        (tmp_path / "pipe.png", r"pipe\.png is a pipe; expected a picture"),
+        ("/dev/zero", "/dev/zero is a device; expected a picture"),
+        ("x" * 300, r"x{40}\.\.\. is a name of 300 bytes, too long"),
+        ("a\0b", r"'a\\x00b' is no name of a file"),
+        (None, "NoneType is no name of a file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_image(name)
+    np.testing.assert_array_equal(
+        read_image(os.fsencode(_written(tmp_path / "b.png"))), np.zeros((2, 2, 3))
+    )
+
+
+def _written(path):
+    write_image(path, np.zeros((2, 2, 3), np.uint8))
+    return path

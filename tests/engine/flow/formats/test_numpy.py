@@ -153,3 +153,9 @@ def test_headers_that_promise_too_much(tmp_path):
             archive.writestr(f"{index}.npy", b"")
     with pytest.raises(FlowFileError, match="too many arrays"):
         read_flow(tmp_path / "a.npz")
+
+
+def test_planes_of_two_sizes_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", u=np.zeros((3, 4)), v=np.zeros((2, 4)))
+    with pytest.raises(FlowFileError, match=r"has u \(3, 4\) and v \(2, 4\), expected one shape"):
+        read_flow(tmp_path / "a.npz")
