@@ -89,16 +89,18 @@ def images_from_bytes(
     cv2 = import_opencv()
     names = [name for _, name in contents]
     images = eight_bits([_decoded(*content) for content in contents], names, levels)
-    return [cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in images]
+    to_rgb = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}
+    return [cv2.cvtColor(image, to_rgb[image.ndim]) for image in images]
 
 
 def _decoded(data: bytes | bytearray, name: str) -> Array:
-    """Return (H, W, 3) BGR of the file's type."""
+    """Return (H, W, 3) BGR or (H, W) grey of the file's type."""
     cv2 = import_opencv()
     check_header(data, name)
     # Not imread, which crashes on a file name that is not UTF-8.
     try:
-        mode = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+        # Not as colours, which OpenCV 5.0 does not make of grey floats.
+        mode = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
         image: Array | None = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
         raise InputError(f"{name} cannot be read as a picture: {error.err}.") from error

@@ -98,7 +98,9 @@ def _known_levels(image: Array, name: str) -> Levels:
             found = f", most of which become {survive} of 256 levels"
             black, white = _middle(image)
             guesses = [f"{black:.0f}:{white:.0f} for this scene", "0:65535 for all of 16 bits"]
-        if image[..., 0].max() <= 1 < high:  # blue, or KITTI's mark of known flow
+        if (
+            image.ndim == 3 and image[..., 0].max() <= 1 < high
+        ):  # blue, or KITTI's mark of known flow
             found += " (is it a KITTI flow?)"
     raise InputError(
         f"{name} has {image.dtype} values from {low:g} to {high:g}{found}; expected 8 bits, or the "

@@ -14,6 +14,7 @@ from engine.errors import FlowFileError
 from engine.store import blosc
 from engine.store.info import NAME_BYTES
 from engine.store.levels import UNKNOWN
+from engine.system.pixel_limit import excess
 
 METADATA = "zarr.json"
 CODEC = "flownet_engine.flow"  # an entry point of this package, see pyproject.toml
@@ -134,6 +135,8 @@ def parse_size(metadata: Mapping[str, Any]) -> tuple[int, int]:
         case [_, 2, int(height), int(width)] if (
             0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE
         ):
+            if fault := excess(height, width):
+                raise FlowFileError(fault)
             return height, width
     raise FlowFileError(
         f"has flow of shape {metadata.get('shape')!r:.80}; expected (frames, 2, height, width) "

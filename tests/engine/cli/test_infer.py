@@ -182,7 +182,7 @@ def test_errors_are_one_line(pictures, tiny_bundle, tmp_path, capsys, change, me
 def test_outputs_are_checked_before_inputs_are_read(
     pictures, tmp_path, monkeypatch, capsys, output, picture, message
 ):
-    monkeypatch.setattr("engine.cli.infer.read_image", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr("engine.cli.infer.read_picture", lambda path: pytest.fail(f"read {path}"))
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "folder.flo").mkdir()
     (tmp_path / "old.flo").write_bytes(b"old")

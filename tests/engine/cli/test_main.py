@@ -52,10 +52,8 @@ def test_module_runs(tmp_path):
     assert run("--version").stdout.strip() == engine.__version__
     failed = run("infer", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-o", "flow.flo")
     assert failed.returncode == 1
-    assert (
-        failed.stderr
-        == f"flow: {tmp_path}/a.png does not exist; expected a picture, e.g. a "
-        + (".png or .jpg.\n")
+    assert failed.stderr.startswith(
+        f"flow: {tmp_path}/a.png does not exist; expected a picture, e.g. a .png or .jpg."
     )
 
 

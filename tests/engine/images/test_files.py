@@ -161,6 +161,13 @@ def test_floats_that_are_no_numbers_are_refused(tmp_path):
         read_image(tmp_path / "a.tiff", levels=(0, 1))
 
 
+def test_grey_floats(tmp_path):
+    """Temperatures of a thermal camera: 10 to 30 degrees are 0 to 255, 18 is 102."""
+    cv2.imwrite(str(tmp_path / "a.tiff"), np.float32([[10, 18, 30]]))
+    image = read_image(tmp_path / "a.tiff", levels=(10, 30))
+    assert image.tolist() == [[[0] * 3, [102] * 3, [255] * 3]]
+
+
 def test_a_kitti_flow_is_no_picture(tmp_path, rng):
     write_flow(tmp_path / "flow.png", rng.normal(0, 2, (50, 60, 2)))
     with pytest.raises(InputError, match=r"is it a KITTI flow\?"):

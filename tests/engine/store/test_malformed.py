@@ -98,8 +98,8 @@ def test_missing_files(path, tmp_path):
 
 
 def test_a_small_file_that_would_fill_the_memory(path):
-    """The largest size that the metadata may state, with the data of a small flow."""
-    largest = arrays.flow_array(arrays.LARGEST_SIDE, arrays.LARGEST_SIDE, 1 / 64)
+    """The largest size that is read, with the data of a small flow."""
+    largest = arrays.flow_array(4096, 8192, 1 / 64)
     (path / FLOW).write_bytes(arrays.dump_json(largest.metadata(2)))
     with pytest.raises(FlowFileError, match=r"c.0.0.0.0: expands \d+ bytes to \d+; expected \d+"):
         FlowStore(path)[0]
@@ -134,3 +134,11 @@ def test_damaged_data(path, data):
     with contextlib.suppress(FlowFileError):  # other errors fail
         assert FlowStore(path)[0].shape == (24, 40, 2)
     file.write_bytes(whole)
+
+
+def test_the_number_of_pixels_is_limited(monkeypatch):
+    shape = {"shape": [1, 2, 16384, 16384]}
+    with pytest.raises(FlowFileError, match="has 16384x16384 pixels in its header; expected at m"):
+        arrays.parse_size(shape)
+    monkeypatch.setenv("FLOWNET_ENGINE_MAX_PIXELS", str(1 << 28))
+    assert arrays.parse_size(shape) == (16384, 16384)

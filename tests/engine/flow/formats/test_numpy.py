@@ -123,7 +123,7 @@ def test_npy_with_an_absurd_size_is_refused_by_its_length(tmp_path):
             {"u": npy(sample()), "v": npy(sample())},
             r"contains float32 \(3, 4, 2\), expected float \(H",
         ),
-        ({"u": npy(np.ones((3, 4))), "v": npy(np.ones((3, 5)))}, "is no readable .npz"),
+        ({"u": npy(np.ones((3, 4))), "v": npy(np.ones((3, 5)))}, r"has u \(3, 4\) and v \(3, 5\)"),
     ],
 )
 def test_npz_members_that_are_refused(tmp_path, members, text):
@@ -152,10 +152,4 @@ def test_headers_that_promise_too_much(tmp_path):
         for index in range(2000):
             archive.writestr(f"{index}.npy", b"")
     with pytest.raises(FlowFileError, match="too many arrays"):
-        read_flow(tmp_path / "a.npz")
-
-
-def test_planes_of_two_sizes_are_refused(tmp_path):
-    np.savez(tmp_path / "a.npz", u=np.zeros((3, 4)), v=np.zeros((2, 4)))
-    with pytest.raises(FlowFileError, match=r"has u \(3, 4\) and v \(2, 4\), expected one shape"):
         read_flow(tmp_path / "a.npz")
