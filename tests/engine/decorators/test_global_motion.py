@@ -86,6 +86,45 @@ def test_a_motion_without_numbers_is_not_used(rng):
     np.testing.assert_array_equal(flow, np.broadcast_to(np.float32([0.25, 0.5]), flow.shape))
 
 
+def noise(rng):
+    return (128 + 3 * rng.standard_normal((256, 512, 3))).round().astype(np.uint8)
+
+
+def on_background(rng, left, level):
+    image = np.full((256, 512, 3), level, np.uint8)
+    image[100:140, left : left + 40] = rng.integers(60, 190, (40, 40, 3), dtype=np.uint8)
+    return image
+
+
+NO_EVIDENCE = {
+    "white": lambda rng: [np.full((256, 512, 3), 255, np.uint8)] * 2,
+    "black": lambda rng: [np.zeros((256, 512, 3), np.uint8)] * 2,
+    "noise": lambda rng: [noise(rng), noise(rng)],
+    "identical": lambda rng: [noise(rng)] * 2,
+    "an object on black": lambda rng: [on_background(rng, left, 0) for left in (200, 208)],
+    "an object on white": lambda rng: [on_background(rng, left, 255) for left in (200, 208)],
+}
+
+
+@pytest.mark.parametrize("motion", [(8, 0), (7.5, 4.5), (60.3, -20.4)])
+@pytest.mark.parametrize("images", NO_EVIDENCE.values(), ids=NO_EVIDENCE)
+def test_images_without_evidence_of_a_motion_are_not_aligned(rng, images, motion):
+    """The network gets both images as they are, whatever it takes the motion of its copies for.
+
+    Interpolation between noisy pixels averages them: at half pixels the difference of two images
+    of noise alone is 0.79 times as large, which is no evidence.
+    """
+    first, second = (image[np.newaxis] for image in images(rng))
+    fixed = FixedFlow(small=[np.divide(motion, 4)], large=[[0.25, 0.5]])
+    compensated = GlobalMotionBackend(fixed, 64)
+    for flow in (
+        compensated.run(first, second),
+        compensated.run_with_motion(translation(*motion), first, second),
+    ):
+        np.testing.assert_array_equal(flow, np.broadcast_to(np.float32([0.25, 0.5]), flow.shape))
+        np.testing.assert_array_equal(fixed.seen[-1][1], second)
+
+
 def test_small_motion_is_left_to_the_network(rng):
     """3 and 2 px; 4 px on average is the limit."""
     image = views(rng, 1)[0]
