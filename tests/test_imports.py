@@ -81,13 +81,20 @@ def test_engine_is_there():
     assert {"engine", "engine.engine", "engine.backends.onnxruntime.backend"} <= set(ENGINE_MODULES)
 
 
-# Each module first, as if nothing of the engine had been imported: a circle of imports would show.
+# Each module first after `engine`, which Python imports before any of them: a circle of imports
+# would show.
 IMPORT_EACH = """
 import importlib, sys, traceback
 sys.modules.update(dict.fromkeys(sys.argv[1].split()))  # None: cannot be imported
+import engine
+always = set(sys.modules)
 for module in sys.argv[2:]:
-    for loaded in [name for name in sys.modules if name.partition(".")[0] == "engine"]:
-        del sys.modules[loaded]
+    for loaded in [name for name in sys.modules if name.startswith("engine.")]:
+        if loaded not in always:
+            parent, _, last = loaded.rpartition(".")
+            if parent in sys.modules:
+                vars(sys.modules[parent]).pop(last, None)
+            del sys.modules[loaded]
     try:
         importlib.import_module(module)
     except Exception:

@@ -58,7 +58,7 @@ class Checkpoint:
         *lines, _ = path.read_bytes().split(b"\n")  # the last one is empty or not complete
         try:
             objects = [json.loads(line) for line in lines]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(
                 f"{path} is no checkpoint of an evaluation: {error}. Delete it, or write elsewhere."
             ) from error
@@ -72,4 +72,10 @@ class Checkpoint:
                     f"({found.get(name)!r} instead of {value!r}). Start it again as it was, delete "
                     "the file, or write elsewhere."
                 )
-        return objects[1:]
+        entries = objects[1:]
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise UsageError(
+                f"{path} is no checkpoint of an evaluation: expected a JSON object on each line. "
+                "Delete it, or write elsewhere."
+            )
+        return entries

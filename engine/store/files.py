@@ -1,5 +1,6 @@
 """The files of a store, in a folder or in a zip file; none is read beyond an expected size."""
 
+import errno
 import os
 import zipfile
 import zlib
@@ -8,7 +9,12 @@ from typing import Any, Protocol
 
 from engine.errors import FlowFileError, InputError
 
-_DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
+# What zipfile raises on damage; a seek to a negative place is an OSError, see `_is_damage`.
+_DAMAGED = (
+    zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError, ValueError, OSError
+)  # fmt: skip
+# Others expand a few bytes to gigabytes.
+_COMPRESSIONS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
 class StoreFiles(Protocol):
@@ -61,12 +67,22 @@ class _Zip:
         if self._process != os.getpid():
             self._open()
         try:
-            with self._archive.open(key) as stream:
-                return _limited(stream.read(limit + 1), limit)
+            entry = self._archive.getinfo(key)
         except KeyError:
             raise _missing() from None
+        if entry.compress_type not in _COMPRESSIONS:
+            raise FlowFileError(
+                f"is compressed by method {entry.compress_type} in the zip file; expected 0 "
+                "(stored) or 8 (deflate). Write it again."
+            )
+        try:
+            with self._archive.open(entry) as stream:
+                content = stream.read(limit + 1)
         except _DAMAGED as error:
+            if not _is_damage(error):
+                raise
             raise FlowFileError(f"cannot be read from the zip file ({error}): damaged.") from None
+        return _limited(content, limit)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_path": self._path}
@@ -79,10 +95,17 @@ class _Zip:
         try:
             self._archive = zipfile.ZipFile(self._path)
         except _DAMAGED as error:
+            if not _is_damage(error):
+                raise
             raise FlowFileError(
                 f"{self._path} is no store: {error}; expected a folder or a zip file of its files."
             ) from None
         self._process = os.getpid()
+
+
+def _is_damage(error: Exception) -> bool:
+    """Return whether the content is at fault, and not the disk or the permissions."""
+    return not isinstance(error, OSError) or error.errno == errno.EINVAL
 
 
 def _limited(data: bytes, limit: int) -> bytes:

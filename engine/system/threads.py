@@ -1,5 +1,6 @@
 """The number of CPU threads that this process may use."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def _cgroup_quota(root: Path, membership: Path) -> float:
         # In a container the path may be the host's; then the limit is at the mount point itself.
         for folder in (group, *group.parents):
             if folder.is_relative_to(tree):
-                quota = min(quota, limit(folder))
+                # What is emulated in a container may be of another form.
+                with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+                    quota = min(quota, limit(folder))
     return quota
 
 

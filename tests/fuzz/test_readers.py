@@ -1,0 +1,35 @@
+"""The fuzz targets in short: valid files are read, old finds and some mutations get an error."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.checking import fault_of
+from tests.fuzz.mutations import mutations
+from tests.fuzz.reader import names, reader_named
+
+_CORPUS = Path(__file__).parent / "corpus"
+_MUTATIONS = 40
+
+
+@pytest.fixture(params=names())
+def reader(request):
+    return reader_named(request.param)
+
+
+def test_valid_files_are_read(reader):
+    """Else mutations would test the first check only."""
+    for seed in reader.seeds():
+        reader.read(seed)
+
+
+def test_mutations_are_read_or_refused(reader):
+    for data in itertools.islice(mutations(reader.seeds(), 0), _MUTATIONS):
+        assert fault_of(reader, data) is None, data
+
+
+@pytest.mark.parametrize("path", sorted(_CORPUS.glob("*/*.bin")), ids=lambda path: path.parent.name)
+def test_what_was_found_once_is_refused(path):
+    fault = fault_of(reader_named(path.parent.name), path.read_bytes())
+    assert fault is None, fault
