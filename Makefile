@@ -9,7 +9,7 @@ C_FILES := find kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-avx2 lint format kernels docs clean train-gpu \
+.PHONY: help setup demo test test-avx2 lint format kernels docs clean train-gpu fuzz soak sanitize audit \
 	gpu gpu-doctor gpu-tests gpu-correlation gpu-compare gpu-kernels
 
 help:  ## list the targets
@@ -52,6 +52,33 @@ format: setup  ## reformat the sources
 kernels:  ## build the correlation kernels (CUDA too where nvcc is)
 	cmake -S . -B build -DCMAKE_BUILD_TYPE=Release
 	cmake --build build --parallel 2
+
+fuzz: MINUTES := 30
+fuzz: setup  ## read mutated files with every reader, MINUTES=30 in all; saves what it finds
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --out build/fuzz
+
+INFERENCES ?= 100000
+soak: setup  ## INFERENCES=100000 in four threads: flows bit-equal, memory flat
+	$(BIN)/python -m tests.soak --inferences $(INFERENCES)
+
+# AddressSanitizer and UndefinedBehaviorSanitizer find their faults in C++ alone, so without CUDA.
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -g
+sanitize:  ## run the tests of the C++ sources with sanitizers, and with valgrind if it is installed
+	cmake -S . -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND \
+		-DCMAKE_CXX_FLAGS="$(SANITIZE)"
+	cmake --build build/sanitize --parallel 2
+	ctest --test-dir build/sanitize --output-on-failure
+	cmake -S . -B build/plain -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND
+	cmake --build build/plain --target correlation_cpu_test
+	! command -v valgrind || OMP_NUM_THREADS=1 valgrind -q --error-exitcode=1 build/plain/correlation_cpu_test
+
+audit: .venv/audit-ready  ## look up known vulnerabilities of every pinned package
+	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+
+.venv/audit-ready:
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install -qq --disable-pip-version-check pip-audit==2.10.1
+	touch $@
 
 docs: setup  ## build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

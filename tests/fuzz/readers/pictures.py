@@ -10,22 +10,23 @@ from engine.images.files import image_from_bytes
 from tests.fuzz.reader import Reader
 
 NAMES = ("pictures", "pictures: PNG chunks")
-_SUFFIXES = ("png", "jpg", "bmp", "gif", "tiff", "webp", "ppm", "jp2", "hdr", "exr", "sr", "pxm")
+_SUFFIXES = ("jpg", "bmp", "tiff", "webp", "ppm", "jp2")
 
 
 def readers() -> list[Reader]:
     """See `Reader`."""
     return [
-        # With levels, which formats of floats need.
+        # With levels, else most 16-bit pictures would be refused after they are decoded.
         Reader(NAMES[0], _seeds, lambda data: image_from_bytes(data, "input", levels=(0, 255))),
         Reader(NAMES[1], _pngs, lambda data: image_from_bytes(with_checksums(data), "input.png")),
     ]
 
 
 def _images() -> list[np.ndarray]:
+    """Grey, colour, alpha and 16 bits; JPEG 2000 needs 32 pixels."""
     rng = np.random.default_rng(0)
-    colour = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    deep = rng.integers(0, 65536, (9, 12, 3)).astype(np.uint16)
+    colour = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    deep = colour.astype(np.uint16) * 257
     return [colour, colour[..., 0], np.dstack([colour, colour[..., :1]]), deep]
 
 
@@ -34,15 +35,8 @@ def _pngs() -> list[bytes]:
 
 
 def _seeds() -> list[bytes]:
-    seeds = _pngs()
-    for suffix in _SUFFIXES:
-        try:
-            written, data = cv2.imencode(f".{suffix}", _images()[0])
-        except cv2.error:  # not in this build
-            continue
-        if written:
-            seeds.append(data.tobytes())
-    return seeds
+    others = [cv2.imencode(f".{suffix}", _images()[0])[1].tobytes() for suffix in _SUFFIXES]
+    return _pngs() + others
 
 
 def with_checksums(data: bytes) -> bytes:
