@@ -9,7 +9,6 @@ with engine.load("build/flownets-fp16", backend="tensorrt") as flow_engine:
         ...
 """
 
-import ctypes
 import os
 import threading
 from typing import Literal, overload
@@ -34,6 +33,10 @@ from engine.loader import load
 from engine.types import Color, Flow, FlowPair, ImageLike, Path
 
 __version__ = "0.1.0"
+
+# Read by ONNX Runtime while it is imported; without it, it keeps an identifier and events in the
+# home directory and sends them (microsoft/onnxruntime, docs/Privacy.md).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "BackendError",
@@ -60,18 +63,14 @@ _default: FlowEngine | None = None
 _default_lock = threading.Lock()
 
 
-def _forget_default() -> None:
-    """Drop the default engine in a forked child, which has none of its parent's threads.
-
-    The engine is leaked on purpose: freeing it would wait for these threads.
-    """
-    global _default, _default_lock
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_default))
-    _default, _default_lock = None, threading.Lock()
+def _renew_lock() -> None:
+    """A forked child has no thread that would release it."""
+    global _default_lock
+    _default_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_default)
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @overload

@@ -10,6 +10,7 @@ from engine.decorators.tiles import OVERLAP
 from engine.errors import InputError, nearest
 from engine.images import padded_size
 from engine.images.files import import_opencv
+from engine.system.threads import available_threads
 from engine.types import ImageLike
 
 
@@ -20,9 +21,28 @@ def check_device(device: int) -> None:
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise ``InputError`` unless ``threads`` is a number of CPU threads or None."""
-    if threads is not None and (type(threads) is not int or threads < 1):
+    """Raise ``InputError`` unless ``threads`` is a number of CPU threads or None.
+
+    More than the process may use are allowed (its affinity may change), more than there are CPUs
+    are not: each takes memory and slows down the others.
+    """
+    if threads is None:
+        return
+    if type(threads) is not int or threads < 1:
         raise InputError(f"threads is {threads!r}; expected a number from 1 up, or None for all.")
+    if threads > (cpus := os.cpu_count() or threads):
+        raise InputError(
+            f"threads is {threads}, but this machine has {cpus} CPU(s); expected at most {cpus}, "
+            f"or None for the {available_threads()} that the process may use."
+        )
+
+
+def check_on_resize(on_resize: str) -> bool:
+    """Return whether a frame of another size starts anew; ``InputError`` for an unknown word."""
+    if on_resize not in ("error", "restart"):
+        guess = nearest(on_resize, ("error", "restart")) if isinstance(on_resize, str) else ""
+        raise InputError(f"on_resize is {on_resize!r}; expected 'error' or 'restart'.{guess}")
+    return on_resize == "restart"
 
 
 def check_streams(streams: int, threads: int) -> None:

@@ -1,19 +1,17 @@
 """FlowEngine: the interface of an opened bundle; ``engine.inference`` has its rules."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike
 
-from engine.backends.base import Backend
-from engine.bundle.manifest import Manifest
-from engine.call_checks import check_is_iterable, is_bgr, pair_of
+from engine.call_checks import check_is_iterable, check_on_resize, is_bgr, pair_of
 from engine.cuda.flow_array import DeviceArray
+from engine.engine_base import EngineBase
 from engine.errors import EngineError
+from engine.frame_stream import FrameStream
 from engine.images import LevelsChoice, read_images
-from engine.inference import ImagePair, Inference
-from engine.lifetime import Lifetime
 from engine.system.ordered_map import map_in_order
 from engine.types import Color, Flow, FlowPair, ImageLike, Path
 
@@ -21,33 +19,20 @@ from engine.types import Color, Flow, FlowPair, ImageLike, Path
 Forward = Literal[False]
 Both = Literal[True]
 Pair = tuple[ImageLike, ImageLike]
+OnResize = Literal["error", "restart"]
 
 
-class FlowEngine:
+class FlowEngine(EngineBase):
     """A network on one device; created by ``engine.load``. All methods are thread-safe.
 
-    Use it as a context manager, or call ``close``. Create it after a fork, not before: threads of
-    the runtimes do not survive one.
+    Use it as a context manager, or call ``close``. A forked process opens the bundle again when it
+    first uses the engine, and so does a process that gets it by pickle.
 
     Attributes:
         manifest: the bundle's manifest.
         backend: the open backend; see ``backend.name`` and ``backend.device``.
         streams: number of pairs that ``infer_many`` and ``infer_async`` compute concurrently.
     """
-
-    def __init__(self, manifest: Manifest, backend: Backend, *, streams: int = 1) -> None:
-        """Take ownership of an open backend."""
-        self.manifest = manifest
-        self.backend = backend
-        self.streams = streams
-        self._inference = Inference(manifest, backend)
-        self._threads = ThreadPoolExecutor(streams, thread_name_prefix="flow-async")  # on demand
-        self._lifetime = Lifetime(self._release)
-
-    def __repr__(self) -> str:
-        """Return e.g. ``<FlowEngine flownets_slim fp32, openvino on cpu>``."""
-        network = f"{self.manifest.network} {self.manifest.precision}"
-        return f"<FlowEngine {network}, {self.backend.name} on {self.backend.device}>"
 
     @overload
     def infer(
@@ -84,9 +69,8 @@ class FlowEngine:
             InputError: The images have an unsupported type, shape, value or size.
             BackendError: The runtime failed, or the engine is closed.
         """
-        pair = self._inference.checked(image1, image2, color)
-        with self._lifetime.borrowed():
-            return self._computed(pair, backward)
+        opened = self._here()
+        return opened.flow(opened.inference.checked(image1, image2, color), backward)
 
     @overload
     def infer_files(
@@ -126,9 +110,8 @@ class FlowEngine:
             BackendError: As ``infer``.
         """
         image1, image2 = read_images((path1, path2), levels=levels)
-        pair = self._inference.checked(image1, image2, "rgb")
-        with self._lifetime.borrowed():
-            return self._computed(pair, backward)
+        opened = self._here()
+        return opened.flow(opened.inference.checked(image1, image2, "rgb"), backward)
 
     @overload
     def infer_async(
@@ -160,17 +143,10 @@ class FlowEngine:
 
         Raises:
             InputError: As ``infer``.
-            BackendError: The engine is closed.
+            BackendError: The engine is closed, or no thread starts, as at the interpreter's end.
         """
-        pair = self._inference.checked(image1, image2, color)
-        self._lifetime.borrow()
-        try:
-            future: Future[Any] = self._threads.submit(self._computed, pair, backward)
-        except BaseException:
-            self._lifetime.give_back()
-            raise
-        future.add_done_callback(lambda _: self._lifetime.give_back())
-        return future
+        opened = self._here()
+        return opened.submit(opened.inference.checked(image1, image2, color), backward)
 
     def infer_device(
         self, image1: object, image2: object, *, out: object = None, stream: object = None
@@ -201,8 +177,9 @@ class FlowEngine:
             BackendError: The backend does not support device arrays, the GPU reported an error
                 (possibly of earlier work), or the engine is closed.
         """
-        with self._lifetime.borrowed():
-            return self._inference.device_flow(image1, image2, out, stream)
+        opened = self._here()
+        with opened.lifetime.borrowed():
+            return opened.inference.device_flow(image1, image2, out, stream)
 
     @overload
     def stream(
@@ -213,11 +190,17 @@ class FlowEngine:
         backward: Forward = ...,
         warm_start: bool = ...,
         motions: Iterable[ArrayLike | None] | None = ...,
+        on_resize: OnResize = ...,
     ) -> Iterator[Flow]: ...
 
     @overload
     def stream(
-        self, frames: Iterable[ImageLike], *, color: Color = ..., backward: Both
+        self,
+        frames: Iterable[ImageLike],
+        *,
+        color: Color = ...,
+        backward: Both,
+        on_resize: OnResize = ...,
     ) -> Iterator[FlowPair]: ...
 
     def stream(
@@ -228,11 +211,15 @@ class FlowEngine:
         backward: bool = False,
         warm_start: bool = False,
         motions: Iterable[ArrayLike | None] | None = None,
+        on_resize: OnResize = "error",
     ) -> Iterator[Flow] | Iterator[FlowPair]:
         """Return the flow from each frame to the next: one less than there are frames.
 
         Work on a single frame is done once: padding always, and the first layers of the network
         with a split bundle (``build_engine --split``). The source may reuse its buffer.
+
+        After an error the iterator may be used on: it continues with the next pair of frames that
+        follow each other.
 
         Args:
             frames: images as for ``infer``, all of the same shape and kind of type.
@@ -240,6 +227,8 @@ class FlowEngine:
             backward: as for ``infer``; not with ``warm_start`` or ``motions``.
             warm_start: whether a recurrent network (RAFT) starts from the last flow, carried
                 forward along itself, instead of from no motion. Needs a split bundle.
+            on_resize: ``"error"`` raises at a frame of another size, ``"restart"`` yields no flow
+                to it; the frames after it continue either way.
             motions: global motion from each frame to the next, where it is known, in place of the
                 estimate of ``compensate_motion``, which the engine needs: a (2, 3) matrix A, the
                 point (x, y) of the frame is at A (x, y, 1) in the next; or None. It is read after
@@ -250,8 +239,10 @@ class FlowEngine:
             BackendError: As ``infer``, or the engine has no ``warm_start`` or takes no ``motions``.
         """
         check_is_iterable(frames, "frames", "arrays")
-        run = self._inference.run_of(backward=backward, warm_start=warm_start, motions=motions)
-        return self._inference.stream(frames, is_bgr(color), run, self._lifetime.borrowed)
+        bgr, restart = is_bgr(color), check_on_resize(on_resize)
+        opened = self._here()
+        run = opened.inference.run_of(backward=backward, warm_start=warm_start, motions=motions)
+        return FrameStream(frames, opened, run, bgr=bgr, restart=restart)
 
     @overload
     def infer_many(
@@ -288,32 +279,10 @@ class FlowEngine:
 
         def flow_of(index: int, pair: Pair) -> Any:  # what `backward` says
             try:
-                checked = self._inference.checked(*pair_of(pair), color)
-                with self._lifetime.borrowed():
-                    return self._computed(checked, backward)
+                opened = self._here()
+                checked = opened.inference.checked(*pair_of(pair), color)
+                return opened.flow(checked, backward)
             except EngineError as error:
                 raise type(error)(f"pair {index}: {error}") from error
 
         return map_in_order(flow_of, pairs, threads=self.streams)
-
-    def close(self) -> None:
-        """Free the model when the running and queued calls are done; does not wait for them.
-
-        May be called more than once.
-        """
-        self._lifetime.close()
-
-    def __enter__(self) -> "FlowEngine":
-        """Return the engine itself."""
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        """Close the engine."""
-        self.close()
-
-    def _computed(self, pair: ImagePair, backward: bool) -> Flow | FlowPair:
-        return self._inference.flows(pair) if backward else self._inference.flow(pair)
-
-    def _release(self) -> None:
-        self._threads.shutdown(wait=False)  # the caller may be one of these threads
-        self.backend.close()

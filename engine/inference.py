@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.backends.base import Backend, DeviceBackend, Flows
+from engine.backends.base import Backend, DeviceBackend, Flows, Images
 from engine.bundle.manifest import Manifest
 from engine.call_checks import check_directions, check_profile, is_bgr
 from engine.cuda.flow_array import DeviceArray
@@ -22,14 +22,22 @@ from engine.images.as_array import without_time
 from engine.recurrence import WarmStart, check_memory
 from engine.types import Array, Flow, FlowPair, ImageLike
 
-# Returns the flows of two prepared images, of one direction or of both.
-Run = Callable[[Any, Any], Flows | tuple[Flows, Flows]]
-# Keeps the backend open while it runs.
-Borrowed = Callable[[], contextlib.AbstractContextManager[None]]
-
 # Of both directions. On two CPU cores a batch of two takes 0.76 times as long as its halves at
 # 384x512, 0.89 times at 448x1024; beyond, it only needs more memory.
 _BATCHED_PIXELS = 1 << 21
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the pairs of a video are computed.
+
+    Attributes:
+        pair: returns the flows of two prepared images, of one direction or of both.
+        skip: called for each frame whose flow from the last one is not computed.
+    """
+
+    pair: Callable[[Any, Any], Flows | tuple[Flows, Flows]]
+    skip: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -103,37 +111,44 @@ class Inference:
         """Return what computes a pair of frames; see ``FlowEngine.stream``."""
         check_directions(backward, warm_start=warm_start, motions=motions is not None)
         if backward:
-            return self.both
+            return Run(self.both)
         # Refused by a backend that does not compensate motion; a warm start by one that does.
         known = None if motions is None else KnownMotion(self._backend, motions)
         if warm_start:
-            return WarmStart(self._manifest, self._backend).run
-        return self._backend.run if known is None else known.run
+            warm = WarmStart(self._manifest, self._backend)
+            return Run(warm.run, warm.forget)
+        return Run(self._backend.run) if known is None else Run(known.run, known.skip)
 
-    def stream(
-        self, frames: Iterable[object], bgr: bool, run: Run, borrowed: Borrowed
-    ) -> Iterator[Any]:
-        """Yield what ``run`` returns for each frame and the next; see ``FlowEngine.stream``."""
-        previous: tuple[Array, Any] | None = None
-        for index, frame in enumerate(frames):
-            image = checked_image(without_time(frame), f"frame {index}", bgr=bgr)
-            if previous is not None:
-                check_same_kind(previous[0], image, (f"frame {index - 1}", f"frame {index}"))
-            try:
-                size = self._padded_size(image.shape)
-            except InputError as error:
-                raise InputError(f"frame {index}: {error}") from error
-            padded = network_input(image, size, bgr=bgr, copy=True)
-            flow = None
-            with borrowed(), self._wrap_errors(image.shape):
-                prepared = self._backend.prepare(padded)
-                if previous is not None:
-                    flow = run(previous[1], prepared)
-            previous = image, prepared
-            if isinstance(flow, tuple):
-                yield tuple(_cropped(one, image) for one in flow)
-            elif flow is not None:
-                yield _cropped(flow, image)
+    def frame(self, frame: object, name: str, *, bgr: bool) -> tuple[Array, Images]:
+        """Return a frame of a video as a checked image, and as the backend takes it.
+
+        Raises:
+            InputError: See ``FlowEngine.stream``.
+        """
+        image = checked_image(without_time(frame), name, bgr=bgr)
+        try:
+            size = self._padded_size(image.shape)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+        return image, network_input(image, size, bgr=bgr, copy=True)
+
+    def next_flow(
+        self, run: Run, first: Any, image: Array, padded: Images
+    ) -> tuple[Any, Flow | FlowPair | None]:
+        """Return a frame, prepared, and the flow to it; no flow where ``first`` is None.
+
+        Args:
+            run: how the pair is computed.
+            first: the frame before, prepared.
+            image: the frame.
+            padded: the frame as from ``frame``.
+        """
+        with self._wrap_errors(image.shape):
+            second = self._backend.prepare(padded)
+            flow = None if first is None else run.pair(first, second)
+        if isinstance(flow, tuple):
+            return second, (_cropped(flow[0], image), _cropped(flow[1], image))
+        return second, None if flow is None else _cropped(flow, image)
 
     def device_flow(
         self, image1: object, image2: object, out: object, stream: object

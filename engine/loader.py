@@ -2,8 +2,9 @@
 
 import os
 import warnings
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from engine.backends.base import Backend
 from engine.backends.registry import open_backend
@@ -86,6 +87,7 @@ def load(
         BundleError: The bundle is missing, incomplete, changed or malformed.
         BackendError: The backend (for ``"auto"``, every backend) cannot run the bundle here.
     """
+    arguments = locals()
     if align is not None:
         warnings.warn(
             "align is deprecated and will be removed; use compensate_motion.",
@@ -113,6 +115,12 @@ def load(
         streams=streams,
         iterations=iterations,
     )
+    arguments |= {
+        "bundle": None if bundle is None else folder.absolute(),
+        "backend": opened.name,
+        "compensate_motion": compensate_motion,
+        "align": None,
+    }
     try:
         opened = _decorated(
             *(opened, manifest),
@@ -125,7 +133,27 @@ def load(
     except BaseException:
         opened.close()
         raise
-    return FlowEngine(manifest, opened, streams=streams)
+    return FlowEngine(
+        manifest, opened, streams=streams, reload=partial(_load_again, manifest, arguments)
+    )
+
+
+def _load_again(manifest: Manifest, arguments: dict[str, Any]) -> FlowEngine:
+    """Load the same bundle, with the same arguments and backend, in another process.
+
+    Raises:
+        BundleError: The bundle is another one by now, or as for ``load``.
+        InputError: As for ``load``.
+        BackendError: As for ``load``.
+    """
+    flow_engine = load(**arguments)
+    if flow_engine.manifest != manifest:
+        flow_engine.close()
+        raise BundleError(
+            f"the bundle {arguments['bundle'] or DEFAULT_BUNDLE} has changed since the engine was "
+            "loaded in another process. Load it again there: engine.load(bundle)."
+        )
+    return flow_engine
 
 
 def _decorated(

@@ -81,6 +81,10 @@ class WarmStart:
         self._recurrent = recurrent
         self._last: Flows | None = None
 
+    def forget(self) -> None:
+        """Start the next pair without a flow: it does not follow the last one."""
+        self._last = None
+
     def run(self, first: Any, second: Any) -> Flows:
         """See ``Backend.run``."""
         start = None if self._last is None else carried_forward(self._last)

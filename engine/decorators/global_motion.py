@@ -121,6 +121,10 @@ class KnownMotion:
             )
         self._backend, self._motions = backend, iter(motions)
 
+    def skip(self) -> None:
+        """Leave out the motion of a pair that is not computed."""
+        next(self._motions, None)
+
     def run(self, first: Any, second: Any) -> Flow:
         """See ``Backend.run``."""
         given = next(self._motions, None)

@@ -246,6 +246,54 @@ def test_frames_that_are_no_iterable_of_images(session_engine, frames, message):
         session_engine.infer_many(frames)
 
 
+def frames_of(sides, rng):
+    return [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for side in sides]
+
+
+def collected(stream):
+    """Return all flows of a stream and the texts of its errors, in order."""
+    found = []
+    while True:
+        try:
+            found.append(next(stream))
+        except StopIteration:
+            return found
+        except InputError as error:
+            found.append(str(error))
+
+
+def test_stream_goes_on_after_a_frame_of_another_size(tiny_engine, tiny_flow, rng):
+    frames = frames_of((64, 64, 70, 70, 70, 64), rng)
+    first, refused, second, third, last = collected(tiny_engine.stream(frames))
+    assert refused.startswith("frame 1 has shape (64, 64, 3) and frame 2 (70, 70, 3); expected")
+    assert last.startswith("frame 4 has shape (70, 70, 3) and frame 5 (64, 64, 3); expected")
+    restarted = list(tiny_engine.stream(frames, on_resize="restart"))
+    for index, flow, again in zip((0, 2, 3), (first, second, third), restarted, strict=True):
+        np.testing.assert_allclose(flow, tiny_flow(frames[index], frames[index + 1]), atol=1e-5)
+        np.testing.assert_array_equal(flow, again)
+
+
+def test_stream_computes_nothing_across_a_bad_frame(tiny_engine, tiny_flow, rng):
+    frames = [*frames_of((64, 64), rng), None, *frames_of((64, 64), rng)]
+    for on_resize in ("error", "restart"):
+        first, error, second = collected(tiny_engine.stream(frames, on_resize=on_resize))
+        np.testing.assert_allclose(first, tiny_flow(*frames[:2]), atol=TOLERANCE)
+        assert error.startswith("frame 2 is ")
+        np.testing.assert_allclose(second, tiny_flow(*frames[3:]), atol=TOLERANCE)
+
+
+def test_stream_in_both_directions_restarts(tiny_engine, tiny_flow, rng):
+    frames = frames_of((64, 70, 70), rng)
+    ((forward, backward),) = tiny_engine.stream(frames, backward=True, on_resize="restart")
+    np.testing.assert_allclose(forward, tiny_flow(*frames[1:]), atol=TOLERANCE)
+    np.testing.assert_allclose(backward, tiny_flow(*frames[:0:-1]), atol=TOLERANCE)
+
+
+def test_on_resize_is_checked(session_engine):
+    with pytest.raises(InputError, match=r"on_resize is 'rstart'; .* Did you mean 'restart'\?"):
+        session_engine.stream([], on_resize="rstart")
+
+
 def test_stream_errors_name_the_frame_beyond_the_profile(limited):
     image = np.zeros((1200, 2000, 3), np.uint8)
     with pytest.raises(InputError, match=r"^frame 0: tiny: image is 1200x2000 \(padded"):

@@ -56,7 +56,7 @@ def test_bgr_is_rgb_reversed(tiny_bundle, tiny_flow, rng):
 
 
 def test_one_stream_by_default(tiny_bundle):
-    with engine.load(tiny_bundle, backend="onnxruntime", threads=3) as opened:
+    with engine.load(tiny_bundle, backend="onnxruntime", threads=2) as opened:
         assert opened.streams == 1
         assert len(list(opened.infer_many([(IMAGE, IMAGE)] * 3))) == 3
 

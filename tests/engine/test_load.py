@@ -1,9 +1,4 @@
-import contextlib
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +7,6 @@ import pytest
 
 import engine
 from engine.errors import BundleError, InputError
-from tests.support.cpu import needs_int8
 
 
 def test_load_checks_the_files(tiny_bundle, tmp_path):
@@ -84,39 +78,6 @@ def test_default_bundle_runs(rng):
     flow = engine.infer(image1, image2)
     assert flow.shape == (64, 64, 2)
     assert np.isfinite(flow).all()
-
-
-INFER_BEFORE_AND_AFTER_A_FORK = """
-import os, sys
-import numpy, engine
-engine._default = engine.load(backend=sys.argv[1], threads=2)
-engine.load = lambda load=engine.load: load(backend=sys.argv[1], threads=2)
-image = numpy.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=numpy.uint8)
-expected = engine.infer(image, image[::-1])
-engine._default_lock.acquire()
-child = os.fork()
-if child == 0:
-    same = numpy.array_equal(engine.infer(image, image[::-1]), expected)
-    # onnxruntime itself keeps a forked process from ending in the ordinary way.
-    end = os._exit if sys.argv[1] == "onnxruntime" else sys.exit
-    end(0 if same else 1)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=needs_int8)])
-def test_infer_in_a_forked_process(backend):
-    pytest.importorskip(backend, reason=f"{backend} is not installed")
-    command = [sys.executable, "-c", INFER_BEFORE_AND_AFTER_A_FORK, backend]
-    # A process group of its own: a child that hangs goes with its parent.
-    root = Path(engine.__file__).parents[1]
-    process = subprocess.Popen(command, cwd=root, start_new_session=True)
-    try:
-        assert process.wait(timeout=60) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_version_is_written_once():
