@@ -42,6 +42,7 @@ from engine.flow.metrics import endpoint_error
 from engine.flow.warp import lands_inside
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import int_between, positive_float, positive_int, size
+from engine.system.command import run
 from engine.system.progress import progress_bar
 from engine.system.threads import available_threads
 from engine.types import Flow, Image
@@ -207,10 +208,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(heading(result))
-    console(100).print(table(result))
-    if given.json:
-        write_json(result, given.json)
+    try:
+        if given.json:
+            write_json(result, given.json)
+    finally:
+        print(heading(result))
+        console(100).print(table(result))
     return 0
 
 
@@ -234,4 +237,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cli import console, exit_code, write_json
+from bench.cli import console, exit_code, save_json
 from bench.compare_options import Options, parse_options
 from bench.data import PairSet, load_pairs
 from bench.environment import ModuleError, describe, found_gpus
@@ -29,6 +29,7 @@ from bench.report.terminal import terminal_table
 from engine.errors import EngineError
 from engine.loader import DEFAULT_BUNDLE
 from engine.system.argument_parser import UsageError
+from engine.system.command import run
 from engine.system.progress import progress_bar
 
 CACHE = Path("build/bench")
@@ -150,15 +151,19 @@ def _startup(outcomes: Sequence[Outcome], size: Size) -> dict[str, Any]:
 def _write(
     result: dict[str, Any], outcomes: Sequence[Outcome], pairs: PairSet, options: Options
 ) -> None:
-    console(width=124).print(terminal_table(result))
-    for line in result["summary"]:
-        print(line)
-    if options.json is not None:
-        write_json(result, options.json)
-    if options.report is not None:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
-        write_report(result, pictures_of(outcomes, pairs), options.report)
-        print(f"report     {options.report}")
+    try:
+        if options.json is not None:
+            save_json(result, options.json)
+        if options.report is not None:
+            options.report.parent.mkdir(parents=True, exist_ok=True)
+            write_report(result, pictures_of(outcomes, pairs), options.report)
+    finally:
+        console(width=124).print(terminal_table(result))
+        for line in result["summary"]:
+            print(line)
+    for name, file in (("json", options.json), ("report", options.report)):
+        if file is not None:
+            print(f"{name:10} {file}")
     print(f"next: {_next_command(options)}")
 
 
@@ -179,4 +184,4 @@ def _print_rows(groups: Sequence[Sequence[Row]]) -> None:
 if __name__ == "__main__":
     # As an exception it ends the workers and removes the temporary folder.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(main())
+    run(main)

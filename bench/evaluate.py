@@ -28,6 +28,7 @@ from engine.engine import FlowEngine
 from engine.errors import EngineError
 from engine.loader import DEFAULT_BUNDLE
 from engine.system.argument_parser import UsageError
+from engine.system.command import run
 from engine.system.files import sha256_of
 from engine.system.threads import available_threads
 
@@ -152,4 +153,4 @@ def _print(result: dict[str, Any], options: Options) -> None:
 if __name__ == "__main__":
     # As an exception it ends the progress bar and keeps the finished pairs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(main())
+    run(main)

@@ -22,6 +22,7 @@ from engine.engine import FlowEngine
 from engine.errors import EngineError
 from engine.flow.metrics import endpoint_error
 from engine.system.argument_types import positive_int
+from engine.system.command import run
 
 # Shares of the pixels that are left out, least confident first.
 REMOVED = np.arange(20) / 20
@@ -120,4 +121,4 @@ def table(results: Sequence[Reliability]) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

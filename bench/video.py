@@ -24,6 +24,7 @@ import engine
 from bench import cli, environment
 from engine.errors import EngineError, InputError
 from engine.system.argument_types import names_among, positive_int
+from engine.system.command import run
 from engine.system.progress import track
 from engine.system.threads import available_threads
 from engine.video.reader import VideoReader
@@ -64,10 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
         "clip": "{}x{}x{}".format(*options.make) if options.make else options.clip.name,
         "rows": rows,
     }
-    for line in _table(rows):
-        print(line)
-    if options.json is not None:
-        cli.save_json(result, options.json)
+    try:
+        if options.json is not None:
+            cli.save_json(result, options.json)
+    finally:
+        for line in _table(rows):
+            print(line)
     return 0
 
 
@@ -208,4 +211,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -10,8 +10,14 @@ with engine.load("build/flownets-fp16", backend="tensorrt") as flow_engine:
 """
 
 import os
+import sys
 import threading
 from typing import Literal, overload
+
+if getattr(sys, "argv", None):  # first: the imports below take a tenth of a second or more
+    from engine.system.command import hide_tracebacks_of_interrupts
+
+    hide_tracebacks_of_interrupts()
 
 from engine.bundle.manifest import Manifest
 from engine.cuda.flow_array import DeviceArray

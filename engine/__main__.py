@@ -1,8 +1,7 @@
 """``python -m engine``: the same as the installed command ``flow``."""
 
-import sys
-
 from engine.cli.main import main
+from engine.system.command import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from engine.system.argument_parser import UsageError
+from engine.system.command import run
 from export import rebuild
 from export.options import BuildOptions, parse
 from export.outcome import exit_code
@@ -43,4 +44,4 @@ def _build(options: BuildOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -7,7 +7,6 @@ Needs TensorRT and the extra `rebuild`, but neither PyTorch nor the weights.
 
 import shlex
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from engine.bundle.manifest import (
 from engine.bundle.verify import verify_files
 from engine.errors import BackendNotInstalledError, BundleError
 from engine.system.argument_parser import RaisingParser, UsageError
+from engine.system.command import run
 from engine.system.files import write_atomically
 from export.outcome import exit_code
 from export.progress import step
@@ -220,4 +220,4 @@ def _updated(manifest: Manifest, files: dict[str, BundleFile], parity: Parity) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

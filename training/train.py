@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
+from engine.system.command import run
 from training.config import TrainingConfig, TrainingError, parse
 from training.data.batch import PairBatch
 from training.data.sets import PairDataset
@@ -77,4 +78,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -5,7 +5,6 @@ python -m training.weights convert FILE -o OUT.safetensors
 """
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.errors import one_line
+from engine.system.command import run
 from engine.system.files import replacing
 from training.checkpoints.convert import check_values, convert, recognised
 from training.checkpoints.facts import Fact
@@ -230,4 +230,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -1,8 +1,7 @@
 """Run ``bench.correlation.compare``: ``python -m bench.correlation``."""
 
-import sys
-
 from bench.correlation.compare import main
+from engine.system.command import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -11,7 +11,6 @@ import argparse
 import importlib
 import json
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +24,7 @@ from bench.harness.stats import timed_ms
 from engine.backends.openvino.runtime import core_of, import_openvino, version_of
 from engine.errors import BackendError, one_line
 from engine.system.argument_types import positive_float, positive_int
+from engine.system.command import run
 from engine.system.cpu import amx_fault
 from engine.system.threads import available_threads
 
@@ -202,4 +202,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -21,6 +21,7 @@ from torch import nn
 from bench.harness.bundles import UNTRAINED
 from bench.harness.worker import Job
 from engine.errors import BackendError
+from engine.system.command import run
 from export.graph.deployable import Deployable
 from export.graph.precision import HalfNetwork
 from training.networks import NETWORKS, build_network
@@ -191,4 +192,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

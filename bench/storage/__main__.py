@@ -1,8 +1,7 @@
 """Run ``bench.storage.compare``: ``python -m bench.storage``."""
 
-import sys
-
 from bench.storage.compare import main
+from engine.system.command import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

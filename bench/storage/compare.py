@@ -38,10 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
-    for flow_set in result["sets"]:
-        console(width=110).print(table(flow_set))
-    if options.json is not None:
-        write_json(result, options.json)
+    try:
+        if options.json is not None:
+            write_json(result, options.json)
+    finally:
+        for flow_set in result["sets"]:
+            console(width=110).print(table(flow_set))
     return 0
 
 

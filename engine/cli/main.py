@@ -6,10 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import engine
 from engine.cli import common, convert, doctor, evaluate, folder, infer, score, show, video
 from engine.errors import EngineError, sentence
+from engine.system import command
 from engine.system.argument_parser import UsageError
 
 _EPILOG = """examples:
@@ -56,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"flow: {sentence(str(interrupt) or 'interrupted')}", file=sys.stderr)
         return 130
     return code
+
+
+def script() -> NoReturn:
+    """Run the installed command ``flow``."""
+    command.run(main)
 
 
 def _text(error: Exception) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.flow.formats import write_flow
 from engine.images import write_image
 from engine.system.argument_types import positive_int, size
+from engine.system.command import run
 from engine.system.progress import track
 from training.data.batch import PairBatch
 from training.synthetic.kinds import SCENES
@@ -73,4 +74,4 @@ def _check_output(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
