@@ -38,7 +38,9 @@ FILES = sorted(
 ENGINE_MODULES = [
     name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     for name in FILES
-    if name.startswith("engine/") and name != "engine/store/zarr_codec.py"  # zarr's plug-in
+    if name.startswith("engine/")
+    # Plug-ins of zarr and of PyInstaller.
+    and name not in ("engine/store/zarr_codec.py", "engine/pyinstaller/hook-engine.py")
 ]
 # What engine modules may use inside functions only.
 RUNTIMES = [

@@ -1,0 +1,17 @@
+"""Hook of PyInstaller: the default bundle, and what the engine imports by name."""
+
+from importlib.util import find_spec
+
+from PyInstaller.utils.hooks import collect_data_files, collect_dynamic_libs, collect_submodules
+
+# Those that are installed; the first two compute the default bundle.
+_RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda")
+
+datas = collect_data_files("engine")
+hiddenimports = collect_submodules("engine.backends")
+binaries = []
+for name in _RUNTIMES:
+    if find_spec(name) is not None:
+        hiddenimports.append(name)
+        datas += collect_data_files(name, includes=["**/*.xml", "**/*.json"])
+        binaries += collect_dynamic_libs(name)
