@@ -6,6 +6,8 @@ from PyInstaller.utils.hooks import collect_data_files, collect_dynamic_libs, co
 
 # Those that are installed; the first two compute the default bundle.
 _RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda")
+# OpenVINO opens its readers by names that end in a version.
+_LIBRARIES = ["*.dll", "*.dylib", "lib*.so", "lib*.so.*"]
 
 datas = collect_data_files("engine")
 hiddenimports = collect_submodules("engine.backends")
@@ -14,4 +16,4 @@ for name in _RUNTIMES:
     if find_spec(name) is not None:
         hiddenimports.append(name)
         datas += collect_data_files(name, includes=["**/*.xml", "**/*.json"])
-        binaries += collect_dynamic_libs(name)
+        binaries += collect_dynamic_libs(name, search_patterns=_LIBRARIES)

@@ -26,7 +26,7 @@ def test_the_hook_collects_what_is_imported_by_name(monkeypatch):
     asked = {"data": [], "libraries": [], "modules": []}
     utilities = ModuleType("PyInstaller.utils.hooks")
     utilities.collect_data_files = lambda name, **_: asked["data"].append(name) or []
-    utilities.collect_dynamic_libs = lambda name: asked["libraries"].append(name) or []
+    utilities.collect_dynamic_libs = lambda name, **_: asked["libraries"].append(name) or []
     utilities.collect_submodules = lambda name: asked["modules"].append(name) or [f"{name}.*"]
     for name in ("PyInstaller", "PyInstaller.utils"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
