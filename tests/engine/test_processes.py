@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 import engine
 from engine import FlowEngine
-from engine.bundle.manifest import read_manifest
+from engine.bundle.manifest import read_manifest, write_manifest
 from engine.errors import BackendError, BundleError, InputError
 from tests.support.fake_backend import FakeBackend
 
@@ -101,8 +102,7 @@ def test_a_changed_bundle_is_not_taken_for_the_old_one(tiny_bundle, tmp_path):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     with engine.load(bundle, backend="onnxruntime", threads=1) as opened:
         content = pickle.dumps(opened)
-        manifest = bundle / "manifest.json"
-        manifest.write_text(manifest.read_text().replace('"MIT"', '"BSD-2-Clause"'))
+        write_manifest(bundle, replace(opened.manifest, parameters=15))
         for again in (lambda: pickle.loads(content), lambda: forked(opened).infer(IMAGE, IMAGE)):
             with pytest.raises(BundleError, match=r"bundle has changed since .* Load it again"):
                 again()
