@@ -130,3 +130,14 @@ def test_a_picture_is_no_kitti_flow(tmp_path):
 def test_pngs_that_are_refused(tmp_path, content, text):
     with pytest.raises(FlowFileError, match=text):
         read_flow(file_with(tmp_path, "a.png", content))
+
+
+@pytest.mark.parametrize("height", [1, 174762, 174763])
+def test_the_data_are_inflated_in_pieces(tmp_path, height):
+    """Rows of 7 bytes that end before, at about and after a mebibyte; one row too few or many."""
+    rows = bytes(7) * height
+    flow, _ = read_flow(file_with(tmp_path, "a.png", png(1, height, rows)))
+    assert flow.shape == (height, 1, 2)
+    for wrong in (rows[:-1], rows + b"\0"):
+        with pytest.raises(FlowFileError, match=f"expected {len(rows)} for 1x{height}"):
+            read_flow(file_with(tmp_path, "a.png", png(1, height, wrong)))
