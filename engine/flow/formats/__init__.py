@@ -100,7 +100,7 @@ def _decoded(stream: IO[bytes], name: Path) -> tuple[Flow, Mask]:
         raise FlowFileError(f"{name}: {error}{advice}") from None
     valid = known(flow)
     if not valid.all():
-        flow[~valid] = np.nan
+        np.copyto(flow, np.nan, where=~valid[..., np.newaxis])  # faster than an index
     return flow, valid
 
 

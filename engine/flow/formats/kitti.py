@@ -16,10 +16,12 @@ LOWEST, HIGHEST = -512.0, 65535 / 64 - 512
 def decode(stream: IO[bytes]) -> Array:
     """Return the flow, (H, W, 2) float32."""
     levels = png16.levels_from_png(stream)
-    flow = levels[..., :2].astype(np.float32)
+    flow = np.empty((*levels.shape[:2], 2), np.float32)
+    for axis in (0, 1):  # together three times as slow
+        flow[..., axis] = levels[..., axis]
     flow -= 32768
     flow /= 64
-    flow[levels[..., 2] == 0] = np.nan
+    np.copyto(flow, np.nan, where=(levels[..., 2] == 0)[..., np.newaxis])
     return flow
 
 

@@ -66,7 +66,7 @@ def decode_npz(stream: IO[bytes]) -> Array:
             if dtype.kind != "b" or shape != flow.shape[:2]:
                 raise FlowFileError(f"has valid {dtype} {shape}, expected one bool per pixel.")
             valid = _read_array(member, header)
-    flow[~valid] = np.nan
+    np.copyto(flow, np.nan, where=~valid[..., np.newaxis])
     return flow
 
 
