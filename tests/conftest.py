@@ -1,5 +1,6 @@
 """Fixtures of many tests: a tiny real bundle whose flow has a closed form, and random numbers."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,13 @@ os.environ[VARIABLE] = ""
 # No test depends on the speed of the machine.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_modules() -> None:
+    """Builds collect garbage many times: what is imported by now need not be searched for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

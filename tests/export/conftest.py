@@ -1,7 +1,9 @@
 """Narrow networks with seeded weights: the real structure, seconds to export."""
 
 import copy
-from collections.abc import Iterator
+import fcntl
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +35,30 @@ from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.upsampling import upsample_matmul
 from training.normalise import FixedMean
 
+Once = Callable[[str, Callable[[], onnx.ModelProto]], onnx.ModelProto]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return a function that makes a model once for all processes of a run: exports take seconds.
+
+    The first process writes it to a file; the others wait for that and read it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # shared by the workers
+
+    def made_once(name: str, make: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
+        path = folder / f"{name}.onnx"
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                with _single_trace():
+                    onnx.save(make(), path)
+        return onnx.load(path)
+
+    return made_once
+
 
 @pytest.fixture(scope="session")
 def network() -> FlowNetS:
@@ -50,22 +76,22 @@ def deployable(network: FlowNetS) -> Deployable:
 
 
 @pytest.fixture(scope="session")
-def exported(network: FlowNetS) -> onnx.ModelProto:
+def exported(network: FlowNetS, once: Once) -> onnx.ModelProto:
     """The fp32 graph; copy it before changing it."""
-    return _exported(network, "fp32")
+    return once("flownets", lambda: _exported(network, "fp32"))
 
 
 @pytest.fixture(scope="session")
-def half_exported(network: FlowNetS) -> onnx.ModelProto:
+def half_exported(network: FlowNetS, once: Once) -> onnx.ModelProto:
     """The fp16 graph; copy it before changing it."""
     half = HalfNetwork(network, fp32_islands=NETWORKS["flownets"].fp32_islands)
-    return _exported(half, "fp16")
+    return once("flownets-half", lambda: _exported(half, "fp16"))
 
 
 @pytest.fixture(scope="session")
-def flownetc_exported(flownetc: FlowNetC) -> onnx.ModelProto:
+def flownetc_exported(flownetc: FlowNetC, once: Once) -> onnx.ModelProto:
     """FlowNetC's fp32 graph; copy it before changing it."""
-    return _exported(flownetc, "fp32")
+    return once("flownetc", lambda: _exported(flownetc, "fp32"))
 
 
 @pytest.fixture(scope="session")
@@ -87,20 +113,22 @@ def pyramid() -> PyramidFlowNetS:
 
 
 @pytest.fixture(scope="session")
-def pyramid_exported(pyramid: PyramidFlowNetS) -> onnx.ModelProto:
+def pyramid_exported(pyramid: PyramidFlowNetS, once: Once) -> onnx.ModelProto:
     """The pyramid's fp32 graph; copy it before changing it."""
-    return _exported(pyramid, "fp32")
+    return once("pyramid", lambda: _exported(pyramid, "fp32"))
 
 
 def _exported(network: nn.Module, precision: str) -> onnx.ModelProto:
     whole = Deployable(network, FixedMean(), upsample_matmul)
-    with _single_trace():
-        return onnx_from_torch(whole, metadata={"network": "tiny", "precision": precision})
+    return onnx_from_torch(whole, metadata={"network": "tiny", "precision": precision})
 
 
 @contextmanager
 def _single_trace() -> Iterator[None]:
-    """Fail if PyTorch decomposes a whole program, which doubles the time of an export."""
+    """Fail if PyTorch decomposes a whole program, which doubles the time of an export.
+
+    All graphs of these fixtures are exported so: it is the test that none is traced twice.
+    """
 
     def traced_again(*_: object) -> None:
         pytest.fail("PyTorch decomposes the whole program, which doubles the time of an export")

@@ -67,11 +67,3 @@ def test_operators_are_those_of_pytorchs_decomposition() -> None:
     assert operators(ours) == operators(pytorchs)
     assert not any(isinstance(n.target, HigherOrderOperator) for n in ours.graph.nodes)
     assert [n for n, _ in ours.graph_module.named_children()] == []
-
-
-@pytest.mark.parametrize(
-    "graph", ["exported", "flownetc_exported", "flownetc_split", "pyramid_exported"]
-)
-def test_no_network_is_traced_again_as_a_whole(graph: str, request: pytest.FixtureRequest) -> None:
-    """The fixtures export in `_single_trace`, which fails otherwise."""
-    assert request.getfixturevalue(graph)
