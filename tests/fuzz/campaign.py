@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from tests.fuzz.checking import CRASH, TIME, Fault
 from tests.fuzz.child import in_flight
+from tests.fuzz.reader import folder_of
 
 
 @dataclass
@@ -41,7 +41,7 @@ def fuzz(reader: str, seed: int, seconds: float, out: Path) -> Result:
         seconds: of the clock.
         out: the folder of the finds.
     """
-    folder = out / re.sub(r"\W+", "-", reader)
+    folder = out / folder_of(reader)
     folder.mkdir(parents=True, exist_ok=True)
     result, end = Result(reader), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:

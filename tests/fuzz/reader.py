@@ -4,6 +4,7 @@ import atexit
 import functools
 import importlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -47,6 +48,11 @@ def reader_named(name: str) -> Reader:
     """Return a reader."""
     module = _module(names()[name])
     return next(reader for reader in module.readers() if reader.name == name)
+
+
+def folder_of(name: str) -> str:
+    """Return the name of a reader's folder, in the corpus and for its finds."""
+    return re.sub(r"\W+", "-", name).strip("-")
 
 
 def _module(name: str):
