@@ -53,11 +53,13 @@ def fault_of(reader: Reader, data: bytes) -> Fault | None:
             kind = MEMORY if isinstance(error, MemoryError) else FOREIGN
             fault = Fault(kind, _place(error), f"{type(error).__name__}: {error}"[:300])
     seconds, grown = time.process_time() - start, _peak_mebibytes() - memory
+    if fault is not None:
+        return fault
     if grown > MEBIBYTES:
         return Fault(MEMORY, "peak", f"{grown:.0f} MiB")
     if seconds > SECONDS:
         return Fault(TIME, "time", f"{seconds:.1f} s")
-    return fault
+    return None
 
 
 def _peak_mebibytes() -> float:

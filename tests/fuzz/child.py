@@ -44,6 +44,8 @@ def in_flight(path: Path) -> bytes:
 
 def _run(reader: Reader, seed: int, seconds: float, folder: Path) -> None:
     """Read mutated inputs; print the faults and, now and then, the number of inputs as JSON."""
+    for valid in reader.seeds():
+        fault_of(reader, valid)  # the first call imports what it needs
     limit_this_process()
     current, seen = InFlight(folder / "in-flight"), set()
     for count, data in enumerate(_inputs(reader, seed, seconds), 1):
@@ -88,6 +90,7 @@ def main(verb: str, name: str, *arguments: str) -> int:
         seed, seconds, folder = arguments
         _run(reader, int(seed), float(seconds), Path(folder))
         return 0
+    fault_of(reader, reader.seeds()[0])
     limit_this_process()
     fault = fault_of(reader, Path(arguments[0]).read_bytes())
     print("no fault" if fault is None else f"{fault.kind}: {fault.place}: {fault.text}")
