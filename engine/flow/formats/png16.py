@@ -37,8 +37,7 @@ def levels_from_png(stream: IO[bytes]) -> npt.NDArray[np.uint16]:
     data = read_up_to(stream, 8 * height * width + _LARGEST_METADATA)
     chunks = list(_chunks(data))
     compressed = b"".join(content for kind, content in chunks if kind == b"IDAT")
-    _check_length(compressed, height, width)
-    decoded = _decoded_by_opencv(chunks[0][1], compressed)
+    decoded = _decoded_by_opencv(_stored(chunks[0][1], compressed, height, width))
     if decoded is not None:
         return decoded
     rows = np.frombuffer(zlib.decompress(compressed), np.uint8).reshape(height, 1 + 6 * width)
@@ -48,36 +47,44 @@ def levels_from_png(stream: IO[bytes]) -> npt.NDArray[np.uint16]:
     return pixels.view(">u2").astype(np.uint16)
 
 
-def _check_length(compressed: bytes, height: int, width: int) -> None:
-    """Inflate the data in pieces, which takes no memory, and check how many bytes they are."""
+def _stored(header: bytes, compressed: bytes, height: int, width: int) -> bytearray:
+    """Return the PNG with its data uncompressed, and without chunks such as a transparent colour.
+
+    The data are inflated in pieces, once, and refused if they are not those of the size.
+    """
+    png = bytearray(_SIGNATURE + _chunk(b"IHDR", header))
+    start = len(png)
+    png += b"\0\0\0\0IDAT"
     expected, found = height * (1 + 6 * width), 0
-    inflate = zlib.decompressobj()
+    inflate, store = zlib.decompressobj(), zlib.compressobj(0)
     try:
-        for start in range(0, len(compressed), _PIECE):
-            rest, size = compressed[start : start + _PIECE], _INFLATED
-            while (rest or size == _INFLATED) and found <= expected:
-                size = len(inflate.decompress(rest, _INFLATED))
-                found, rest = found + size, inflate.unconsumed_tail
+        for position in range(0, len(compressed), _PIECE):
+            rest, full = compressed[position : position + _PIECE], True
+            while (rest or full) and found <= expected:
+                content = inflate.decompress(rest, _INFLATED)
+                png += store.compress(content)
+                found, full = found + len(content), len(content) == _INFLATED
+                rest = inflate.unconsumed_tail
     except zlib.error as error:
         raise FlowFileError(f"has damaged PNG data ({error}). Fetch or write it again.") from None
     if found != expected or not inflate.eof:
         raise FlowFileError(
-            f"has PNG data for {found} bytes, expected {expected} for "
-            f"{width}x{height}. Fetch or write it again."
+            f"has PNG data for {found} bytes, expected {expected} for {width}x{height}. Fetch or "
+            "write it again."
         )
+    png += store.flush()
+    png[start : start + 4] = (len(png) - start - 8).to_bytes(4, "big")
+    png += zlib.crc32(memoryview(png)[start + 4 :]).to_bytes(4, "big")
+    png += _chunk(b"IEND", b"")
+    return png
 
 
-def _decoded_by_opencv(header: bytes, compressed: bytes) -> npt.NDArray[np.uint16] | None:
-    """Undo the filters many times as fast as `unfiltered`; None if OpenCV cannot.
-
-    It sees checked data alone, without other chunks such as a transparent colour.
-    """
+def _decoded_by_opencv(png: bytearray) -> npt.NDArray[np.uint16] | None:
+    """Undo the filters many times as fast as `unfiltered`; None if OpenCV cannot."""
     try:
         import cv2
     except ImportError:
         return None
-    parts = (b"IHDR", header), (b"IDAT", compressed), (b"IEND", b"")
-    png = _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in parts)
     try:
         levels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # larger than OpenCV's limits
