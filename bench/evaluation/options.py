@@ -13,6 +13,7 @@ from engine.data.sources import DATA_SETS
 from engine.images.padding import PADDING_MODES, PaddingMode
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import names, positive_int
+from engine.system.hidden_names import hidden_stem
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Options:
         """File that keeps finished pairs during the run; None: there is no output to put it by."""
         for file in (self.json, self.report):
             if file is not None:
-                return file.with_name(f"{file.name}.partial")
+                return file.with_name(f"{hidden_stem(file)[1:]}.partial")
         return None if self.write is None else self.write / "evaluation.partial"
 
 

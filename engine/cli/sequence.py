@@ -15,6 +15,7 @@ from engine.cli import colours, common, inference, sequence_outputs
 from engine.errors import EngineError, InputError
 from engine.loader import DEFAULT_BUNDLE
 from engine.system.files import sha256_of
+from engine.system.hidden_names import hidden_stem
 from engine.system.progress import progress_bar
 from engine.video.frame import FrameSource
 from engine.video.journal import Journal, Progress, fingerprint
@@ -49,7 +50,7 @@ def open_journal(options: argparse.Namespace, source: Path) -> Journal | None:
     """
     journal = None
     for first in sequence_outputs.paths(options)[:1]:
-        path = first.with_name(f".{first.name}.journal.json")
+        path = first.with_name(f"{hidden_stem(first)}.journal.json")
         journal = Journal(path, _job(options, source))
     resumed = journal is not None and journal.read() is not None
     sequence_outputs.check(options, [source], resumed=resumed)

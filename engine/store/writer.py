@@ -19,6 +19,7 @@ from engine.store.info import NAME_BYTES, StoreInfo, is_name
 from engine.store.levels import DEFAULT_STEP, check_step, levels_from_flow
 from engine.store.reader import FlowStore
 from engine.system.files import write_atomically
+from engine.system.hidden_names import hidden_stem
 from engine.types import Array
 
 STORE_SUFFIX = ".zarr"
@@ -87,7 +88,7 @@ def check_store_name(path: Path) -> None:
 
 def partial_store(path: Path) -> Path:
     """Return the hidden name beside ``path`` that a store has until `move_store` renames it."""
-    return path.with_name(f".{path.name}.partial")
+    return path.with_name(f"{hidden_stem(path)}.partial")
 
 
 def move_store(source: Path, path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.system.files import replacing
+from engine.system.hidden_names import hidden_stem
 from engine.video.container import import_av
 from engine.video.writer import Encoding, VideoWriter, as_os_error, encode
 
@@ -96,11 +97,11 @@ class VideoParts:
             path.unlink()
 
     def _name(self, first: int) -> Path:
-        return self._path.with_name(f".{self._path.name}.{first:08d}.part")
+        return self._path.with_name(f"{hidden_stem(self._path)}.{first:08d}.part")
 
     def _files(self) -> list[tuple[int, Path]]:
         """Return the first image and the path of each part, in order."""
-        pattern = re.compile(rf"\.{re.escape(self._path.name)}\.(\d{{8}})\.part")
+        pattern = re.compile(rf"{re.escape(hidden_stem(self._path))}\.(\d{{8}})\.part")
         names = ((pattern.fullmatch(path.name), path) for path in self._path.parent.iterdir())
         return sorted((int(match[1]), path) for match, path in names if match)
 
