@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from engine.backends.onnx_format import OnnxFormatError, check_onnx
 from engine.bundle.advice import rebuild_command
 from engine.bundle.manifest import BundleFile, Manifest
 from engine.errors import BackendError, BundleError
@@ -32,9 +33,31 @@ def read_model(path: Path, file: BundleFile | None) -> bytes:
         file: its entry in the manifest; None: do not check.
 
     Raises:
-        BundleError: the file has changed since ``engine.load`` checked it.
+        BundleError: the file has changed since ``engine.load`` checked it, or cannot be read.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; load it again") from error
     if file is not None and hashlib.sha256(content).hexdigest() != file.sha256:
         raise BundleError(f"{path} was changed while it was being opened; load the bundle again")
+    return content
+
+
+def read_onnx(path: Path, file: BundleFile | None) -> bytes:
+    """Read an ONNX file as `read_model`, and check that it refers to nothing outside itself.
+
+    Raises:
+        BundleError: as `read_model`, or the file is no ONNX model, has external data, or has int8
+            weights that the manifest does not mention.
+    """
+    content = read_model(path, file)
+    try:
+        quantised = check_onnx(content)
+    except OnnxFormatError as error:
+        raise BundleError(f"{path} {error}. Build the bundle again.") from error
+    if quantised and file is not None and file.precision != "int8":
+        raise BundleError(
+            f"{path} has int8 weights; the manifest says {file.precision}. Build the bundle again."
+        )
     return content

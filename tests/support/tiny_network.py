@@ -11,6 +11,7 @@ from engine.bundle.manifest import (
     BundleFile,
     Manifest,
     OperationCount,
+    Precision,
     SizeProfile,
     WeightsOrigin,
 )
@@ -173,17 +174,17 @@ def _model(
     return model
 
 
-def manifest_for(bundle: Path) -> Manifest:
+def manifest_for(bundle: Path, precision: Precision = "fp32") -> Manifest:
     """Return a manifest of the model files in ``bundle``."""
     files = {
         path.name: BundleFile.of(
-            path, role=role_of(path.name), precision="fp32", tool=f"onnx {onnx.__version__}"
+            path, role=role_of(path.name), precision=precision, tool=f"onnx {onnx.__version__}"
         )
         for path in sorted(bundle.glob("*.*"))
     }
     return Manifest(
         network="tiny",
-        precision="fp32",
+        precision=precision,
         parameters=14,
         operations=OperationCount(2 * 12 * 128 * 192 / 1e9, 128, 192),
         layout="NHWC",

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from engine.backends.base import Flows, Images
-from engine.backends.model_files import model_file, read_model
+from engine.backends.model_files import model_file, read_onnx
 from engine.backends.onnx_graphs import WHOLE
 from engine.backends.onnxruntime.graphed_runs import GraphedRuns
 from engine.backends.onnxruntime.session import FLOAT_INT8, open_session
@@ -91,7 +91,7 @@ class OnnxRuntimeCudaBackend:
         self.arithmetic: str = manifest.precision
         # The two graphs of a split bundle would copy the features to the host and back.
         path = model_file(bundle, manifest, WHOLE, self.name)
-        onnx = read_model(path, manifest.files[WHOLE])
+        onnx = read_onnx(path, manifest.files[WHOLE])
         ort.preload_dlls()  # finds CUDA and cuDNN as installed by pip
         self.profile = self._profile(manifest)
         options = {"device_id": device, **self._options(manifest), **self.tuning}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.model_files import read_model
+from engine.backends.model_files import read_onnx
 from engine.backends.onnx_graphs import ITERATIONS, Arrays
 from engine.bundle.manifest import BundleFile
 from engine.errors import BackendError, HardwareMissingError, one_line
@@ -58,7 +58,7 @@ class CpuSession:
         self.session = open_session(
             ort,
             path,
-            read_model(path, file),
+            read_onnx(path, file),
             ("CPUExecutionProvider", {}),
             threads=pool,
             config=FLOAT_INT8,

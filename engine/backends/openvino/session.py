@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from engine.backends.model_files import read_model
+from engine.backends.model_files import read_onnx
 from engine.backends.onnx_graphs import Arrays
 from engine.backends.openvino.int8 import for_this_cpu
 from engine.backends.openvino.precision import in_float32
@@ -15,7 +15,7 @@ from engine.backends.openvino.runtime import core_of, version_of
 from engine.backends.openvino.slots import ExecutionSlots
 from engine.backends.openvino.updates import written_out
 from engine.bundle.manifest import BundleFile
-from engine.errors import BackendError, one_line
+from engine.errors import BackendError, EngineError, one_line
 from engine.system.cache import writable_folder
 
 # Sizes with a compiled model of their own: the images, and the small copy that
@@ -63,13 +63,15 @@ class OpenVINOSession:
             BackendError: OpenVINO cannot read the file, or has no CPU device here.
             BundleError: the file has changed since it was checked.
         """
-        onnx = read_model(path, file)
+        onnx = read_onnx(path, file)
         try:
             core = core_of(openvino)
             core.get_property("CPU", "FULL_DEVICE_NAME")
             model = in_float32(openvino, written_out(core.read_model(onnx), iterations))
             model, self.arithmetic = for_this_cpu(model)
-        except RuntimeError as error:
+        except EngineError:
+            raise
+        except Exception as error:  # a text of OpenVINO that is not UTF-8 is a UnicodeDecodeError
             raise _cannot_load(openvino, path, error) from error
         self._compile = partial(compile_model, openvino, path, model, threads, streams)
         self._lock = threading.Lock()
@@ -146,9 +148,9 @@ def compile_model(
         if shapes is not None:
             model.reshape({name: list(shape) for name, shape in shapes.items()})
         return ExecutionSlots(openvino, core_of(openvino).compile_model(model, "CPU", settings))
-    except RuntimeError as error:
+    except Exception as error:  # see OpenVINOSession
         raise _cannot_load(openvino, path, error) from error
 
 
-def _cannot_load(openvino: ModuleType, path: Path, error: RuntimeError) -> BackendError:
+def _cannot_load(openvino: ModuleType, path: Path, error: Exception) -> BackendError:
     return BackendError(f"openvino {version_of(openvino)} cannot load {path}: {one_line(error)}")

@@ -69,7 +69,7 @@ def test_distinguishes_a_missing_gpu_from_a_defective_model(
 ):
     monkeypatch.setattr(cuda_backend, "_gpu_count", lambda: gpus)
     model, manifest = tmp_path / "model.onnx", read_manifest(tiny_bundle)
-    model.write_bytes(b"not a model")
+    model.write_bytes(b"\x3a\x00")  # ONNX with an empty graph
     file = replace(manifest.files["model.onnx"], sha256=sha256_of(model))
     manifest = replace(manifest, files={"model.onnx": file})
     with pytest.raises(BackendError, match=r"onnxruntime [\d.]+ cannot load") as caught:

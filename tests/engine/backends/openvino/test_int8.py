@@ -1,8 +1,7 @@
-"""Which CPUs run an int8 graph in OpenVINO, and in what: the graph decides, not the manifest."""
+"""Which CPUs run an int8 graph in OpenVINO, and in what."""
 
 import logging
 import re
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -26,9 +25,9 @@ openvino = pytest.importorskip("openvino", reason="openvino is an optional extra
 def bundle(tmp_path):
     """Return a function that writes the tiny network with these int8 weights."""
 
-    def write(largest, precision="int8"):
+    def write(largest):
         onnx.save(tiny_int8_model(largest), tmp_path / "model.onnx")
-        write_manifest(tmp_path, replace(manifest_for(tmp_path), precision=precision))
+        write_manifest(tmp_path, manifest_for(tmp_path, "int8"))
         return tmp_path
 
     return write
@@ -82,10 +81,9 @@ def test_int8_where_it_is_right(bundle, on, tiny_flow, rng, flags, largest, arit
     backend.close()
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_large_weights_are_refused_without_vnni_whatever_the_manifest_says(bundle, on, precision):
+def test_large_weights_are_refused_without_vnni(bundle, on):
     on("fpu", "avx2")
-    folder = bundle(124, precision)
+    folder = bundle(124)
     with pytest.raises(
         HardwareMissingError,
         match=r"int8 bundle: Some CPU has no VNNI, .* saturate\. Use backend onnxruntime.* 7 bits",
