@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine.backends.base import Backend, DeviceBackend, Flows, Images
+from engine.backends.flow_check import check_finite, check_flow
 from engine.bundle.manifest import Manifest
 from engine.call_checks import check_directions, check_profile, is_bgr
 from engine.cuda.flow_array import DeviceArray
@@ -79,14 +80,15 @@ class Inference:
         first, second = self._inputs(pair)
         with self._wrap_errors(pair.first.shape):
             flow = self._backend.run(*map(self._backend.prepare, (first, second)))
-        return _cropped(flow, pair.first)
+            return _cropped(flow, pair.first, pair.size)
 
     def flows(self, pair: ImagePair) -> FlowPair:
         """Return the flow from the first image to the second, and from the second to the first."""
         first, second = self._inputs(pair)
         with self._wrap_errors(pair.first.shape):
-            forward, backward = self.both(*map(self._backend.prepare, (first, second)))
-        return _cropped(forward, pair.first), _cropped(backward, pair.first)
+            flows = self.both(*map(self._backend.prepare, (first, second)))
+            forward, backward = (_cropped(flow, pair.first, pair.size) for flow in flows)
+        return forward, backward
 
     def both(self, first: Any, second: Any) -> tuple[Flows, Flows]:
         """Return the flow from the first prepared image to the second, and from that to the first.
@@ -97,7 +99,9 @@ class Inference:
         run = self._backend.run
         if isinstance(first, np.ndarray) and self._batched((2 * len(first), *first.shape[1:])):
             both = np.concatenate((first, second)), np.concatenate((second, first))
-            forward, backward = np.split(run(*both), 2)
+            flows = run(*both)
+            check_flow(flows, both[0].shape)
+            forward, backward = np.split(flows, 2)
             return forward, backward
         return run(first, second), run(second, first)
 
@@ -146,9 +150,10 @@ class Inference:
         with self._wrap_errors(image.shape):
             second = self._backend.prepare(padded)
             flow = None if first is None else run.pair(first, second)
+        size = padded.shape[1:3]
         if isinstance(flow, tuple):
-            return second, (_cropped(flow[0], image), _cropped(flow[1], image))
-        return second, None if flow is None else _cropped(flow, image)
+            return second, (_cropped(flow[0], image, size), _cropped(flow[1], image, size))
+        return second, None if flow is None else _cropped(flow, image, size)
 
     def device_flow(
         self, image1: object, image2: object, out: object, stream: object
@@ -210,7 +215,12 @@ class Inference:
             ) from error
 
 
-def _cropped(flow: Flow, image: Array) -> Flow:
+def _cropped(flow: Flows, image: Array, size: tuple[int, ...]) -> Flow:
+    """Return the flow of an image, which a backend computed for its padded size, checked."""
+    count = image.shape[0] if image.ndim == 4 else 1
+    check_flow(flow, (count, *size, 3))
     height, width = image.shape[-3:-1]
     inside = flow[:, :height, :width]
-    return np.ascontiguousarray(inside if image.ndim == 4 else inside[0])
+    cropped = np.ascontiguousarray(inside if image.ndim == 4 else inside[0])
+    check_finite(cropped)
+    return cropped

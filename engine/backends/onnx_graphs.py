@@ -7,12 +7,13 @@ frame then serve two pairs.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import INPUTS, OUTPUT, Flows, Images
+from engine.backends.flow_check import check_flow
 from engine.backends.model_files import model_file
 from engine.bundle.manifest import Manifest, SizeProfile
 
@@ -53,7 +54,21 @@ class OneGraph:
 
     def run(self, first: Images, second: Images) -> Flows:
         """See ``Backend.run``."""
-        return self._model(dict(zip(INPUTS, (first, second), strict=True)))[OUTPUT]
+        flow = self._model(dict(zip(INPUTS, (first, second), strict=True)))[OUTPUT]
+        check_flow(flow, first.shape)
+        return flow
+
+
+class Features(NamedTuple):
+    """What ``features.onnx`` computes of images.
+
+    Attributes:
+        arrays: ``skip`` and ``features``.
+        shape: shape of the images.
+    """
+
+    arrays: Arrays
+    shape: tuple[int, ...]
 
 
 class TwoGraphs:
@@ -64,36 +79,43 @@ class TwoGraphs:
         self._features = features
         self._match = match
 
-    def prepare(self, image: Images) -> Arrays:
-        """Return the arrays ``skip`` and ``features`` of the image."""
-        return self._features({"image": image})
+    def prepare(self, image: Images) -> Features:
+        """Return the features of the image."""
+        return Features(self._features({"image": image}), image.shape)
 
-    def run(self, first: Arrays, second: Arrays) -> Flows:
+    def run(self, first: Features, second: Features) -> Flows:
         """See ``Backend.run``."""
-        return self._match(_match_inputs(first, second))[OUTPUT]
+        return self._matched(first, second, {})[OUTPUT]
+
+    def _matched(self, first: Features, second: Features, more: Arrays) -> Arrays:
+        """Return the outputs of ``match.onnx``, with a flow that is checked."""
+        images = {
+            "skip": first.arrays["skip"],
+            "features1": first.arrays["features"],
+            "features2": second.arrays["features"],
+        }
+        outputs = self._match({**images, **more})
+        check_flow(outputs[OUTPUT], first.shape)
+        return outputs
 
 
 class RecurrentGraphs(TwoGraphs):
     """The two graphs of a recurrent network: ``match.onnx`` starts from a flow."""
 
-    def run(self, first: Arrays, second: Arrays) -> Flows:
+    def run(self, first: Features, second: Features) -> Flows:
         """See ``Backend.run``."""
         return self.run_from(None, first, second)[0]
 
-    def run_from(self, start: Flows | None, first: Arrays, second: Arrays) -> tuple[Flows, Flows]:
+    def run_from(
+        self, start: Flows | None, first: Features, second: Features
+    ) -> tuple[Flows, Flows]:
         """See ``RunsFrom``."""
+        coarse = first.arrays["features"].shape[:3]
         if start is None:
-            start = np.zeros((*first["features"].shape[:3], 2), np.float32)
-        outputs = self._match({**_match_inputs(first, second), INITIAL_FLOW: start})
+            start = np.zeros((*coarse, 2), np.float32)
+        outputs = self._matched(first, second, {INITIAL_FLOW: start})
+        check_flow(outputs[COARSE_FLOW], coarse)
         return outputs[OUTPUT], outputs[COARSE_FLOW]
-
-
-def _match_inputs(first: Arrays, second: Arrays) -> dict[str, NDArray[Any]]:
-    return {
-        "skip": first["skip"],
-        "features1": first["features"],
-        "features2": second["features"],
-    }
 
 
 class CpuBackend:

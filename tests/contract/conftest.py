@@ -48,6 +48,7 @@ def contexts(bindings, cu, libcuda, monkeypatch) -> Contexts:
         bindings.ICudaEngine,
         num_io_tensors=3,
         get_tensor_name=lambda index: ("flow", "image1", "image2")[index],
+        get_tensor_dtype=lambda name: made.types[name],
         get_tensor_profile_shape=lambda name, profile_index: [
             bindings.Dims((*size, 3)) for size in (PROFILE.min, PROFILE.opt, PROFILE.max)
         ],

@@ -72,6 +72,12 @@ def test_a_plan_of_another_graph(bundle, contexts, bindings, monkeypatch):
     assert not isinstance(caught.value, HardwareMissingError)
 
 
+def test_a_plan_with_a_flow_of_another_type(bundle, contexts, bindings):
+    contexts.types["flow"] = bindings.DataType.HALF
+    with pytest.raises(BackendError, match=r"expected images of UINT8 and a flow of FLOAT\. Reb"):
+        open_backend(bundle)
+
+
 def test_a_real_runtime_that_does_not_start_or_read_the_plan(bundle, cu, bindings):
     # With stub libraries, the real factory fails as it does without a driver.
     error, text = {

@@ -201,3 +201,12 @@ def test_creating_a_context_or_launching_fails(backend, contexts):
         backend.run(*pair(1, 64, 64))
     contexts.refused = set()
     check_run(backend, (1, 64, 64))
+
+
+def test_a_flow_of_another_shape_is_never_written(backend, contexts):
+    """The buffer would be too small for it."""
+    contexts.channels = 4
+    with pytest.raises(BackendError, match=r"returns a flow of \(1, 64, 64, 4\) for images of"):
+        backend.run(*pair(1, 64, 64))
+    contexts.channels = 2
+    check_run(backend, (1, 64, 64), seed=1)

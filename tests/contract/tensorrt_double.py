@@ -31,6 +31,9 @@ class Contexts:
         self.configs: list[Any] = []
         self.on_enqueue = lambda: None
         self.refused: set[str] = set()
+        kinds = trt.DataType
+        self.types = {"image1": kinds.UINT8, "image2": kinds.UINT8, "flow": kinds.FLOAT}
+        self.channels = 2  # of the flow
         self.inputs: dict[str, np.ndarray] = {}  # of the last run
         # What TensorRT for RTX compiles, and the content of its runtime cache.
         self.kernels, self.compiled = b"kernels", b""
@@ -79,6 +82,7 @@ class Contexts:
             double(
                 self.trt.IExecutionContext,
                 set_input_shape=lambda name, shape: self._set_shape(shapes, name, shape),
+                get_tensor_shape=lambda name: self.trt.Dims((*shapes["image1"][:3], self.channels)),
                 set_tensor_address=lambda name, memory: self._set_address(addresses, name, memory),
                 execute_async_v3=lambda stream_handle: self._execute(
                     shapes, dict(addresses), stream_handle

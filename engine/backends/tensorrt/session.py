@@ -46,6 +46,13 @@ def open_plan(runtime: TensorRT, gpu: Device, bundle: Path, manifest: Manifest) 
             f"{runtime.plan_file} has the tensors {sorted(names)}; expected "
             f"{sorted({*INPUTS, OUTPUT})}. Rebuild it: {rebuild}"
         )
+    types = {name: engine.get_tensor_dtype(name) for name in (*INPUTS, OUTPUT)}
+    kinds = runtime.module.DataType
+    if types != {**dict.fromkeys(INPUTS, kinds.UINT8), OUTPUT: kinds.FLOAT}:
+        raise BackendError(
+            f"{runtime.plan_file} has tensors of {types}; expected images of UINT8 and a flow of "
+            f"FLOAT. Rebuild it: {rebuild}"
+        )
     return engine
 
 

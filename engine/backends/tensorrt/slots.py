@@ -189,6 +189,12 @@ class ExecutionSlot:
         self._shape = None
         for name in INPUTS:
             self._expect(self._context.set_input_shape(name, shape), f"{name} of shape {shape}")
+        flow = tuple(self._context.get_tensor_shape(OUTPUT))
+        if flow != (*shape[:3], 2):  # the buffer has this size
+            raise BackendError(
+                f"the plan returns a flow of {flow} for images of {shape}; expected "
+                f"{(*shape[:3], 2)}. Rebuild the bundle."
+            )
         self._shape = shape
 
     def _bind(self, addresses: Addresses) -> None:
