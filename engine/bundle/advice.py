@@ -30,7 +30,7 @@ def rebuild_command(
     rebuildable = manifest.names("network") and manifest.names("plan") and not has_plugin
     if target == "tensorrt" and not whole and not in_package and rebuildable:
         return f"python -m export.rebuild {shlex.quote(str(bundle))}"
-    command = f"python -m export.build_engine --network {manifest.network}"
+    command = f"python -m export.build_engine --network {shlex.quote(manifest.network)}"
     command += "" if in_package else " --weights FILE"
     command += f" --precision {manifest.precision}"
     if manifest.gate is not None:

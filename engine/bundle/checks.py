@@ -5,16 +5,22 @@ import re
 from engine.bundle.schema import MANIFEST_FILE, BundleFile, Manifest, SizeProfile
 from engine.bundle.strict_json import SchemaError
 
+# Images are padded to the divisor, and up to the smallest size; networks have at most 128.
+_LARGEST_PADDING = 1024
+
 
 def check(manifest: Manifest) -> None:
     """Raise ``SchemaError`` for values of the right type that contradict each other or the format.
 
     ``engine.bundle.strict_json.parsed`` has checked the types.
     """
-    if manifest.divisor < 1:
-        raise SchemaError(f"divisor is {manifest.divisor}; expected at least 1")
-    if manifest.smallest < 1:
-        raise SchemaError(f"smallest is {manifest.smallest}; expected at least 1")
+    if not re.fullmatch(r"\w[\w.-]{0,99}", manifest.network, re.ASCII):
+        raise SchemaError(f"network is {manifest.network!r}; expected a name of ASCII letters")
+    for name, value in (("divisor", manifest.divisor), ("smallest", manifest.smallest)):
+        if not 1 <= value <= _LARGEST_PADDING:
+            raise SchemaError(f"{name} is {value}; expected 1 to {_LARGEST_PADDING}")
+    if manifest.gate is not None and manifest.precision != "int8":
+        raise SchemaError(f"gate belongs to int8; precision is {manifest.precision!r}")
     updates = manifest.recurrence
     if updates is not None and not (updates.iterations > 0 and updates.stride > 0):
         raise SchemaError(f"recurrence is {updates}; expected positive numbers")
@@ -30,6 +36,9 @@ def check(manifest: Manifest) -> None:
         raise SchemaError("files is empty; expected at least one model file")
     for name, file in manifest.files.items():
         _check_file(name, file)
+    precisions = {file.precision for file in manifest.files.values()}
+    if manifest.precision not in precisions and precisions != {None}:
+        raise SchemaError(f"precision is {manifest.precision!r}; no file of the bundle has it")
     _check_sha256(manifest.weights.sha256, "weights.sha256")
 
 
@@ -43,7 +52,7 @@ def _check_profile(profile: SizeProfile, divisor: int) -> None:
 
 
 def _check_file(name: str, file: BundleFile) -> None:
-    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII) or name == MANIFEST_FILE:
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name, re.ASCII) or name == MANIFEST_FILE:
         raise SchemaError(f"files has {name!r}; expected a plain file name beside the manifest")
     _check_sha256(file.sha256, f"files.{name}.sha256")
     if file.bytes < 1:

@@ -1,11 +1,14 @@
 """Read and write ``manifest.json``, the contract between export and engine.
 
 A bundle is a folder with ``manifest.json`` and the files that it lists. The manifest is written
-last: a folder without one is not a bundle.
+last: a folder without one is not a bundle. Its last key is a SHA-256 of all others, so that no
+change of it goes unnoticed; manifests of older versions have none.
 """
 
 import dataclasses
+import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from engine.bundle.schema import (
     WeightsOrigin,
 )
 from engine.bundle.schema1 import manifest_from_schema1
-from engine.bundle.strict_json import SchemaError, parsed, strict_json
+from engine.bundle.strict_json import SchemaError, parsed, printable, strict_json
 from engine.errors import BundleError
 from engine.system.files import write_atomically
 
@@ -51,29 +54,60 @@ __all__ = [
     "write_manifest",
 ]
 
+# The key with the SHA-256 of the others.
+_DIGEST = "sha256"
+_LARGEST = 1 << 22  # bytes; that of the default bundle has 3 KB
+
 
 def read_manifest(bundle: Path) -> Manifest:
     """Read and check ``bundle/manifest.json``, of schema 2 or 1.
 
     Raises:
-        BundleError: The folder or its manifest is missing or malformed; a key is unknown or
-            missing, or a value has the wrong type or contradicts another.
+        BundleError: The folder or its manifest is missing, malformed or changed; a key is unknown
+            or missing, or a value has the wrong type or contradicts another.
+    """
+    return parse_manifest(bundle, manifest_bytes(bundle))
+
+
+def manifest_bytes(bundle: Path) -> bytes:
+    """Read ``bundle/manifest.json``.
+
+    Raises:
+        BundleError: The folder or its manifest is missing, or cannot be read.
     """
     path = bundle / MANIFEST_FILE
-    if not path.is_file():
-        found = "it is not a folder" if not bundle.is_dir() else f"it has no {MANIFEST_FILE}"
-        raise BundleError(
-            f"{bundle} is not a bundle: {found}; expected a folder written by "
-            "`python -m export.build_engine -o DIR`."
-        )
     try:
-        content = strict_json(path.read_text(encoding="utf-8"))
+        if path.is_file():
+            with path.open("rb") as stream:
+                return stream.read(_LARGEST + 1)
+        found = f"it has no {MANIFEST_FILE}" if bundle.is_dir() else "it is not a folder"
+    except OSError as error:  # also of a name that is too long
+        found = str(error.strerror)
+    raise BundleError(
+        f"{bundle} is not a bundle: {found}; expected a folder written by "
+        "`python -m export.build_engine -o DIR`."
+    )
+
+
+def parse_manifest(bundle: Path, text: bytes) -> Manifest:
+    """Return the manifest of a bundle; see `read_manifest`.
+
+    Args:
+        bundle: the bundle's folder, for messages.
+        text: the content of its ``manifest.json``.
+    """
+    path = bundle / MANIFEST_FILE
+    if len(text) > _LARGEST:
+        raise BundleError(f"{path} has over {_LARGEST >> 20} MiB; it is no manifest.")
+    try:
+        content = strict_json(text.decode())
     except (ValueError, RecursionError) as error:
         advice = repair_advice(bundle, "Rebuild the bundle.")
         raise BundleError(f"{path} is not valid JSON: {error}. {advice}") from error
     try:
         manifest = _manifest_from(content)
         check(manifest)
+        _check_digest(content)
     except SchemaError as error:
         advice = repair_advice(bundle, "Rebuild the bundle with this version.")
         raise BundleError(f"{path}: {error} {advice}") from None
@@ -81,13 +115,33 @@ def read_manifest(bundle: Path) -> Manifest:
 
 
 def _manifest_from(content: Any) -> Manifest:
-    schema = content.get("schema", SCHEMA) if isinstance(content, dict) else SCHEMA
+    if not isinstance(content, dict):
+        raise SchemaError(f"the manifest is {reprlib.repr(content)}; expected an object")
+    schema = content.get("schema", SCHEMA)
     if type(schema) is int and schema == 1:
         return manifest_from_schema1(content)
     if schema != SCHEMA:
-        raise SchemaError(f"schema is {schema!r}; this version reads schemas 1 and {SCHEMA}")
-    manifest: Manifest = parsed(Manifest, content, "")
+        raise SchemaError(
+            f"schema is {reprlib.repr(schema)}; this version reads schemas 1 and {SCHEMA}"
+        )
+    fields = {key: value for key, value in content.items() if key != _DIGEST}
+    manifest: Manifest = parsed(Manifest, fields, "")
     return manifest
+
+
+def _check_digest(content: dict[str, Any]) -> None:
+    fields = dict(content)
+    written = fields.pop(_DIGEST, None)
+    if _DIGEST in content and written != _digest(fields):
+        raise SchemaError(
+            f"its fields do not have the SHA-256 {reprlib.repr(written)} that it states: it was "
+            "changed after the build"
+        )
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    """Return the SHA-256 of the fields as JSON without spaces, in their order."""
+    return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
@@ -102,5 +156,6 @@ def write_manifest(bundle: Path, manifest: Manifest) -> None:
         check(manifest)
     except SchemaError as error:
         raise BundleError(f"{path}: {error} Nothing was written.") from None
-    text = json.dumps(dataclasses.asdict(manifest), indent=2, allow_nan=False)
+    fields = printable(dataclasses.asdict(manifest))
+    text = json.dumps({**fields, _DIGEST: _digest(fields)}, indent=2, allow_nan=False)
     write_atomically(path, f"{text}\n".encode())

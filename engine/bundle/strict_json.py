@@ -11,6 +11,10 @@ from typing import Any, Literal
 
 from engine.errors import nearest, sentence
 
+# More is no name, no sentence and no number that anybody writes.
+_LONGEST_TEXT = 10_000
+_LARGEST_INT = 1 << 63
+
 
 class SchemaError(Exception):
     """A fault in a file's content; the text is a sentence without the file's path."""
@@ -62,10 +66,17 @@ def parsed(kind: Any, value: Any, where: str) -> Any:
         return tuple(parsed(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(pairs))
     if origin is dict:
         content = _of_type(value, dict, where)
+        for key in content:
+            _check_text(key, f"a key of {where}")
         return {key: parsed(arguments[1], v, f"{where}.{key}") for key, v in content.items()}
     if kind is float:
         return _parsed_float(value, where)
-    return _of_type(value, kind, where)
+    _of_type(value, kind, where)
+    if kind is str:
+        _check_text(value, where)
+    if kind is int and not -_LARGEST_INT <= value < _LARGEST_INT:
+        raise SchemaError(f"{where} is {reprlib.repr(value)}; expected an integer of 64 bits")
+    return value
 
 
 def _parsed_object(kind: Any, value: Any, where: str) -> Any:
@@ -81,8 +92,10 @@ def _parsed_object(kind: Any, value: Any, where: str) -> Any:
 def _refuse_keys(fault: str, keys: set[str], where: str, known: Collection[str]) -> None:
     if keys:
         place = f" in {where}" if where else ""
-        guess = nearest(min(keys), known)
-        raise SchemaError(f"{fault} key {', '.join(map(repr, sorted(keys)))}{place}.{guess}")
+        first = min(keys)
+        guess = nearest(first[:100], known)
+        names = ", ".join(map(reprlib.repr, sorted(keys)[:3])) + (", ..." if len(keys) > 3 else "")
+        raise SchemaError(f"{fault} key {names}{place}.{guess}")
 
 
 def _parsed_float(value: Any, where: str) -> float:
@@ -90,6 +103,26 @@ def _parsed_float(value: Any, where: str) -> float:
     if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
         raise SchemaError(f"{where} is {reprlib.repr(value)}; expected a finite number")
     return float(value)
+
+
+def _check_text(text: str, where: str) -> None:
+    """Refuse text that would steer a terminal, or that no terminal can show."""
+    if not text.isprintable() or len(text) > _LONGEST_TEXT:
+        raise SchemaError(
+            f"{where} is {reprlib.repr(text)}; expected printable characters, at most "
+            f"{_LONGEST_TEXT}"
+        )
+
+
+def printable(value: Any) -> Any:
+    """Return a JSON value in whose texts the characters that are not printable are escaped."""
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable(item) for item in value]
+    if isinstance(value, str) and not value.isprintable():
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+    return value
 
 
 def _of_type(value: Any, kind: type, where: str) -> Any:
@@ -103,7 +136,7 @@ def _of_type(value: Any, kind: type, where: str) -> Any:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise ValueError(f"a key appears twice among {[key for key, _ in pairs]}")
+        raise ValueError(f"a key appears twice among {reprlib.repr([key for key, _ in pairs])}")
     return content
 
 

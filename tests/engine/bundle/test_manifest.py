@@ -1,6 +1,7 @@
 """Reading and writing manifests of schema 2, and reading schema 1."""
 
 import copy
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from engine.bundle.manifest import (
 from engine.errors import BundleError
 
 ONNX = BundleFile(role="network", precision="int8", bytes=3, sha256="a" * 64, tool="torch 2.13.0")
+FP32 = replace(ONNX, precision="fp32", sha256="d" * 64)
 PLAN = replace(ONNX, role="plan", tool="tensorrt 11.4.0", compute_capability="9.0")
 MANIFEST = Manifest(
     network="flownets_slim",
@@ -95,7 +97,7 @@ def test_layout_on_disk(content):
 
 
 def test_other_precisions_have_no_gate(tmp_path):
-    ungated = replace(MANIFEST, precision="fp32", gate=None)
+    ungated = replace(MANIFEST, files={"model.onnx": FP32}, precision="fp32", gate=None)
     write_manifest(tmp_path, ungated)
     assert json.loads((tmp_path / "manifest.json").read_text())["gate"] is None
     assert read_manifest(tmp_path) == ungated
@@ -103,8 +105,7 @@ def test_other_precisions_have_no_gate(tmp_path):
 
 def test_several_files_of_one_role(tmp_path):
     """As for CPUs with and without fast int8."""
-    float32 = replace(ONNX, precision="fp32", sha256="d" * 64)
-    files = {"model.onnx": ONNX, "model-fp32.onnx": float32, "model.plan": PLAN}
+    files = {"model.onnx": ONNX, "model-fp32.onnx": FP32, "model.plan": PLAN}
     write_manifest(tmp_path, replace(MANIFEST, files=files))
     manifest = read_manifest(tmp_path)
     assert manifest.names("network") == ["model.onnx", "model-fp32.onnx"]
@@ -137,7 +138,7 @@ def test_contradictions_are_not_written(tmp_path):
         ("precision", "fp-16", r"is 'fp-16'; expected one of .* Did you mean 'fp16'\? Rebuild"),
         ("precision", ["fp16"], r"precision is \['fp16'\]; expected one of"),
         ("layout", "NCHW", r"layout is 'NCHW'; expected one of \['NHWC'\]"),
-        ("divisor", 0, r"divisor is 0; expected at least 1"),
+        ("divisor", 0, r"divisor is 0; expected 1 to 1024"),
         ("divisor", 64.0, r"divisor is 64\.0; expected an integer"),
         ("divisor", True, r"divisor is True; expected an integer"),
         ("profile", None, r"profile is None; expected an object"),
@@ -169,6 +170,24 @@ def test_contradictions_are_not_written(tmp_path):
         ("weights/epe/chairs", None, r"weights\.epe\.chairs is None; expected a finite number"),
         ("weights/sha256", "", r"weights\.sha256 is ''; expected 64"),
         ("files/model.onnx/size", 3, r"unknown key 'size' in files\.model\.onnx"),
+        ("divisor", 2**20, r"divisor is 1048576; expected 1 to 1024"),
+        ("smallest", 10**30, r"smallest is 10+; expected an integer of 64 bits"),
+        ("smallest", 2**40, r"smallest is 1099511627776; expected 1 to 1024"),
+        ("network", "a; rm -rf b", r"network is 'a; rm -rf b'; expected a name of ASCII letters"),
+        ("network", "\x1b[2J", r"network is '\\x1b\[2J'; expected printable characters"),
+        ("weights/source", "\ud800", r"weights\.source is '\\ud800'; expected printable"),
+        ("weights/licence", "\u202egnp", r"weights\.licence is '\\u202egnp'; expected printable"),
+        (
+            "weights/source",
+            "a" * 20_000,
+            r"is 'aaa.*\.\.\..*'; expected printable .* at most 10000",
+        ),
+        ("weights/epe", {"\x07": 1.0}, r"a key of weights\.epe is '\\x07'; expected printable"),
+        ("precision", "fp32", r"gate belongs to int8; precision is 'fp32'"),
+        ("gate", None, r"do not have the SHA-256 '.*' that it states: it was changed after the b"),
+        ("divisor", 32, r"do not have the SHA-256"),
+        ("preprocessing/flow_scale", 21.0, r"do not have the SHA-256"),
+        ("sha256", None, r"do not have the SHA-256 None"),
         ("divisors", 64, r"unknown key 'divisors'\. Rebuild|Did you mean 'divisor'"),
     ],
 )
@@ -182,7 +201,8 @@ def test_wrong_values(tmp_path, content, path, value, message):
 )
 def test_file_names_stay_in_the_folder(tmp_path, content, name):
     content["files"][name] = content["files"]["model.onnx"]
-    with pytest.raises(BundleError, match="expected a plain file name beside the manifest"):
+    message = "expected a plain file name beside the manifest|expected printable characters"
+    with pytest.raises(BundleError, match=message):
         read_changed(tmp_path, content)
 
 
@@ -206,6 +226,9 @@ def test_missing_keys_further_in(tmp_path, content):
         (b"{", "is not valid JSON"),
         (b"\xff\xfe", "is not valid JSON"),
         (b"[" * 100_000, "is not valid JSON"),
+        (b'{"schema":' * 100_000 + b"2" + b"}" * 100_000, "is not valid JSON"),
+        (b" " * ((1 << 22) + 1), "has over 4 MiB; it is no manifest"),
+        (b"9" * 5000, "is not valid JSON"),
         (b'{"a": NaN}', "NaN is not a JSON number"),
         (b'{"a": 1, "a": 2}', "a key appears twice"),
         (b"[]", r"the manifest is \[\]; expected an object"),
@@ -247,7 +270,53 @@ def test_any_value_anywhere_is_read_or_refused(tmp_path_factory, path, value):
     assert isinstance(manifest, Manifest)
 
 
+def test_the_sha256_is_of_the_other_fields(content):
+    """As anyone can compute it."""
+    written = content.pop("sha256")
+    text = json.dumps(content, separators=(",", ":"))
+    assert written == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_manifests_of_older_versions_have_no_sha256(tmp_path, content):
+    del content["sha256"]
+    assert read_changed(tmp_path, content) == MANIFEST
+
+
+def test_a_precision_that_no_file_has(tmp_path):
+    for precision in ("fp32", "fp16"):
+        manifest = replace(MANIFEST, precision=precision, gate=None)
+        with pytest.raises(BundleError, match=f"precision is '{precision}'; no file of the bundle"):
+            write_manifest(tmp_path, manifest)
+
+
+def test_text_is_written_so_that_no_terminal_is_steered(tmp_path):
+    origin = replace(MANIFEST.weights, source="\x1b[2Ja\nb é \udcff")
+    write_manifest(tmp_path, replace(MANIFEST, weights=origin))
+    assert read_manifest(tmp_path).weights.source == r"\x1b[2Ja\nb é \udcff"
+
+
+def test_messages_about_huge_texts_are_short(tmp_path, content):
+    """Of keys and values that are megabytes long."""
+    long = "k" * (1 << 20)
+    for damaged in (
+        {**content, long: 1},
+        {**content, "network": long},
+        {**content, "schema": long},
+        {**content, "sha256": long},
+        {**content, "files": {long: content["files"]["model.onnx"]}},
+        changed(content, "weights/epe", {long: None}),
+    ):
+        with pytest.raises(BundleError) as caught:
+            read_changed(tmp_path, damaged)
+        assert len(str(caught.value)) < 1000
+
+
 def test_no_bundle(tmp_path):
+    with pytest.raises(
+        BundleError, match=r"is not a bundle: File name too long; expected a folder"
+    ):
+        read_manifest(tmp_path / ("x" * 300))
+
     with pytest.raises(BundleError, match=r"is not a bundle: it is not a folder; expected"):
         read_manifest(tmp_path / "missing")
     with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest\.json; expected"):
