@@ -17,6 +17,7 @@ from engine.bundle.manifest import (
     BundleFile,
     Manifest,
     Parity,
+    Precision,
     SizeProfile,
     WeightsOrigin,
     write_manifest,
@@ -31,14 +32,14 @@ PROFILE = SizeProfile((1, 64, 64), (1, 64, 128), (2, 128, 256))
 ORT = Parity("onnxruntime", "ok", None, 1e-6, 1e-5, 0.0, "pairs")
 
 
-def written(folder: Path, *files: str, **changes: Any) -> Path:
+def written(folder: Path, *files: str, precision: Precision = "fp32", **changes: Any) -> Path:
     folder.mkdir()
     write_onnx(folder / "model.onnx")
     for name in files or ("model.rtx",):
         (folder / name).write_bytes(b"the old plan")
     manifest = Manifest(
         network="flownets",
-        precision="fp32",
+        precision=precision,
         layout="NHWC",
         divisor=64,
         profile=PROFILE,
@@ -46,7 +47,7 @@ def written(folder: Path, *files: str, **changes: Any) -> Path:
             path.name: BundleFile.of(
                 path,
                 role=role_of(path.name),
-                precision=None if path.suffix == ".so" else "fp32",
+                precision=None if path.suffix == ".so" else precision,
                 tool="an old tool",
                 compute_capability="9.0" if path.suffix == ".plan" else None,
             )

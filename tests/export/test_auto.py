@@ -22,6 +22,7 @@ from export.build_request import Request
 from export.bundle import VerificationError
 from export.fastest import build_fastest, latencies_ms
 from export.int8.gate import GateError
+from tests.support.tiny_network import in_precision
 from training.networks.registry import NETWORKS
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -55,7 +56,7 @@ def failures(
         if request.precision in errors:
             raise errors[request.precision]
         shutil.copytree(tiny_bundle, output)
-        manifest = replace(read_manifest(output), precision=request.precision)
+        manifest = in_precision(read_manifest(output), request.precision)
         write_manifest(output, manifest)
         return manifest
 

@@ -1,5 +1,6 @@
 """A tiny network whose flow has a closed form: numpy function, ONNX graphs and manifest."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,9 @@ def manifest_for(bundle: Path, precision: Precision = "fp32") -> Manifest:
         gate=None,
         weights=WeightsOrigin("0" * 64, "closed form", "MIT", {}),
     )
+
+
+def in_precision(manifest: Manifest, precision: Precision) -> Manifest:
+    """Return a manifest that states another precision, of all its files."""
+    files = {name: replace(file, precision=precision) for name, file in manifest.files.items()}
+    return replace(manifest, precision=precision, files=files)

@@ -14,6 +14,7 @@ from bench.harness.plan import Row
 from engine.bundle.manifest import read_manifest, write_manifest
 from engine.errors import BackendError, BundleError
 from engine.system.argument_parser import UsageError
+from tests.support.tiny_network import in_precision
 
 ROOT = Path(__file__).parents[3]
 OFFLINE = ("export", "training", "kernels")
@@ -48,7 +49,7 @@ def bundles_of(*given, cache, weights=None):
 def test_given_bundles_come_first(tiny_bundle, tmp_path, commands):
     other = Path(shutil.copytree(tiny_bundle, tmp_path / "other"))
     half = Path(shutil.copytree(tiny_bundle, tmp_path / "half"))
-    write_manifest(half, replace(read_manifest(half), precision="fp16"))
+    write_manifest(half, in_precision(read_manifest(half), "fp16"))
     bundles = bundles_of(half, other, tiny_bundle, cache=tmp_path)
     assert bundles.bundle_for(ROW).path == other
     assert bundles.bundle_for(replace(ROW, backend="openvino (bare)")).path == other
@@ -91,7 +92,7 @@ def test_the_order_of_the_rows_does_not_choose_the_graph(tmp_path, commands):
 def test_a_bundle_that_no_row_uses_is_refused(tiny_bundle, tiny_split_bundle, tmp_path, commands):
     same = Path(shutil.copytree(tiny_bundle, tmp_path / "same"))
     half = Path(shutil.copytree(tiny_bundle, tmp_path / "half"))
-    write_manifest(half, replace(read_manifest(half), precision="fp16"))
+    write_manifest(half, in_precision(read_manifest(half), "fp16"))
     reuse = replace(ROW, backend="onnxruntime (stream+reuse)")
     rows = [ROW, reuse, replace(ROW, precision="fp16")]
     bundles_of(tiny_bundle, tiny_split_bundle, half, cache=tmp_path).check_given(rows)
@@ -146,7 +147,7 @@ def test_only_flows_of_the_same_weights_are_compared(tiny_bundle, tmp_path, comm
     other = Path(shutil.copytree(tiny_bundle, tmp_path / "other"))
     manifest = read_manifest(other)
     origin = replace(manifest.weights, sha256="1" * 64, source="seeded random weights")
-    write_manifest(other, replace(manifest, precision="fp16", weights=origin))
+    write_manifest(other, replace(in_precision(manifest, "fp16"), weights=origin))
     bundles = bundles_of(tiny_bundle, other, cache=tmp_path)
     half, torch = replace(ROW, precision="fp16"), replace(ROW, backend="pytorch-eager")
     assert [bundles.has_reference_weights(row) for row in (ROW, half, torch)] == [True, False, True]

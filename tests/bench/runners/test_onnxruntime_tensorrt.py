@@ -1,7 +1,6 @@
 """ONNX Runtime's TensorRT providers in the bench: options and errors."""
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -14,6 +13,7 @@ from engine.backends.onnxruntime import cuda_backend
 from engine.bundle.manifest import read_manifest, write_manifest
 from engine.errors import BackendError, BackendNotInstalledError, HardwareMissingError
 from tests.support.onnxruntime_double import gpu, opened, pair_of
+from tests.support.tiny_network import in_precision
 
 __all__ = ["gpu", "pair_of"]
 
@@ -27,7 +27,7 @@ def backend(request):
 
 @pytest.fixture
 def fp16(tiny_bundle):
-    return replace(read_manifest(tiny_bundle), precision="fp16")
+    return in_precision(read_manifest(tiny_bundle), "fp16")
 
 
 @pytest.mark.gpu
