@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from engine.backends.base import Backend
 from engine.backends.registry import open_backend
-from engine.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
+from engine.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from engine.bundle.reading import open_whole
+from engine.bundle.signature import check_signature
 from engine.bundle.verify import verify_files
 from engine.call_checks import (
     check_device,
@@ -43,6 +45,7 @@ def load(
     tile: int | tuple[int, int] | None = None,
     max_side: int | None = None,
     iterations: int | None = None,
+    trust: str | os.PathLike[str] | None = None,
     align: bool | None = None,
 ) -> FlowEngine:
     """Open a bundle, after checking the size and SHA-256 of every file in it.
@@ -77,6 +80,9 @@ def load(
         iterations: updates of a recurrent network (RAFT), or passes of a coarse-to-fine one: fewer
             are faster, more are more accurate. By default the bundle's own number; passes are at
             most that many, and a TensorRT plan has no other number.
+        trust: PEM file with an Ed25519 public key: only a bundle that its owner signed
+            (``build_engine --sign``) is opened, and nothing in it is read before. Needs
+            cryptography. By default no signature is looked at.
         align: deprecated name of ``compensate_motion``.
 
     OpenVINO keeps compiled models in ``~/.cache/flownet-engine``; ``$FLOWNET_ENGINE_CACHE`` sets
@@ -84,7 +90,8 @@ def load(
 
     Raises:
         InputError: An argument has the wrong type or is out of range, or the backend is unknown.
-        BundleError: The bundle is missing, incomplete, changed or malformed.
+        BundleError: The bundle is missing, incomplete, changed, malformed or not signed by
+            ``trust``.
         BackendError: The backend (for ``"auto"``, every backend) cannot run the bundle here.
     """
     arguments = locals()
@@ -103,39 +110,45 @@ def load(
     check_streams(streams, threads or available_threads())
     check_max_side(max_side)
     folder = _folder(bundle)
-    manifest = read_manifest(folder)
-    check_iterations(iterations, manifest)
-    tile_size = checked_tile(tile, manifest)
-    verify_files(folder, manifest)
-    opened = open_backend(
-        backend,
-        *(folder, manifest),
-        device=device,
-        threads=threads,
-        streams=streams,
-        iterations=iterations,
-    )
-    arguments |= {
-        "bundle": None if bundle is None else folder.absolute(),
-        "backend": opened.name,
-        "compensate_motion": compensate_motion,
-        "align": None,
-    }
-    try:
-        opened = _decorated(
-            *(opened, manifest),
-            tile=tile_size,
-            refine=refine,
-            max_side=max_side,
-            compensate_motion=compensate_motion,
+
+    def opened(text: bytes) -> FlowEngine:
+        if trust is not None:
+            check_signature(folder, text, trust)
+        manifest = parse_manifest(folder, text)
+        check_iterations(iterations, manifest)
+        tile_size = checked_tile(tile, manifest)
+        verify_files(folder, manifest)
+        runtime = open_backend(
+            backend,
+            *(folder, manifest),
+            device=device,
+            threads=threads,
             streams=streams,
+            iterations=iterations,
         )
-    except BaseException:
-        opened.close()
-        raise
-    return FlowEngine(
-        manifest, opened, streams=streams, reload=partial(_load_again, manifest, arguments)
-    )
+        changed = {
+            "bundle": None if bundle is None else folder.absolute(),
+            "backend": runtime.name,
+            "trust": None if trust is None else Path(trust).absolute(),
+            "compensate_motion": compensate_motion,
+            "align": None,
+        }
+        try:
+            decorated = _decorated(
+                *(runtime, manifest),
+                tile=tile_size,
+                refine=refine,
+                max_side=max_side,
+                compensate_motion=compensate_motion,
+                streams=streams,
+            )
+        except BaseException:
+            runtime.close()
+            raise
+        reload = partial(_load_again, manifest, arguments | changed)
+        return FlowEngine(manifest, decorated, streams=streams, reload=reload)
+
+    return open_whole(folder, opened)
 
 
 def _load_again(manifest: Manifest, arguments: dict[str, Any]) -> FlowEngine:

@@ -11,7 +11,7 @@ from engine.system.argument_parser import UsageError
 from engine.system.command import run
 from export import rebuild
 from export.options import BuildOptions, parse
-from export.outcome import exit_code
+from export.outcome import exit_code, signer_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,11 +32,12 @@ def _build(options: BuildOptions) -> None:
         raise UsageError(
             f"a build needs the package {error.name}: pip install 'flownet-engine[export]'"
         ) from error
+    signer = signer_of(options.sign)
     requests = resolve(options)
     if len(requests) == 1:
-        manifest = build_bundle(requests[0], options.output)
+        manifest = build_bundle(requests[0], options.output, signer)
     else:
-        manifest = build_fastest(requests, options.output)
+        manifest = build_fastest(requests, options.output, signer)
     size = sum(file.bytes for file in manifest.files.values())
     verified = ", ".join(parity.backend for parity in manifest.parity if parity.status == "ok")
     print(f"{'bundle':<10} {options.output}, {size / 1e6:.1f} MB, verified with {verified}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnxruntime
 
 from engine.bundle.manifest import Gate, Manifest, Parity, write_manifest
+from engine.bundle.signature import Signer
 from engine.errors import EngineError
 from export.build_request import Quantisation, Request
 from export.graph.onnx_models import Graphs, export_graphs, write_graphs
@@ -25,7 +26,7 @@ from training.int8.ranges import QuantisationParameters, choose_parameters
 from training.networks.entry import Int8Recipe
 
 
-def build_bundle(request: Request, output: Path) -> Manifest:
+def build_bundle(request: Request, output: Path, signer: Signer | None = None) -> Manifest:
     """Build, verify and put in place.
 
     Args:
@@ -33,6 +34,7 @@ def build_bundle(request: Request, output: Path) -> Manifest:
             graphs, their memory is freed.
         output: the bundle's folder; a bundle that is there already is replaced only when the new
             one has been verified.
+        signer: signs the bundle; None: it is not signed.
 
     Raises:
         VerificationError: a backend exceeds a tolerance of the network.
@@ -42,21 +44,29 @@ def build_bundle(request: Request, output: Path) -> Manifest:
     """
     output = output.resolve()
     with staging(output) as folder:
-        reference = reference_of(request)
-        if request.quantisation is None:
-            # The graphs are as large as the weights: they are freed before the verification.
-            manifest = _write(request, _graphs(request), folder)
-        else:
-            manifest = _write_int8(request, request.quantisation, reference, folder)
-        manifest = replace(
-            manifest,
-            parameters=reference.parameters,
-            operations=reference.operations,
-            preprocessing=preprocessing_of(request.network, request.normalisation),
-            parity=_verify(request, reference.cases, folder),
-        )
-        write_manifest(folder, manifest)
+        manifest = build_into(folder, request)
+        if signer is not None:
+            signer.sign(folder)
         move_into_place(folder, output)
+    return manifest
+
+
+def build_into(folder: Path, request: Request) -> Manifest:
+    """Build and verify in an empty folder that nobody else looks at; see `build_bundle`."""
+    reference = reference_of(request)
+    if request.quantisation is None:
+        # The graphs are as large as the weights: they are freed before the verification.
+        manifest = _write(request, _graphs(request), folder)
+    else:
+        manifest = _write_int8(request, request.quantisation, reference, folder)
+    manifest = replace(
+        manifest,
+        parameters=reference.parameters,
+        operations=reference.operations,
+        preprocessing=preprocessing_of(request.network, request.normalisation),
+        parity=_verify(request, reference.cases, folder),
+    )
+    write_manifest(folder, manifest)
     return manifest
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import engine
 from engine.backends.registry import AUTO_ORDER
 from engine.bundle.manifest import Manifest
+from engine.bundle.signature import Signer
 from engine.errors import BackendError
 from export.build_request import Request
-from export.bundle import VerificationError, build_bundle, verified_backends
+from export.bundle import VerificationError, build_into, verified_backends
 from export.int8.gate import GateError
 from export.progress import step
 from export.staging import move_into_place, staging
@@ -24,12 +25,15 @@ from export.verify.parity import EXCUSES
 _ROUNDS, _CALLS = 6, 5
 
 
-def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
+def build_fastest(
+    requests: Sequence[Request], output: Path, signer: Signer | None = None
+) -> Manifest:
     """Build each request and keep the bundle that `engine.load` runs fastest.
 
     Args:
         requests: the same network in several precisions, fp32 among them.
         output: the bundle's folder.
+        signer: signs the bundle; None: it is not signed.
 
     Raises:
         EngineError: as `export.bundle.build_bundle`; a precision that is not accurate enough is
@@ -42,7 +46,8 @@ def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
             try:
                 # The precisions share a network, which a build leaves without weights.
                 own = replace(request, network=copy.deepcopy(request.network))
-                built[request.precision] = build_bundle(own, folder / request.precision)
+                (folder / request.precision).mkdir()
+                built[request.precision] = build_into(folder / request.precision, own)
             except (GateError, VerificationError) as error:
                 if request.precision == "fp32":
                     raise
@@ -52,6 +57,8 @@ def build_fastest(requests: Sequence[Request], output: Path) -> Manifest:
             fastest = min(times, key=times.__getitem__)
             listed = ", ".join(f"{name} {ms:.1f} ms" for name, ms in times.items())
             current.result = f"{fastest}, by median latency: {listed}"
+        if signer is not None:
+            signer.sign(folder / fastest)
         move_into_place(folder / fastest, output)
     return built[fastest]
 

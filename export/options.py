@@ -56,6 +56,7 @@ class BuildOptions:
         iterations: updates of a recurrent network, or passes of a coarse-to-fine one; None: its
             own number.
         lookup: how these get correlations; None: the network's default.
+        sign: PEM file with the private key to sign the bundle with; None: do not sign.
         targets: runtimes to build for; None: all that are installed.
         output: the bundle's folder.
     """
@@ -79,6 +80,7 @@ class BuildOptions:
     correlation: str | None
     iterations: int | None
     lookup: str | None
+    sign: Path | None
     targets: Sequence[str] | None
     output: Path
 
@@ -166,5 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         "fit in memory")  # fmt: skip
     add("--targets", type=names, metavar="A,B", help=f"of {','.join(TARGETS)}; default: all "
         "that are installed")  # fmt: skip
+    add("--sign", type=Path, metavar="KEY", help="sign the bundle with an Ed25519 private key "
+        "(PEM), for engine.load(trust=...)")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="the bundle's folder")
     return parser

@@ -1,11 +1,25 @@
-"""Exit codes and error messages that the commands of `export` share."""
+"""Exit codes, error messages and the option `--sign`, which the commands of `export` share."""
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from engine.errors import BundleError, EngineError
+from engine.bundle.signature import Signer
+from engine.errors import BackendNotInstalledError, BundleError, EngineError, InputError
 from engine.system.argument_parser import UsageError
 from export.verify.parity import VerificationError
+
+
+def signer_of(key: Path | None) -> Signer | None:
+    """Return what signs bundles with a private key; None without one.
+
+    Raises:
+        UsageError: the key is missing or of another kind, or cryptography is not installed.
+    """
+    try:
+        return None if key is None else Signer(key)
+    except (InputError, BackendNotInstalledError) as error:
+        raise UsageError(f"--sign: {error}") from error
 
 
 def exit_code(command: Callable[[], None], failure: str) -> int:

@@ -7,12 +7,12 @@ Needs TensorRT and the extra `rebuild`, but neither PyTorch nor the weights.
 
 import shlex
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import engine
+from engine.backends.model_files import read_onnx
 from engine.backends.onnx_graphs import WHOLE
 from engine.backends.tensorrt.package import PLAN_FILES, PLUGIN_LIBRARY, load_tensorrt
 from engine.bundle.advice import rebuild_command
@@ -23,13 +23,14 @@ from engine.bundle.manifest import (
     read_manifest,
     write_manifest,
 )
+from engine.bundle.signature import Signer
 from engine.bundle.verify import verify_files
 from engine.errors import BackendNotInstalledError, BundleError
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.command import run
-from engine.system.files import write_atomically
-from export.outcome import exit_code
+from export.outcome import exit_code, signer_of
 from export.progress import step
+from export.staging import check_output, move_into_place, staging
 from export.tensorrt.plan_from_onnx import BuiltPlan, build_plan
 from export.verify.noise import noise_within
 from export.verify.parity import VerificationError, verify_backend
@@ -47,23 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "and the GPU of this machine. Needs neither PyTorch nor the weights.",
     )
     parser.add_argument("bundle", type=Path, metavar="DIR", help="the bundle's folder")
+    parser.add_argument("--sign", type=Path, metavar="KEY", help="sign it with a private key")
 
     def run() -> None:
-        bundle: Path = parser.parse_args(arguments).bundle
-        plan = rebuild_plan(bundle)
+        options = parser.parse_args(arguments)
+        bundle: Path = options.bundle
+        plan = rebuild_plan(bundle, signer_of(options.sign))
         print(f"{'plan':<10} {bundle / plan.file}, rebuilt")
         print(f"next: python -m bench.compare --bundle {shlex.quote(str(bundle))}")
 
     return exit_code(run, "the plan was not rebuilt")
 
 
-def rebuild_plan(bundle: Path) -> BuiltPlan:
+def rebuild_plan(bundle: Path, signer: Signer | None = None) -> BuiltPlan:
     """Rebuild a bundle's plan from its ONNX, for the TensorRT and the GPU of this machine.
 
-    The new plan is built and verified in a temporary folder, then moved into place before the
-    manifest. If the process is killed between the two, `engine.load` refuses the bundle, because
-    the plan's hash differs, and recommends to rebuild again; if it is killed at any other time, the
-    bundle is unchanged. A valid plan of the other TensorRT package is kept.
+    A new bundle is written beside the old one, verified, and put in its place in one step. A valid
+    plan of the other TensorRT package is kept. A signature is not: its owner signs again.
+
+    Args:
+        bundle: the bundle's folder.
+        signer: signs the bundle; None: it is not signed.
 
     Raises:
         UsageError: the plan cannot be built from the bundle's files, or a package is missing.
@@ -76,9 +81,10 @@ def rebuild_plan(bundle: Path) -> BuiltPlan:
     _check_graph(bundle, manifest)
     plans = manifest.files.keys() & {*PLAN_FILES.values()}
     verify_files(bundle, manifest, manifest.files.keys() - plans)
+    kept = [name for name in manifest.files if _is_whole(bundle, manifest, name)]
     _check_writable(bundle)
-    with tempfile.TemporaryDirectory(prefix="flownet-engine-") as folder:
-        staged = Path(folder)
+    output = bundle.resolve()
+    with staging(output) as staged:
         shutil.copy(bundle / WHOLE, staged)
         with step("tensorrt") as current:
             plan = _build(staged, manifest)
@@ -96,13 +102,13 @@ def rebuild_plan(bundle: Path) -> BuiltPlan:
             )
             parity = _compare(staged, manifest, plan)
             current.result = str(parity.reason)
-        for left in bundle.glob(f".{plan.file}.*"):  # of a killed rebuild
-            left.unlink(missing_ok=True)
-        write_atomically(bundle / plan.file, (staged / plan.file).read_bytes())
-        kept = {
-            name: it for name, it in manifest.files.items() if _is_whole(bundle, manifest, name)
-        }
-        write_manifest(bundle, _updated(manifest, {**kept, plan.file: file}, parity))
+        for name in set(kept) - {WHOLE, plan.file}:
+            shutil.copy(bundle / name, staged)
+        files = {**{name: manifest.files[name] for name in kept}, plan.file: file}
+        write_manifest(staged, _updated(manifest, files, parity))
+        if signer is not None:
+            signer.sign(staged)
+        move_into_place(staged, output)
     return plan
 
 
@@ -134,12 +140,10 @@ def _check_graph(bundle: Path, manifest: Manifest) -> None:
 def _check_writable(bundle: Path) -> None:
     """Fail before any time is spent."""
     try:
-        with tempfile.TemporaryFile(dir=bundle):
-            pass
+        check_output(bundle)
     except OSError as error:
         raise OSError(
-            f"cannot write {bundle}: {error.strerror}. Copy it to a folder that can be written, "
-            "and rebuild the copy"
+            f"{error}. Or copy the bundle to a folder that can be written, and rebuild the copy"
         ) from error
 
 
@@ -160,7 +164,7 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
         raise UsageError(
             f"a rebuild needs the package {error.name}: pip install 'flownet-engine[rebuild]'"
         ) from error
-    model = onnx.load(staged / WHOLE)
+    model = onnx.load_from_string(read_onnx(staged / WHOLE, manifest.files[WHOLE]))
     restore_from_half(model)
     with_all_passes(model)
     model = unrolled(model)

@@ -1,8 +1,16 @@
-"""Atomic output: a bundle is built in a folder beside its place and renamed when complete."""
+"""Atomic output: a bundle is built in a folder beside its place and exchanged when complete.
+
+At every moment there is the old bundle or the new one at its place, whole: also if the process is
+killed, or the power fails, and for all builds and readers at the same time. Where the system cannot
+exchange two folders in one step (`engine.system.folders.exchange`), the old one is renamed away
+first: a reader in between finds none, and the next build puts it back if the process was killed.
+"""
 
 import contextlib
+import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +18,17 @@ from pathlib import Path
 from engine.backends.onnx_graphs import SPLIT, WHOLE
 from engine.backends.tensorrt.package import PLAN_FILES, PLUGIN_LIBRARY
 from engine.bundle.manifest import MANIFEST_FILE
+from engine.bundle.signature import SIGNATURE_FILE
+from engine.system.files import sync_to_disk
+from engine.system.folders import exchange, is_locked, locked
 
 # A folder with other files is not overwritten.
-_BUNDLE_FILES = {MANIFEST_FILE, WHOLE, *SPLIT, *PLAN_FILES.values(), PLUGIN_LIBRARY}
+_BUNDLE_FILES = {MANIFEST_FILE, SIGNATURE_FILE, WHOLE, *SPLIT, *PLAN_FILES.values(), PLUGIN_LIBRARY}
+# Of `engine.system.files.replacing`, in a process that was killed.
+_TEMPORARY = re.compile(r"\.\w+(\.\w+)*\.[0-9a-f]{8}(\.\w+)?")
+# Suffixes of the hidden folders beside a bundle.
+_BUILDING, _OLD = ".building", ".old"
+_LONG = 200  # bytes of a name
 
 
 def check_output(output: Path) -> None:
@@ -25,13 +41,7 @@ def check_output(output: Path) -> None:
     existing = next(place for place in (output, *output.parents) if place.exists())
     if not existing.is_dir():
         raise NotADirectoryError(f"{existing} is a file; expected a folder")
-    if existing == output:
-        strangers = {entry.name for entry in output.iterdir()} - _BUNDLE_FILES
-        if strangers:
-            raise FileExistsError(
-                f"{output} holds {min(strangers)!r}, which is not part of a bundle; expected a new "
-                "or empty folder, or an earlier bundle"
-            )
+    _check_replaceable(output)
     try:
         with staging(output):
             pass
@@ -41,58 +51,88 @@ def check_output(output: Path) -> None:
         ) from error
 
 
+def _check_replaceable(output: Path) -> None:
+    if not output.exists():
+        return
+    if os.path.ismount(output):
+        raise OSError(f"{output} is a mount point, which cannot be renamed; choose a folder in it")
+    strangers = {entry.name for entry in output.iterdir()} - _BUNDLE_FILES
+    if strangers := {name for name in strangers if not _TEMPORARY.fullmatch(name)}:
+        raise FileExistsError(
+            f"{output} holds {min(strangers)!r}, which is not part of a bundle; expected a new "
+            "or empty folder, or an earlier bundle"
+        )
+
+
 @contextlib.contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """Yield a folder beside the output, on the same file system, so that it can be renamed."""
+    """Yield a folder beside the output, on the same file system, so that it can be renamed.
+
+    Its lock is held, which tells it from what a killed build has left; that is removed here.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
-    folder = _beside(output, "building")
-    for left in _leftovers(output, "old"):
-        if not output.exists():
-            left.rename(output)  # killed between the two renames of `move_into_place`
-    for left in (*_leftovers(output, "old"), *_leftovers(output, "building")):
-        shutil.rmtree(left, ignore_errors=True)
-    folder.mkdir()
-    try:
+    with contextlib.ExitStack() as stack:
+        with locked(output.parent):
+            _clean_up(output)
+            folder = _beside(output, _BUILDING)
+            folder.mkdir()
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            stack.enter_context(locked(folder))
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _beside(output: Path, what: str) -> Path:
-    return output.parent / f".{output.name}.{os.getpid()}.{what}"
+def _beside(output: Path, suffix: str) -> Path:
+    return output.with_name(f".{_stem(output)}.{secrets.token_hex(4)}{suffix}")
 
 
-def _leftovers(output: Path, what: str) -> list[Path]:
-    """Return folders of killed processes; in a container a process id can be reused."""
+def _stem(output: Path) -> str:
+    """Return what the hidden names of an output start with; long names would be too long."""
+    name = os.fsencode(output.name)
+    return output.name if len(name) < _LONG else hashlib.sha256(name).hexdigest()
+
+
+def _clean_up(output: Path) -> None:
+    for left in _leftovers(output, _OLD):
+        if not output.exists():
+            left.rename(output)  # killed between the two renames of `_replace`
+    for suffix in (_OLD, _BUILDING):
+        for left in _leftovers(output, suffix):
+            if not is_locked(left):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _leftovers(output: Path, suffix: str) -> list[Path]:
     # Not ".slim.fp16.1.old", which is another output's.
-    name = re.compile(rf"\.{re.escape(output.name)}\.(\d+)\.{what}")
-    found = [(left, name.fullmatch(left.name)) for left in output.parent.iterdir()]
-    return [
-        left
-        for left, of_process in found
-        if of_process and (left == _beside(output, what) or not _is_running(int(of_process[1])))
-    ]
-
-
-def _is_running(process: int) -> bool:
-    """Return whether a process has this id; True where that is unknown."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
+    name = re.compile(rf"\.{re.escape(_stem(output))}\.[0-9a-f]+{re.escape(suffix)}")
+    return [left for left in output.parent.iterdir() if name.fullmatch(left.name)]
 
 
 def move_into_place(folder: Path, output: Path) -> None:
-    """Rename a complete folder to its place; an existing bundle is replaced."""
-    if not output.exists():
-        folder.rename(output)
+    """Put a complete folder in its place; an existing bundle is replaced in one step.
+
+    Args:
+        folder: from `staging`. Afterwards it has the replaced bundle, if there was one.
+        output: the bundle's folder.
+
+    Raises:
+        OSError: it cannot be renamed; an existing bundle is left as it was.
+    """
+    for path in (*folder.iterdir(), folder):
+        sync_to_disk(path)
+    with locked(output.parent):
+        _check_replaceable(output)
+        if not output.exists():
+            folder.rename(output)
+        else:
+            shutil.copymode(output, folder)
+            _replace(folder, output)
+    sync_to_disk(output.parent)
+
+
+def _replace(folder: Path, output: Path) -> None:
+    if exchange(folder, output):
         return
-    old = _beside(output, "old")
+    old = _beside(output, _OLD)
     output.rename(old)
     try:
         folder.rename(output)

@@ -17,6 +17,8 @@ from tests.support.tiny_network import affine_flow, manifest_for, tiny_model, ti
 
 # Tests neither read nor write the user's cache; tests of the cache set a folder.
 os.environ[VARIABLE] = ""
+# No test outlives a power failure, and waiting for a disk thousands of times takes minutes.
+os.fsync = lambda descriptor: None
 # No test depends on the speed of the machine.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

@@ -5,10 +5,12 @@ last: a folder without one is not a bundle. Its last key is a SHA-256 of all oth
 change of it goes unnoticed; manifests of older versions have none.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import reprlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ __all__ = [
 
 # The key with the SHA-256 of the others.
 _DIGEST = "sha256"
+_ATTEMPTS, _PAUSE = 3, 0.005  # seconds
 _LARGEST = 1 << 22  # bytes; that of the default bundle has 3 KB
 
 
@@ -77,9 +80,11 @@ def manifest_bytes(bundle: Path) -> bytes:
     """
     path = bundle / MANIFEST_FILE
     try:
-        if path.is_file():
-            with path.open("rb") as stream:
-                return stream.read(_LARGEST + 1)
+        for _ in range(_ATTEMPTS):  # a build may be replacing the bundle in this moment
+            if path.is_file():
+                with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+                    return stream.read(_LARGEST + 1)
+            time.sleep(_PAUSE)
         found = f"it has no {MANIFEST_FILE}" if bundle.is_dir() else "it is not a folder"
     except OSError as error:  # also of a name that is too long
         found = str(error.strerror)

@@ -13,7 +13,7 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str] | None =
     """Check size, then SHA-256, of the bundle's files (all of them, or ``names``).
 
     Raises:
-        BundleError: A file is missing, truncated or changed.
+        BundleError: A file is missing, truncated, changed or cannot be read.
     """
     for name in manifest.files if names is None else names:
         fault = _fault(bundle / name, manifest.files[name].bytes, manifest.files[name].sha256)
@@ -25,13 +25,16 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str] | None =
 
 
 def _fault(path: Path, expected_bytes: int, expected_sha256: str) -> str | None:
-    if not path.is_file():
-        return "is missing; the manifest lists it"
-    size = path.stat().st_size
-    if size != expected_bytes:
-        state = "truncated" if size < expected_bytes else "changed"
-        return f"has {size} bytes; the manifest says {expected_bytes}: {state}"
-    sha256 = sha256_of(path)
+    try:
+        if not path.is_file():
+            return "is missing; the manifest lists it"
+        size = path.stat().st_size
+        if size != expected_bytes:
+            state = "truncated" if size < expected_bytes else "changed"
+            return f"has {size} bytes; the manifest says {expected_bytes}: {state}"
+        sha256 = sha256_of(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     if sha256 != expected_sha256:
         return f"has SHA-256 {sha256}; the manifest says {expected_sha256}: changed"
     return None

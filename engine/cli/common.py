@@ -47,6 +47,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
     add = group.add_argument
     add("--bundle", type=Path, metavar="DIR", help="bundle (default: the one that ships)")
     # fmt: off
+    add("--trust", type=Path, metavar="FILE",
+        help="public key: open the bundle only if it is signed by it")
     add("--device", type=int_between(0, 999), default=0, metavar="N",
         help="index of the GPU (default: 0)")
     add("--threads", type=positive_int, metavar="N",

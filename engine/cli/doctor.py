@@ -31,7 +31,9 @@ def add_command(commands: common.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0 if at least one backend opens the bundle."""
-    report = collect(options.bundle, device=options.device, threads=options.threads)
+    report = collect(
+        options.bundle, device=options.device, threads=options.threads, trust=options.trust
+    )
     if options.json:
         print(json.dumps(report, indent=2))
     else:

@@ -68,6 +68,7 @@ def open_engine(options: argparse.Namespace) -> engine.FlowEngine:
         tile=options.tile,
         max_side=options.max_side,
         iterations=options.iterations,
+        trust=options.trust,
     )
 
 

@@ -36,7 +36,9 @@ _LIBRARY = re.compile(
 Report = dict[str, Any]
 
 
-def collect(bundle: Path | None, *, device: int, threads: int | None) -> Report:
+def collect(
+    bundle: Path | None, *, device: int, threads: int | None, trust: Path | None = None
+) -> Report:
     """Return the report; the value of a probe that failed is ``{"error": text}``.
 
     Keys: ``engine``, ``python``, ``platform``, ``packages`` (installed distributions), ``cpu``,
@@ -51,7 +53,7 @@ def collect(bundle: Path | None, *, device: int, threads: int | None) -> Report:
         "cpu": _probe(_cpu),
         "gpus": _probe(_gpus),
         "cache": _probe(_cache),
-        "bundle": _probe(lambda: _bundle(bundle)),
+        "bundle": _probe(lambda: _bundle(bundle, trust)),
     }
     report["backends"] = {}
     if "error" not in report["bundle"]:
@@ -111,13 +113,13 @@ def _cache() -> str | None:
     return None if folder is None else printable(folder)
 
 
-def _bundle(bundle: Path | None) -> Report:
-    from engine.bundle.manifest import read_manifest
+def _bundle(bundle: Path | None, trust: Path | None) -> Report:
+    from engine.bundle.signature import read_trusted
     from engine.bundle.verify import verify_files
     from engine.loader import DEFAULT_BUNDLE
 
     folder = bundle or DEFAULT_BUNDLE
-    manifest = read_manifest(folder)
+    manifest = read_trusted(folder, trust)
     verify_files(folder, manifest)
     return {
         "path": printable(folder),

@@ -52,15 +52,15 @@ def failures(
     """What building a precision raises; all others copy the tiny bundle."""
     errors: dict[str, GateError | VerificationError] = {}
 
-    def build(request: Request, output: Path) -> Manifest:
+    def build(output: Path, request: Request) -> Manifest:
         if request.precision in errors:
             raise errors[request.precision]
-        shutil.copytree(tiny_bundle, output)
+        shutil.copytree(tiny_bundle, output, dirs_exist_ok=True)
         manifest = in_precision(read_manifest(output), request.precision)
         write_manifest(output, manifest)
         return manifest
 
-    monkeypatch.setattr(auto, "build_bundle", build)
+    monkeypatch.setattr(auto, "build_into", build)
     return errors
 
 

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,12 +155,12 @@ def test_a_bundle_that_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def refuse(dir: Path) -> Any:
-        raise OSError(30, "Read-only file system", str(dir))
+    def refuse(path: Path, **_options: Any) -> None:
+        raise OSError(30, "Read-only file system", str(path))
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     assert rebuilt(bundle) == 2
-    assert_one_line(capsys, f"cannot write {bundle}: Read-only file system. Copy it to a folder")
+    assert_one_line(capsys, f"cannot write {bundle}: Read-only file system.* Or copy the bundle")
     assert not builder.models
 
 

@@ -2,13 +2,13 @@
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.system.folders import locked
+from export import staging as staging_module
 from export.staging import check_output, move_into_place, staging
 from tests.export.tiny import assert_one_line, build
 
@@ -43,45 +43,100 @@ def test_a_folder_with_other_files_is_not_replaced(
     assert weights.exists()
 
 
-WHATS = ("building", "old")
-
-
 def test_leftovers_of_killed_builds_are_removed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    left = [tmp_path / f".a.b.{number}.building" for number in (process.pid, os.getpid())]
-    kept = [
-        tmp_path / f".a.b.{os.getppid()}.building",
-        # Other outputs', a and a.b.c.
-        *(tmp_path / f".{name}.{process.pid}.{what}" for name in ("a", "a.b.c") for what in WHATS),
+    left = tmp_path / ".a.b.0123abcd.building"
+    running = tmp_path / ".a.b.89abcdef.building"
+    # Other outputs', a and a.b.c.
+    others = [
+        tmp_path / f".{name}.0123abcd.{what}"
+        for name in ("a", "a.b.c")
+        for what in ("building", "old")
     ]
-    for folder in (*left, *kept):
+    for folder in (left, running, *others):
         folder.mkdir()
         (folder / "model.onnx").touch()
+    with locked(running):
+        check_output(tmp_path / "a.b")
+        assert sorted(tmp_path.iterdir()) == sorted([running, *others])
     check_output(tmp_path / "a.b")
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_a_bundle_that_was_being_replaced_is_not_lost(tmp_path: Path, replaced: bool) -> None:
-    """Its process was killed before, or just after, the new one got its place."""
-    old, output = tmp_path / f".bundle.{os.getpid()}.old", tmp_path / "bundle"
+def test_a_name_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    output = tmp_path / ("b" * 255)
+    for content in (b"1", b"2"):
+        with staging(output) as folder:
+            (folder / "model.onnx").write_bytes(content)
+            move_into_place(folder, output)
+    assert [path.read_bytes() for path in tmp_path.rglob("model.onnx")] == [b"2"]
+
+
+@pytest.fixture(params=["exchanged", "renamed twice"])
+def kind_of_replacement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Systems with and without the exchange of two folders."""
+    if request.param == "renamed twice":
+        monkeypatch.setattr(staging_module, "exchange", lambda first, second: False)
+    return str(request.param)
+
+
+def test_a_bundle_that_was_being_replaced_is_not_lost(tmp_path: Path) -> None:
+    """Its process was killed between the two renames, where there is no exchange."""
+    old, output = tmp_path / ".bundle.0123abcd.old", tmp_path / "bundle"
     old.mkdir()
-    (old / "first").touch()
-    if replaced:
-        output.mkdir()
-        (output / "second").touch()
+    (old / "manifest.json").touch()
+    with staging(output):
+        assert [path.name for path in output.iterdir()] == ["manifest.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.usefixtures("kind_of_replacement")
+def test_an_older_bundle_is_replaced_and_keeps_the_permissions_of_its_folder(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "bundle"
+    output.mkdir(mode=0o750)
+    (output / "model.plan").touch()
     with staging(output) as folder:
-        assert [path.name for path in output.iterdir()] == ["second" if replaced else "first"]
-        (folder / "third").touch()
+        (folder / "model.onnx").touch()
         move_into_place(folder, output)
-    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "third"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "model.onnx"]
+    assert output.stat().st_mode & 0o777 == 0o750
 
 
-def test_an_old_bundle_comes_back_when_the_new_one_cannot_be_moved(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("kind_of_replacement")
+def test_files_that_came_during_the_build_are_not_deleted(tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    with staging(output) as folder:
+        output.mkdir()
+        (output / "notes.txt").touch()
+        with pytest.raises(FileExistsError, match=r"holds 'notes\.txt'"):
+            move_into_place(folder, output)
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "notes.txt"]
+
+
+def test_a_mount_point_is_refused_before_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path)
+    with pytest.raises(OSError, match="is a mount point, which cannot be renamed; choose a folder"):
+        check_output(tmp_path)
+
+
+def test_an_old_bundle_comes_back_when_the_new_one_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "bundle"
     output.mkdir()
-    (output / "old").touch()
-    with pytest.raises(FileNotFoundError), staging(output) as folder:
-        move_into_place(folder / "missing", output)
-    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "old"]
+    (output / "model.onnx").touch()
+
+    def busy(self: Path, target: Path) -> Path:
+        if self.name.endswith(".building"):
+            raise OSError(errno.EBUSY, "Device or resource busy", str(self))
+        os.rename(self, target)
+        return target
+
+    monkeypatch.setattr(staging_module, "exchange", lambda first, second: False)
+    monkeypatch.setattr(Path, "rename", busy)
+    with pytest.raises(OSError, match="busy"), staging(output) as folder:
+        move_into_place(folder, output)
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "model.onnx"]
