@@ -6,7 +6,6 @@ of all other files. Keys are PEM files, as OpenSSL writes them.
 
 import os
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from engine.bundle.manifest import MANIFEST_FILE, Manifest, manifest_bytes, parse_manifest
@@ -111,7 +110,7 @@ def _key(path: str | os.PathLike[str], kind: str) -> Any:
     )
 
 
-def _cryptography(purpose: str) -> ModuleType:
+def _cryptography(purpose: str) -> Any:
     try:
         import cryptography.exceptions
         import cryptography.hazmat.primitives.asymmetric.ed25519

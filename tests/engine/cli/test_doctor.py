@@ -91,7 +91,7 @@ def test_loaded_libraries_are_those_of_the_process(report):
 
 def test_each_probe_is_guarded(monkeypatch, tiny_bundle):
     """None in sys.modules is an import error, as of a package that is broken."""
-    for module in ("engine.system.cpu", "engine.system.cache", "engine.bundle.manifest"):
+    for module in ("engine.system.cpu", "engine.system.cache", "engine.bundle.signature"):
         monkeypatch.setitem(sys.modules, module, None)
     broken = collect(tiny_bundle, device=0, threads=1)
     for key in ("cpu", "gpus", "cache", "bundle"):
