@@ -221,7 +221,8 @@ class StoreWriter:
         self._write(f"{kind.name}/{arrays.METADATA}", arrays.dump_json(kind.metadata(count)))
 
     def _write(self, key: str, data: bytes) -> None:
-        write_atomically(self._path / key, data)
+        # Several files for each flow: the kernel writes them in its own time.
+        write_atomically(self._path / key, data, sync=False)
 
 
 def _name_row(name: str) -> Array:

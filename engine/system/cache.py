@@ -111,7 +111,7 @@ def write_cached(key: str, data: bytes) -> None:
     if folder is None or _DIGEST_BYTES + len(data) > LIMIT:
         return
     try:
-        write_atomically(folder / key, hashlib.sha256(data).digest() + data)
+        write_atomically(folder / key, hashlib.sha256(data).digest() + data, sync=False)
         _make_room(folder)
     except OSError as error:
         _warn(folder.parent, str(error))
