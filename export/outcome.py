@@ -31,7 +31,7 @@ def exit_code(command: Callable[[], None], failure: str) -> int:
         failure: for example "the bundle was not built".
 
     Returns:
-        0, 1 (it failed) or 2 (the request cannot be met).
+        0, 1 (it failed), 2 (the request cannot be met) or 130 (it was interrupted).
     """
     try:
         command()
@@ -46,4 +46,7 @@ def exit_code(command: Callable[[], None], failure: str) -> int:
     except EngineError as error:
         print(f"error: {failure}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; {failure}", file=sys.stderr)
+        return 130
     return 0

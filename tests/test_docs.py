@@ -146,7 +146,7 @@ def test_python(block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     few_pairs = {"synthetic": [SyntheticPairs(64, 64).render(2, 0)]}
-    monkeypatch.setattr("training.train.open_validation", lambda *_: few_pairs)
+    monkeypatch.setattr("training.run.open_validation", lambda *_: few_pairs)
     # Plans are built in tests/export: the bundles of these pages have none.
     plan = BuiltPlan("model.plan", "TensorRT", None, 1)
     monkeypatch.setattr(

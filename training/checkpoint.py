@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from engine.errors import one_line
+from training.checkpoints.unpickling import check_sums
 from training.config import TrainingConfig, TrainingError
 
 # Bumped when a run of an older version cannot be continued.
@@ -31,8 +33,29 @@ def save_checkpoint(
         "optimizer": config.optimizer,
     }
     partial = path.with_suffix(".partial")
-    torch.save({"facts": facts, "state": state}, partial)
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            torch.save({"facts": facts, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: Exception) -> OSError:
+    """Return the cause: PyTorch's own error for a full disk names positions in the file alone."""
+    cause = error if isinstance(error, OSError) else error.__context__
+    reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else one_line(error)
+    return OSError(f"{path} cannot be written: {reason}. Free space, or make the folder writable")
+
+
+def damaged(path: Path, how: str) -> TrainingError:
+    """Return the error of a checkpoint that cannot be continued from."""
+    return TrainingError(
+        f"{path} is damaged: {how}. Restore a copy of it, or delete it to start the run again"
+    )
 
 
 def load_checkpoint(
@@ -41,14 +64,15 @@ def load_checkpoint(
     """Return the state of a run to continue; None if there is no checkpoint.
 
     Raises:
-        TrainingError: the checkpoint is of another run.
+        TrainingError: the checkpoint is of another run, or damaged.
+        OSError: it cannot be read.
     """
     if not path.exists():
         return None
-    content = torch.load(path, map_location=device, weights_only=True)
+    content = _content(path, device)
     facts = content.get("facts", {})
     elsewhere = "choose another --out to start a new run"
-    if facts.get("version") != _VERSION:
+    if not isinstance(facts, dict) or facts.get("version") != _VERSION:
         raise TrainingError(f"{path} was written by another version of this project; {elsewhere}")
     if facts["network"] != config.network:
         raise TrainingError(
@@ -73,3 +97,17 @@ def load_checkpoint(
         )
     state: dict[str, Any] = content["state"]
     return state
+
+
+def _content(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        check_sums(path)
+        content = torch.load(path, map_location=device, weights_only=True)
+    except OSError:
+        raise
+    # PyTorch and zipfile raise many kinds of exceptions for damaged files.
+    except Exception as error:
+        raise damaged(path, one_line(error)) from error
+    if not isinstance(content, dict):
+        raise damaged(path, f"it holds a {type(content).__name__}; expected a dict")
+    return content

@@ -3,17 +3,18 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from engine.errors import one_line
 from engine.system.progress import progress_bar
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import damaged, load_checkpoint, save_checkpoint
 from training.config import PRECISIONS, TrainingConfig, TrainingError
 from training.data.augment import augment, crop_only
 from training.data.batch import PairBatch
@@ -43,7 +44,7 @@ class Trainer:
         initial: weights to start from; None: random initialisation.
 
     Raises:
-        TrainingError: the folder holds a checkpoint of another run.
+        TrainingError: the folder holds a checkpoint of another run, or a damaged one.
     """
 
     def __init__(self, config: TrainingConfig, initial: Weights | None = None) -> None:
@@ -99,14 +100,21 @@ class Trainer:
         state = load_checkpoint(self.checkpoint, self.config, self._initial_hash, self.device)
         if state is None:
             return
+        try:
+            self._load(state)
+        # PyTorch raises many kinds of exceptions for a state of other names, types or shapes.
+        except Exception as error:
+            raise damaged(self.checkpoint, one_line(error)) from error
+        print(f"resuming {self.folder} at step {self.step}")
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        self.seconds = state["seconds"]
+        self.step = int(state["step"])
+        self.seconds = float(state["seconds"])
         if self.quantiser and "quantiser" in state:
             self.quantiser.load_state_dict(state["quantiser"])
-        print(f"resuming {self.folder} at step {self.step}")
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
@@ -173,19 +181,32 @@ class Trainer:
         if first:
             self.quantiser.attach(self.network)
 
-    def run(self, stream: Iterator[PairBatch], validation: Validation) -> None:
+    def run(
+        self,
+        stream: Iterator[PairBatch],
+        validation: Validation,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Train to the end, with reports and checkpoints.
+
+        Args:
+            stream: the training batches from `step` on.
+            validation: what to report the error on.
+            stop: asked before each step; if true, the run ends early, with a checkpoint.
 
         Raises:
             TrainingError: the run diverged; the last checkpoint is unchanged.
+            OSError: the folder cannot be written, or a pair cannot be read.
         """
         config = self.config
         total = config.steps if config.minutes is None else None
         # Read seldom: reading waits for the GPU.
         running, since = torch.zeros((), device=self.device), time.perf_counter()
         start, first, saved = since - self.seconds, self.step, since
+        kept = self.step
         with progress_bar("training", total, completed=self.step) as advance:
-            while self.share < 1:
+            while self.share < 1 and not stop():
                 _, error = self.train_step(next(stream))
                 self.step += 1
                 self.seconds = time.perf_counter() - start
@@ -198,17 +219,28 @@ class Trainer:
                 advance(text)
                 due = self.step % config.report_every == 0 or self.share == 1
                 if due or time.perf_counter() - saved > SAVE_EVERY:
-                    if not all(values.isfinite().all() for values in self.network.parameters()):
-                        raise TrainingError(self._diverged("weights are NaN or infinite"))
+                    self._check_finite()
                     if due:
                         self.report(float(running), validation)
                     self.save()
-                    since = saved = time.perf_counter()
+                    kept, since = self.step, time.perf_counter()
+                    saved = since
+        if kept < self.step:
+            self._check_finite()
+            self.save()
+
+    def kept(self) -> str:
+        """Say in words what there is to continue from."""
+        if self.checkpoint.exists():
+            return f"the same command continues from {self.checkpoint}"
+        return "there is no checkpoint yet"
+
+    def _check_finite(self) -> None:
+        if not all(values.isfinite().all() for values in self.network.parameters()):
+            raise TrainingError(self._diverged("weights are NaN or infinite"))
 
     def _diverged(self, how: str) -> str:
-        exists = self.checkpoint.exists()
-        kept = f"{self.checkpoint} is unchanged" if exists else "there is no checkpoint yet"
-        return f"the run diverged before step {self.step}: {how}; {kept}. Lower --lr"
+        return f"the run diverged before step {self.step}: {how}. Lower --lr"
 
     def validate(self, validation: Validation) -> dict[str, float]:
         """Return the end-point error of the averaged weights by set, in full-resolution pixels."""

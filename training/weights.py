@@ -122,7 +122,7 @@ def weights_from(
         "network": match.network,
         "normalisation": match.facts.normalisation.value,
         "licence": match.layout.licence,
-        "source": f"{match.layout.publisher}, {path.name}",
+        "source": f"{match.layout.publisher}, {shown(path.name)}",
         "epe": "{}",
         FACTS: json.dumps(match.facts.in_words()),
     }

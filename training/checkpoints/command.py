@@ -22,7 +22,7 @@ exit status: 0, or 2 if the file cannot be used"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 2 if the file cannot be used."""
+    """Run the command; return 0, 2 if the file cannot be used, or 130 if it was interrupted."""
     try:
         options = _parser().parse_args(arguments)
         run = _inspect if options.command == "inspect" else _convert
@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

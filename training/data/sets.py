@@ -4,7 +4,6 @@ from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from engine.data.data_set import Use
 from engine.data.files import PairFiles, read_pair, require_flows
@@ -17,7 +16,7 @@ from training.data.batch import PairBatch
 _LARGEST_LOSS = 0.1  # of a side; KITTI's pairs differ by 2 %
 
 
-class PairDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class PairDataset:
     """The pairs of a data set, all with true flow.
 
     Attributes:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
+from engine.system.ordered_map import map_in_order
 from engine.system.progress import track
 from training.data.batch import PairBatch
 from training.data.sets import PairDataset
 from training.synthetic.render import SyntheticPairs
+
+_THREADS = 2  # that read a data set
 
 
 class SyntheticStream:
@@ -99,14 +100,19 @@ class _Batches:
 
 
 class DatasetStream:
-    """Shuffled batches of a data set of at least one batch, of pairs of one size."""
+    """Shuffled batches of a data set of at least one batch, of pairs of one size.
+
+    Threads read them: decoders release Python's lock, and worker processes would need shared
+    memory, of which containers have little (64 MB in Docker).
+    """
 
     def __init__(self, dataset: PairDataset, *, batch: int, seed: int, step: int = 0) -> None:
-        batches = _Batches(len(dataset), batch=batch, seed=seed, step=step)
-        self.loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
-            dataset, batch_sampler=batches, num_workers=2
-        )
+        self.dataset = dataset
+        self.batches = _Batches(len(dataset), batch=batch, seed=seed, step=step)
 
     def __iter__(self) -> Iterator[PairBatch]:
-        for image1, image2, flow in self.loader:
-            yield PairBatch.all_visible(image1, image2, flow)
+        return map_in_order(self._read, self.batches, threads=_THREADS)
+
+    def _read(self, _: int, indices: list[int]) -> PairBatch:
+        pairs = zip(*(self.dataset[index] for index in indices), strict=True)
+        return PairBatch.all_visible(*map(torch.stack, pairs))
