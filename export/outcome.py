@@ -1,5 +1,6 @@
 """Exit codes, error messages and the option `--sign`, which the commands of `export` share."""
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,7 @@ def exit_code(command: Callable[[], None], failure: str) -> int:
     try:
         command()
     except (UsageError, BundleError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_text(error, failure)}", file=sys.stderr)
         return 2
     except VerificationError as error:
         print(f"error: {failure}, verification failed:", file=sys.stderr)
@@ -50,3 +51,12 @@ def exit_code(command: Callable[[], None], failure: str) -> int:
         print(f"interrupted; {failure}", file=sys.stderr)
         return 130
     return 0
+
+
+def _text(error: Exception, failure: str) -> str:
+    """Return an error's text; that of a full disk names no file."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return (
+            f"{failure}: {error.strerror}. Free space, or choose a folder on another disk with -o"
+        )
+    return str(error)

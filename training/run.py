@@ -4,6 +4,8 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
+import torch
+
 from engine.data.pair import PairsError
 from engine.errors import EngineError
 from training.config import TrainingConfig, TrainingError, parse
@@ -46,6 +48,18 @@ def open_stream(
 def train(arguments: Sequence[str] | None = None) -> int:
     """Run the command; result as `training.train.main`."""
     config = parse(arguments)
+    try:
+        return _train(config)
+    except RuntimeError as error:
+        # On a CPU PyTorch has no class for it.
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        advice = "lower --batch-size, --height and --width, or --pool"
+        print(f"error: not enough memory: {advice}", file=sys.stderr)
+        return 1
+
+
+def _train(config: TrainingConfig) -> int:
     try:
         inputs = open_inputs(config)
         config = count_steps(config, inputs)

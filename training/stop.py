@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,8 +20,7 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
         which Python sends no signals, it is always None.
     """
     received: list[int] = []
-    before = {}
-
+    before: dict[signal.Signals, Any] = {}
     wakeup = -1
 
     def restore() -> None:
@@ -39,7 +39,7 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
         heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, note) for number in heard}
         # `engine.system.command` would end the process if its own handler is not called.
-        wakeup = signal.set_wakeup_fd(-1)
+        wakeup = signal.set_wakeup_fd(-1) if before else -1
     try:
         yield lambda: received[0] if received else None
     finally:

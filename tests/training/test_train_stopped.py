@@ -107,6 +107,18 @@ def test_reading_needs_no_shared_memory(tmp_path: Path, monkeypatch: pytest.Monk
     assert main(options(tmp_path / "run", "--data", f"chairs:{data}")) == 0
 
 
+def test_too_little_memory_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def allocate(*_: object) -> None:
+        torch.empty(10**14)
+
+    monkeypatch.setattr(Trainer, "train_step", allocate)
+    assert main(options(tmp_path / "run")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: not enough memory: lower --batch-size, --height and --width, or --pool"
+
+
 def changed(name: str, value: object) -> Callable[[Path], None]:
     """Replace an entry of the run's state."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.flow.formats import write_flow
 from engine.images import write_image
-from engine.system.argument_types import positive_int, size
+from engine.system.argument_types import int_between, positive_int, size
 from engine.system.command import run
 from engine.system.progress import track
 from training.data.batch import PairBatch
@@ -29,15 +29,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=size, default=(384, 512), metavar="HxW")
     parser.add_argument("--scenes", choices=SCENES, default="affine", help="how layers move: by "
         "affine maps (default), or most of them in depth before a moving camera")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int_between(0, 10**9), default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
     try:
         _check_output(options.output)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    try:
+        _render(options)
+    except OSError as error:
+        parser.exit(1, f"error: {options.output} cannot be written: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted; no pair was written\n")
     height, width = options.size
-    renderer = SyntheticPairs(height, width, scenes=options.scenes)
+    print(f"wrote {options.pairs} pairs of {height}x{width} to {options.output}")
+
+
+def _render(options: argparse.Namespace) -> None:
+    renderer = SyntheticPairs(*options.size, scenes=options.scenes)
     options.output.mkdir(parents=True, exist_ok=True)
     # Moved when complete: a killed run leaves no pairs, and the command may be started again.
     for left in options.output.glob(f"{_PARTIAL}*"):
@@ -48,7 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_pair(Path(partial), f"{index + 1:05d}", pair)
         for path in sorted(Path(partial).iterdir()):
             path.rename(options.output / path.name)
-    print(f"wrote {options.pairs} pairs of {height}x{width} to {options.output}")
 
 
 def write_pair(folder: Path, name: str, pair: PairBatch) -> None:
