@@ -52,7 +52,8 @@ def parsed(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else parsed(arguments[0], value, where)
     if origin is Literal:
         if value not in arguments:
-            guess = nearest(value, arguments) if isinstance(value, str) else ""
+            words = [argument for argument in arguments if isinstance(argument, str)]
+            guess = nearest(value, words) if isinstance(value, str) else ""
             raise SchemaError(
                 f"{where} is {reprlib.repr(value)}; expected one of {list(arguments)}.{guess}"
             )
