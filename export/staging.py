@@ -7,7 +7,6 @@ first: a reader in between finds none, and the next build puts it back if the pr
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import secrets
@@ -21,6 +20,7 @@ from engine.bundle.manifest import MANIFEST_FILE
 from engine.bundle.signature import SIGNATURE_FILE
 from engine.system.files import sync_to_disk
 from engine.system.folders import exchange, is_locked, locked
+from engine.system.hidden_names import hidden_stem
 
 # A folder with other files is not overwritten.
 _BUNDLE_FILES = {MANIFEST_FILE, SIGNATURE_FILE, WHOLE, *SPLIT, *PLAN_FILES.values(), PLUGIN_LIBRARY}
@@ -28,7 +28,6 @@ _BUNDLE_FILES = {MANIFEST_FILE, SIGNATURE_FILE, WHOLE, *SPLIT, *PLAN_FILES.value
 _TEMPORARY = re.compile(r"\.\w+(\.\w+)*\.[0-9a-f]{8}(\.\w+)?")
 # Suffixes of the hidden folders beside a bundle.
 _BUILDING, _OLD = ".building", ".old"
-_LONG = 200  # bytes of a name
 
 
 def check_output(output: Path) -> None:
@@ -82,13 +81,7 @@ def staging(output: Path) -> Iterator[Path]:
 
 
 def _beside(output: Path, suffix: str) -> Path:
-    return output.with_name(f".{_stem(output)}.{secrets.token_hex(4)}{suffix}")
-
-
-def _stem(output: Path) -> str:
-    """Return what the hidden names of an output start with; long names would be too long."""
-    name = os.fsencode(output.name)
-    return output.name if len(name) < _LONG else hashlib.sha256(name).hexdigest()
+    return output.with_name(f"{hidden_stem(output)}.{secrets.token_hex(4)}{suffix}")
 
 
 def _clean_up(output: Path) -> None:
@@ -103,7 +96,7 @@ def _clean_up(output: Path) -> None:
 
 def _leftovers(output: Path, suffix: str) -> list[Path]:
     # Not ".slim.fp16.1.old", which is another output's.
-    name = re.compile(rf"\.{re.escape(_stem(output))}\.[0-9a-f]+{re.escape(suffix)}")
+    name = re.compile(rf"{re.escape(hidden_stem(output))}\.[0-9a-f]+{re.escape(suffix)}")
     return [left for left in output.parent.iterdir() if name.fullmatch(left.name)]
 
 

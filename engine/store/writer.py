@@ -18,7 +18,7 @@ from engine.store import arrays, blosc, prediction
 from engine.store.info import NAME_BYTES, StoreInfo, is_name
 from engine.store.levels import DEFAULT_STEP, check_step, levels_from_flow
 from engine.store.reader import FlowStore
-from engine.system.files import write_atomically
+from engine.system.files import sync_to_disk, write_atomically
 from engine.system.hidden_names import hidden_stem
 from engine.types import Array
 
@@ -195,8 +195,10 @@ class StoreWriter:
         self._write_count()
 
     def finish(self) -> None:
-        """Mark the store as complete."""
+        """Mark the store as complete, once it is on the disk."""
         self._write_rows(self._count)
+        for path in self._path.rglob("*"):
+            sync_to_disk(path)
         self._write_info(replace(self._info, complete=True))
 
     def _begin(self) -> None:
@@ -221,7 +223,7 @@ class StoreWriter:
         self._write(f"{kind.name}/{arrays.METADATA}", arrays.dump_json(kind.metadata(count)))
 
     def _write(self, key: str, data: bytes) -> None:
-        # Several files for each flow: the kernel writes them in its own time.
+        # Several files for each flow: `finish` waits for the disk.
         write_atomically(self._path / key, data, sync=False)
 
 
