@@ -78,11 +78,10 @@ def sequence_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> 
     return loss
 
 
-# Weights of a pass's flows: refined at 1/4 and 1/8, then the decoder's at 1/8 to 1/64; those of the
-# passes, the last one first; and those of the finest flows, refined and as upsampled.
-_WITHIN_PASS = (0.44, 0.22, 0.16, 0.06, 0.06, 0.06)
+# Weights of a pass's flows: refined at 1/4 and 1/8, the last step first, then the decoder's at 1/8 to
+# 1/64; and those of the passes, the last one first.
+_WITHIN_PASS = (0.44, 0.22, 0.22, 0.11, 0.16, 0.06, 0.06, 0.06)
 _PASSES = (1.0, 0.7, 0.7, 0.7)
-_FINEST = (0.5, 0.25)
 # Pixels. Below it an error counts by its size, above it by its ratio.
 _FLOOR = 0.08
 
@@ -96,15 +95,14 @@ def relative_loss(
     plain mean. The mean of logarithms is the logarithm of a geometric mean.
 
     Args:
-        flows: two at 1/2 of the resolution, then those of each pass, the last one first, as
-            `training.networks.coarse_to_fine` returns them.
+        flows: of each pass, the last one first, as `training.networks.coarse_to_fine` returns them.
         target: (N, 2, H, W) in the network's units (pixels / flow_scale).
         weight: (N, 1, H, W), how much each pixel counts, 0..1.
         flow_scale: pixels in the network's unit.
     """
     loss = target.new_zeros(())
     levels: dict[int, tuple[Tensor, Tensor]] = {}
-    shares = [*_FINEST, *(share * within for share in _PASSES for within in _WITHIN_PASS)]
+    shares = [share * within for share in _PASSES for within in _WITHIN_PASS]
     for flow, share in zip(flows, shares, strict=False):
         width = flow.shape[-1]
         if width not in levels:

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.losses import relative_loss
-from training.networks.convex import ConvexUpsampling
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import (
     conv,
@@ -21,6 +20,9 @@ from training.networks.upsampling import upsample_matmul
 
 PASSES = 3
 MAX_PASSES = 4  # that are weighted by the loss
+# Steps of each refinement. The motion that it measures is too small where the flow is off by more
+# than a pixel of its maps; the second step finds the rest.
+STEPS = 2
 # How often 1, 2 and 3 passes are trained: so the finer ones also learn to find what coarser ones
 # have missed.
 _TRAINED = (0.2, 0.2, 0.6)
@@ -41,8 +43,7 @@ class CoarseToFineFlowNetS(Decoder):
         flows_per_pass: flows that each pass adds to the output.
     """
 
-    flows_per_pass = 6
-    output_stride = 2
+    flows_per_pass = 2 * STEPS + 4
     flow_scale = 40.0
 
     def __init__(self, *, width: float = 1.0) -> None:
@@ -75,14 +76,8 @@ class CoarseToFineFlowNetS(Decoder):
 
         self.refinement8 = Refinement(c64, hidden=32)
         self.refinement4 = Refinement(c64, hidden=16, coarser=32)
-        self.upsampling = ConvexUpsampling(16)
-        # Motion of a fraction of a pixel is measured at full resolution, once.
-        self.appearance2 = Appearance(stride=1)
-        self.refinement2 = Refinement(3, hidden=8, coarser=16)
         initialise(self)
         self.appearance.init_siamese()
-        self.appearance2.init_siamese()
-        self.upsampling.init_bilinear()
 
     @property
     def handed_on(self) -> tuple[int, ...]:
@@ -90,7 +85,7 @@ class CoarseToFineFlowNetS(Decoder):
 
         No pass reads anything else of the passes before.
         """
-        return tuple(2 + self.flows_per_pass * index for index in range(1, self.passes))
+        return tuple(self.flows_per_pass * index for index in range(1, self.passes))
 
     @property
     def passes(self) -> int:
@@ -119,9 +114,9 @@ class CoarseToFineFlowNetS(Decoder):
             image2: second image, likewise.
 
         Returns:
-            Flows in pixels of the full-size image divided by ``flow_scale``: at 1/2 of the
-            resolution, refined and as upsampled; of the last pass at 1/4, 1/8 (refined), 1/8, 1/16,
-            1/32 and 1/64; of the pass before at half of these resolutions, and so on.
+            Flows in pixels of the full-size image divided by ``flow_scale``: of the last pass at
+            1/4 and 1/8 of the resolution, refined, after each step, the last one first; at 1/8,
+            1/16, 1/32 and 1/64; of the pass before at half of these resolutions, and so on.
         """
         sizes = [torch.cat((image1, image2), dim=1)]
         for _ in range(self.passes):
@@ -131,13 +126,9 @@ class CoarseToFineFlowNetS(Decoder):
             scale = 2**finer  # pixels of the full-size image in one of the pass's
             so_far = flows[0].detach() / scale if flows else None
             images, halved = sizes[finer], sizes[finer + 1]
-            found, hidden = self._pass(images, halved, so_far, any_width=finer > 0)
+            found = self._pass(images, halved, so_far, any_width=finer > 0)
             flows = (*(scale * flow for flow in found), *flows)
-        first = sizes[1][:, :3]
-        upsampled = self.upsampling(flows[0].detach(), hidden, first)
-        maps = by_image(self.appearance2(sizes[0]).float())
-        finest, _ = self.refinement2(upsampled, first, maps, scale=self.flow_scale, coarser=hidden)
-        return finest, upsampled, *flows
+        return flows
 
     def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
         """Crop what was upsampled from an odd height or width, and concatenate along channels."""
@@ -146,10 +137,8 @@ class CoarseToFineFlowNetS(Decoder):
 
     def _pass(
         self, images: Tensor, halved: Tensor, so_far: Tensor | None, *, any_width: bool
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the flows of one pass, and the hidden layer that the finest was predicted from.
-
-        The flows are in pixels of this pass's images divided by ``flow_scale``.
+    ) -> tuple[Tensor, ...]:
+        """Return the flows of one pass, in pixels of its images divided by ``flow_scale``.
 
         Args:
             images: the pair, (N, 6, h, w).
@@ -168,17 +157,19 @@ class CoarseToFineFlowNetS(Decoder):
         coarse, hidden = self.refinement8(
             *(flows[0], context, by_image(F.avg_pool2d(maps, 2))),
             scale=self.flow_scale / 4,
+            steps=STEPS,
             any_width=any_width,
         )
-        fine, finest = self.refinement4(
-            F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),
+        fine, _ = self.refinement4(
+            F.interpolate(coarse[0], scale_factor=2.0, mode="bilinear", align_corners=False),
             conv1,
             by_image(maps),
             scale=self.flow_scale / 2,
             coarser=hidden,
+            steps=STEPS,
             any_width=any_width,
         )
-        return (fine, coarse, *flows), finest
+        return (*fine, *coarse, *flows)
 
     def _input(self, halved: Tensor, so_far: Tensor | None) -> Tensor:
         """Concatenate first image, warped second image, flow so far and where it is inside."""

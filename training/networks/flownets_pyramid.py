@@ -72,10 +72,10 @@ class PyramidFlowNetS(Decoder):
         flows, context = self._decode(conv1)
         # In float32 before warping: the refinement measures small differences between the maps.
         maps = self.appearance(images).float()
-        coarse, hidden = self.refinement8(
+        (coarse,), hidden = self.refinement8(
             flows[0], context, by_image(F.avg_pool2d(maps, 2)), scale=self.flow_scale / 4
         )
-        fine, _ = self.refinement4(
+        (fine,), _ = self.refinement4(
             F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),
             conv1,
             by_image(maps),

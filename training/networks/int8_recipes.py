@@ -46,14 +46,6 @@ PYRAMID = Int8Recipe(
         "refinement4.predict_residual",
     ),
 )
-COARSE_TO_FINE = replace(
-    PYRAMID,
-    float_layers=(
-        *PYRAMID.float_layers,
-        *("refinement2.left", "refinement2.predict_residual"),
-    ),
-)
-
 _SD_DECODER_INPUTS = (
     *("deconv4", "deconv3", "deconv2"),
     *("inter_conv5", "inter_conv4", "inter_conv3", "inter_conv2"),

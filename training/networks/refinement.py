@@ -23,15 +23,11 @@ _MAX_MOTION = 2.0  # pixels of the maps; the linear model does not hold beyond
 
 
 class Appearance(nn.Sequential):
-    """Maps of the images, two per image, to measure residual motion on.
+    """Maps of the images at half their resolution, two per image, to measure residual motion on."""
 
-    Args:
-        stride: 2 for maps at half the images' resolution, 1 for all of it.
-    """
-
-    def __init__(self, *, stride: int = 2) -> None:
+    def __init__(self) -> None:
         # The first image's maps, then the second's. Two groups are slower in OpenVINO.
-        super().__init__(nn.Conv2d(6, 2 * 2, stride + 2, stride, padding=1), nn.LeakyReLU(LEAK))
+        super().__init__(nn.Conv2d(6, 2 * 2, 4, 2, padding=1), nn.LeakyReLU(LEAK))
 
     def init_siamese(self) -> None:
         """Initialise both images' maps with the same weights, each reading its image alone."""
@@ -78,8 +74,9 @@ class Refinement(nn.Module):
         *,
         scale: float,
         coarser: Tensor | None = None,
+        steps: int = 1,
         any_width: bool = False,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Refine a flow.
 
         Args:
@@ -88,24 +85,30 @@ class Refinement(nn.Module):
             maps: the first image's and the second's, (N, M, 2 H, 2 W) float32.
             scale: pixels of the maps per unit of the flow.
             coarser: hidden layer of the refinement at half the resolution, (N, C', H/2, W/2).
+            steps: how often; each time the motion that remains is measured anew.
             any_width: whether the maps' width may be no multiple of 16; slower. Not taken from the
                 maps: an exported graph does not know their width.
 
         Returns:
-            The refined flow, and the hidden layer that it was predicted from.
+            The flow after each step, the last one first, and the hidden layer that that one was
+            predicted from.
         """
-        flow = flow.detach()
         first, second = maps
-        # Always float32: the measured differences are small.
-        with torch.autocast(flow.device.type, enabled=False):
-            warped = warp(second, upsample_matmul(flow.float() * scale, 2))
-            residual = local_motion(first, warped, any_width=any_width)
-        measured = torch.cat((residual.to(context.dtype), flow.to(context.dtype)), dim=1)
-        total = self.context(context) + self.left(measured)
+        given = self.context(context)
         if self.coarser is not None:
-            total = total + self.coarser(coarser)
-        hidden = self.hidden(F.leaky_relu(total, LEAK))
-        return flow + self.predict_residual(hidden), hidden
+            given = given + self.coarser(coarser)
+        flows: list[Tensor] = []
+        for _ in range(steps):
+            flow = flow.detach()
+            # Always float32: the measured differences are small.
+            with torch.autocast(flow.device.type, enabled=False):
+                warped = warp(second, upsample_matmul(flow.float() * scale, 2))
+                residual = local_motion(first, warped, any_width=any_width)
+            measured = torch.cat((residual.to(context.dtype), flow.to(context.dtype)), dim=1)
+            hidden = self.hidden(F.leaky_relu(given + self.left(measured), LEAK))
+            flow = flow + self.predict_residual(hidden)
+            flows.insert(0, flow)
+        return tuple(flows), hidden
 
 
 def local_motion(first: Tensor, second: Tensor, *, any_width: bool = False) -> Tensor:
