@@ -78,8 +78,8 @@ def sequence_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> 
     return loss
 
 
-# Weights of a pass's flows: refined at 1/4 and 1/8, the last step first, then the decoder's at 1/8 to
-# 1/64; and those of the passes, the last one first.
+# Weights of a pass's flows: refined at 1/4 and 1/8, the last step first, then the decoder's at 1/8
+# to 1/64; and those of the passes, the last one first.
 _WITHIN_PASS = (0.44, 0.22, 0.22, 0.11, 0.16, 0.06, 0.06, 0.06)
 _PASSES = (1.0, 0.7, 0.7, 0.7)
 # Pixels. Below it an error counts by its size, above it by its ratio.

@@ -60,30 +60,49 @@ class Deployable(_Around):
         return self._in_pixels(self.network(*self.normalisation(planes(image1), planes(image2))))
 
 
-class DeployablePasses(_Around):
-    """A `CoarseToFineFlowNetS`, or its `HalfNetwork`, with the flows that passes hand on.
+class DeployableLastPass(_Around):
+    """The last pass of a `CoarseToFineFlowNetS`, or of its `HalfNetwork`."""
 
-    Args:
-        network: the network.
-        normalisation: as for `Deployable`.
-        bilinear: likewise.
-        handed_on: `CoarseToFineFlowNetS.handed_on`.
-    """
+    def forward(self, image1: Tensor, image2: Tensor, so_far: Tensor) -> tuple[Tensor, ...]:
+        """Compute the flow as `Deployable` does, from the flow so far.
 
-    def __init__(
-        self,
-        network: nn.Module,
-        normalisation: nn.Module,
-        bilinear: Upsampling,
-        handed_on: tuple[int, ...],
-    ) -> None:
-        super().__init__(network, normalisation, bilinear)
-        self._handed_on = handed_on
+        Args:
+            image1: as for `Deployable`.
+            image2: likewise.
+            so_far: what `DeployableCoarserPass` returns for half the size.
 
-    def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
-        """Return the flow as `Deployable` does, and the others in the network's unit."""
-        flows = self.network(*self.normalisation(planes(image1), planes(image2)))
-        return self._in_pixels(flows), *(flows[index] for index in self._handed_on)
+        Returns:
+            The flow, and what the coarser passes read: the pair at 1/2 of the size, and so on.
+        """
+        normalised = self.normalisation(planes(image1), planes(image2))
+        first, *smaller = cast(Callable[..., list[Tensor]], self.network.sizes)(*normalised)
+        one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
+        flows = one_pass(first, smaller[0], so_far, any_width=False)
+        return self._in_pixels(flows), *smaller
+
+
+class DeployableCoarserPass(nn.Module):
+    """Any pass but the last of a `CoarseToFineFlowNetS`, or of its `HalfNetwork`."""
+
+    divisor = 16
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, halved: Tensor, so_far: Tensor) -> Tensor:
+        """Compute the flow that the next pass reads.
+
+        Args:
+            images: the pair, (N, 6, H, W), normalised; H and W multiples of ``divisor``.
+            halved: the pair at half the size.
+            so_far: what this method returns for half the size, (N, 2, H / 8, W / 8).
+
+        Returns:
+            (N, 2, H / 4, W / 4) float32, in pixels of images of twice the size / ``flow_scale``.
+        """
+        one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
+        return 2 * one_pass(images, halved, so_far, any_width=True)[0]
 
 
 class DeployableFeatures(_Around):

@@ -23,7 +23,6 @@ from export.graph.deployable import (
     Deployable,
     DeployableFeatures,
     DeployableMatch,
-    DeployablePasses,
 )
 from export.graph.flow_heads import transpose_heads
 from export.memory import release_memory
@@ -39,7 +38,7 @@ TranslationTable = Mapping[Any, Callable[..., Any]]
 
 
 def onnx_from_torch(
-    deployable: Deployable | DeployablePasses,
+    deployable: Deployable,
     *,
     metadata: Mapping[str, str],
     outputs: Sequence[Port] = FLOW,

@@ -13,10 +13,11 @@ from torch import nn
 from engine.backends.onnx_graphs import FEATURES, MATCH, SPLIT, WHOLE
 from engine.bundle.manifest import BundleFile, Role, SizeProfile
 from export.build_request import Request
-from export.graph.deployable import Deployable, DeployablePasses
+from export.graph.deployable import Deployable
 from export.graph.fp16_storage import store_in_half
 from export.graph.onnx_from_torch import OPSET, onnx_from_torch, two_graphs_from_torch
-from export.graph.passes import handed_on, make_passes_optional
+from export.graph.passes import make_passes_optional
+from export.graph.passes_from_torch import passes_from_torch
 from export.graph.precision import HalfNetwork
 from export.graph.properties import passes_of
 from export.graph.recurrent import graphs_of, unrolled
@@ -25,7 +26,6 @@ from export.progress import step
 from export.tensorrt import correlation_form as correlation
 from export.tensorrt.plan_from_onnx import build_plan
 from kernels import onnx_ops
-from training.networks.coarse_to_fine import CoarseToFineFlowNetS
 from training.networks.layers import RecurrentNetwork
 from training.networks.upsampling import upsample_matmul
 
@@ -66,8 +66,10 @@ def export_graphs(request: Request) -> Graphs:
         if request.split:
             graphs = two_graphs_from_torch(network, request.normalisation, metadata=metadata)
             models |= zip(SPLIT, graphs, strict=True)
-        elif isinstance(request.network, CoarseToFineFlowNetS):
-            models[WHOLE] = _passes_from_torch(request, request.network, network, metadata)
+        elif (passes := passes_of(request.network) or 1) > 1:
+            models[WHOLE] = passes_from_torch(
+                network, request.normalisation, passes, metadata=metadata
+            )
         else:
             deployable = Deployable(network, request.normalisation, upsample_matmul)
             models[WHOLE] = onnx_from_torch(
@@ -80,22 +82,6 @@ def export_graphs(request: Request) -> Graphs:
     if not request.split and request.correlation == "onnx":
         return Graphs(models, models[WHOLE])
     return Graphs(models, _model_for_tensorrt(request, network, metadata))
-
-
-def _passes_from_torch(
-    request: Request,
-    network: CoarseToFineFlowNetS,
-    computed: nn.Module,
-    metadata: Mapping[str, str],
-) -> onnx.ModelProto:
-    """Export all passes, as ``computed`` does them; what they hand on is named."""
-    model = onnx_from_torch(
-        DeployablePasses(computed, request.normalisation, upsample_matmul, network.handed_on),
-        metadata=metadata,
-        outputs=(*request.entry.outputs, *handed_on(network.passes)),
-    )
-    del model.graph.output[len(request.entry.outputs) :]
-    return model
 
 
 def _metadata(request: Request) -> dict[str, str]:

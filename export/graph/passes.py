@@ -1,6 +1,7 @@
 """ONNX of a network that is applied from coarse to fine: its coarser passes are optional."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from graphlib import TopologicalSorter
 
 import numpy as np
 import onnx
@@ -8,20 +9,47 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.backends.base import INPUTS
 from engine.backends.onnx_graphs import ITERATIONS
-from training.networks.entry import Port
 
 # The flow that a pass reads has 1/8 of the resolution of its images.
 _STRIDE = 8
 _COMPUTED = ".computed"
 
 
-def handed_on(passes: int) -> tuple[Port, ...]:
-    """Return the flows that passes hand on, that of the last but one (number 2) first."""
-    strides = {number: _stride(number) for number in range(2, passes + 1)}
-    return tuple(
-        Port(_name(number), ("batch", "", f"height / {stride}", f"width / {stride}"))
-        for number, stride in strides.items()
-    )
+def add_coarser_passes(model: onnx.ModelProto, coarser: onnx.ModelProto, passes: int) -> None:
+    """Add the other passes to a graph of the last one, in place.
+
+    Args:
+        model: the last pass. It reads ``flow_of_pass2``, the flow that the pass with that number,
+            counted from 1, the last pass, hands on; it also returns ``images_halved1``, the pair at
+            half the size, and so on.
+        coarser: any other pass: ``images``, ``halved`` and ``so_far`` in, ``handed_on`` out.
+        passes: their number with the last one.
+    """
+    graph = model.graph
+    del graph.output[1:]
+    del graph.input[len(INPUTS) :]
+    for number in range(2, passes + 1):
+        names = {
+            "images": images_halved(number - 1),
+            "halved": images_halved(number),
+            "so_far": flow_of_pass(number + 1),
+            "handed_on": flow_of_pass(number),
+        }
+        _append(graph, coarser.graph, names, prefix=f"pass{number}.")
+    first = passes + 1
+    _append(graph, _no_motion(first), {_none(first): flow_of_pass(first)}, prefix="")
+    _sort(graph)
+    onnx.checker.check_model(model, full_check=True)
+
+
+def flow_of_pass(number: int) -> str:
+    """Return the name of the flow that the pass with this number hands on."""
+    return f"flow_of_pass{number}"
+
+
+def images_halved(times: int) -> str:
+    """Return the name of the pair, so often halved."""
+    return f"images_halved{times}"
 
 
 def make_passes_optional(model: onnx.ModelProto, passes: int) -> None:
@@ -32,7 +60,7 @@ def make_passes_optional(model: onnx.ModelProto, passes: int) -> None:
     loaded.
 
     Args:
-        model: a graph with the tensors of `handed_on`.
+        model: a graph of `add_coarser_passes`.
         passes: their number.
     """
     graph = model.graph
@@ -61,17 +89,60 @@ def with_all_passes(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-def _name(number: int) -> str:
-    return f"flow_of_pass{number}"
+def _append(
+    graph: onnx.GraphProto, other: onnx.GraphProto, names: Mapping[str, str], *, prefix: str
+) -> None:
+    """Append another graph's nodes, and those of its constants that the graph does not have.
+
+    Args:
+        graph: the graph to append to.
+        other: without subgraphs.
+        names: of its inputs and outputs in the graph.
+        prefix: of all other names in it.
+    """
+    own = {_content(constant): constant.name for constant in graph.initializer}
+    taken = dict(names)
+    for constant in other.initializer:
+        taken[constant.name] = own.get(_content(constant), prefix + constant.name)
+        if taken[constant.name] == prefix + constant.name:
+            graph.initializer.add().CopyFrom(constant)
+            graph.initializer[-1].name = prefix + constant.name
+    for node in other.node:
+        copy = graph.node.add()
+        copy.CopyFrom(node)
+        copy.name = node.name and prefix + node.name
+        for values in (copy.input, copy.output):
+            values[:] = [taken.get(name, prefix + name) if name else name for name in values]
+
+
+def _content(constant: onnx.TensorProto) -> tuple[int, tuple[int, ...], bytes]:
+    values = numpy_helper.to_array(constant)
+    return constant.data_type, tuple(constant.dims), values.tobytes()
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put each node behind those whose outputs it reads, as ONNX demands."""
+    producers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    needs = {
+        index: [producers[name] for name in node.input if name in producers]
+        for index, node in enumerate(graph.node)
+    }
+    ordered = [graph.node[index] for index in TopologicalSorter(needs).static_order()]
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def _none(number: int) -> str:
+    return f"{flow_of_pass(number)}.none"
 
 
 def _stride(number: int) -> int:
-    """Return the stride of the flow that the pass with this number, counted from 1, hands on."""
+    """Return the stride of the flow that the pass with this number hands on."""
     return _STRIDE << (number - 2)
 
 
 def _make_optional(graph: onnx.GraphProto, number: int) -> None:
-    name = _name(number)
+    name = flow_of_pass(number)
     needed, others = _ancestors(graph, [name]), _ancestors(graph, _other_ends(graph), but=name)
     moved = sorted(needed - others)
     branch = [graph.node[index] for index in moved]
@@ -140,7 +211,7 @@ def _rename(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
 def _no_motion(number: int) -> onnx.GraphProto:
     """Return a graph that computes zeros in the shape of the flow that a pass hands on."""
     constants = {"two": np.array([2], np.int64), "stride": np.array([_stride(number)] * 2)}
-    prefix = f"{_name(number)}.none"
+    prefix = _none(number)
     nodes = [
         helper.make_node("Shape", [INPUTS[0]], [f"{prefix}.batch"], start=0, end=1),
         helper.make_node("Shape", [INPUTS[0]], [f"{prefix}.size"], start=1, end=3),

@@ -55,6 +55,18 @@ class HalfNetwork(nn.Module):
         match = cast(Callable[..., tuple[Tensor, ...]], self.network.match)
         return _in_float(match(skip, first, second))
 
+    def sizes(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
+        """Like a `CoarseToFineFlowNetS`'s own: float32 in, float16 out."""
+        sizes = cast(Callable[..., list[Tensor]], self.network.sizes)
+        return sizes(image1.half(), image2.half())
+
+    def one_pass(
+        self, images: Tensor, halved: Tensor, so_far: Tensor, *, any_width: bool
+    ) -> tuple[Tensor, ...]:
+        """Like a `CoarseToFineFlowNetS`'s own: float16 images, float32 flows."""
+        one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
+        return _in_float(one_pass(images, halved, so_far, any_width=any_width))
+
 
 def _in_float(flows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(flow.float() for flow in flows)

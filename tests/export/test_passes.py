@@ -6,68 +6,80 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
 import engine
 from engine.backends.base import INPUTS
 from engine.backends.onnx_graphs import WHOLE
 from engine.bundle.manifest import write_manifest
-from export.graph.passes import handed_on, make_passes_optional, with_all_passes
+from export.graph.passes import add_coarser_passes, make_passes_optional, with_all_passes
 from tests.support.tiny_network import manifest_for
 
-WEIGHTS = np.array([[1, -2, 3], [2, 1, -1]], np.float32) / 64
-STRIDES = {3: 16, 2: 8, 1: 1}  # of the flow that a pass predicts
+RANDOM = np.random.default_rng(1)
+OF_IMAGES, OF_HALVED = (RANDOM.integers(-3, 4, (2, 6)).astype(np.float32) / 64 for _ in range(2))
+LAST = """<ir_version: 9, opset_import: ["": 18]>
+last (uint8[n,h,w,3] image1, uint8[n,h,w,3] image2, float[n,2,a,b] flow_of_pass2)
+    => (float[n,h,w,2] flow, float[n,6,c,d] images_halved1, float[n,6,e,f] images_halved2,
+        float[n,6,g,i] images_halved3) {
+    images = Concat <axis=-1>(image1, image2)
+    values = Cast <to=1>(images)
+    planes = Transpose <perm=[0, 3, 1, 2]>(values)
+    images_halved1 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(planes)
+    images_halved2 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(images_halved1)
+    images_halved3 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(images_halved2)
+    residual = Conv(planes, weights)
+    so_far = Resize(flow_of_pass2, "", scales)
+    total = Add(residual, so_far)
+    flow = Transpose <perm=[0, 2, 3, 1]>(total)
+}"""
+COARSER = """<ir_version: 9, opset_import: ["": 18]>
+coarser (float[n,6,a,b] images, float[n,6,c,d] halved, float[n,2,e,f] so_far)
+    => (float[n,2,g,h] handed_on) {
+    fine = AveragePool <kernel_shape=[4, 4], strides=[4, 4]>(images)
+    coarse = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(halved)
+    of_images = Conv(fine, weights)
+    of_halved = Conv(coarse, other)
+    before = Resize(so_far, "", scales)
+    handed_on = Sum(of_images, of_halved, before)
+}"""
+
+
+def parsed(text: str, **constants: object) -> onnx.ModelProto:
+    model = onnx.parser.parse_model(text)
+    for name, value in constants.items():
+        tensor = numpy_helper.from_array(np.asarray(value, np.float32), name)
+        model.graph.initializer.append(tensor)
+    return model
 
 
 def model() -> onnx.ModelProto:
     """Each pass adds 1x1 convolutions of the images' block means to the flow of the one before."""
-    nodes = [
-        helper.make_node("Cast", ["image1"], ["first"], to=TensorProto.FLOAT),
-        helper.make_node("Cast", ["image2"], ["second"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["first", "second"], ["difference"]),
-        helper.make_node("Transpose", ["difference"], ["planes"], perm=[0, 3, 1, 2]),
-    ]
-    before = None
-    for number, stride in STRIDES.items():
-        name, shape = f"flow_of_pass{number}" if number > 1 else "flow_planes", [stride, stride]
-        pool = helper.make_node(
-            "AveragePool", ["planes"], [f"p{number}"], kernel_shape=shape, strides=shape
-        )
-        residual = name if before is None else f"r{number}"
-        nodes += [pool, helper.make_node("Conv", [f"p{number}", "weights"], [residual])]
-        if before is not None:
-            larger = helper.make_node("Resize", [before, "", f"s{number}"], [f"l{number}"])
-            nodes += [larger, helper.make_node("Add", [residual, f"l{number}"], [name])]
-        before = name
-    nodes.append(helper.make_node("Transpose", [before], ["flow"], perm=[0, 2, 3, 1]))
-    constants = {"weights": WEIGHTS[:, :, None, None], "s2": [1, 1, 2, 2], "s1": [1, 1, 8, 8]}
-    image = ["batch", "height", "width"]
-    graph = helper.make_graph(
-        nodes,
-        "passes",
-        [
-            helper.make_tensor_value_info(f"image{n}", TensorProto.UINT8, [*image, 3])
-            for n in (1, 2)
-        ],
-        [helper.make_tensor_value_info("flow", TensorProto.FLOAT, [*image, 2])],
-        [
-            numpy_helper.from_array(np.asarray(value, np.float32), name)
-            for name, value in constants.items()
-        ],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    weights, other = OF_IMAGES[:, :, None, None], OF_HALVED[:, :, None, None]
+    last = parsed(LAST, weights=weights, scales=[1, 1, 8, 8])
+    coarser = parsed(COARSER, weights=weights, other=other, scales=[1, 1, 2, 2])
+    add_coarser_passes(last, coarser, 3)
+    return last
+
+
+def means(image: np.ndarray, stride: int) -> np.ndarray:
+    batch, height, width, channels = image.shape
+    shape = batch, height // stride, stride, width // stride, stride, channels
+    return image.reshape(shape).mean((2, 4))
+
+
+def repeated(flow: np.ndarray, times: int) -> np.ndarray:
+    return flow.repeat(times, 1).repeat(times, 2)
 
 
 def expected(images: np.ndarray, passes: int) -> np.ndarray:
-    image = images[0].astype(float) - images[1]
-    flow = np.zeros((*image.shape[:3], 2))
-    for stride in [STRIDES[number] for number in range(1, passes + 1)]:
-        batch, height, width, _ = image.shape
-        blocks = image.reshape(batch, height // stride, stride, width // stride, stride, 3)
-        means = blocks.mean((2, 4)) @ WEIGHTS.T
-        flow += means.repeat(stride, 1).repeat(stride, 2)
-    return flow
+    pair = np.concatenate([*images], axis=-1).astype(float)
+    so_far = np.zeros((*means(pair, 8 << (passes - 1)).shape[:3], 2))
+    for number in range(passes - 1, 0, -1):
+        size, half = means(pair, 1 << number), means(pair, 2 << number)
+        found = means(size, 4) @ OF_IMAGES.T + means(half, 2) @ OF_HALVED.T
+        so_far = found + repeated(so_far, 2)
+    return pair @ OF_IMAGES.T + repeated(so_far, 8)
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +124,6 @@ def test_more_passes_than_the_bundle_has(bundle: Path) -> None:
         engine.load(bundle, iterations=4)
 
 
-def test_names_and_strides_of_flows_that_passes_hand_on() -> None:
-    """A pass reads a flow of 1/8 of its images' resolution."""
-    assert handed_on(1) == ()
-    assert [(port.name, port.axes[2]) for port in handed_on(3)] == [
-        ("flow_of_pass2", "height / 8"),
-        ("flow_of_pass3", "height / 16"),
-    ]
+def test_passes_share_their_weights() -> None:
+    shapes = [tuple(tensor.dims) for tensor in model().graph.initializer]
+    assert shapes.count((2, 6, 1, 1)) == 2  # those of images and of halved images

@@ -42,10 +42,7 @@ _PYRAMID = (
             _PYRAMID
             # No halving; conv1 also reads flow and mask.
             - 6 * 6 * 4
-            + 3 * 49 * 24
-            # Convex upsampling, maps at full resolution, a refinement of 8 channels.
-            + (16 * (3 * 16 + 1) + 36 * (32 + 1))
-            + (4 * (6 * 9 + 1) + 8 * (9 * 9 + 1) + 16 * 8 * 16 + 8 * (8 * 9 + 1) + 2 * (8 * 9 + 1)),
+            + 3 * 49 * 24,
         ),
     ],
 )

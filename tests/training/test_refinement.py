@@ -7,7 +7,7 @@ from scipy.ndimage import map_coordinates
 
 from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.layers import warp
-from training.networks.refinement import local_motion
+from training.networks.refinement import Refinement, local_motion
 
 
 def test_warp_against_scipy() -> None:
@@ -93,6 +93,28 @@ def test_local_motion_of_a_moved_pattern() -> None:
     motion, varies = local_motion(flat, flat)[0].split([2, 2])
     assert torch.equal(motion, torch.zeros(2, 4, 8))
     assert varies[1].max() < -4  # less than anywhere else
+
+
+def test_each_step_starts_from_the_flow_of_the_step_before() -> None:
+    torch.manual_seed(0)
+    refinement = Refinement(4, hidden=8, coarser=6).eval()
+    flow, context, coarser = (
+        torch.randn(1, 2, 8, 16),
+        torch.randn(1, 4, 8, 16),
+        torch.randn(1, 6, 4, 8),
+    )
+    maps = torch.randn(1, 2, 16, 32), torch.randn(1, 2, 16, 32)
+
+    def refined(flow: torch.Tensor, steps: int) -> tuple[torch.Tensor, ...]:
+        return refinement(flow, context, maps, scale=2.0, coarser=coarser, steps=steps)[0]
+
+    with torch.no_grad():
+        (once,) = refined(flow, 1)
+        (twice,) = refined(once, 1)
+        last, first = refined(flow, 2)
+    torch.testing.assert_close(first, once)
+    torch.testing.assert_close(last, twice)
+    assert not torch.allclose(first, last)
 
 
 @pytest.fixture

@@ -80,14 +80,6 @@ class CoarseToFineFlowNetS(Decoder):
         self.appearance.init_siamese()
 
     @property
-    def handed_on(self) -> tuple[int, ...]:
-        """Indices in the output of the flows that passes hand on, that of the last but one first.
-
-        No pass reads anything else of the passes before.
-        """
-        return tuple(self.flows_per_pass * index for index in range(1, self.passes))
-
-    @property
     def passes(self) -> int:
         """Number of passes: 1 reads the full size alone, 3 begin at a quarter of it."""
         return self._passes
@@ -118,24 +110,27 @@ class CoarseToFineFlowNetS(Decoder):
             1/4 and 1/8 of the resolution, refined, after each step, the last one first; at 1/8,
             1/16, 1/32 and 1/64; of the pass before at half of these resolutions, and so on.
         """
+        sizes = self.sizes(image1, image2)
+        flows: tuple[Tensor, ...] = ()
+        so_far = None
+        for finer in reversed(range(self.passes)):
+            images, halved = sizes[finer], sizes[finer + 1]
+            found = self.one_pass(images, halved, so_far, any_width=finer > 0)
+            so_far = 2 * found[0].detach()  # a pixel of this pass is two of the next one's
+            flows = (*(2**finer * flow for flow in found), *flows)
+        return flows
+
+    def sizes(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
+        """Return the pair, (N, 6, h, w), at the full size, at half of it, and so on.
+
+        Pass number n, counted from the last one, 0, reads items n and n + 1.
+        """
         sizes = [torch.cat((image1, image2), dim=1)]
         for _ in range(self.passes):
             sizes.append(F.avg_pool2d(sizes[-1], 2))
-        flows: tuple[Tensor, ...] = ()
-        for finer in reversed(range(self.passes)):
-            scale = 2**finer  # pixels of the full-size image in one of the pass's
-            so_far = flows[0].detach() / scale if flows else None
-            images, halved = sizes[finer], sizes[finer + 1]
-            found = self._pass(images, halved, so_far, any_width=finer > 0)
-            flows = (*(scale * flow for flow in found), *flows)
-        return flows
+        return sizes
 
-    def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
-        """Crop what was upsampled from an odd height or width, and concatenate along channels."""
-        height, width = skip.shape[-2:]
-        return torch.cat((skip, *(maps[..., :height, :width] for maps in upsampled)), dim=1)
-
-    def _pass(
+    def one_pass(
         self, images: Tensor, halved: Tensor, so_far: Tensor | None, *, any_width: bool
     ) -> tuple[Tensor, ...]:
         """Return the flows of one pass, in pixels of its images divided by ``flow_scale``.
@@ -170,6 +165,11 @@ class CoarseToFineFlowNetS(Decoder):
             any_width=any_width,
         )
         return (*fine, *coarse, *flows)
+
+    def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
+        """Crop what was upsampled from an odd height or width, and concatenate along channels."""
+        height, width = skip.shape[-2:]
+        return torch.cat((skip, *(maps[..., :height, :width] for maps in upsampled)), dim=1)
 
     def _input(self, halved: Tensor, so_far: Tensor | None) -> Tensor:
         """Concatenate first image, warped second image, flow so far and where it is inside."""
