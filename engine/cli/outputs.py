@@ -119,7 +119,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_in_folder(path: Path, data: bytes) -> None:
     """Write a file atomically; its folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
+    write_atomically(path, data, sync=False)
 
 
 def shown(path: Path, stream: str = "stdin") -> str:

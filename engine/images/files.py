@@ -120,7 +120,7 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
         InputError: The image has another shape or type, or the format cannot hold it.
         OSError: The file cannot be written.
     """
-    write_atomically(Path(path), bytes_from_image(image, path))
+    write_atomically(Path(path), bytes_from_image(image, path), sync=False)
 
 
 def bytes_from_image(image: Image, name: str | os.PathLike[str]) -> bytes:

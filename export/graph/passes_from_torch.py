@@ -24,7 +24,7 @@ def passes_from_torch(
     Args:
         network: a `CoarseToFineFlowNetS`, or its `HalfNetwork`; on the CPU.
         normalisation: a module of `training.normalise`.
-        passes: their number, at least 2.
+        passes: the network's number of them, at least 2.
         metadata: as for `export.graph.onnx_from_torch.onnx_from_torch`.
 
     Returns:
@@ -59,5 +59,5 @@ def passes_from_torch(
     return model
 
 
-def _axes(stride: int) -> tuple[str, ...]:
+def _axes(stride: int) -> tuple[str, str, str, str]:
     return ("batch", "", f"height / {stride}", f"width / {stride}")

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.losses import relative_loss
+from training.networks.downsampling import halve
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import (
     conv,
@@ -127,7 +128,7 @@ class CoarseToFineFlowNetS(Decoder):
         """
         sizes = [torch.cat((image1, image2), dim=1)]
         for _ in range(self.passes):
-            sizes.append(F.avg_pool2d(sizes[-1], 2))
+            sizes.append(halve(sizes[-1]))
         return sizes
 
     def one_pass(
@@ -149,8 +150,9 @@ class CoarseToFineFlowNetS(Decoder):
         flows = residuals if so_far is None else _added(residuals, so_far)
         # In float32 before warping: the refinement measures small differences between the maps.
         maps = self.appearance(images).float()
+        small = F.avg_pool2d(maps, 2) if any_width else halve(maps)
         coarse, hidden = self.refinement8(
-            *(flows[0], context, by_image(F.avg_pool2d(maps, 2))),
+            *(flows[0], context, by_image(small)),
             scale=self.flow_scale / 4,
             steps=STEPS,
             any_width=any_width,

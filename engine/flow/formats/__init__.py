@@ -136,7 +136,8 @@ def write_flow(
         InputError: Wrong shape or type, masked values, a valid pixel without a finite flow, or a
             flow beyond the range of a KITTI png (-512 to 511.98 px).
     """
-    write_atomically(Path(path), bytes_from_flow(flow, path, valid))
+    # A sync would take longer than the inference; what a power failure damages is computed again.
+    write_atomically(Path(path), bytes_from_flow(flow, path, valid), sync=False)
 
 
 def bytes_from_flow(
