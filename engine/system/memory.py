@@ -22,5 +22,5 @@ def available_bytes() -> int | None:
         limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no limit ("max"), or no such control group
-        return available
+        return max(0, available)
     return max(0, min(available, limit - used))

@@ -45,7 +45,7 @@ def _cgroup_quota(root: Path, membership: Path) -> float:
         for folder in (group, *group.parents):
             if folder.is_relative_to(tree):
                 # What is emulated in a container may be of another form.
-                with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+                with contextlib.suppress(OSError, ValueError, ArithmeticError):
                     quota = min(quota, limit(folder))
     return quota
 

@@ -50,6 +50,8 @@ def open_video(path: Path) -> "tuple[InputContainer, VideoStream]":
         container: InputContainer = av.open(f"file:{path}")
     except av.FFmpegError as error:
         raise InputError(_not_a_video(path, error.strerror)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(_not_a_video(path, "its texts are not UTF-8")) from error
     try:
         return container, _video_stream(path, container, av.stream.Disposition.attached_pic)
     except BaseException:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -39,10 +40,11 @@ class Journal:
 
     def read(self) -> Progress | None:
         """Return the progress of an interrupted run of the same command; None if there is none."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
             content = json.loads(self._path.read_text())
             if content["job"] == self._job:
-                return Progress(**content["progress"])
+                progress = Progress(**content["progress"])
+                return progress if _is_whole(progress) else None
         return None
 
     def write(self, progress: Progress) -> None:
@@ -64,6 +66,17 @@ class Journal:
     def remove(self) -> None:
         """Remove the file: the command has ended."""
         self._path.unlink(missing_ok=True)
+
+
+def _is_whole(progress: Progress) -> bool:
+    """Return whether a file had numbers where there are to be some."""
+    counts = [progress.flows, *progress.scale]
+    return (
+        all(type(count) is int and count >= 0 for count in counts)
+        and isinstance(progress.scale, list)
+        and isinstance(progress.motion, int | float)
+        and math.isfinite(progress.motion)
+    )
 
 
 def fingerprint(source: Path) -> str:

@@ -1,6 +1,5 @@
 """The tensors of a checkpoint file, in whatever container they are."""
 
-import errno
 import math
 import struct
 import zipfile
@@ -109,6 +108,8 @@ def _read_safetensors(path: Path) -> Contents:
 def _read_pytorch(path: Path) -> Contents:
     try:
         content, left_out = unpickling.load(path)
+    except OSError:
+        raise
     except unpickling.UnsafePickleError as error:
         raise CheckpointError(
             f"{path}: not a checkpoint of plain tensors: it names functions that run code when a "
@@ -122,9 +123,6 @@ def _read_pytorch(path: Path) -> Contents:
     # torch.load raises many kinds of exceptions for damaged files, and its message for a file with
     # objects in it recommends to allow code.
     except Exception as error:
-        # EINVAL: a damaged index of a zip file leads to a place before the file.
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise
         raise CheckpointError(
             f"{path}: not a checkpoint of plain tensors; {_reason(path, error)}"
         ) from error

@@ -7,9 +7,12 @@ replaced by objects of the classes below, whose constructors do nothing. Files t
 function which could do harm elsewhere are refused, although it would not be called here.
 """
 
+import errno
 import pickletools
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,9 +104,21 @@ def check_sums(path: Path) -> None:
         DamagedFileError: one is wrong.
         OSError: the file cannot be read.
     """
-    with zipfile.ZipFile(path) as archive:
+    with _archive(path) as archive:
         if wrong := archive.testzip():
             raise DamagedFileError(f"the checksum of {shown(wrong)} in it is wrong")
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file; a damaged index may lead to a place before the file, which is EINVAL."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise DamagedFileError("the index of its parts is damaged") from error
 
 
 def _stand_in(name: str) -> type:
@@ -119,7 +134,7 @@ def _is_harmful(name: str) -> bool:
 def _named(path: Path, zipped: bool) -> set[str]:
     """Return the classes and functions that a file names, without running its pickles."""
     if zipped:
-        with zipfile.ZipFile(path) as archive:
+        with _archive(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 raise ValueError("a TorchScript program")
             (entry,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))

@@ -1,6 +1,7 @@
-"""Weights: published checkpoints of both containers, and safetensors."""
+"""Weights: published checkpoints of both containers, safetensors, checkpoints of training."""
 
 import contextlib
+import functools
 import io
 import struct
 import zipfile
@@ -9,12 +10,14 @@ import torch
 from safetensors.torch import save
 
 from tests.fuzz.reader import Reader, written
+from training.checkpoint import load_checkpoint, save_checkpoint
 from training.checkpoints.files import read_file
+from training.config import TrainingError, parse
 from training.weights import load_weights
 
 NAMES = (
     "checkpoint: zip", "checkpoint: zip's pickle", "checkpoint: before 1.6", "safetensors",
-    "safetensors: header",
+    "safetensors: header", "training checkpoint",
 )  # fmt: skip
 
 
@@ -28,6 +31,7 @@ def readers() -> list[Reader]:
         Reader(
             NAMES[4], lambda: [_header()], lambda data: _read(_with_header(data)), (ValueError,)
         ),
+        Reader(NAMES[5], lambda: [_training()], _resume, (TrainingError,)),
     ]
 
 
@@ -77,3 +81,19 @@ def _read(data: bytes) -> None:
     read_file(path)
     with contextlib.suppress(ValueError):  # the seeds are of no known network
         load_weights(path)
+
+
+@functools.cache
+def _config():
+    return parse(["--out", "nowhere", "--network", "flownets_slim"])
+
+
+def _training() -> bytes:
+    path = written(b"", "last.pt")
+    state = {"network": _tensors(), "step": 3, "best": 2.5, "rng": torch.arange(9)}
+    save_checkpoint(path, _config(), "random", state)
+    return path.read_bytes()
+
+
+def _resume(data: bytes) -> None:
+    load_checkpoint(written(data, "last.pt"), _config(), "random", torch.device("cpu"))
