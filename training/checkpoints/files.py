@@ -140,8 +140,7 @@ def _read_pytorch(path: Path) -> Contents:
 def _reason(path: Path, error: Exception) -> str:
     with path.open("rb") as stream:
         starts_as_zip = stream.read(4) == b"PK\x03\x04"
-    # The index of an archive is at its end.
-    if (starts_as_zip and not zipfile.is_zipfile(path)) or "unexpected EOF" in str(error):
+    if (starts_as_zip and not _has_index(path)) or "unexpected EOF" in str(error):
         return "its end is missing. Download it again"
     if "TorchScript" in str(error):
         return "it is a TorchScript program. Save the state_dict of the module that it was made of"
@@ -149,6 +148,14 @@ def _reason(path: Path, error: Exception) -> str:
         "it is damaged, of another format, or holds objects that only its own program can load. "
         "Download it again, or save its state_dict alone"
     )
+
+
+def _has_index(path: Path) -> bool:
+    """Return whether a zip file has its index, which is at its end, even a damaged one."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return True
 
 
 def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:

@@ -35,5 +35,5 @@ def _code_stream(data: bytes | bytearray) -> int:
             (length,) = struct.unpack_from(">Q", data, position)
             position += 8
         if kind != b"jp2c":
-            position = max(position, start + length)
+            position = min(max(position, start + length), len(data))
     return position
