@@ -12,6 +12,7 @@ from training.networks.layers import (
     conv,
     deconv,
     initialise,
+    pixel_centres,
     predict_flow,
     sampling_grid,
     upsample_flow,
@@ -182,10 +183,16 @@ class CoarseToFineFlowNetS(Decoder):
         first, second = halved.split(3, dim=1)
         with torch.autocast(halved.device.type, enabled=False):
             flow = upsample_matmul(so_far.float(), 4)
-            grid = sampling_grid(flow * (self.flow_scale / 2))
+            pixels = self.flow_scale / 2  # of halved images, in the flow's unit
+            grid = sampling_grid(flow * pixels)
             moved = F.grid_sample(second.float(), grid, padding_mode="border", align_corners=False)
-            inside = (grid.abs().amax(dim=-1) <= 1)[:, None]
-        parts = (first, moved, flow.permute(0, 3, 1, 2), inside)
+            # In planes, and not from the grid: TensorRT for RTX 1.7 fails ("ssa_validation") where
+            # GridSample and other operators read one grid.
+            planes = flow.permute(0, 3, 1, 2)
+            centres, unit = pixel_centres(flow)
+            places = centres.permute(2, 0, 1) + planes * (pixels * unit)[:, None, None]
+            inside = places.abs().amax(dim=1, keepdim=True) <= 1
+        parts = (first, moved, planes, inside)
         return torch.cat([part.to(halved.dtype) for part in parts], dim=1)
 
     def _decode(self, conv1: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:

@@ -53,6 +53,19 @@ def sampling_grid(flow: Tensor) -> Tensor:
         fraction of a pixel. -1 and 1 are the outer edges of the first and last pixel
         (``align_corners=False``).
     """
+    centres, unit = pixel_centres(flow)
+    return centres + flow.to(unit.dtype) * unit
+
+
+def pixel_centres(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the centres of a flow's pixels, and one pixel's size, in the units of `sampling_grid`.
+
+    Args:
+        flow: (N, H, W, 2).
+
+    Returns:
+        (H, W, 2) and (2), x then y, at least float32.
+    """
     height, width = flow.shape[1:3]
     precise = torch.promote_types(flow.dtype, torch.float32)
     x = torch.arange(width, dtype=precise, device=flow.device)
@@ -62,8 +75,8 @@ def sampling_grid(flow: Tensor) -> Tensor:
     rows, columns = y[-1:] + 1, x[-1:] + 1
     # Pixel centres lie half a pixel inside -1 and 1.
     x, y = (2 * x + 1) / columns - 1, (2 * y + 1) / rows - 1
-    pixels = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
-    return pixels + flow.to(precise) * torch.cat((2 / columns, 2 / rows))
+    centres = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
+    return centres, torch.cat((2 / columns, 2 / rows))
 
 
 def warp(maps: Tensor, flow: Tensor) -> Tensor:
