@@ -150,7 +150,7 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
     # Plans are built in tests/export: the bundles of these pages have none.
     plan = BuiltPlan("model.plan", "TensorRT", None, 1)
     monkeypatch.setattr(
-        "export.rebuild.rebuild_plan", lambda bundle: read_manifest(bundle) and plan
+        "export.rebuild.rebuild_plan", lambda bundle, _: read_manifest(bundle) and plan
     )
     module, *arguments = shlex.split(command.removeprefix("python -m "))
     arguments += shlex.split(SHORTER.get(module, ""))

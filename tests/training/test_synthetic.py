@@ -223,8 +223,9 @@ def test_a_stopped_command_may_be_started_again(
 
     with monkeypatch.context() as patch:
         patch.setattr("training.synthetic.__main__.write_pair", write)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as stopped:
             main(command)
+    assert stopped.value.code == 130
     assert not list(tmp_path.iterdir())
     left = tmp_path / ".partial-killed"
     left.mkdir()

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=size, default=(384, 512), metavar="HxW")
     parser.add_argument("--scenes", choices=SCENES, default="affine", help="how layers move: by "
         "affine maps (default), or most of them in depth before a moving camera")  # fmt: skip
-    parser.add_argument("--seed", type=int_between(0, 10**9), default=0)
+    parser.add_argument("--seed", type=int_between(0, 10**12), default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
     try:

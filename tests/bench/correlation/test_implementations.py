@@ -37,7 +37,9 @@ def test_a_graph_that_does_not_load_is_a_failure(monkeypatch):
     (onnx_form,) = (
         each for each in implementations(["fp32"]) if each.name == "ONNX form, ONNX Runtime"
     )
-    model = onnx.ModelProto()
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["": 18]> unknown (float[1] x) => (float[1] y) { y = No(x) }'
+    )
     monkeypatch.setattr("kernels.onnx_ops.correlation_model", lambda **_: model)
     with pytest.raises(BackendError, match="cannot load"):
         open_implementation(onnx_form, Problem(TINY, threads=1))
