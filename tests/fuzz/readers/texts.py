@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -79,6 +80,6 @@ def _cgroup(data: bytes) -> None:
 
 
 def _meminfo(data: bytes) -> None:
-    memory._MEMINFO = written(data, "meminfo")
-    found = memory.available_bytes()
+    with patch.object(memory, "_MEMINFO", written(data, "meminfo")):
+        found = memory.available_bytes()
     assert found is None or found >= 0
