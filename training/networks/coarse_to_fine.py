@@ -40,12 +40,8 @@ class CoarseToFineFlowNetS(Decoder):
 
     Args:
         width: as `FlowNetS`.
-
-    Attributes:
-        flows_per_pass: flows that each pass adds to the output.
     """
 
-    flows_per_pass = 2 * STEPS + 4
     flow_scale = 40.0
 
     def __init__(self, *, width: float = 1.0) -> None:
