@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,15 @@ def save_json(result: Mapping[str, Any], file: Path) -> None:
     write_atomically(file, json.dumps(result, indent=1, allow_nan=False).encode())
 
 
-def write_json(result: Mapping[str, Any], file: Path) -> None:
-    """Write a result to a file, atomically, and print its name."""
-    save_json(result, file)
-    print(f"json       {file}")
+def deliver(result: Mapping[str, Any], file: Path | None, show: Callable[[], None]) -> None:
+    """Save a result where a file is named, then show it, even if it could not be saved."""
+    try:
+        if file is not None:
+            save_json(result, file)
+    finally:
+        show()
+    if file is not None:
+        print(f"json       {file}")
 
 
 def output_file(text: str) -> Path:

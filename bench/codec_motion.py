@@ -34,7 +34,7 @@ import skimage.data
 from rich.table import Table
 
 import engine
-from bench.cli import console, output_file, write_json
+from bench.cli import console, deliver, output_file
 from bench.environment import describe
 from engine.errors import EngineError
 from engine.flow.affine import Affine, add_affine, composed, inverse
@@ -205,16 +205,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = _parser().parse_args(arguments)
         with progress_bar("starting", None) as progress:
             result = compare(given, progress)
+        deliver(result, given.json, partial(_show, result))
     except (UsageError, EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    try:
-        if given.json:
-            write_json(result, given.json)
-    finally:
-        print(heading(result))
-        console(100).print(table(result))
     return 0
+
+
+def _show(result: dict[str, Any]) -> None:
+    print(heading(result))
+    console(100).print(table(result))
 
 
 def _parser() -> argparse.ArgumentParser:

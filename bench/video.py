@@ -55,22 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
                 clip = Path(folder) / "clip.mp4"
                 make_clip(clip, *options.make)
             rows = _measure(clip, options, Path(folder))
+        result = {
+            "schema": 1,
+            "kind": "video",
+            "environment": environment.describe(threads=options.threads),
+            "clip": "{}x{}x{}".format(*options.make) if options.make else options.clip.name,
+            "rows": rows,
+        }
+        cli.deliver(result, options.json, lambda: print("\n".join(_table(rows))))
     except (EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    result = {
-        "schema": 1,
-        "kind": "video",
-        "environment": environment.describe(threads=options.threads),
-        "clip": "{}x{}x{}".format(*options.make) if options.make else options.clip.name,
-        "rows": rows,
-    }
-    try:
-        if options.json is not None:
-            cli.save_json(result, options.json)
-    finally:
-        for line in _table(rows):
-            print(line)
     return 0
 
 

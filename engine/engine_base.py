@@ -34,7 +34,7 @@ class EngineBase:
         self.manifest = manifest
         self.streams = streams
         self._reload = reload
-        self._device = backend.device
+        self._name, self._device = backend.name, backend.device
         self._lifetime = Lifetime(self._release)
         self._opened: Opened | None = Opened(manifest, backend, streams, self._lifetime)
         self._opening = threading.Lock()
@@ -48,7 +48,7 @@ class EngineBase:
     def __repr__(self) -> str:
         """Return e.g. ``<FlowEngine flownets_slim fp32, openvino on cpu>``."""
         network = f"{self.manifest.network} {self.manifest.precision}"
-        return f"<FlowEngine {network}, {self.backend.name} on {self.backend.device}>"
+        return f"<FlowEngine {network}, {self._name} on {self._device}>"
 
     def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
         """Pickle the arguments of ``engine.load``, with the backend that it chose."""

@@ -15,8 +15,9 @@ from engine.types import Array
 class FrameStream(Iterator[Any]):
     """Iterator over the flows from each frame to the next.
 
-    After an error the next call goes on: from the frame that was refused if only its size differed,
-    otherwise from the frame after it. No flow is computed across a frame that is left out.
+    After an error the next call goes on: from the frame that was refused if only its size or type
+    differed, otherwise from the frame after it. No flow is computed across a frame that is left
+    out.
     """
 
     def __init__(

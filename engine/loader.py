@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from engine.backends.base import Backend
 from engine.backends.registry import open_backend
-from engine.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from engine.bundle.manifest import MANIFEST_FILE, Manifest
 from engine.bundle.reading import open_whole
-from engine.bundle.signature import check_signature
+from engine.bundle.signature import parse_trusted
 from engine.bundle.verify import verify_files
 from engine.call_checks import (
     check_device,
@@ -112,9 +112,7 @@ def load(
     folder = _folder(bundle)
 
     def opened(text: bytes) -> FlowEngine:
-        if trust is not None:
-            check_signature(folder, text, trust)
-        manifest = parse_manifest(folder, text)
+        manifest = parse_trusted(folder, text, trust)
         check_iterations(iterations, manifest)
         tile_size = checked_tile(tile, manifest)
         verify_files(folder, manifest)

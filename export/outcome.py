@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.bundle.signature import Signer
 from engine.errors import BackendNotInstalledError, BundleError, EngineError, InputError
 from engine.system.argument_parser import UsageError
+from engine.system.command import INTERRUPTED
 from export.verify.parity import VerificationError
 
 
@@ -49,14 +50,12 @@ def exit_code(command: Callable[[], None], failure: str) -> int:
         return 1
     except KeyboardInterrupt:
         print(f"interrupted; {failure}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 
 def _text(error: Exception, failure: str) -> str:
     """Return an error's text; that of a full disk names no file."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-        return (
-            f"{failure}: {error.strerror}. Free space, or choose a folder on another disk with -o"
-        )
+        return f"{failure}: {error.strerror}. Free space, or choose a folder on another disk"
     return str(error)

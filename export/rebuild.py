@@ -50,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, metavar="DIR", help="the bundle's folder")
     parser.add_argument("--sign", type=Path, metavar="KEY", help="sign it with a private key")
 
-    def run() -> None:
+    def rebuild() -> None:
         options = parser.parse_args(arguments)
         bundle: Path = options.bundle
         plan = rebuild_plan(bundle, signer_of(options.sign))
         print(f"{'plan':<10} {bundle / plan.file}, rebuilt")
         print(f"next: python -m bench.compare --bundle {shlex.quote(str(bundle))}")
 
-    return exit_code(run, "the plan was not rebuilt")
+    return exit_code(rebuild, "the plan was not rebuilt")
 
 
 def rebuild_plan(bundle: Path, signer: Signer | None = None) -> BuiltPlan:
@@ -81,7 +81,9 @@ def rebuild_plan(bundle: Path, signer: Signer | None = None) -> BuiltPlan:
     _check_graph(bundle, manifest)
     plans = manifest.files.keys() & {*PLAN_FILES.values()}
     verify_files(bundle, manifest, manifest.files.keys() - plans)
-    kept = [name for name in manifest.files if _is_whole(bundle, manifest, name)]
+    kept = [
+        name for name in manifest.files if name not in plans or _is_whole(bundle, manifest, name)
+    ]
     _check_writable(bundle)
     output = bundle.resolve()
     with staging(output) as staged:

@@ -24,7 +24,7 @@ from engine.system.hidden_names import hidden_stem
 
 # A folder with other files is not overwritten.
 _BUNDLE_FILES = {MANIFEST_FILE, SIGNATURE_FILE, WHOLE, *SPLIT, *PLAN_FILES.values(), PLUGIN_LIBRARY}
-# Of `engine.system.files.replacing`, in a process that was killed.
+# Of a killed `export.rebuild` of an older version, which wrote into the bundle itself.
 _TEMPORARY = re.compile(r"\.\w+(\.\w+)*\.[0-9a-f]{8}(\.\w+)?")
 # Suffixes of the hidden folders beside a bundle.
 _BUILDING, _OLD = ".building", ".old"
@@ -45,9 +45,7 @@ def check_output(output: Path) -> None:
         with staging(output):
             pass
     except OSError as error:
-        raise OSError(
-            f"cannot write {output}: {error.strerror}. Choose another folder with -o"
-        ) from error
+        raise OSError(f"cannot write {output}: {error.strerror}. Choose another folder") from error
 
 
 def _check_replaceable(output: Path) -> None:

@@ -1,12 +1,12 @@
 """Checkpoints of training runs: written atomically, and checked against the configuration."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from engine.errors import one_line
+from engine.system.files import replacing
 from training.checkpoints.unpickling import check_sums
 from training.config import TrainingConfig, TrainingError
 
@@ -32,15 +32,10 @@ def save_checkpoint(
         "initial": initial,
         "optimizer": config.optimizer,
     }
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             torch.save({"facts": facts, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise _not_written(path, error) from error
 
 

@@ -34,7 +34,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cli import console, exit_code, output_file, save_json
+from bench.cli import console, deliver, exit_code, output_file
 from bench.correlation.problem import DTYPES, Problem, Setting
 from bench.correlation.table import lines, tables
 from bench.environment import describe
@@ -156,15 +156,15 @@ def compare(options: Options, progress: Callable[[str], None]) -> dict[str, Any]
 
 
 def _write(result: dict[str, Any], file: Path | None) -> None:
-    try:
-        if file is not None:
-            save_json(result, file)
-    finally:
+    def show() -> None:
         console(width=100).print(tables(result))
         for line in lines(result):
             print(line)
-    if file is not None:
-        print(f"json       {file}")
-        print("next: python -m bench.compare --network flownetc")
-    else:
-        print("next: python -m bench.correlation --json build/correlation.json")
+
+    deliver(result, file, show)
+    more = (
+        "correlation --json build/correlation.json"
+        if file is None
+        else "compare --network flownetc"
+    )
+    print(f"next: python -m bench.{more}")

@@ -12,11 +12,12 @@ python -m bench.storage --data synthetic --data kitti2015:DIR --frames dance.mp4
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import engine
-from bench.cli import console, output_file, write_json
+from bench.cli import console, deliver, output_file
 from bench.compare import CACHE
 from bench.environment import ModuleError, describe
 from bench.storage.flows import FlowSet, set_of_frames, sets_of_data
@@ -24,6 +25,7 @@ from bench.storage.table import table
 from engine.errors import EngineError
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import positive_int
+from engine.system.command import INTERRUPTED
 from engine.system.progress import progress_bar
 
 
@@ -32,19 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         result = compare(options)
+        deliver(result, options.json, partial(_show, result))
     except (UsageError, EngineError, ModuleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
-        return 130
-    try:
-        if options.json is not None:
-            write_json(result, options.json)
-    finally:
-        for flow_set in result["sets"]:
-            console(width=110).print(table(flow_set))
+        return INTERRUPTED
     return 0
+
+
+def _show(result: dict[str, Any]) -> None:
+    for flow_set in result["sets"]:
+        console(width=110).print(table(flow_set))
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Read and write ``manifest.json``, the contract between export and engine.
 
 A bundle is a folder with ``manifest.json`` and the files that it lists. The manifest is written
-last: a folder without one is not a bundle. Its last key is a SHA-256 of all others, so that no
-change of it goes unnoticed; manifests of older versions have none.
+last: a folder without one is not a bundle. Its last key is a SHA-256 of all others, by which
+damage is noticed, and an edit that does not renew it; manifests of older versions have none.
 """
 
 import contextlib
@@ -163,4 +163,5 @@ def write_manifest(bundle: Path, manifest: Manifest) -> None:
         raise BundleError(f"{path}: {error} Nothing was written.") from None
     fields = printable(dataclasses.asdict(manifest))
     text = json.dumps({**fields, _DIGEST: _digest(fields)}, indent=2, allow_nan=False)
-    write_atomically(path, f"{text}\n".encode())
+    # Whoever puts the bundle into its place syncs all its files.
+    write_atomically(path, f"{text}\n".encode(), sync=False)

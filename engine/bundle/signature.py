@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.bundle.manifest import MANIFEST_FILE, Manifest, manifest_bytes, parse_manifest
+from engine.bundle.reading import open_whole
 from engine.errors import BackendNotInstalledError, BundleError, InputError, one_line
 from engine.system.files import write_atomically
 
@@ -56,7 +57,11 @@ def read_trusted(bundle: Path, trust: str | os.PathLike[str] | None) -> Manifest
     Raises:
         BundleError: as `read_manifest` and `check_signature`; also its other errors.
     """
-    text = manifest_bytes(bundle)
+    return open_whole(bundle, lambda text: parse_trusted(bundle, text, trust))
+
+
+def parse_trusted(bundle: Path, text: bytes, trust: str | os.PathLike[str] | None) -> Manifest:
+    """As `read_trusted`, of the content of the manifest."""
     if trust is not None:
         check_signature(bundle, text, trust)
     return parse_manifest(bundle, text)
@@ -80,7 +85,8 @@ class Signer:
         Raises:
             OSError: It cannot be written.
         """
-        write_atomically(bundle / SIGNATURE_FILE, self._key.sign(manifest_bytes(bundle)))
+        signature = self._key.sign(manifest_bytes(bundle))
+        write_atomically(bundle / SIGNATURE_FILE, signature, sync=False)  # as the manifest
 
 
 def _key(path: str | os.PathLike[str], kind: str) -> Any:

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as interrupt:
         print(f"flow: {sentence(str(interrupt) or 'interrupted')}", file=sys.stderr)
-        return 130
+        return command.INTERRUPTED
     return code
 
 

@@ -23,7 +23,7 @@ def type_advice(array: Array, name: str) -> str:
         return f"If its range is -128 to 127, shift it: ({name} + 128.0).astype('uint8')."
     scene = f"(({_minus(name, low)}) / {max(high - low, 1)} * 255).clip(0, 255).astype('uint8')"
     values = f"Its values are from {low} to {high}. Scale both images alike, by the range of "
-    bits = _bits(low, high)
+    bits = sensor_bits(low, high)
     if bits is None:
         return f"{values}the scene: {scene}."
     shifted = f"{name} // 257" if bits == 16 else f"{name} >> {bits - 8}"
@@ -38,7 +38,7 @@ def range_advice(low: float, high: float, name: str) -> str:
     unit = f"if it is meant to be 0 to 1, clip it: {name}.clip(0, 1)"
     byte = f"if its range is 0 to 255, divide it: {name}.clip(0, 255) / 255"
     if low >= 0:
-        bits = _bits(low, high)
+        bits = sensor_bits(low, high)
         if high < 300:
             ranges = [unit, byte] if high < 2 else [byte]  # the former may be a dark frame
         elif bits is not None:
@@ -81,6 +81,6 @@ def _minus(name: str, low: float) -> str:
     return f"{name} {'+' if low < 0 else '-'} {abs(low):.1f}"
 
 
-def _bits(low: float, high: float) -> int | None:
+def sensor_bits(low: float, high: float) -> int | None:
     """Return the bits of the sensor that has these values; None: of no sensor."""
     return next((bits for bits in _SENSORS if low >= 0 and high < 1 << bits), None)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import InputError
+from engine.images.advice import sensor_bits
 from engine.types import Array, Image
 
 # The values of a file that become black and white.
@@ -17,7 +18,6 @@ PERCENTILE: Literal["percentile"] = "percentile"
 
 _MIDDLE = 1, 99  # percentiles; the rest may be dead pixels of a sensor
 _SAMPLE = 1 << 20  # pixels
-_SENSORS = (12, 14)  # bits of what is stored in 16
 # With 32 of 256 levels the error on the pair Motorcycle is 1.2 times as large as with all, with 16
 # levels 1.4 times, with 4 levels 2.7 times.
 _FEW_LEVELS = 32
@@ -86,7 +86,7 @@ def _scaled(image: Array, levels: Levels, name: str) -> Image:
     rows = max(1, _SAMPLE // image.shape[1])  # at a time, to bound the memory
     for start in range(0, len(image), rows):
         values = image[start : start + rows].astype(np.float32)
-        if not np.isfinite(values).all():
+        if image.dtype.kind == "f" and not np.isfinite(values).all():
             raise InputError(
                 f"{name} holds values that are NaN or infinite; expected numbers. Replace them, "
                 "e.g. with numpy.nan_to_num, and write it again."
@@ -98,17 +98,17 @@ def _scaled(image: Array, levels: Levels, name: str) -> Image:
 
 def _known_levels(image: Array, name: str) -> Levels:
     """Return the levels of black and white, as far as a file tells them by itself."""
-    low, high = image.min(), image.max()
+    low, high = np.nanmin(image), np.nanmax(image)
     guess, found = f"{low:g}:{high:g}", ""
     if image.dtype == np.uint16:
-        bits = next((bits for bits in _SENSORS if high < 1 << bits), 16)
+        bits = sensor_bits(low, high) or 16
         guess = f"0:{(1 << bits) - 1} for {bits} bits"
         if bits == 16:
-            survive, count = _survivors(image)
+            black, white = _middle(image)
+            survive, count = _survivors(image, black, white)
             if survive >= _FEW_LEVELS or count < 2 * survive:
                 return 0, 65535
             found = f", most of which become {survive} of 256 levels"
-            black, white = _middle(image)
             guess = f"{black:.0f}:{white:.0f} for this scene or 0:65535 for all of 16 bits"
         if image.ndim == 3 and image[..., 0].max() <= 1:  # blue, or KITTI's mark of known flow
             found += " (is it a KITTI flow?)"
@@ -120,9 +120,9 @@ def _known_levels(image: Array, name: str) -> Levels:
     )
 
 
-def _survivors(image: Array) -> tuple[int, int]:
-    """Return how many levels of 8 bits the middle 98 % of the values have, and how many of 16."""
-    sample = _sample(image)
-    low, high = np.percentile(sample, _MIDDLE).astype(int)
-    present = np.flatnonzero(np.bincount(sample.ravel(), minlength=1 << 16)[low : high + 1]) + low
+def _survivors(image: Array, black: float, white: float) -> tuple[int, int]:
+    """Return how many levels of 8 bits the values between have, and how many of 16."""
+    low, high = int(black), int(white)
+    counts = np.bincount(_sample(image).ravel(), minlength=1 << 16)
+    present = np.flatnonzero(counts[low : high + 1]) + low
     return len(np.unique((present + 128) // 257)), len(present)

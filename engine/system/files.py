@@ -8,7 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-_LONGEST_NAME = 255  # bytes, on all common file systems
+from engine.system.hidden_names import hidden_stem
+
 _LONGEST_SUFFIX = 20  # what is longer is no suffix that a writer looks at
 
 
@@ -77,10 +78,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 def _hidden_beside(path: Path) -> Path:
     suffix = path.suffix if len(path.suffix) < _LONGEST_SUFFIX else ""
-    ending = f".{secrets.token_hex(4)}{suffix}"
-    most = _LONGEST_NAME - len(os.fsencode(f".{ending}"))
-    stem = os.fsdecode(os.fsencode(path.stem)[:most])
-    return path.with_name(f".{stem}{ending}")
+    return path.with_name(f"{hidden_stem(Path(path.stem))}.{secrets.token_hex(4)}{suffix}")
 
 
 def sync_to_disk(path: Path) -> None:

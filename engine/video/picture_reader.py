@@ -8,6 +8,7 @@ from engine.data.listing import pictures
 from engine.errors import InputError
 from engine.images import LevelsChoice, levels_of, read_image
 from engine.images.levels import PERCENTILE
+from engine.types import Image
 from engine.video.frame import Frame
 
 DEFAULT_RATE = 25  # pictures per second, which a folder does not tell
@@ -71,8 +72,9 @@ class PictureReader:
             )
         self.expected_frames: int | None = len(self._files)
         self._levels = levels_of(self._files[:2]) if levels == PERCENTILE else levels
-        self.height, self.width = read_image(self._files[0], levels=self._levels).shape[:2]
-        self._frames = self._read()
+        first = read_image(self._files[0], levels=self._levels)
+        self.height, self.width = first.shape[:2]
+        self._frames = self._read(first)
 
     def __iter__(self) -> Iterator[Frame]:
         """Return the iterator itself."""
@@ -90,8 +92,9 @@ class PictureReader:
         """Return what was left out: nothing, as a picture that cannot be read is an error."""
         return []
 
-    def _read(self) -> Iterator[Frame]:
-        for index, path in enumerate(self._files):
+    def _read(self, first: Image) -> Iterator[Frame]:
+        yield Frame(self._files[0].stem, Fraction(0), first)
+        for index, path in enumerate(self._files[1:], start=1):
             image = read_image(path, levels=self._levels)
             if image.shape[:2] != (self.height, self.width):
                 raise InputError(

@@ -29,7 +29,7 @@ def test_the_ratio_is_to_both_alone(tmp_path, monkeypatch, capsys):
     assert colours["seconds"] == 4.4
     assert colours["ratio"] == pytest.approx(1.05)
     assert decode["ratio"] == pytest.approx(0.25)
-    assert capsys.readouterr().out.splitlines()[-1].split()[-1] == "1.050"
+    assert capsys.readouterr().out.splitlines()[-2].split()[-1] == "1.050"
 
 
 def test_a_clip_and_both_alone(tmp_path):

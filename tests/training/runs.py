@@ -23,6 +23,13 @@ def trainer_for(arguments: list[str]) -> Trainer:
     return Trainer(config, inputs.initial)
 
 
+def chairs_with_a_damaged_picture(folder: Path) -> Path:
+    """As `chairs`, but 00002_img2.ppm cannot be read."""
+    chairs(folder)
+    (folder / "00002_img2.ppm").write_bytes(b"P6")
+    return folder
+
+
 def chairs(folder: Path, size: str = "96x128") -> Path:
     """Render four pairs in the layout of Flying Chairs."""
     render(["--pairs", "4", "--size", size, "-o", str(folder)])

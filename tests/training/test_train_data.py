@@ -10,7 +10,7 @@ import pytest
 from engine.flow.formats import write_flow
 from engine.images import write_image
 from tests.support.pictures import image
-from tests.training.runs import chairs, options, trainer_for
+from tests.training.runs import chairs, chairs_with_a_damaged_picture, options, trainer_for
 from training.config import TrainingError, parse
 from training.inputs import open_inputs
 from training.train import main
@@ -86,8 +86,7 @@ def test_pairs_of_different_sizes_are_refused(
 def test_a_file_that_spoils_the_validation_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = chairs(tmp_path / "data")
-    (data / "00002_img2.ppm").write_bytes(b"P6")
+    data = chairs_with_a_damaged_picture(tmp_path / "data")
     assert main(options(tmp_path / "run", "--validate", f"chairs:{data}")) == 2
     said = capsys.readouterr().err
     assert re.match(r"error: --validate chairs:.*00002_img2\.ppm.*expected a picture", said)

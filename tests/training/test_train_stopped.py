@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.runs import chairs, options, trainer_for
+from tests.training.runs import chairs, chairs_with_a_damaged_picture, options, trainer_for
 from training.data.batch import PairBatch
 from training.train import main
 from training.trainer import Trainer
@@ -80,14 +80,13 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert "checkpoint.pt cannot be written: File too large. Free space" in said
     assert "the run stopped before step 2; the same command continues from" in said
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == kept
-    assert not (tmp_path / "run" / "checkpoint.partial").exists()
+    assert not list((tmp_path / "run").glob(".checkpoint*"))
 
 
 def test_a_pair_that_cannot_be_read_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = chairs(tmp_path / "data")
-    (data / "00002_img2.ppm").write_bytes(b"P6")
+    data = chairs_with_a_damaged_picture(tmp_path / "data")
     assert main(options(tmp_path / "run", "--data", f"chairs:{data}")) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("error: ")

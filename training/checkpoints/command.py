@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.errors import nearest
 from engine.system.argument_parser import RaisingParser, UsageError
+from engine.system.command import INTERRUPTED
 from training.checkpoints.stated import add_options, as_arguments, stated_by
 from training.networks.registry import NETWORKS
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 

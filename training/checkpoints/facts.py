@@ -111,7 +111,7 @@ _ENTRIES = {
 
 
 @dataclass(frozen=True)
-class Own:
+class Implied:
     """What follows from the tensors alone.
 
     Attributes:
@@ -125,7 +125,7 @@ class Own:
     flow_scale: float
 
 
-def facts_of(contents: Contents, own: Own, stated: Stated) -> Facts:
+def facts_of(contents: Contents, own: Implied, stated: Stated) -> Facts:
     """Return what a network of a file is to be taken for.
 
     Args:
@@ -217,7 +217,7 @@ def _check_architecture(arch: Fact, publisher: str, network: str) -> None:
         )
 
 
-def _flow_scale(said: Mapping[str, Fact], own: Own, stated: Stated) -> Fact:
+def _flow_scale(said: Mapping[str, Fact], own: Implied, stated: Stated) -> Fact:
     implied = Fact(own.flow_scale, own.layout.source)
     found = _first(stated.flow_scale, "--flow-scale") or said.get("flow_scale") or implied
     if found.value == own.flow_scale:

@@ -57,7 +57,7 @@ def own_layout(header: Mapping[str, str]) -> Layout:
         publisher=PUBLISHER,
         networks=tuple(name for name in NETWORKS if name == header["network"]),
         normalisation=header["normalisation"],
-        licence=header.get("licence", "unknown"),
+        licence=header["licence"],
         origins=lambda _, shapes: named_alike(shapes),
         is_own=True,
         upsampling={header["network"]: header["upsampling"]} if "upsampling" in header else {},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from training.checkpoints.facts import Facts, Own, facts_of
+from training.checkpoints.facts import Facts, Implied, facts_of
 from training.checkpoints.files import Contents
 from training.checkpoints.folding import in_other_pixels, rgb_from_bgr
 from training.checkpoints.layout import Layout, Origin, Origins, Shape, Shapes
@@ -100,7 +100,7 @@ def recognise(contents: Contents, stated: Stated | None = None) -> Match:
     if not match.is_known:
         return match
     scale = properties_of(match.network)[1]
-    own = Own(match.layout, match.network, scale)
+    own = Implied(match.layout, match.network, scale)
     facts = facts_of(contents, own, stated or Stated())
     origins = match.origins
     if facts.color.value == "BGR":

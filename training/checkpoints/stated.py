@@ -5,8 +5,14 @@ from dataclasses import dataclass, fields
 
 from engine.system.argument_types import positive_float
 
-# Keys of `training.normalise.NORMALISATIONS`.
-NORMALISATIONS = ("fixed_mean", "centred", "pair_mean", "minus_one_to_one", "zero_to_one")
+# Of each of `training.normalise.NORMALISATIONS`, for values x of 0 to 255.
+FORMULAS = {
+    "fixed_mean": "x / 255 - the mean colour of Flying Chairs",
+    "centred": "x / 255 - 1/2",
+    "pair_mean": "(x - the mean colour of the pair) / 255",
+    "minus_one_to_one": "2 x / 255 - 1",
+    "zero_to_one": "x / 255",
+}
 COLOURS = ("RGB", "BGR")
 
 
@@ -16,7 +22,7 @@ class Stated:
 
     Attributes:
         flow_scale: the network predicts pixels divided by it.
-        normalisation: one of ``NORMALISATIONS``.
+        normalisation: a key of ``FORMULAS``.
         color: order of the channels that the network reads, one of ``COLOURS``.
     """
 
@@ -29,8 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for each fact."""
     add = parser.add_argument
     add("--flow-scale", type=positive_float, metavar="D", help="the network of a checkpoint "
-        "predicts pixels / D; default: what the file says, else 20")  # fmt: skip
-    add("--normalisation", choices=NORMALISATIONS, help="of the images; default: that of the "
+        "predicts pixels / D; default: what the file says, else the network's own")  # fmt: skip
+    add("--normalisation", choices=FORMULAS, help="of the images; default: that of the "
         "checkpoint's layout")  # fmt: skip
     add("--color", choices=COLOURS, help="order of the channels that the network of a checkpoint "
         "reads; default: that of its layout")  # fmt: skip

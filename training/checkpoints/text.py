@@ -4,15 +4,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from training.checkpoints.report import Report
-from training.checkpoints.words import shown
+from training.checkpoints.stated import FORMULAS
+from training.checkpoints.words import shown, some_names
 
-_FORMULAS = {
-    "fixed_mean": "x / 255 - the mean colour of Flying Chairs",
-    "centred": "x / 255 - 1/2",
-    "pair_mean": "(x - the mean colour of the pair) / 255",
-    "minus_one_to_one": "2 x / 255 - 1",
-    "zero_to_one": "x / 255",
-}
 _WIDTH = 100
 _KEY = 15
 # Of the header of this project's files.
@@ -48,7 +42,7 @@ def _subjects(report: Report) -> Iterator[tuple[str, str]]:
     yield "network", f"{report.network}, {report.parameters:,} parameters"
     yield "container", report.container + (f"; {facts}" if facts else "")
     yield "tensors", f"{report.tensors}: {dtypes}"
-    yield "normalisation", f"{report.normalisation}: {_FORMULAS.get(report.normalisation, '?')}"
+    yield "normalisation", f"{report.normalisation}: {FORMULAS[report.normalisation]}"
     yield "colours", report.colours + ("" if report.colours == "RGB" else ", RGB after conversion")
     yield "flow", _flow(report)
     yield "taken from", "; ".join(f"{name} {fact}" for name, fact in report.taken.items())
@@ -89,9 +83,7 @@ def _renamed(report: Report) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    listed = ", ".join(map(shown, names[:_LISTED]))
-    return (f"{len(names)}: " if len(names) > 1 else "") + listed + more
+    return (f"{len(names)}: " if len(names) > 1 else "") + some_names(names, most=_LISTED)
 
 
 def _short(value: object) -> str:

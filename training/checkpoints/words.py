@@ -14,15 +14,15 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def some(names: Sequence[str], separator: str = ", ") -> str:
+def some(names: Sequence[str], separator: str = ", ", *, most: int = _LISTED) -> str:
     """Return the first of some texts, and how many more there are."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return separator.join(names[:_LISTED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more
 
 
-def some_names(names: Sequence[str]) -> str:
+def some_names(names: Sequence[str], *, most: int = _LISTED) -> str:
     """Return the first of some names of a file, as `shown` shows them."""
-    return some([shown(name) for name in names])
+    return some([shown(name) for name in names], most=most)
 
 
 def tensors(count: int) -> str:

@@ -163,7 +163,8 @@ def _header(stream: IO[bytes]) -> _Header:
         raise FlowFileError(
             f"has a numpy header of {length} bytes; expected at most {_LONGEST_HEADER}: damaged."
         )
-    header = io.BytesIO(start + stream.read(8 + length_bytes + length - len(start)))
+    rest = max(0, 8 + length_bytes + length - len(start))  # a damaged length may be too small
+    header = io.BytesIO(start + stream.read(rest))
     try:
         version = np.lib.format.read_magic(header)
         read_header = (

@@ -50,7 +50,7 @@ def levels_from_png(stream: IO[bytes]) -> npt.NDArray[np.uint16]:
 def _stored(header: bytes, compressed: bytes, height: int, width: int) -> bytearray:
     """Return the PNG with its data uncompressed, and without chunks such as a transparent colour.
 
-    The data are inflated in pieces, once, and refused if they are not those of the size.
+    The data are inflated in pieces and refused if they are not those of the size.
     """
     png = bytearray(_SIGNATURE + _chunk(b"IHDR", header))
     start = len(png)

@@ -153,3 +153,12 @@ def test_headers_that_promise_too_much(tmp_path):
             archive.writestr(f"{index}.npy", b"")
     with pytest.raises(FlowFileError, match="too many arrays"):
         read_flow(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 60])
+def test_a_header_longer_than_it_says(tmp_path, length):
+    write_flow(tmp_path / "a.npy", np.ones((3, 4, 2), np.float32))
+    content = bytearray((tmp_path / "a.npy").read_bytes())
+    content[8:10] = struct.pack("<H", length)
+    with pytest.raises(FlowFileError):
+        read_flow(file_with(tmp_path, "b.npy", bytes(content)))
