@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from engine.errors import BackendNotInstalledError, FlowFileError, one_line
 from engine.flow.formats.checks import check_size
+from engine.flow.formats.hdf5_file import CheckedFile
 from engine.types import Array, Flow
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -55,9 +56,8 @@ def _flow_dataset(stream: IO[bytes]) -> Iterator[Any]:
     signature = stream.read(len(_SIGNATURE))
     if signature != _SIGNATURE:
         raise FlowFileError(f"starts with {signature!r}, expected {_SIGNATURE!r}: not HDF5.")
-    stream.seek(0)
     try:
-        with h5py.File(stream, "r") as file:
+        with h5py.File(CheckedFile(stream), "r") as file:
             _check_is_stored_here(h5py, file)
             dataset = file["flow"]
             _check_layout(dataset)

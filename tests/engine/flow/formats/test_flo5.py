@@ -142,3 +142,36 @@ def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(BackendNotInstalledError, match=r"pip install 'flownet-engine\[spring"):
             call()
     assert not (tmp_path / "b.flo5").exists()
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_files_of_other_versions_of_hdf5(tmp_path: Path, version: str) -> None:
+    with h5py.File(tmp_path / "a.flo5", "w", libver=version) as file:
+        file.create_dataset("flow", data=sample())
+    np.testing.assert_array_equal(read_flow(tmp_path / "a.flo5")[0], sample())
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "fault"),
+    [
+        (16, 16, "list of free blocks has no end"),  # of the free block: the next one is itself
+        (16, 1 << 40, "list of free blocks has no end"),  # outside
+        (-24, 1 << 40, "a heap is truncated"),  # of the header: size of the data
+    ],
+)
+def test_heaps_that_hdf5_would_follow_for_ever(
+    tmp_path: Path, place: int, value: int, fault: str
+) -> None:
+    write_flow(tmp_path / "a.flo5", sample())
+    content = bytearray((tmp_path / "a.flo5").read_bytes())
+    header = content.index(b"HEAP")
+    size, free, address = (
+        int.from_bytes(content[header + at : header + at + 8], "little") for at in (8, 16, 24)
+    )
+    assert (free, address - header) == (16, 32)
+    assert size > free
+    where = address + place
+    content[where : where + 8] = value.to_bytes(8, "little")
+    (tmp_path / "b.flo5").write_bytes(content)
+    with pytest.raises(FlowFileError, match=fault):
+        read_flow(tmp_path / "b.flo5")
