@@ -18,6 +18,7 @@ class CheckedFile(io.RawIOBase):
     """Reads a file for `h5py.File`; raises ``OSError`` at what would take all memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
+        """Take a file open for reading, which stays the caller's."""
         self._stream = stream
         self._length = stream.seek(0, io.SEEK_END)
 
