@@ -5,6 +5,8 @@ import importlib.util
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from engine.store.writer import write_store
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.data_sets import TREES
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands
+from tests.support.serving import place_of, running
 from tests.support.videos import levels, write_clip
 from training.config import parse
 from training.networks import build_network
@@ -47,7 +50,7 @@ SHORTER_INT8 = "--calibration pairs --gate pairs --max-epe-increase 1000%"
 # Pages share the names of outputs, which these commands do not overwrite by themselves.
 ENGINE_WRITES = ("infer", "video", "folder", "show", "convert")
 # The first two are checked in test_docs_facts.py, CMake runs in `make kernels`.
-OTHER_COMMANDS = ("make ", "pip ", "cmake ")
+OTHER_COMMANDS = ("make ", "pip ", "cmake ", "openssl ")
 # Its commands train for hours; they are parsed.
 HISTORY = "docs/weights.md"
 
@@ -95,6 +98,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_image(folder / name, rng.integers(0, 256, (64, 96, 3), np.uint8))
     write_flow(folder / "truth.flo", rng.normal(0, 20, (64, 96, 2)).astype(np.float32))
     (folder / "frames").mkdir()
+    (folder / "token").write_text("0123456789abcdef")
     frames = list(rng.integers(0, 256, (10, 64, 96, 3), np.uint8))
     for index, frame in enumerate(frames[:3]):
         write_image(folder / "frames" / f"{index}.png", frame)
@@ -124,6 +128,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextmanager
+def served(block: str) -> Iterator[str]:
+    """Yield the block, with a server at the address in it."""
+    if "localhost:8000" not in block:
+        yield block
+        return
+    with engine.load(backend="onnxruntime") as flow_engine, running(flow_engine) as server:
+        yield block.replace("localhost:8000", place_of(server))
+
+
 @pytest.mark.parametrize("block", python_blocks())
 def test_python(block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
@@ -135,7 +149,8 @@ def test_python(block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) ->
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (3, 64, 96, 3), np.uint8)
     names: dict[str, object] = {"image1": frames[0], "image2": frames[1], "frames": frames}
-    exec(compile(block, "<documentation>", "exec"), names)
+    with served(block) as block:
+        exec(compile(block, "<documentation>", "exec"), names)
     flow = names["flow"]
     assert isinstance(flow, np.ndarray)
     assert flow.shape == (64, 96, 2)
@@ -152,6 +167,8 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         "export.rebuild.rebuild_plan", lambda bundle, _: read_manifest(bundle) and plan
     )
+    # Would serve until a signal: tests/engine/serving.
+    monkeypatch.setattr("engine.serving.server.serve", lambda *_: None)
     module, *arguments = shlex.split(command.removeprefix("python -m "))
     arguments += shlex.split(SHORTER.get(module, ""))
     if module == "training.train" and ("--data" not in arguments or "synthetic" in arguments):

@@ -39,13 +39,19 @@ ENGINE_MODULES = [
     name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     for name in FILES
     if name.startswith("engine/")
-    # Plug-ins of zarr and of PyInstaller.
-    and name not in ("engine/store/zarr_codec.py", "engine/pyinstaller/hook-engine.py")
+    # Plug-ins of zarr and of PyInstaller, and what `flow serve` imports when it runs.
+    and name
+    not in (
+        *("engine/store/zarr_codec.py", "engine/pyinstaller/hook-engine.py"),
+        *("engine/serving/guard.py", "engine/serving/metrics.py", "engine/serving/app.py"),
+        *("engine/serving/connection.py", "engine/serving/server.py"),
+    )
 ]
 # What engine modules may use inside functions only.
 RUNTIMES = [
     *("torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda"),
     *("cv2", "av", "h5py", "numcodecs", "zarr"),
+    *("starlette", "uvicorn", "prometheus_client"),
 ]
 
 

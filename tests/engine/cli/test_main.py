@@ -21,7 +21,7 @@ def test_usage_errors(arguments, capsys):
     assert re.search(r"See flow( infer)? --help\.$", line)
 
 
-VERBS = ("infer", "video", "folder", "show", "convert", "eval", "score", "doctor")
+VERBS = ("infer", "video", "folder", "show", "convert", "eval", "score", "serve", "doctor")
 
 
 @pytest.mark.parametrize("command", ["flow", *(f"flow {verb}" for verb in VERBS)])

@@ -1,0 +1,1 @@
+"""``flow serve``: an engine behind the Open Inference Protocol, on one machine."""
