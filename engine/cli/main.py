@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import engine
-from engine.cli import common, convert, doctor, evaluate, folder, infer, score, serve, show, video
+from engine.cli import (
+    common,
+    convert,
+    doctor,
+    evaluate,
+    folder,
+    infer,
+    score,
+    serve,
+    show,
+    video,
+    web,
+)
 from engine.errors import EngineError, sentence
 from engine.system import command
 from engine.system.argument_parser import UsageError
@@ -23,6 +35,7 @@ _EPILOG = """examples:
   flow eval flow.flo truth.flo
   flow score clips --json
   flow serve
+  flow web build/browser
   flow doctor
 
 flow COMMAND --help explains a command, with more examples.
@@ -88,6 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=engine.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb in (infer, video, folder, show, convert, evaluate, score, serve, doctor):
+    for verb in (infer, video, folder, show, convert, evaluate, score, serve, web, doctor):
         verb.add_command(commands)
     return parser

@@ -9,7 +9,8 @@ _RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda")
 # OpenVINO opens its readers by names that end in a version.
 _LIBRARIES = ["*.dll", "*.dylib", "lib*.so", "lib*.so.*"]
 
-datas = collect_data_files("engine")
+# Not what npm has installed for the browser page of a checkout.
+datas = collect_data_files("engine", excludes=["**/node_modules"])
 hiddenimports = collect_submodules("engine.backends")
 binaries = []
 for name in _RUNTIMES:
