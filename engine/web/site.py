@@ -9,13 +9,13 @@ from engine.backends.model_files import read_onnx
 from engine.backends.onnx_graphs import WHOLE
 from engine.bundle.advice import rebuild_command
 from engine.bundle.manifest import Manifest
-from engine.bundle.reading import open_whole
-from engine.bundle.signature import parse_trusted
-from engine.bundle.verify import verify_files
 from engine.errors import BundleError
+from engine.loader import load
+from engine.web.reference import reference_pair
 
 _PAGE = Path(__file__).resolve().parent / "page"
 DESCRIPTION = "site.json"
+_REFERENCE = "check.bin"
 
 # By their paths in the site: where the content is, or the content.
 SiteFiles = dict[str, Path | bytes]
@@ -33,30 +33,34 @@ def site_files(
         offline: whether the browser keeps the site for when the host cannot be reached.
 
     Raises:
-        BundleError: The bundle is damaged, or has no graph that a browser computes.
+        BundleError: as for ``engine.load``, or the bundle has no graph that a browser computes.
+        BackendError: as for ``engine.load``: ONNX Runtime computes the flow of `reference_pair`.
         InputError: as for ``engine.load``, of ``trust``.
     """
-    manifest, model = _model(bundle, trust)
-    description = {"manifest": dataclasses.asdict(manifest), "model": WHOLE, "offline": offline}
+    with load(bundle, backend="onnxruntime", threads=1, trust=trust) as flow_engine:
+        manifest = flow_engine.manifest
+        _check(bundle, manifest)
+        size, pair = reference_pair(flow_engine)
+    description = {
+        "manifest": dataclasses.asdict(manifest),
+        "model": WHOLE,
+        "check": size,
+        "offline": offline,
+    }
     site: SiteFiles = {path.name: path for path in sorted(_PAGE.iterdir())}
     site |= {f"runtime/{name}": path for name, path in runtime.items()}
-    site[WHOLE] = model
+    site |= {WHOLE: read_onnx(bundle / WHOLE, manifest.files[WHOLE]), _REFERENCE: pair}
     site[DESCRIPTION] = json.dumps(description, indent=1).encode()
     return manifest, site
 
 
-def _model(bundle: Path, trust: Path | None) -> tuple[Manifest, bytes]:
-    def read(text: bytes) -> tuple[Manifest, bytes]:
-        manifest = parse_trusted(bundle, text, trust)
-        if fault := _fault(manifest):
-            floats = dataclasses.replace(manifest, precision="fp32", gate=None)
-            place = bundle.with_name(f"{bundle.name}-fp32")
-            command = rebuild_command(place, floats, target="onnxruntime", whole=True)
-            raise BundleError(f"{bundle} {fault}. Build one for browsers: `{command}`.")
-        verify_files(bundle, manifest, [WHOLE])
-        return manifest, read_onnx(bundle / WHOLE, manifest.files[WHOLE])
-
-    return open_whole(bundle, read)
+def _check(bundle: Path, manifest: Manifest) -> None:
+    """Raise ``BundleError`` for a bundle that a browser does not compute."""
+    if fault := _fault(manifest):
+        floats = dataclasses.replace(manifest, precision="fp32", gate=None)
+        place = bundle.with_name(f"{bundle.name}-fp32")
+        command = rebuild_command(place, floats, target="onnxruntime", whole=True)
+        raise BundleError(f"{bundle} {fault}. Build one for browsers: `{command}`.")
 
 
 def _fault(manifest: Manifest) -> str | None:

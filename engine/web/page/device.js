@@ -1,5 +1,7 @@
 // Where a network is computed: WebGPU first, WebAssembly second.
 
+import { checkFlow } from "./check.js";
+
 const RUNTIME = new URL("runtime/", import.meta.url);
 const WEBGPU = ["ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"];
 const WASM = ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"];
@@ -8,55 +10,64 @@ const MOST_THREADS = 8;
 // together, are then wrong (https://github.com/microsoft/onnxruntime/issues/29651).
 const GPU_OPTIONS = { name: "webgpu", preferredLayout: "NCHW" };
 
-// Opens a model. `wanted`: "auto", "webgpu" or "wasm"; only "auto" goes on to the second one.
-// Returns ONNX Runtime, its session, the device in words, and why it is not WebGPU, or "".
-export async function openModel(model, precision, wanted) {
-  let fault = wanted === "wasm" ? "" : null;
-  if (fault === null) {
-    const [adapter, reason] = await gpu(precision, wanted);
-    fault = reason;
-    if (!fault) {
-      try {
-        const device = `WebGPU (${adapterName(adapter)})`;
-        return { ...(await open(WEBGPU, GPU_OPTIONS, model, 1)), device, fault };
-      } catch (error) {
-        fault = `WebGPU: ${error.message}`;
-      }
-    }
+// Opens a model of `readModel`. `wanted`: "auto", "webgpu" or "wasm"; only "auto" goes on to the
+// second one. Returns ONNX Runtime, its session, the device in words, and why it is not WebGPU, or "".
+export async function openModel(model, wanted) {
+  let fault = "";
+  if (wanted !== "wasm") {
+    const found = await openOnGpu(model, wanted);
+    if (found.session) return found;
+    fault = found.fault;
     if (wanted === "webgpu") throw new Error(`${fault}. Choose WebAssembly.`);
   }
   const threads = threadCount();
   const device = `WebAssembly, ${threads} thread${threads === 1 ? "" : "s"}`;
-  return { ...(await open(WASM, { name: "wasm" }, model, threads)), device, fault };
+  try {
+    return { ...(await open(WASM, { name: "wasm" }, model, threads)), device, fault };
+  } catch (error) {
+    throw new Error(`WebAssembly does not work here: ${error.message}. Use another browser.`);
+  }
 }
 
-async function open([script, wasm], provider, model, threads) {
+async function openOnGpu(model, wanted) {
+  const { adapter, fault } = await gpu(model.precision, wanted);
+  if (fault) return { fault };
+  try {
+    const device = `WebGPU (${adapterName(adapter)})`;
+    return { ...(await open(WEBGPU, GPU_OPTIONS, model, 1)), device, fault };
+  } catch (error) {
+    return { fault: `WebGPU does not work here: ${error.message}` };
+  }
+}
+
+async function open([script, wasm], provider, { content, check }, threads) {
   const ort = await import(new URL(script, RUNTIME));
   ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = { wasm: new URL(wasm, RUNTIME).href };
   ort.env.wasm.numThreads = threads;
-  const session = await ort.InferenceSession.create(model, {
+  const session = await ort.InferenceSession.create(content, {
     executionProviders: [provider],
     logSeverityLevel: 3, // errors
   });
+  await checkFlow(ort, session, check);
   return { ort, session };
 }
 
-// Returns the GPU's adapter, and why it is not used, or "".
+// Returns the GPU's adapter, or why it is not used.
 async function gpu(precision, wanted) {
   if (!navigator.gpu) {
     const insecure = isSecureContext ? "" : " on a page that is not served by https or localhost";
-    return [null, `this browser has no WebGPU${insecure}`];
+    return { fault: `this browser has no WebGPU${insecure}` };
   }
   const adapter = await navigator.gpu.requestAdapter();
-  if (!adapter) return [null, "WebGPU finds no GPU"];
+  if (!adapter) return { fault: "WebGPU finds no GPU" };
   if (wanted === "auto" && adapter.info?.isFallbackAdapter) {
-    return [adapter, "WebGPU finds a simulated GPU only, which is slower"];
+    return { fault: "WebGPU finds a simulated GPU only, which is slower" };
   }
   if (precision === "fp16" && !adapter.features.has("shader-f16")) {
-    return [adapter, "this GPU does not compute fp16 in WebGPU (an fp32 bundle works)"];
+    return { fault: "this GPU does not compute fp16 in WebGPU (an fp32 bundle works)" };
   }
-  return [adapter, ""];
+  return { adapter, fault: "" };
 }
 
 function adapterName({ info }) {

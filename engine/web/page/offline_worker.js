@@ -3,7 +3,13 @@
 
 const CACHE = `flownet-engine ${self.registration.scope}`;
 
-self.addEventListener("install", () => self.skipWaiting());
+// What the page loads only when it is asked to.
+const LATER = ["example1.jpg", "example2.jpg"];
+
+self.addEventListener("install", (event) => {
+  self.skipWaiting();
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(LATER)));
+});
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 self.addEventListener("fetch", (event) => {
   const { method, url } = event.request;

@@ -3,6 +3,7 @@
 import { onDrop } from "./drop.js";
 import { imageData } from "./images.js";
 import { readPicture } from "./pictures.js";
+import { fetched } from "./site.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -71,8 +72,7 @@ export function setUpPictures(app) {
     app.attempt(async () => {
       const names = ["example1.jpg", "example2.jpg"];
       const files = names.map(async (name) => {
-        const url = new URL(name, import.meta.url);
-        return new File([await (await fetch(url)).blob()], name);
+        return new File([await (await fetched(name)).blob()], name);
       });
       await add(await Promise.all(files), 0);
     });

@@ -1,13 +1,14 @@
 // What `flow web` wrote about the bundle, and its model.
 
-// Returns the description: the bundle's manifest, the model's name, and whether the site is kept.
+// Returns the description: the bundle's manifest, the model's name, the size of the pair by which a
+// device is checked, and whether the site is kept.
 export async function readSite() {
   return (await fetched("site.json")).json();
 }
 
-// Returns the manifest, the model's precision and its content, checked.
+// Returns the manifest, the model's precision and its content, checked, and the size of the pair.
 export async function readModel() {
-  const { manifest, model } = await readSite();
+  const { manifest, model, check } = await readSite();
   const file = manifest.files[model];
   const fault = unusable(manifest, file);
   if (fault) throw new Error(`This bundle ${fault}. Build one with --precision fp32 or fp16.`);
@@ -15,7 +16,7 @@ export async function readModel() {
   if (content.length !== file.bytes || !(await hashes(content, file.sha256))) {
     throw new Error(`${model} is not the one of the manifest: load the page again.`);
   }
-  return { manifest, precision: file.precision, content };
+  return { manifest, precision: file.precision, content, check };
 }
 
 function unusable(manifest, file) {
@@ -38,7 +39,8 @@ async function hashes(content, sha256) {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === sha256;
 }
 
-async function fetched(name) {
+// Returns the answer to a request for a file of the site.
+export async function fetched(name) {
   let answer;
   try {
     answer = await fetch(new URL(name, import.meta.url));

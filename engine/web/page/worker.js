@@ -9,8 +9,9 @@ let last = Promise.resolve(); // requests are answered in their order
 
 const requests = {
   async open({ wanted }) {
-    const { manifest, precision, content } = await readModel();
-    const { ort, session, device, fault } = await openModel(content, precision, wanted);
+    const model = await readModel();
+    const { manifest, precision } = model;
+    const { ort, session, device, fault } = await openModel(model, wanted);
     opened = { ort, session, manifest, sizes: new Set() };
     const isolated = self.crossOriginIsolated;
     return { network: manifest.network, precision, device, fault, isolated };

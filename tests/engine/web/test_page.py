@@ -213,6 +213,17 @@ def test_int8_is_refused(page, site):
         assert page.evaluate(text("engine")) == "No network is open."
 
 
+def test_a_device_that_computes_wrongly_is_refused(page, site):
+    images, flow = np.split(np.frombuffer(site["check.bin"], np.uint8), [2 * 64 * 64 * 3])
+    other = flow.view(np.float32) + np.float32(0.5)
+    with serving({**site, "check.bin": images.tobytes() + other.tobytes()}) as url:
+        page.open(url)
+        assert message(page) == (
+            "WebAssembly does not work here: its flow of a test pair is 0.71 px off. Use another "
+            "browser."
+        )
+
+
 def test_the_console_is_empty(page):
     """Last: of all the above."""
     assert [line for line in page.log if not line.startswith(NO_GPU)] == []
