@@ -17,6 +17,7 @@ from engine.flow.affine import (
     moved_points,
 )
 from engine.types import Array
+from engine.video.container import import_av
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -47,16 +48,17 @@ class MotionVectors:
         self._since_taken: Affine | None = None
         self._missing = 0
 
-    def see(self, frame: "VideoFrame", *, missing: int) -> None:
-        """Read the vectors of the next frame; call it for every frame, in the order of their times.
+    def see(self, frame: "VideoFrame", vectors: Array | None, *, missing: int) -> None:
+        """Use the vectors of the next frame; call it for every frame, in the order of their times.
 
         Args:
-            frame: decoded with `DECODER_OPTIONS`.
+            frame: its type, size and rotation count.
+            vectors: its `stored_vectors`.
             missing: number of frames so far that could not be decoded.
         """
         if missing > self._missing:
             self._missing, self._references = missing, None
-        motion = self._motion(frame)
+        motion = self._motion(frame, vectors)
         if frame.pict_type not in _TYPES_B:
             self._references = [IDENTITY]
         elif self._references is None or motion is None:
@@ -75,12 +77,10 @@ class MotionVectors:
         motion, self._since_taken = self._since_taken, IDENTITY
         return motion
 
-    def _motion(self, frame: "VideoFrame") -> Affine | None:
+    def _motion(self, frame: "VideoFrame", vectors: Array | None) -> Affine | None:
         """Return the motion from the frame before."""
-        data = frame.side_data.get("MOTION_VECTORS")
-        if data is None or self._references is None:
+        if vectors is None or self._references is None:
             return None
-        vectors: Array = data.to_ndarray()
         if frame.pict_type in _TYPES_B:
             # Zero is also what FFmpeg gives for blocks without vectors of their own, which follow
             # another frame's: most of them in MPEG-4.
@@ -95,6 +95,19 @@ class MotionVectors:
         corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
         expected = moved_points(self._last, corners)
         return min(motions, key=lambda one: np.abs(moved_points(one, corners) - expected).sum())
+
+
+def stored_vectors(frame: "VideoFrame") -> Array | None:
+    """Return the motion vectors of a frame decoded with `DECODER_OPTIONS`; None if it has none.
+
+    Returns:
+        A structured array with the fields of FFmpeg's ``AVMotionVector``.
+    """
+    # `frame.side_data` would make the frame refer to itself: its pixels would stay in memory until
+    # the garbage collector comes, after 400 MB of a video of 1920x1080.
+    container = import_av().sidedata.sidedata.SideDataContainer(frame)
+    data = container.get("MOTION_VECTORS")
+    return None if data is None else data.to_ndarray()
 
 
 def affine_of_vectors(vectors: Array, height: int, width: int) -> Affine | None:

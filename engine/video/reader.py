@@ -15,7 +15,7 @@ from engine.types import Image
 from engine.video.container import import_av
 from engine.video.decoder import Decoder
 from engine.video.frame import Frame
-from engine.video.motion_vectors import DECODER_OPTIONS, MotionVectors
+from engine.video.motion_vectors import DECODER_OPTIONS, MotionVectors, stored_vectors
 from engine.video.thinning import Thinning
 
 
@@ -156,7 +156,8 @@ class VideoReader:
         shape = None
         for time, decoded in self._decoder.frames(start=self._start):
             if self._vectors is not None:
-                self._vectors.see(decoded, missing=self._decoder.damaged)
+                vectors = stored_vectors(decoded)
+                self._vectors.see(decoded, vectors, missing=self._decoder.damaged)
             # As floats: 1/10 is less than the float 0.1.
             if self._end is not None and float(time) >= self._end:
                 return

@@ -11,6 +11,7 @@ from engine.backends.model_files import read_onnx
 from engine.backends.onnx_graphs import Arrays
 from engine.backends.openvino.int8 import for_this_cpu
 from engine.backends.openvino.precision import in_float32
+from engine.backends.openvino.resizes import with_positive_resizes
 from engine.backends.openvino.runtime import core_of, version_of
 from engine.backends.openvino.slots import ExecutionSlots
 from engine.backends.openvino.updates import written_out
@@ -67,7 +68,8 @@ class OpenVINOSession:
         try:
             core = core_of(openvino)
             core.get_property("CPU", "FULL_DEVICE_NAME")
-            model = in_float32(openvino, written_out(core.read_model(onnx), iterations))
+            model = with_positive_resizes(core.read_model(onnx))
+            model = in_float32(openvino, written_out(model, iterations))
             model, self.arithmetic = for_this_cpu(model)
         except EngineError:
             raise

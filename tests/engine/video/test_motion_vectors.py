@@ -1,8 +1,10 @@
 """Global motion from a codec's vectors: hand-made vectors, and a real H.264 video."""
 
+import gc
 from fractions import Fraction
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,9 +38,8 @@ def vectors_of(motion, source=-1):
 
 
 def frame_of(kind, vectors=None, rotation=0):
-    data = {} if vectors is None else {"MOTION_VECTORS": SimpleNamespace(to_ndarray=vectors.copy)}
     return SimpleNamespace(
-        pict_type=kind, side_data=data, height=HEIGHT, width=WIDTH, rotation=rotation
+        pict_type=kind, vectors=vectors, height=HEIGHT, width=WIDTH, rotation=rotation
     )
 
 
@@ -47,7 +48,7 @@ def motions_of(frames, missing=None):
     track = MotionVectors()
     found = []
     for frame, lost in zip(frames, missing or [0] * len(frames), strict=True):
-        track.see(frame, missing=lost)
+        track.see(frame, frame.vectors, missing=lost)
         motion = track.take()
         found.append(None if motion is None else motion.round(3).tolist())
     return found
@@ -135,10 +136,10 @@ def test_frames_that_are_left_out_are_composed():
     one, two = np.array([[1.25, 0, 3], [0, 1.25, 0]]), translation(8, 4)
     track = MotionVectors()
     for frame in (frame_of(KEY), frame_of(P, vectors_of(one)), frame_of(P, vectors_of(two))):
-        track.see(frame, missing=0)
+        track.see(frame, frame.vectors, missing=0)
     assert track.take() is None  # the motion before the first frame
-    track.see(frame_of(P, vectors_of(two)), missing=0)
-    track.see(frame_of(P, vectors_of(two)), missing=0)
+    for _ in range(2):
+        track.see(frame_of(P), vectors_of(two), missing=0)
     np.testing.assert_allclose(track.take(), translation(16, 8), atol=1e-6)
 
 
@@ -179,6 +180,18 @@ def test_a_real_video(clip):
     assert len(rest) == 12
     for motion in rest:
         np.testing.assert_allclose(motion, translation(6, -4), atol=0.05)
+
+
+def test_decoded_frames_are_released(clip):
+    """At once, not when the garbage collector comes: each has several megabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoReader(clip, motion=True, threads=1) as reader:
+            assert len(list(reader)) == 13
+        assert sum(isinstance(one, av.VideoFrame) for one in gc.get_objects()) <= 1
+    finally:
+        gc.enable()
 
 
 def test_stride_and_start_compose(clip):

@@ -9,14 +9,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 import engine
 from engine.backends.registry import open_backend
-from engine.bundle.manifest import read_manifest
+from engine.bundle.manifest import read_manifest, write_manifest
+from engine.errors import BackendError
 from engine.loader import DEFAULT_BUNDLE
 from engine.system import cache
 from tests.support.cpu import needs_int8
+from tests.support.tiny_network import manifest_for, tiny_model
 
 openvino = pytest.importorskip("openvino", reason="openvino is an optional extra")
 
@@ -48,6 +52,17 @@ def test_runs(kind, request, tiny_flow, pair):
     np.testing.assert_allclose(flow, tiny_flow(*pair), atol=1e-5)
     assert backend.device_ms() is None
     backend.close()
+
+
+def test_a_negative_scale_is_refused(tmp_path):
+    """OpenVINO computes with -1, and damages the process's memory."""
+    model = tiny_model()
+    (scales,) = (tensor for tensor in model.graph.initializer if tensor.name == "scales")
+    scales.CopyFrom(numpy_helper.from_array(np.array([1, -1, 64, 64], np.float32), "scales"))
+    onnx.save(model, tmp_path / "model.onnx")
+    write_manifest(tmp_path, manifest_for(tmp_path))
+    with pytest.raises(BackendError, match=r"sizes \[1.0, -1.0, 64.0, 64.0\]; expected positive"):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize("is_cached", [False, True])
