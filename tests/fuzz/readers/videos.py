@@ -10,8 +10,8 @@ from tests.fuzz.reader import Reader, scratch, written
 from tests.support.videos import panning, write_clip
 
 NAMES = ("video",)
-# A few bytes of a GIF make a canvas of any size, and reading takes 20 bytes a pixel: for the default
-# limit that is more than what counts as a fault.
+# A few bytes of a GIF make a canvas of any size, and reading takes 20 bytes a pixel: for the
+# default limit that is more than what counts as a fault.
 _LIMIT = {VARIABLE: str(1 << 23)}
 _KINDS = {".mp4": "libx264", ".avi": "mjpeg", ".gif": "gif"}
 
