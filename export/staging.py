@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from engine.backends.onnx_graphs import SPLIT, WHOLE
@@ -30,8 +30,12 @@ _TEMPORARY = re.compile(r"\.\w+(\.\w+)*\.[0-9a-f]{8}(\.\w+)?")
 _BUILDING, _OLD = ".building", ".old"
 
 
-def check_output(output: Path) -> None:
-    """Check that a bundle can be written there, before any time is spent on it.
+def check_output(output: Path, known: Collection[str] = _BUNDLE_FILES) -> None:
+    """Check that a folder can be written there, before any time is spent on it.
+
+    Args:
+        output: the folder.
+        known: names of what it may hold already; it is replaced.
 
     Raises:
         OSError: it cannot; the message says why.
@@ -40,7 +44,7 @@ def check_output(output: Path) -> None:
     existing = next(place for place in (output, *output.parents) if place.exists())
     if not existing.is_dir():
         raise NotADirectoryError(f"{existing} is a file; expected a folder")
-    _check_replaceable(output)
+    _check_replaceable(output, known)
     try:
         with staging(output):
             pass
@@ -48,16 +52,16 @@ def check_output(output: Path) -> None:
         raise OSError(f"cannot write {output}: {error.strerror}. Choose another folder") from error
 
 
-def _check_replaceable(output: Path) -> None:
+def _check_replaceable(output: Path, known: Collection[str]) -> None:
     if not output.exists():
         return
     if os.path.ismount(output):
         raise OSError(f"{output} is a mount point, which cannot be renamed; choose a folder in it")
-    strangers = {entry.name for entry in output.iterdir()} - _BUNDLE_FILES
+    strangers = {entry.name for entry in output.iterdir()} - {*known}
     if strangers := {name for name in strangers if not _TEMPORARY.fullmatch(name)}:
         raise FileExistsError(
-            f"{output} holds {min(strangers)!r}, which is not part of a bundle; expected a new "
-            "or empty folder, or an earlier bundle"
+            f"{output} holds {min(strangers)!r}, which is not part of what is "
+            "written there; expected a new or empty folder, or an earlier one of this command"
         )
 
 
@@ -98,20 +102,21 @@ def _leftovers(output: Path, suffix: str) -> list[Path]:
     return [left for left in output.parent.iterdir() if name.fullmatch(left.name)]
 
 
-def move_into_place(folder: Path, output: Path) -> None:
-    """Put a complete folder in its place; an existing bundle is replaced in one step.
+def move_into_place(folder: Path, output: Path, known: Collection[str] = _BUNDLE_FILES) -> None:
+    """Put a complete folder in its place; an existing one is replaced in one step.
 
     Args:
-        folder: from `staging`. Afterwards it has the replaced bundle, if there was one.
-        output: the bundle's folder.
+        folder: from `staging`. Afterwards it has what was replaced, if anything was.
+        output: its place.
+        known: names of what may be replaced.
 
     Raises:
-        OSError: it cannot be renamed; an existing bundle is left as it was.
+        OSError: it cannot be renamed; an existing folder is left as it was.
     """
     for path in (*folder.iterdir(), folder):
         sync_to_disk(path)
     with locked(output.parent):
-        _check_replaceable(output)
+        _check_replaceable(output, known)
         if not output.exists():
             folder.rename(output)
         else:

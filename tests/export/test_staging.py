@@ -39,7 +39,7 @@ def test_a_folder_with_other_files_is_not_replaced(
     weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert build(weights, weights.parent) == 2
-    assert_one_line(capsys, "holds 'tiny.safetensors', which is not part of a bundle")
+    assert_one_line(capsys, "holds 'tiny.safetensors', which is not part of what is written there")
     assert weights.exists()
 
 
