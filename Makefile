@@ -54,8 +54,9 @@ kernels:  ## build the correlation kernels (CUDA too where nvcc is)
 	cmake --build build --parallel 2
 
 fuzz: MINUTES := 30
-fuzz: setup  ## read mutated files with every reader, MINUTES=30 in all; saves what it finds
-	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --out build/fuzz
+SEED ?= 0
+fuzz: setup  ## read mutated files with every reader, MINUTES=30 SEED=0; saves what it finds
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED) --out build/fuzz
 
 INFERENCES ?= 100000
 soak: setup  ## INFERENCES=100000 in four threads: flows bit-equal, memory flat

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.fuzz.campaign import Result, fuzz
 from tests.fuzz.checking import KINDS
+from tests.fuzz.progress import show_progress
 from tests.fuzz.reader import names
 
 
@@ -25,10 +26,14 @@ def main() -> int:
     options = _parsed()
     chosen = options.readers or list(names())
     seconds = options.minutes * 60 * options.jobs / len(chosen)
+    results = [Result(name) for name in chosen]
     with ThreadPoolExecutor(options.jobs) as pool:
-        results = list(
-            pool.map(lambda name: fuzz(name, options.seed, seconds, options.out), chosen)
-        )
+        running = [
+            pool.submit(fuzz, result, options.seed, seconds, options.out) for result in results
+        ]
+        show_progress(results, running, 60 * options.minutes)
+    for one in running:
+        one.result()  # raises what it raised
     print("\n".join(_table(results)))
     for result in results:
         for fault, path in result.finds.items():

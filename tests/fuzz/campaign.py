@@ -32,25 +32,24 @@ class Result:
     finds: dict[Fault, Path] = field(default_factory=dict)
 
 
-def fuzz(reader: str, seed: int, seconds: float, out: Path) -> Result:
+def fuzz(result: Result, seed: int, seconds: float, out: Path) -> None:
     """Fuzz a reader for some time, the start of its processes included.
 
     Args:
-        reader: its name.
+        result: of the reader; it is filled in as inputs are read.
         seed: of the mutations; each process after the first one has its own.
         seconds: of the clock.
         out: the folder of the finds.
     """
-    folder = out / folder_of(reader)
+    folder = out / folder_of(result.reader)
     folder.mkdir(parents=True, exist_ok=True)
-    result, end = Result(reader), time.monotonic() + seconds
+    end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         before = result.inputs
         _run_child(result, seed, left, folder)
         seed += 1_000_003
         if result.inputs == before:
             break  # it does not start
-    return result
 
 
 def _run_child(result: Result, seed: int, seconds: float, folder: Path) -> None:
