@@ -52,6 +52,13 @@ def deliver(result: Mapping[str, Any], file: Path | None, show: Callable[[], Non
         print(f"json       {file}")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust``, the key of signed bundles."""
+    parser.add_argument(
+        "--trust", type=Path, metavar="FILE", help="public key: use a bundle only if it signed it"
+    )
+
+
 def output_file(text: str) -> Path:
     """Return the path of a file to write; its folders are created later."""
     path = Path(text)

@@ -115,6 +115,7 @@ def compare(options: Options, pairs: PairSet) -> tuple[dict[str, Any], list[Outc
 def _checked_bundles(options: Options, size: Size) -> Bundles:
     bundles = Bundles(
         options.bundles,
+        trust=options.trust,
         weights=options.weights,
         cache=CACHE,
         size=size,

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli import output_file
+from bench.cli import add_trust, output_file
 from bench.harness.plan import Row, Size, backend_names, row_groups
 from bench.runners.registry import BY_NAME
-from engine.bundle.manifest import read_manifest
+from engine.bundle.signature import read_trusted
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import names, names_among, positive_float, positive_int, size
 from engine.system.threads import available_threads
@@ -33,6 +33,7 @@ class Options:
         seconds: total time of each row over all rounds.
         pairs: largest number of pairs from the data.
         bundles: bundles to use instead of the default one.
+        trust: public key that signed them; None: they are not checked.
         weights: weights to use instead of the shipped ones.
     """
 
@@ -42,6 +43,7 @@ class Options:
     data: str
     pairs: int
     bundles: tuple[Path, ...]
+    trust: Path | None
     weights: Path | None
     threads: int
     seconds: float
@@ -57,11 +59,13 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
 
     Raises:
         UsageError: a value is invalid, or no row remains.
-        BundleError: a given bundle cannot be read.
+        BundleError: a given bundle cannot be read, or is not signed by the given key.
     """
     given = _parser().parse_args(arguments)
+    if given.trust is not None and not given.bundle:
+        raise UsageError("--trust is for --bundle: add it, or leave --trust out.")
     if given.network is None and given.bundle:
-        networks = [read_manifest(bundle).network for bundle in given.bundle]
+        networks = [read_trusted(bundle, given.trust).network for bundle in given.bundle]
         given.network = list(dict.fromkeys(networks))
     if None in (given.sizes or ()) and max(given.batch or [1]) > 1:
         raise UsageError(f"--sizes {NATIVE}: pairs of different sizes are no batch; use --batch 1.")
@@ -77,6 +81,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         data=given.data,
         pairs=given.pairs,
         bundles=tuple(given.bundle),
+        trust=given.trust,
         weights=given.weights,
         threads=given.threads or available_threads(),
         seconds=given.seconds,
@@ -131,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pairs", type=positive_int, default=8, metavar="N", help="at most N pairs; default: 8")
     add("--bundle", type=Path, action="append", default=[], metavar="DIR",
         help="use this bundle; may be repeated")
+    add_trust(parser)
     add("--weights", type=Path, metavar="FILE", help="weights instead of the shipped ones")
     add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")
     add("--seconds", type=positive_float, default=3.0, metavar="S", help="time per row; default: 3")

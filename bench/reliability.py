@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import engine
+from bench.cli import add_trust
 from engine.backends.registry import AUTO
 from engine.data.files import read_pair
 from engine.data.pair import Pair, PairsError
@@ -56,11 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--limit", type=positive_int, default=100, help="number of pairs (default: 100)"
     )
     parser.add_argument("--bundle", type=Path, help="bundle folder (default: the one that ships)")
+    add_trust(parser)
     parser.add_argument("--backend", default=AUTO)
     options = parser.parse_args(arguments)
     try:
         pairs = [read_pair(files) for files in spread(find_source(options.data), options.limit)]
-        with engine.load(options.bundle, backend=options.backend) as flow_engine:
+        with engine.load(
+            options.bundle, backend=options.backend, trust=options.trust
+        ) as flow_engine:
             print("\n".join(table([measured(pair, flow_engine) for pair in pairs])))
     except (EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

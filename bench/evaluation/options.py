@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cli import output_file
+from bench.cli import add_trust, output_file
 from bench.evaluation.submission import FORMATS
 from engine.backends.registry import AUTO, BACKENDS
 from engine.data.sources import DATA_SETS
@@ -69,6 +69,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         )
     loading = {
         "bundle": given.bundle,
+        "trust": given.trust,
         "backend": given.backend,
         "device": given.device,
         "threads": given.threads,
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--split", type=names, metavar="A,B",
         help="splits; default: the one that papers report. One without flow can only be written")
     add("--bundle", type=Path, metavar="DIR", help="bundle; default: the one that ships")
+    add_trust(parser)
     add("--backend", default=AUTO, metavar="NAME", help=f"{AUTO} (default), {', '.join(BACKENDS)}")
     add("--device", type=int, default=0, metavar="N", help="index of the GPU; default: 0")
     add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")

@@ -10,6 +10,7 @@ from bench.environment import ModuleError, fingerprint, run_module, versions
 from bench.harness.plan import Row
 from engine.backends.onnx_graphs import FEATURES
 from engine.bundle.manifest import Manifest, read_manifest
+from engine.bundle.signature import read_trusted
 from engine.errors import BackendError
 from engine.images import padded_size
 from engine.loader import DEFAULT_BUNDLE
@@ -51,6 +52,7 @@ class Bundles:
 
     Args:
         given: preferred bundles, in order; the engine's default bundle follows them.
+        trust: public key that signed the given bundles; None: they are not checked.
         weights: weights instead of the shipped ones; bundles of other weights are not used, unless
             they are given.
         cache: folder for built bundles.
@@ -58,7 +60,7 @@ class Bundles:
         batch: largest batch that a built bundle allows.
 
     Raises:
-        BundleError: a given bundle cannot be read.
+        BundleError: a given bundle cannot be read, or is not signed by the key.
         OSError: the weights cannot be read.
     """
 
@@ -66,13 +68,15 @@ class Bundles:
         self,
         given: Sequence[Path],
         *,
+        trust: Path | None,
         weights: Path | None,
         cache: Path,
         size: tuple[int, int],
         batch: int,
     ) -> None:
-        paths = [*given, *([DEFAULT_BUNDLE] if DEFAULT_BUNDLE.is_dir() else [])]
-        self._bundles = [Bundle(path, read_manifest(path)) for path in paths]
+        self._bundles = [Bundle(path, read_trusted(path, trust)) for path in given]
+        if DEFAULT_BUNDLE.is_dir():
+            self._bundles.append(Bundle(DEFAULT_BUNDLE, read_manifest(DEFAULT_BUNDLE)))
         self._built: list[Bundle] = []
         self._given = len(given)
         self._given_weights = weights

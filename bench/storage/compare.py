@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from bench.cli import console, deliver, output_file
+from bench.cli import add_trust, console, deliver, output_file
 from bench.compare import CACHE
 from bench.environment import ModuleError, describe
 from bench.storage.flows import FlowSet, set_of_frames, sets_of_data
@@ -79,7 +79,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 def _flow_sets(options: argparse.Namespace) -> Iterator[FlowSet]:
     data = options.data or ([] if options.frames else ["synthetic"])
-    with engine.load(options.bundle) as flow_engine:
+    with engine.load(options.bundle, trust=options.trust) as flow_engine:
         for name in data:
             yield from sets_of_data(name, flow_engine, limit=options.limit, cache=CACHE)
         for path in options.frames:
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", action="append", type=Path, default=[], metavar="PATH",
         help="a video or a folder of pictures: the network's flow; repeatable")
     add("--bundle", type=Path, help="of the network; default: the one that ships")
+    add_trust(parser)
     add("--limit", type=positive_int, default=16, metavar="N", help="flows of a set; default: 16")
     add("--rounds", type=positive_int, default=5, metavar="N",
         help="times that everything is measured, of which the fastest counts; default: 5")

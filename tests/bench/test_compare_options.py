@@ -1,8 +1,11 @@
+import shutil
+
 import pytest
 
 from bench.compare_options import parse_options
 from bench.harness.plan import Row
 from bench.runners.registry import BY_NAME, METHODS, OPENCV_ALGORITHMS
+from engine.bundle.signature import Signer
 from engine.errors import BundleError
 from engine.system.argument_parser import UsageError
 
@@ -28,6 +31,23 @@ def test_networks_default_to_those_of_the_bundles(tiny_bundle, tiny_split_bundle
     assert {row.network for row in group} == {"flownets"}
     with pytest.raises(BundleError, match="is not a bundle"):
         parse_options(["--bundle", "nowhere"])
+
+
+def test_only_signed_bundles_with_a_key(tiny_bundle, tmp_path):
+    keys = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    private, pem = keys.Ed25519PrivateKey.generate(), serialization.Encoding.PEM
+    nothing, own = serialization.NoEncryption(), serialization.PrivateFormat.PKCS8
+    (tmp_path / "private.pem").write_bytes(private.private_bytes(pem, own, nothing))
+    public, trust = serialization.PublicFormat.SubjectPublicKeyInfo, tmp_path / "public.pem"
+    trust.write_bytes(private.public_key().public_bytes(pem, public))
+    signed = shutil.copytree(tiny_bundle, tmp_path / "signed")
+    Signer(tmp_path / "private.pem").sign(signed)
+    assert parse_options(["--bundle", str(signed), "--trust", str(trust)]).trust == trust
+    with pytest.raises(BundleError, match="is not signed"):
+        parse_options(["--bundle", str(tiny_bundle), "--trust", str(trust)])
+    with pytest.raises(UsageError, match="--trust is for --bundle"):
+        parse_options(["--trust", str(trust)])
 
 
 def test_full_rows():

@@ -43,7 +43,7 @@ def commands(tiny_bundle, tiny_split_bundle, tmp_path, monkeypatch):
 
 
 def bundles_of(*given, cache, weights=None):
-    return Bundles(given, weights=weights, cache=cache, size=(64, 70), batch=4)
+    return Bundles(given, trust=None, weights=weights, cache=cache, size=(64, 70), batch=4)
 
 
 def test_given_bundles_come_first(tiny_bundle, tmp_path, commands):
