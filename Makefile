@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/flownets_pyramid_slim-fp16-384x512
 
-C_FILES := find kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
+C_FILES := find capi kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 
 # Else CMake's own make tells of every folder that it enters.
 MAKEFLAGS += --no-print-directory
@@ -64,13 +64,14 @@ soak: setup  ## INFERENCES=100000 in four threads: flows bit-equal, memory flat
 
 # AddressSanitizer and UndefinedBehaviorSanitizer find their faults in C++ alone, so without CUDA.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -g
-sanitize:  ## run the tests of the C++ sources with sanitizers, and with valgrind if it is installed
+CAPI := -DFLOW_CAPI=ON -DFLOW_ENGINE_TESTS=ON -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python
+sanitize: setup  ## run the tests of the C++ sources with sanitizers, and with valgrind if it is installed
 	cmake -S . -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND \
-		-DCMAKE_CXX_FLAGS="$(SANITIZE)"
+		-DCMAKE_C_FLAGS="$(SANITIZE)" -DCMAKE_CXX_FLAGS="$(SANITIZE)" $(CAPI)
 	cmake --build build/sanitize --parallel 2
 	ctest --test-dir build/sanitize --output-on-failure
-	cmake -S . -B build/plain -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND
-	cmake --build build/plain --target correlation_cpu_test
+	cmake -S . -B build/plain -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND $(CAPI)
+	cmake --build build/plain --target correlation_cpu_test --target flow_engine_test
 	! command -v valgrind || OMP_NUM_THREADS=1 valgrind -q --error-exitcode=1 build/plain/correlation_cpu_test
 
 audit: .venv/audit-ready  ## look up known vulnerabilities of every pinned package

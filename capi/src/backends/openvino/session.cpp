@@ -1,0 +1,183 @@
+#include "backends/openvino/session.h"
+
+#include <openvino/runtime/core.hpp>
+
+#include "backends/registry.h"
+#include "errors.h"
+#include "system/cache.h"
+#include "text.h"
+
+namespace flow_engine {
+namespace {
+
+// Sizes with a model compiled for exactly them, 5 to 10 % faster than one with dynamic shapes,
+// which all further sizes share. Of a large file only the first: each compiled model holds the
+// weights.
+constexpr size_t kStaticSizes = 2, kLarge = 1 << 28;
+
+// Never destroyed: its plugins' threads may outlive the program's main function.
+ov::Core& core() {
+  static ov::Core* const only = new ov::Core;
+  return *only;
+}
+
+BackendError cannot_load(const std::string& path, const std::exception& error) {
+  return BackendError(
+      concat("openvino ", openvino_version(), " cannot load ", path, ": ", one_line(error.what())));
+}
+
+ov::element::Type type_of(ElementType type) {
+  return type == ElementType::kUint8     ? ov::element::u8
+         : type == ElementType::kFloat16 ? ov::element::f16
+                                         : ov::element::f32;
+}
+
+ElementType type_from(const ov::element::Type& type) {
+  if (type == ov::element::u8) return ElementType::kUint8;
+  if (type == ov::element::f16) return ElementType::kFloat16;
+  if (type == ov::element::f32) return ElementType::kFloat32;
+  throw BackendError(concat("the model has a tensor of type ", type.get_type_name(),
+                            "; expected uint8, float16 or float32. Build the bundle again."));
+}
+
+// The request's tensor, with memory of its own for the caller where the shape was fixed before.
+Tensor tensor_from(const ov::Tensor& tensor) {
+  const ov::Shape& shape = tensor.get_shape();
+  const auto keep = std::make_shared<ov::Tensor>(tensor);
+  return {type_from(tensor.get_element_type()), {shape.begin(), shape.end()}, keep->data(), keep};
+}
+
+}  // namespace
+
+std::string openvino_version() {
+  const std::string build = ov::get_openvino_version().buildNumber;
+  return build.substr(0, build.find('-'));
+}
+
+Tensors Compiled::run(const Tensors& inputs) {
+  ov::InferRequest request = take();
+  for (const auto& [name, tensor] : inputs) {
+    const ov::Shape shape(tensor.shape.begin(), tensor.shape.end());
+    request.set_tensor(name, ov::Tensor(type_of(tensor.type), shape, tensor.data));
+  }
+  // New tensors, so that the result stays whole when the request serves another caller.
+  for (const auto& output : model_.outputs()) {
+    const bool fixed = output.get_partial_shape().is_static();
+    const ov::Shape shape =
+        fixed ? output.get_shape() : ov::Shape(output.get_partial_shape().size(), 0);
+    request.set_tensor(output, ov::Tensor(output.get_element_type(), shape));
+  }
+  request.infer();
+  Tensors outputs;
+  for (const auto& output : model_.outputs()) {
+    outputs[output.get_any_name()] = tensor_from(request.get_tensor(output));
+  }
+  const std::lock_guard guard(lock_);
+  idle_.push_back(request);
+  return outputs;
+}
+
+ov::InferRequest Compiled::take() {
+  {
+    const std::lock_guard guard(lock_);
+    if (!idle_.empty()) {
+      const ov::InferRequest request = idle_.back();
+      idle_.pop_back();
+      return request;
+    }
+  }
+  return model_.create_infer_request();
+}
+
+OpenVinoSession::OpenVinoSession(const Bundle& bundle, const std::string& name,
+                                 const Settings& settings)
+    : path_(bundle.folder + "/" + name), settings_(settings) {
+  const std::string& onnx = onnx_of(bundle, name);
+  try {
+    model_ = core().read_model(onnx, ov::Tensor());
+    write_out_loops(model_, settings.iterations);
+    make_float32(model_);
+    arithmetic = fit_to_cpu(model_);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw cannot_load(path_, error);
+  }
+  static_sizes_ = onnx.size() < kLarge ? kStaticSizes : 1;
+}
+
+Tensors OpenVinoSession::run(const Tensors& inputs) {
+  Shapes shapes;
+  for (const auto& [name, tensor] : inputs) shapes[name] = tensor.shape;
+  return compiled_for(shapes).run(inputs);
+}
+
+Compiled& OpenVinoSession::compiled_for(const Shapes& shapes) {
+  const auto find = [&]() -> Compiled* {
+    const std::lock_guard guard(known_);
+    for (const auto& [known, compiled] : static_) {
+      if (known == shapes) return compiled.get();
+    }
+    return static_.size() < static_sizes_ ? nullptr : dynamic_.get();
+  };
+  if (Compiled* const found = find()) return *found;
+  const std::lock_guard guard(compiling_);  // other threads go on with the sizes that are known
+  if (Compiled* const found = find()) return *found;
+  const bool is_static = static_.size() < static_sizes_;
+  std::unique_ptr<Compiled> compiled = compile(is_static ? &shapes : nullptr);
+  const std::lock_guard guard_known(known_);
+  if (!is_static) return *(dynamic_ = std::move(compiled));
+  static_.emplace_back(shapes, std::move(compiled));
+  return *static_.back().second;
+}
+
+std::unique_ptr<Compiled> OpenVinoSession::compile(const Shapes* shapes) const {
+  ov::AnyMap options = {
+      {"PERFORMANCE_HINT", "LATENCY"},
+      {"NUM_STREAMS", settings_.streams},
+      {"INFERENCE_NUM_THREADS", settings_.threads},
+      // The default is bfloat16 where the CPU supports it; a graph marks fp16 explicitly.
+      {"INFERENCE_PRECISION_HINT", "f32"},
+      // On by default, which puts two processes of one thread each on the same core.
+      {"ENABLE_CPU_PINNING", false},
+  };
+  const std::string folder = cache_folder("openvino");
+  if (!folder.empty()) options["CACHE_DIR"] = folder;
+  try {
+    const Graph model = model_->clone();
+    if (shapes != nullptr) {
+      std::map<std::string, ov::PartialShape> sizes;
+      for (const auto& [name, shape] : *shapes) sizes[name] = ov::Shape(shape.begin(), shape.end());
+      model->reshape(sizes);
+    }
+    return std::make_unique<Compiled>(core().compile_model(model, "CPU", options));
+  } catch (const std::exception& error) {
+    throw cannot_load(path_, error);
+  }
+}
+
+namespace {
+
+class OpenVinoBackend : public GraphBackend {
+ public:
+  OpenVinoBackend(const Bundle& bundle, const Settings& settings,
+                  std::vector<std::string> parts = {})
+      : GraphBackend(bundle, "openvino", [&](const std::string& name) {
+          auto session = std::make_unique<OpenVinoSession>(bundle, name, settings);
+          if (std::find(parts.begin(), parts.end(), session->arithmetic) == parts.end()) {
+            parts.push_back(session->arithmetic);
+          }
+          return session;
+        }) {
+    runtime_version = openvino_version();
+    arithmetic = join(parts, "; ");
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> open_openvino(const Bundle& bundle, const Settings& settings) {
+  return std::make_unique<OpenVinoBackend>(bundle, settings);
+}
+
+}  // namespace flow_engine

@@ -1,0 +1,23 @@
+#include "system/memory.h"
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+namespace flow_engine {
+
+std::optional<int64_t> available_bytes() {
+  std::ifstream file("/proc/meminfo");
+  std::optional<int64_t> available;
+  for (std::string line; std::getline(file, line);) {
+    constexpr const char kName[] = "MemAvailable:";
+    if (line.rfind(kName, 0) == 0) available = std::stoll(line.substr(sizeof kName - 1)) * 1024;
+  }
+  if (!available) return available;
+  std::ifstream max("/sys/fs/cgroup/memory.max"), current("/sys/fs/cgroup/memory.current");
+  int64_t limit = 0, used = 0;
+  if (max >> limit && current >> used) available = std::min(*available, limit - used);
+  return std::max<int64_t>(0, *available);
+}
+
+}  // namespace flow_engine
