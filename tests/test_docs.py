@@ -38,6 +38,7 @@ SHORTER = {
     "bench.evaluate": "--limit 1",
     "bench.codec_motion": "--frames 3 --size 64x96",
     "bench.correlation": "--channels 8 --size 6x8 --max-displacement 2 --seconds 0.01",
+    "bench.serving": "--sessions 1 --fps 10 --seconds 0.2 --size 64x64",
     "bench.storage": "--limit 1 --rounds 1",
     "bench.video": "--make 32x48x4 --outputs output --rounds 1",
     "export.build_engine": "--targets onnxruntime --size 64x128",

@@ -44,7 +44,7 @@ class Places:
             self._free += 1
 
 
-async def read_body(request: Request, most: int) -> bytes:
+async def read_body(request: Request, most: int) -> bytearray:
     """Return the body of a request.
 
     Raises:
@@ -63,7 +63,7 @@ async def read_body(request: Request, most: int) -> bytes:
                 raise _too_long(most)
     except ClientDisconnect:
         raise RequestError(400, "the client has gone before the end of its request.") from None
-    return bytes(body)
+    return body
 
 
 def _too_long(most: int) -> RequestError:

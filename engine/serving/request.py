@@ -57,7 +57,7 @@ class InferRequest:
 
 
 def parse_request(
-    body: bytes, json_length: str | None, model: Model, limits: Limits
+    body: bytes | bytearray, json_length: str | None, model: Model, limits: Limits
 ) -> InferRequest:
     """Return what a request asks of a model.
 
@@ -106,7 +106,7 @@ def _json_length(text: str | None, total: int) -> int:
     return length
 
 
-def _json(text: bytes) -> dict[str, Any]:
+def _json(text: bytes | bytearray) -> dict[str, Any]:
     try:
         content = strict_json(text.decode())
     except (ValueError, RecursionError) as error:

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import numpy as np
+
 from engine.serving.errors import RequestError
 from engine.serving.models import FLOW, VERSION, Model
 from engine.serving.request import InferRequest
@@ -32,14 +34,14 @@ def encode_response(
             )
         output["data"] = flow.reshape(-1).tolist()
         return _json(content), {"content-type": "application/json"}
-    data = flow.astype("<f4", copy=False).tobytes()
-    output["parameters"] = {"binary_data_size": len(data)}
+    data = np.ascontiguousarray(flow, "<f4").data.cast("B")
+    output["parameters"] = {"binary_data_size": data.nbytes}
     text = _json(content)
     headers = {
         "content-type": "application/octet-stream",
         "inference-header-content-length": str(len(text)),
     }
-    return text + data, headers
+    return b"".join((text, data)), headers
 
 
 def _json(content: dict[str, Any]) -> bytes:

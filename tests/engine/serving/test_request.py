@@ -31,6 +31,7 @@ def pair_of(rng, *shape):
     return dict(zip(("image1", "image2"), rng.integers(0, 256, (2, *shape), np.uint8), strict=True))
 
 
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shape=st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
@@ -60,6 +61,7 @@ def test_sequence(rng, name, start, end):
     assert parse_request(body, length, STREAM, LIMITS).sequence == Sequence(name, start, end)
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_bytes_are_refused_or_read(data):
     body, length = encoded(pair_of(np.random.default_rng(0), 1, 2, 2, 3))
