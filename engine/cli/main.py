@@ -14,6 +14,7 @@ from engine.cli import (
     convert,
     doctor,
     evaluate,
+    extract,
     folder,
     infer,
     score,
@@ -34,6 +35,7 @@ _EPILOG = """examples:
   flow convert flows npz --format .npz
   flow eval flow.flo truth.flo
   flow score clips --json
+  flow extract clips -o flows
   flow serve
   flow web build/browser
   flow doctor
@@ -101,6 +103,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=engine.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb in (infer, video, folder, show, convert, evaluate, score, serve, web, doctor):
+    for verb in (infer, video, folder, show, convert, evaluate, score, extract, serve, web, doctor):
         verb.add_command(commands)
     return parser

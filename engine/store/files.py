@@ -28,9 +28,12 @@ class StoreFiles(Protocol):
             OSError: It cannot be read.
         """
 
+    def names(self) -> list[str]:
+        """Return the paths of all contents, in the order in which they were written if known."""
+
 
 def open_files(path: Path) -> StoreFiles:
-    """Return the files of a store.
+    """Return the files of a store: a folder, a zip file of its content, or a folder in a zip file.
 
     Raises:
         FlowFileError: It is no folder and no zip file.
@@ -40,6 +43,9 @@ def open_files(path: Path) -> StoreFiles:
     if path.is_dir():
         return _Folder(path)
     if not path.exists():
+        for parent in path.parents:
+            if parent.is_file():
+                return _Zip(parent, f"{path.relative_to(parent).as_posix()}/")
         raise InputError(f"{path} does not exist; expected a store, a folder that ends in .zarr.")
     return _Zip(path)
 
@@ -55,19 +61,23 @@ class _Folder:
         except (FileNotFoundError, NotADirectoryError):
             raise _missing() from None
 
+    def names(self) -> list[str]:
+        files = sorted(path for path in self._path.rglob("*") if path.is_file())
+        return [path.relative_to(self._path).as_posix() for path in files]
+
 
 class _Zip:
     """The open file belongs to a process: forked ones would share its position."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, folder: str = "") -> None:
+        self._path, self._folder = path, folder
         self._open()
 
     def read(self, key: str, limit: int) -> bytes:
         if self._process != os.getpid():
             self._open()
         try:
-            entry = self._archive.getinfo(key)
+            entry = self._archive.getinfo(self._folder + key)
         except KeyError:
             raise _missing() from None
         if entry.compress_type not in _COMPRESSIONS:
@@ -84,8 +94,15 @@ class _Zip:
             raise FlowFileError(f"cannot be read from the zip file ({error}): damaged.") from None
         return _limited(content, limit)
 
+    def names(self) -> list[str]:
+        if self._process != os.getpid():
+            self._open()
+        entries = self._archive.namelist()
+        start = len(self._folder)
+        return [name[start:] for name in entries if name.startswith(self._folder)]
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path}
+        return {"_path": self._path, "_folder": self._folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state

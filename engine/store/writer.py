@@ -197,9 +197,12 @@ class StoreWriter:
     def finish(self) -> None:
         """Mark the store as complete, once it is on the disk."""
         self._write_rows(self._count)
+        self._sync()
+        self._write_info(replace(self._info, complete=True))
+
+    def _sync(self) -> None:
         for path in self._path.rglob("*"):
             sync_to_disk(path)
-        self._write_info(replace(self._info, complete=True))
 
     def _begin(self) -> None:
         self._write_info(self._info)

@@ -55,6 +55,24 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def locked_at_once(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder unless somebody else does; yield False if so.
+
+    A file system without locks (some network ones) is used without.
+    """
+    with _opened(folder) as descriptor:
+        alone = True
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                alone = False
+            except OSError:
+                pass
+        yield alone
+
+
 def is_locked(folder: Path) -> bool:
     """Return whether another process, or another part of this one, holds a folder's lock.
 

@@ -51,6 +51,7 @@ def flow_frames(
     warm_start: bool = False,
     known_motion: bool = False,
     first_index: int = 0,
+    every: int = 1,
 ) -> Generator[FlowFrame, None, None]:
     """Yield the flow from each frame to the next.
 
@@ -64,19 +65,21 @@ def flow_frames(
         warm_start: see ``FlowEngine.stream``.
         known_motion: whether the engine takes the frames' ``motion``, see ``FlowEngine.stream``.
         first_index: of the first flow.
+        every: N; only the first of every N pairs is computed. Above 1 pairs share no frame, and
+            are computed by ``FlowEngine.infer``, without warm start and known motion.
 
     Raises:
         InputError: Of the source, or the frames differ in size.
         BackendError: The runtime failed.
     """
-    with (
-        closing(read_ahead(frames, ahead=_AHEAD)) as decoded,
-        closing(
-            read_ahead(_infer(decoded, flow_engine, warm_start, known_motion), ahead=_AHEAD)
-        ) as inferred,
-    ):
-        for index, (first, second, flow) in enumerate(inferred, first_index):
-            yield FlowFrame(first, second, flow, index)
+    with closing(read_ahead(frames, ahead=_AHEAD)) as decoded:
+        if every == 1:
+            flows = _infer(decoded, flow_engine, warm_start, known_motion)
+        else:
+            flows = _infer_some(decoded, flow_engine, every)
+        with closing(read_ahead(flows, ahead=_AHEAD)) as inferred:
+            for index, (first, second, flow) in enumerate(inferred, first_index):
+                yield FlowFrame(first, second, flow, index)
 
 
 def _infer(
@@ -94,3 +97,13 @@ def _infer(
     for flow in flow_engine.stream(images(), warm_start=warm_start, motions=motions):
         first, second = latest
         yield first, second, flow
+
+
+def _infer_some(
+    frames: Iterable[Frame], flow_engine: FlowEngine, every: int
+) -> Generator[tuple[Frame, Frame, Flow], None, None]:
+    first = None
+    for index, frame in enumerate(frames):
+        if first is not None:
+            yield first, frame, flow_engine.infer(first.image, frame.image)
+        first = frame if index % every == 0 else None

@@ -85,6 +85,7 @@ def score_clip(
     *,
     max_side: int,
     stride: int = 1,
+    every: int = 1,
     progress: Callable[[], None] = lambda: None,
 ) -> ClipScore:
     """Compute the flow of a clip from each frame to the next, and score it.
@@ -94,6 +95,7 @@ def score_clip(
         flow_engine: the engine.
         max_side: frames are downscaled to this longer side first.
         stride: which frames the source has of the clip's, for their numbers.
+        every: N; only the first of every N pairs of frames counts, and only there cuts are found.
         progress: called after each pair of frames.
 
     Raises:
@@ -103,15 +105,17 @@ def score_clip(
     size = source.height, source.width
     tally = Tally(*size)
     cuts = []
-    steps = flow_frames(_reduced(source, limited(size, max_side)), flow_engine)
+    steps = flow_frames(_reduced(source, limited(size, max_side)), flow_engine, every=every)
     with closing(steps):
-        for index, step in enumerate(steps, start=1):
+        for step in steps:
+            frame = step.index * every + 1
             if is_cut(step.first.image, step.second.image, step.flow):
-                cuts.append(Cut(index * stride, float(step.second.time)))
+                cuts.append(Cut(frame * stride, float(step.second.time)))
             else:
                 tally.add(step.flow)
             progress()
-    return tally.score(frames=index + 1, cuts=cuts)
+    pairs = step.index + 1
+    return tally.score(frames=pairs + 1 if every == 1 else 2 * pairs, cuts=cuts)
 
 
 def score_store(store: FlowStore, *, progress: Callable[[], None] = lambda: None) -> ClipScore:

@@ -1,0 +1,166 @@
+"""Workers in processes, on this machine or on a cluster, by Ray Data."""
+
+import json
+import logging
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any
+
+from engine.bulk.plan import Shard, shard_from_json
+from engine.bulk.worker import Done, Worker
+from engine.errors import BackendError, BackendNotInstalledError, EngineError, one_line
+from engine.system.native_output import stderr_dropped
+
+# For rows of some 100 bytes; Ray would take a third of the memory.
+_OBJECT_STORE = 80 << 20
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the workers need.
+
+    Attributes:
+        workers: number of processes; None: as many as have CPUs.
+        threads: CPU threads of each.
+        gpus: GPUs of each, or a share of one.
+        address: of a cluster; None: processes of this machine.
+    """
+
+    workers: int | None
+    threads: int
+    gpus: float = 0
+    address: str | None = None
+
+
+def import_ray() -> ModuleType:
+    """Return Ray, with Ray Data, set not to send statistics of its use.
+
+    Raises:
+        BackendNotInstalledError: It is not installed.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise BackendNotInstalledError(
+            f"extraction needs Ray Data, which cannot be imported ({error}). "
+            "Install it: pip install 'flownet-engine[bulk]'."
+        ) from error
+    module: ModuleType = ray
+    return module
+
+
+def process_all(
+    shards: Sequence[Shard], worker: Worker, resources: Resources
+) -> Generator[Done, None, None]:
+    """Yield every clip of the shards as soon as a worker is done with it.
+
+    A worker that is killed is started again, and its shard is given to the next one. All of them
+    end with the iterator: close it if you leave it early.
+
+    Raises:
+        BackendNotInstalledError: Ray is not installed.
+        BackendError: There is no such cluster, or Ray failed.
+        EngineError: A worker cannot open its engine.
+        OSError: A worker cannot write a file.
+    """
+    ray = import_ray()
+    with _connected(ray, resources) as workers:
+        context = ray.data.DataContext.get_current()
+        context.target_max_block_size = 1  # a row is handed on when it is there, not at 128 MiB
+        results = ray.data.from_items(
+            [{"shard": shard.to_json()} for shard in shards], override_num_blocks=len(shards)
+        ).map_batches(
+            _Actor,
+            fn_constructor_args=(worker,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(
+                size=min(workers, len(shards)), max_tasks_in_flight_per_actor=1
+            ),
+            num_cpus=resources.threads,
+            num_gpus=resources.gpus or None,
+        )
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # which reset it
+        try:
+            for row in results.iter_rows():
+                yield _done(row["message"])
+        except (EngineError, OSError):
+            raise
+        except ray.exceptions.RayError as error:
+            raise BackendError(
+                f"Ray failed: {one_line(error)[:500]}. See its logs, /tmp/ray/session_latest/logs."
+            ) from error
+
+
+class _Actor:
+    """A worker as Ray Data calls it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
+        """Yield a message for each clip; an error that is not a clip's is the last one."""
+        for text in batch["shard"]:
+            try:
+                for done in self._worker.process(shard_from_json(str(text))):
+                    yield {"message": [json.dumps(asdict(done))]}
+            except OSError as error:
+                fault = [error.errno, error.strerror or str(error), str(error.filename)]
+                yield {"message": [json.dumps({"os_error": fault})]}
+            except EngineError as error:
+                yield {"message": [json.dumps({"error": str(error)})]}
+
+
+def _done(message: str) -> Done:
+    content = json.loads(message)
+    if "os_error" in content:
+        raise OSError(*content["os_error"])
+    if "error" in content:
+        raise EngineError(content["error"])
+    return Done(**content)
+
+
+@contextmanager
+def _connected(ray: ModuleType, resources: Resources) -> Iterator[int]:
+    """Start Ray, or connect to a cluster; yield the number of workers."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    workers = resources.workers or 1
+    try:
+        with stderr_dropped():  # its native code says which log level it has; errors are raised
+            ray.init(
+                address=resources.address or "local",
+                configure_logging=False,
+                log_to_driver=False,
+                **({} if resources.address else _of_this_machine(workers * resources.threads)),
+            )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        place = f"no cluster answers at {resources.address}" if resources.address else "no start"
+        raise BackendError(
+            f"Ray: {place}: {one_line(error)[:300]}. Expected --address HOST:PORT of `ray start "
+            "--head`, or none for this machine."
+        ) from error
+    try:
+        if resources.workers is None:
+            cpus = int(ray.cluster_resources().get("CPU", 1))
+            workers = max(1, cpus // resources.threads)
+        yield workers
+    finally:
+        ray.shutdown()
+
+
+def _of_this_machine(cpus: int) -> dict[str, Any]:
+    return {
+        "num_cpus": cpus,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE,
+    }
