@@ -123,8 +123,8 @@ class Extraction:
             case {"file": str(), "status": str()} if "flows" not in row:
                 return 0
         raise FlowFileError(
-            f"{self.path} has a row {row!r:.200} in its table; expected file, status, and the number "
-            "and the folder of the flows."
+            f"{self.path} has a row {row!r:.200} in its table; expected file, status, and number "
+            "and folder of the flows."
         )
 
 

@@ -104,29 +104,30 @@ def _archive(path: Path | None) -> Iterator[Add]:
 
 
 class _Attempts:
-    """How often the clips of a shard were begun in a run: a file, as the process may end."""
+    """Which clips ended their process in a run: a file says which one is being computed."""
 
     def __init__(self, path: Path, run: str) -> None:
-        self._path, self._content = path, {"run": run, "begun": dict[str, int]()}
+        self._path, self._run = path, run
+        self._ended: dict[str, int] = {}
         try:
             found = json.loads(path.read_bytes())
             if found["run"] == run:
-                self._content = found
+                self._ended = found["ended"]
+                self._ended[found["clip"]] = self._ended.get(found["clip"], 0) + 1
         except (OSError, ValueError, TypeError, KeyError):
             pass
 
     def refused(self, number: int, clip: Clip) -> Row | None:
-        """Count another attempt; return the row of a clip that had enough of them."""
-        begun: Any = self._content["begun"]
-        before = begun.get(str(number), 0)
-        if before == _MOST_ATTEMPTS:
-            return {
-                "file": clip.file,
-                "status": f"{clip.file} ended the process that read it, {before} times. Check the "
-                "file and the memory of the machine.",
-            }
-        begun[str(number)] = before + 1
-        write_atomically(self._path, json.dumps(self._content).encode(), sync=False)
+        """Begin a clip; return the row of one that has ended too many processes."""
+        ended = self._ended.get(str(number), 0)
+        if ended >= _MOST_ATTEMPTS:
+            status = (
+                f"{clip.file} ended the process that read it, {ended} times. Check the file and "
+                "the memory of the machine."
+            )
+            return {"file": clip.file, "status": status}
+        content = {"run": self._run, "clip": str(number), "ended": self._ended}
+        write_atomically(self._path, json.dumps(content).encode(), sync=False)
         return None
 
     def forget(self) -> None:
