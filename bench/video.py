@@ -172,7 +172,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _clip_size(text: str) -> tuple[int, int, int]:
+def clip_size(text: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"([0-9]{2,5})x([0-9]{2,5})x([0-9]{1,6})", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; expected HxWxFRAMES")
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("clip", type=Path, nargs="?", help="video file")
-    source.add_argument("--make", type=_clip_size, metavar="HxWxN", help="make a clip of N frames")
+    source.add_argument("--make", type=clip_size, metavar="HxWxN", help="make a clip of N frames")
     parser.add_argument(
         "--outputs",
         type=names_among(OUTPUTS, "output"),

@@ -24,6 +24,7 @@ from engine.loader import DEFAULT_BUNDLE
 from engine.store.writer import write_store
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.data_sets import TREES
+from tests.support.one_process import replace_ray
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands
 from tests.support.serving import place_of, running
 from tests.support.videos import levels, write_clip
@@ -49,7 +50,7 @@ SHORTER_RENDERING = "--pool 4"
 # Ranges from pairs with little motion saturate for larger motion.
 SHORTER_INT8 = "--calibration pairs --gate pairs --max-epe-increase 1000%"
 # Pages share the names of outputs, which these commands do not overwrite by themselves.
-ENGINE_WRITES = ("infer", "video", "folder", "show", "convert")
+ENGINE_WRITES = ("infer", "video", "folder", "show", "convert", "extract")
 # The first two are checked in test_docs_facts.py, CMake runs in `make kernels`.
 OTHER_COMMANDS = ("make ", "pip ", "cmake ", "openssl ")
 # Its commands train for hours; they are parsed.
@@ -104,6 +105,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index, frame in enumerate(frames[:3]):
         write_image(folder / "frames" / f"{index}.png", frame)
     write_clip(folder / "dance.mp4", frames)
+    (folder / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(folder / "clips" / name, frames[:3])
+    with pytest.MonkeyPatch.context() as patch:
+        replace_ray(patch)
+        run_module("engine", ["extract", f"{folder}/clips", "-o", f"{folder}/clips-flow"])
+    (folder / "clips.txt").write_text("clips/a.mp4\ndance.mp4\n")
     run_module("training.synthetic", ["--pairs", "2", "--size", "192x256", "-o", f"{folder}/pairs"])
     with write_store(
         folder / "flow.zarr", (64, 96), source="clip", time_base=Fraction(1, 25)
@@ -170,6 +178,7 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
     )
     # Would serve until a signal: tests/engine/serving.
     monkeypatch.setattr("engine.serving.server.serve", lambda *_: None)
+    replace_ray(monkeypatch)
     module, *arguments = shlex.split(command.removeprefix("python -m "))
     arguments += shlex.split(SHORTER.get(module, ""))
     if module == "training.train" and ("--data" not in arguments or "synthetic" in arguments):

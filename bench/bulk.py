@@ -1,0 +1,147 @@
+"""Throughput of ``flow extract`` by its number of workers, on real processes.
+
+    python -m bench.bulk --workers 1,2 --rounds 3
+    python -m bench.bulk clips --json build/bulk.json
+
+Each row extracts all clips into an empty folder; the rows take turns, and medians over the rounds
+are shown. Row 0 is the same work in this process, without Ray. Without a folder, clips are made: a
+texture that pans and turns, in H.264. ``flows/s`` counts from when each worker has finished its
+first clip, so neither Ray's start nor the engine's counts; ``seconds`` is all of it.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import engine
+from bench import cli, environment
+from bench.video import clip_size, make_clip
+from engine.bulk import cluster, extraction, plan
+from engine.bulk.cluster import Resources
+from engine.bulk.formats import Settings
+from engine.bulk.plan import Shard
+from engine.bulk.worker import Done, Worker
+from engine.bundle.manifest import MANIFEST_FILE, read_manifest
+from engine.errors import EngineError, InputError
+from engine.loader import DEFAULT_BUNDLE
+from engine.store.levels import DEFAULT_STEP
+from engine.system.argument_types import int_between, names, positive_int
+from engine.system.command import run
+from engine.system.files import sha256_of
+from engine.system.progress import track
+from engine.video.clips import clips_in
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print a table and write the JSON file; return 0 or 2 (the request cannot be met)."""
+    options = _parser().parse_args(arguments)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            clips = options.clips
+            if clips is None:
+                clips = Path(folder) / "clips"
+                clips.mkdir()
+                for index in range(options.count):
+                    make_clip(clips / f"{index}.mp4", *options.make)
+            rows = _measure(clips, options, Path(folder))
+        result = {
+            "schema": 1,
+            "kind": "bulk",
+            "environment": environment.describe(threads=1),
+            "clips": str(options.clips or "{} of {}x{}x{}".format(options.count, *options.make)),
+            "rows": rows,
+        }
+        cli.deliver(result, options.json, lambda: print("\n".join(_table(rows))))
+    except (EngineError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _measure(clips: Path, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    found = plan.measure(path.absolute() for path in clips_in([str(clips)]))
+    if len(found) <= max(options.workers):
+        raise InputError(
+            f"{clips} has {len(found)} clips for {max(options.workers)} workers; expected more. "
+            "Give fewer --workers."
+        )
+    shards = plan.extended([], found, 1)  # one for each clip, so that no worker waits
+    runs: dict[int, list[dict[str, float]]] = {workers: [] for workers in options.workers}
+    for turn, workers in enumerate(track(options.workers * options.rounds, "measuring")):
+        runs[workers].append(_extract(shards, workers, folder / str(turn)))
+    return [
+        {"workers": workers, **{key: median(run[key] for run in each) for key in each[0]}}
+        for workers, each in runs.items()
+    ]
+
+
+def _extract(shards: Sequence[Shard], workers: int, folder: Path) -> dict[str, float]:
+    bundle = DEFAULT_BUNDLE
+    settings = Settings(
+        *("store", 1, 1, None, 1, DEFAULT_STEP, 512),
+        sha256_of(bundle / MANIFEST_FILE),
+        read_manifest(bundle).network,
+    )
+    started = time.perf_counter()
+    with extraction.opened(folder, {}, force=False):
+        worker = Worker(folder, settings, partial(engine.load, threads=1), run="bench")
+        times, flows = [], []
+        for done in _processed(shards, worker, workers):
+            if done.row["status"] != "ok":
+                raise InputError(done.row["status"])
+            times.append(time.perf_counter())
+            flows.append(done.row["flows"])
+    busy = max(1, workers)  # as many clips are done when all have begun their second
+    return {
+        "seconds": times[-1] - started,
+        "flows_per_second": sum(flows[busy:]) / (times[-1] - times[busy - 1]),
+    }
+
+
+def _processed(shards: Sequence[Shard], worker: Worker, workers: int) -> Iterator[Done]:
+    if workers:
+        yield from cluster.process_all(shards, worker, Resources(workers, threads=1))
+    else:
+        for shard in shards:
+            yield from worker.process(shard)
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [f"{'workers':>7}{'seconds':>10}{'flows/s':>10}{'per worker':>12}"]
+    for row in rows:
+        rate = row["flows_per_second"]
+        lines.append(
+            f"{row['workers']:7}{row['seconds']:10.1f}{rate:10.1f}"
+            f"{rate / max(1, row['workers']):12.1f}"
+        )
+    return lines
+
+
+def _worker_counts(text: str) -> list[int]:
+    return [int_between(0, 999)(name) for name in names(text)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bulk",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("clips", type=Path, nargs="?", help="folder of clips")
+    add("--make", type=clip_size, default=(384, 512, 50), metavar="HxWxN", help="of a made clip")
+    add("--count", type=positive_int, default=16, help="number of made clips (default: 16)")
+    add("--workers", type=_worker_counts, default=[0, 1, 2], metavar="A,B", help="(default: 0,1,2)")
+    add("--rounds", type=positive_int, default=3)
+    add("--json", type=Path, metavar="FILE", help="result to write")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
