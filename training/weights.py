@@ -156,7 +156,14 @@ def shipped_weights(network: str) -> Path:
 
     Raises:
         FileNotFoundError: none ship for this network; the message gives the training command.
+        OSError: the weights are not installed: they are no part of the wheel.
     """
+    if not SHIPPED.is_dir():
+        raise OSError(
+            f"the shipped weights are not installed ({SHIPPED}): they are in the source "
+            "distribution and the repository, not in the wheel. Run the command in the folder of "
+            "one of these, or pass --weights FILE."
+        )
     path = SHIPPED / f"{network}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(

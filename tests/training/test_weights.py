@@ -107,6 +107,12 @@ def test_unshipped_weights_name_the_training_command() -> None:
         shipped_weights("flownets")
 
 
+def test_a_wheel_has_no_weights(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("training.weights.SHIPPED", tmp_path / "weights")
+    with pytest.raises(OSError, match=r"weights are not installed .* in the source distribution"):
+        shipped_weights("flownets_slim")
+
+
 def test_shipped_weights_fit_their_network() -> None:
     weights = load_weights(shipped_weights("flownets_slim"))
     network_from_weights("flownets_slim", weights)

@@ -1,0 +1,202 @@
+"""The wheel and the source distribution, built from a checkout with other files in it."""
+
+import fnmatch
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
+TOP_LEVEL = {name.partition(".")[0] for name in PACKAGES}
+# What work leaves in a checkout.
+LITTER = [
+    "build/litter.so",
+    "dist/litter.whl",
+    "engine/__pycache__/litter.pyc",
+    "capi/src/litter.o",
+    "engine/bundle/default/.litter",
+    "kernels/litter.o",
+    "runs/slim/litter.pt",
+    "shared/litter.png",
+    "training/weights/.litter.partial",
+]
+WEIGHTS = [
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "training/weights").glob("*.safetensors")
+]
+NOT_COPIED = (".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build",
+              "dist", "docs", "runs", "shared", "*.safetensors")  # fmt: skip
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+
+
+def build(kind: str, source: Path, into: Path) -> Path:
+    """Build a distribution as pip and `python -m build` do; return its path."""
+    code = f"import sys; from setuptools import build_meta; build_meta.build_{kind}(sys.argv[1])"
+    command = [sys.executable, "-c", code, into]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (built,) = into.iterdir()
+    return built
+
+
+def contents(wheel: Path) -> dict[str, int]:
+    """Return the CRC-32 of each file."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {file.filename: file.CRC for file in archive.infolist()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Mapping[str, Path]:
+    """Build ``sdist``, ``wheel`` and, from the former, ``wheel of sdist``."""
+    folder = tmp_path_factory.mktemp("distributions")
+    tree = folder / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    for name in LITTER:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).touch()
+    for name in WEIGHTS:  # without their 19 MB
+        (tree / name).touch()
+    sdist = build("sdist", tree, folder / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    return {
+        "sdist": sdist,
+        "wheel": build("wheel", tree, folder / "wheel"),
+        "wheel of sdist": build("wheel", unpacked, folder / "wheel-of-sdist"),
+    }
+
+
+def test_the_wheel_of_the_source_distribution_is_the_same(built):
+    assert contents(built["wheel of sdist"]) == contents(built["wheel"])
+
+
+def test_the_wheel_is_below_10_mb(built):
+    assert built["wheel"].stat().st_size < 10e6
+
+
+def test_the_wheel_has_the_packages_and_the_default_bundle_alone(built):
+    info = built["wheel"].name.removesuffix("-py3-none-any.whl") + ".dist-info"
+    names = {name for name in contents(built["wheel"]) if not name.startswith(f"{info}/")}
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for top in TOP_LEVEL
+        for path in (ROOT / top).rglob("*.py")
+    }
+    assert {name for name in names if name.endswith(".py")} == modules
+    folders = ("engine/bundle/default", "engine/web/page")
+    data = {path.relative_to(ROOT).as_posix() for one in folders for path in (ROOT / one).iterdir()}
+    assert data | {"engine/py.typed"} <= names
+    assert [name for name in names if not (ROOT / name).is_file()] == []
+    assert f"{info}/licenses/LICENSE" in contents(built["wheel"])
+
+
+def test_the_source_distribution_has_what_builds_the_rest(built):
+    with tarfile.open(built["sdist"]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    needed = {"CMakeLists.txt", "LICENSE", "MANIFEST.in", "constraints.txt", "pyproject.toml"}
+    cmake = "\n".join(path.read_text() for path in (ROOT / "kernels").glob("*.cmake"))
+    compiled = {*re.findall(r"(?<!tests/)kernels/[\w/]+\.(?:cpp|cu|map)", cmake)}
+    assert {"kernels/correlation_cpu.cpp", "kernels/correlation.cu"} <= compiled
+    headers = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kernels").rglob("*.*h")}
+    library = {path.relative_to(ROOT).as_posix() for path in (ROOT / "capi").rglob("*.*")}
+    assert WEIGHTS
+    assert needed | compiled | headers | library | {*WEIGHTS} <= names
+    allowed = {*TOP_LEVEL, "capi", "docker", "flownet_engine.egg-info"}
+    assert {name.partition("/")[0] for name in names if "/" in name} == allowed
+
+
+@pytest.mark.parametrize("kind", ["sdist", "wheel", "wheel of sdist"])
+def test_litter_stays_behind(built, kind):
+    if kind == "sdist":
+        with tarfile.open(built[kind]) as archive:
+            names = [name.partition("/")[2] for name in archive.getnames()]
+    else:
+        names = list(contents(built[kind]))
+    assert [name for name in names if "litter" in name] == []
+    assert [name for name in names if name.startswith(("tests", "shared", "build", "runs"))] == []
+
+
+FROM_THE_WHEEL = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "onnx", "safetensors", "cv2", "openvino")))
+import numpy as np
+import engine
+from importlib.metadata import entry_points
+
+assert engine.__file__.startswith(sys.argv[1]), engine.__file__
+image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+print(engine.infer(image, image).shape, flush=True)
+(flow,) = entry_points(group="console_scripts", name="flow")
+sys.argv[1:] = ["doctor"]
+flow.load()()
+"""
+
+
+def test_the_wheel_works_without_torch(built, tmp_path):
+    site = tmp_path / "site"
+    shutil.unpack_archive(built["wheel"], site, "zip")
+    done = subprocess.run(
+        [sys.executable, "-c", FROM_THE_WHEEL, site],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "FLOWNET_ENGINE_CACHE": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(64, 64, 2)\n")
+    assert re.search(r"^auto +onnxruntime, in float32", done.stdout, re.M)
+
+
+def ignored(name: str) -> bool:
+    """Whether .dockerignore leaves out a file; the last line that matches decides."""
+    result = False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!").removeprefix("**/")
+        parts = Path(name).parts
+        starts = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+        if line.startswith("**/"):
+            starts = list(parts)
+        if not line.startswith("#") and any(fnmatch.fnmatch(one, pattern) for one in starts):
+            result = not line.startswith("!")
+    return result
+
+
+def test_docker_gets_what_a_wheel_is_built_from():
+    for package in PACKAGES:
+        assert not ignored(f"{package.replace('.', '/')}/__init__.py")
+    for name in ("LICENSE", "README.md", "constraints.txt", "pyproject.toml"):
+        assert not ignored(name)
+    for name in ("tests/conftest.py", ".git/config", ".venv/bin/python", "docs/usage.md", *WEIGHTS):
+        assert ignored(name)
+    assert ignored("engine/__pycache__/engine.pyc")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+class TestDockerfiles:
+    def test_the_base_is_pinned_and_the_user_is_not_root(self, path):
+        text = path.read_text()
+        stages = {name for _, name in re.findall(r"^FROM (\S+) AS (\S+)$", text, re.M)}
+        for base, _ in re.findall(r"^FROM (\S+) AS (\S+)$", text, re.M):
+            assert base in stages or re.fullmatch(r"[a-z/]+:\d+\.\d+\.\d+-[a-z0-9.-]+", base)
+        assert stages == {"build", "runtime", "serve", "flow"}
+        assert re.findall(r"^USER (\d+)$", text, re.M) == ["10001"]
+
+    def test_packages_are_those_of_the_project(self, path):
+        text = path.read_text()
+        extras = re.findall(r"'\.\[(.*)\]'", text)
+        assert extras
+        optional = PROJECT["project"]["optional-dependencies"]
+        assert {*",".join(extras).split(",")} <= {*optional}
+        known = (ROOT / "Makefile").read_text()
+        for name, version in re.findall(r" ([a-z-]+)==([\d.]+)", text):
+            assert re.search(rf"{name}(\[.*\])?=={re.escape(version)}", known), name
