@@ -52,7 +52,7 @@ SHORTER_INT8 = "--calibration pairs --gate pairs --max-epe-increase 1000%"
 # Pages share the names of outputs, which these commands do not overwrite by themselves.
 ENGINE_WRITES = ("infer", "video", "folder", "show", "convert", "extract")
 # The first two are checked in test_docs_facts.py, CMake runs in `make kernels`.
-OTHER_COMMANDS = ("make ", "pip ", "cmake ", "openssl ")
+OTHER_COMMANDS = ("make ", "pip ", "cmake ", "openssl ", "docker ", "pyproject-build")
 # Its commands train for hours; they are parsed.
 HISTORY = "docs/weights.md"
 
