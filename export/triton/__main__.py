@@ -49,8 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", type=names_among(_MODELS, "model"), metavar="A,B",
         help=f"of {','.join(_MODELS)}; default: those that the backend can serve")
     add("--max-batch", type=int_between(1, 1024), metavar="N",
-        help="pairs in a batch; default: the bundle's largest, 1 for openvino, which pads smaller "
-        "batches")
+        help="pairs in a batch; default: the bundle's largest; not for openvino")
     add("--window", type=non_negative_float, default=2, metavar="MS",
         help="how long a pair waits for others of its size; default: 2")
     add("--warm-up", type=size, action="append", metavar="HxW",
@@ -77,6 +76,11 @@ def _write(options: argparse.Namespace) -> None:
             f"{STREAM} cannot be served with --backend {options.backend}: {refusal}. Use --backend "
             "onnxruntime"
         )
+    if options.backend == "openvino" and options.max_batch is not None:
+        raise UsageError(
+            "--max-batch: Triton's OpenVINO backend computes batches of one fixed size, and "
+            "refuses all others. Leave it out; a client may send several pairs in one request"
+        )
     serving = _serving(options, read_manifest(options.bundle))
     write_repository(Request(options.bundle, options.output, models, serving))
     if STREAM not in models and refusal is not None:
@@ -85,11 +89,11 @@ def _write(options: argparse.Namespace) -> None:
 
 
 def _serving(options: argparse.Namespace, manifest: Manifest) -> Serving:
-    batch = 1 if options.backend == "openvino" else manifest.profile.max[0]
+    batch = options.max_batch or manifest.profile.max[0]
     return Serving(
         backend=options.backend,
         file="model.plan" if options.backend == "tensorrt" else WHOLE,
-        max_batch=options.max_batch or batch,
+        max_batch=0 if options.backend == "openvino" else batch,
         window=round(1e3 * options.window),
         sizes=options.warm_up or [manifest.profile.opt[1:]],
         sequences=options.sequences,

@@ -29,7 +29,7 @@ class Serving:
     Attributes:
         backend: of Triton.
         file: name of the model's file.
-        max_batch: most pairs in a batch.
+        max_batch: most pairs in a batch; 0: Triton makes no batches, only a client may.
         window: microseconds that a pair waits for others.
         sizes: (height, width) of images to warm up with.
         sequences: most sequences that are served in turn; others wait.
@@ -48,19 +48,17 @@ class Serving:
 def pair_config(serving: Serving) -> str:
     """Return the configuration of ``flow_pair``."""
     fields = _common("flow_pair", INPUTS, serving, serving.max_batch)
-    if serving.backend == "openvino" and serving.max_batch > 1:
-        # It compiles one size of batch, and refuses others unless it may pad them.
-        fields["parameters"] = {"key": "ENABLE_BATCH_PADDING", "value": {"string_value": "YES"}}
-    fields["dynamic_batching"] = {"max_queue_delay_microseconds": serving.window}
-    batches = sorted({1, serving.max_batch})
+    if serving.max_batch:
+        fields["dynamic_batching"] = {"max_queue_delay_microseconds": serving.window}
+    one = [] if serving.max_batch else [1]
     fields["model_warmup"] = [
         {
             "name": f"{batch}x{height}x{width}",
             "batch_size": batch,
-            "inputs": [_zeros(name, "TYPE_UINT8", (height, width, 3)) for name in INPUTS],
+            "inputs": [_zeros(name, "TYPE_UINT8", (*one, height, width, 3)) for name in INPUTS],
         }
         for height, width in serving.sizes
-        for batch in batches
+        for batch in sorted({1, max(1, serving.max_batch)})
     ]
     return text_of(fields)
 
@@ -109,8 +107,9 @@ def text_of(fields: Mapping[str, Any], indent: str = "") -> str:
 
 
 def _common(name: str, images: Sequence[str], serving: Serving, batch: int) -> dict[str, Any]:
+    sides = [-1, -1] if batch else [-1, -1, -1]
     inputs = [
-        {"name": image, "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, 3]} for image in images
+        {"name": image, "data_type": Word("TYPE_UINT8"), "dims": [*sides, 3]} for image in images
     ]
     return {
         "name": name,
@@ -118,7 +117,7 @@ def _common(name: str, images: Sequence[str], serving: Serving, batch: int) -> d
         "default_model_filename": serving.file,
         "max_batch_size": batch,
         "input": inputs,
-        "output": [{"name": OUTPUT, "data_type": Word("TYPE_FP32"), "dims": [-1, -1, 2]}],
+        "output": [{"name": OUTPUT, "data_type": Word("TYPE_FP32"), "dims": [*sides, 2]}],
         "instance_group": [{"count": 1, "kind": Word("KIND_AUTO")}],
     }
 

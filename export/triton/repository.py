@@ -71,7 +71,7 @@ def write_repository(request: Request) -> None:
             graph = pair_graph(Network(models, manifest))
 
             def verified_pair(path: Path) -> str:
-                batch = min(2, request.serving.max_batch)
+                batch = 1 if request.serving.max_batch == 1 else 2
                 return verify_pair(Model(request.serving.backend, path), flow_engine, batch)
 
             _write(request, PAIR, graph, pair_config(request.serving), verified_pair)

@@ -68,10 +68,16 @@ def test_pair():
     assert not config.parameters
 
 
-def test_openvino_pads_batches():
-    config = parsed(pair_config(serving(backend="openvino", max_batch=2)))
-    assert config.parameters["ENABLE_BATCH_PADDING"].string_value == "YES"
-    assert not parsed(pair_config(serving(backend="openvino", max_batch=1))).parameters
+def test_without_batches():
+    config = parsed(pair_config(serving(backend="openvino", max_batch=0)))
+    assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
+    assert [*config.input[1].dims] == [-1, -1, -1, 3]
+    assert [*config.output[0].dims] == [-1, -1, -1, 2]
+    assert [(each.batch_size, *each.inputs["image1"].dims) for each in config.model_warmup] == [
+        (1, 1, 384, 512, 3),
+        (1, 1, 64, 96, 3),
+    ]
 
 
 def test_stream():

@@ -55,7 +55,7 @@ def test_openvino_gets_pairs_only(tiny_bundle, tmp_path, capsys):
     assert main([str(tiny_bundle), *output]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["flow_pair"]
     config = config_of(tmp_path, "flow_pair")
-    assert (config.backend, config.max_batch_size) == ("openvino", 1)
+    assert (config.backend, config.max_batch_size) == ("openvino", 0)
     assert [each.name for each in config.model_warmup] == ["1x64x64"]
     assert "flow_stream was not written: Triton's OpenVINO backend" in capsys.readouterr().out
 
@@ -96,6 +96,7 @@ def test_a_plan_is_copied(tiny_bundle, tmp_path, capsys):
         (["--backend", "openvino", "--models", "flow_stream"], "keeps no state between requests"),
         (["--models", "flow"], "unknown model 'flow'; expected flow_pair, flow_stream"),
         (["--max-batch", "0"], "'0' is out of range"),
+        (["--backend", "openvino", "--max-batch", "2"], "computes batches of one fixed size"),
     ],
 )
 def test_refused(tiny_bundle, tmp_path, capsys, arguments, text):
