@@ -69,7 +69,7 @@ def _fault(manifest: Manifest) -> str | None:
         return f"has no {WHOLE}, but {', '.join(manifest.files)}; expected one graph"
     if manifest.files[WHOLE].precision == "int8":
         return (
-            "has the network in int8, which WebAssembly computes no faster and WebGPU wrongly; "
-            "expected fp32 or fp16"
+            "has the network in int8, which browsers compute no faster than fp32; expected fp32 or "
+            "fp16"
         )
     return None

@@ -25,7 +25,7 @@ export async function openModel(model, wanted) {
   try {
     return { ...(await open(WASM, { name: "wasm" }, model, threads)), device, fault };
   } catch (error) {
-    throw new Error(`WebAssembly does not work here: ${error.message}. Use another browser.`);
+    throw new Error(`WebAssembly does not work here: ${inOneLine(error)}. Use another browser.`);
   }
 }
 
@@ -36,7 +36,7 @@ async function openOnGpu(model, wanted) {
     const device = `WebGPU (${adapterName(adapter)})`;
     return { ...(await open(WEBGPU, GPU_OPTIONS, model, 1)), device, fault };
   } catch (error) {
-    return { fault: `WebGPU does not work here: ${error.message}` };
+    return { fault: `WebGPU does not work here: ${inOneLine(error)}` };
   }
 }
 
@@ -68,6 +68,10 @@ async function gpu(precision, wanted) {
     return { fault: "this GPU does not compute fp16 in WebGPU (an fp32 bundle works)" };
   }
   return { adapter, fault: "" };
+}
+
+function inOneLine(error) {
+  return String(error?.message ?? error).replace(/\s+/g, " ").replace(/[. ]+$/, "");
 }
 
 function adapterName({ info }) {

@@ -85,7 +85,8 @@ export class Result {
       largest = Math.max(largest, length);
     }
     const mean = ((2 * sum) / flow.length).toFixed(2);
-    const time = `${milliseconds.toFixed(1)} ms${isFirst ? ", the first of this size" : ""}`;
+    const first = isFirst ? ", the first of this size" : "";
+    const time = `computed in ${milliseconds.toFixed(1)} ms${first}`;
     return `${width}x${height}${this.#words.full}: mean ${mean} px, largest ${largest.toFixed(2)} px; ${time}`;
   }
 

@@ -21,7 +21,7 @@ export async function readModel() {
 
 function unusable(manifest, file) {
   if (!["fp32", "fp16"].includes(file?.precision)) {
-    return `has the network in ${file?.precision}, which browsers compute slowly or wrongly`;
+    return `has the network in ${file?.precision}, which this page does not compute`;
   }
   const { color_order: order, value_range: range } = manifest.preprocessing ?? {
     color_order: "RGB",

@@ -20,7 +20,7 @@ const requests = {
   // Images of one size -> their flow, x and y by turns, how long the network took, and whether that
   // includes preparing for a new size.
   async infer({ first, second }) {
-    if (!opened) throw new Error("No network is open. Load the page again.");
+    if (!opened) throw new Error("No network is open: choose where to compute, or load the page again.");
     const { ort, session, manifest, sizes } = opened;
     const { width, height } = first;
     const size = paddedSize(height, width, manifest);

@@ -60,7 +60,7 @@ def test_the_default_bundle_is_refused_and_nothing_written(runtime, tmp_path, ca
     site = tmp_path / "site"
     assert main(["web", str(DEFAULT_BUNDLE), "--runtime", runtime, "-o", str(site)]) == 1
     error = capsys.readouterr().err
-    assert "has the network in int8, which WebAssembly computes no faster" in error
+    assert "has the network in int8, which browsers compute no faster than fp32" in error
     assert (
         "`python -m export.build_engine --network flownets_pyramid_slim --precision fp32 " in error
     )

@@ -160,7 +160,8 @@ def test_flow_of_a_video(page, files):
     click(page, "tab-video")
     clip = write_clip(files / "clip.webm", panning(10, 64, 96), codec="libvpx")
     page.choose_files("#file-video", clip)
-    assert summary(page, "flows").startswith("96x64, frames 40 ms apart, ")
+    (apart,) = re.findall(r"^96x64, frames (\d+) ms apart, ", summary(page, "flows"))
+    assert int(apart) % 40 == 0  # 25 frames/s, of which a busy browser leaves some out
 
 
 def test_videos_that_are_none(page, files):
@@ -207,8 +208,8 @@ def test_int8_is_refused(page, site):
     with serving({**site, DESCRIPTION: json.dumps(description).encode()}) as url:
         page.open(url)
         assert message(page) == (
-            "This bundle has the network in int8, which browsers compute slowly or wrongly. Build "
-            "one with --precision fp32 or fp16."
+            "This bundle has the network in int8, which this page does not compute. Build one with "
+            "--precision fp32 or fp16."
         )
         assert page.evaluate(text("engine")) == "No network is open."
 

@@ -72,8 +72,8 @@ def test_int8_is_refused(tmp_path, runtime):
     with pytest.raises(BundleError) as raised:
         site_files(bundle, runtime_files(runtime))
     assert str(raised.value).startswith(
-        f"{bundle} has the network in int8, which WebAssembly computes no faster and WebGPU "
-        "wrongly; expected fp32 or fp16. Build one for browsers: "
+        f"{bundle} has the network in int8, which browsers compute no faster than fp32; expected "
+        "fp32 or fp16. Build one for browsers: "
         "`python -m export.build_engine --network tiny --weights FILE --precision fp32 "
         "--targets onnxruntime "
     )
