@@ -24,6 +24,7 @@ LITTER = [
     "engine/__pycache__/litter.pyc",
     "capi/src/litter.o",
     "engine/bundle/default/.litter",
+    "engine/web/node_modules/litter.js",
     "kernels/litter.o",
     "runs/slim/litter.pt",
     "shared/litter.png",
@@ -33,7 +34,7 @@ WEIGHTS = [
     path.relative_to(ROOT).as_posix() for path in (ROOT / "training/weights").glob("*.safetensors")
 ]
 NOT_COPIED = (".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build",
-              "dist", "docs", "runs", "shared", "*.safetensors")  # fmt: skip
+              "dist", "docs", "node_modules", "runs", "shared", "*.safetensors")  # fmt: skip
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 
 
