@@ -46,7 +46,7 @@ export function setUpPictures(app) {
     );
     app.result.wait();
     const flow = await app.engine.infer(...images);
-    if (!flow) return;
+    if (!flow || element("pictures").hidden) return;
     const full = flow.width === first.width ? "" : `, of ${first.width}x${first.height}`;
     app.result.show({ ...flow, image: images[0] }, { full, name: first.name });
   }
