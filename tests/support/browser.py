@@ -22,7 +22,7 @@ _OPTIONS = (
 )  # fmt: skip
 # The browser reads commands from descriptor 3 and writes answers to 4, each ended by a NUL.
 _READS, _WRITES = 3, 4
-_PATIENCE = 60  # seconds
+_PATIENCE = 180  # seconds, on a busy machine
 
 
 class Page:
