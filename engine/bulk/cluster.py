@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ from engine.system.native_output import stderr_dropped
 
 # For rows of some 100 bytes; Ray would take a third of the memory.
 _OBJECT_STORE = 80 << 20
+# The process of the command receives at most 100 messages a second, of all workers together.
+_SECONDS_A_MESSAGE = 0.01
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -82,7 +85,7 @@ def process_all(
             [{"shard": shard.to_json()} for shard in shards], override_num_blocks=len(shards)
         ).map_batches(
             _Actor,
-            fn_constructor_args=(worker,),
+            fn_constructor_args=(worker, workers * _SECONDS_A_MESSAGE),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(
                 size=min(workers, len(shards)), max_tasks_in_flight_per_actor=1
@@ -93,7 +96,7 @@ def process_all(
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # which reset it
         try:
             for row in results.iter_rows():
-                yield _done(row["message"])
+                yield from map(_done, row["messages"])
         except (EngineError, OSError):
             raise
         except ray.exceptions.RayError as error:
@@ -105,20 +108,30 @@ def process_all(
 class _Actor:
     """A worker as Ray Data calls it."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, worker: Worker, interval: float) -> None:
+        self._worker, self._interval = worker, interval
 
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
-        """Yield a message for each clip; an error that is not a clip's is the last one."""
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[list[str]]]]:
+        """Yield messages about clips as they are done, several at once if that is often."""
         for text in batch["shard"]:
-            try:
-                for done in self._worker.process(shard_from_json(str(text))):
-                    yield {"message": [json.dumps(asdict(done))]}
-            except OSError as error:
-                fault = [error.errno, error.strerror or str(error), str(error.filename)]
-                yield {"message": [json.dumps({"os_error": fault})]}
-            except EngineError as error:
-                yield {"message": [json.dumps({"error": str(error)})]}
+            waiting, sent = [], time.monotonic()
+            for message in self._messages(str(text)):
+                waiting.append(message)
+                if time.monotonic() - sent > self._interval:
+                    yield {"messages": [waiting]}
+                    waiting, sent = [], time.monotonic()
+            yield {"messages": [waiting]}
+
+    def _messages(self, shard: str) -> Iterator[str]:
+        """Yield a message for each clip; an error that is not a clip's is the last one."""
+        try:
+            for done in self._worker.process(shard_from_json(shard)):
+                yield json.dumps(asdict(done))
+        except OSError as error:
+            fault = [error.errno, error.strerror or str(error), str(error.filename)]
+            yield json.dumps({"os_error": fault})
+        except EngineError as error:
+            yield json.dumps({"error": str(error)})
 
 
 def _done(message: str) -> Done:

@@ -129,11 +129,12 @@ def _cut(clips: Sequence[Clip], size: int, last: Shard | None) -> Iterator[Shard
     """Yield shards of these clips, in their order, that follow the last one."""
     number, first = (0, 0) if last is None else (last.number + 1, last.first + len(last.clips))
     group: list[Clip] = []
+    total = 0
     for clip in clips:
-        full = sum(other.size for other in group) + clip.size > size or len(group) == _MOST_CLIPS
-        if group and full:
+        if group and (total + clip.size > size or len(group) == _MOST_CLIPS):
             yield Shard(number, first, tuple(group))
-            number, first, group = number + 1, first + len(group), []
+            number, first, group, total = number + 1, first + len(group), [], 0
         group.append(clip)
+        total += clip.size
     if group:
         yield Shard(number, first, tuple(group))

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from engine.bulk.plan import Shard
 from engine.bulk.worker import Done
 
+# Share of the bytes that tells how long the others take: the first clips wait for the engine.
+_ENOUGH = 0.005
+
 
 class Rate:
     """Counts clips; the time that is left is estimated from their sizes, as some are long."""
@@ -15,7 +18,8 @@ class Rate:
     ) -> None:
         """Start now."""
         self._sizes = [clip.size for shard in plan for clip in shard.clips]
-        self._left, self._clock, self._start = sum(self._sizes), clock, clock()
+        self._total = self._left = sum(self._sizes)
+        self._clock, self._start = clock, clock()
         self.clips = self.computed = 0
         self._bytes = 0
 
@@ -32,8 +36,8 @@ class Rate:
         return self.computed / max(self._clock() - self._start, 1e-9)
 
     def seconds_left(self) -> float | None:
-        """Return the time for the clips that are left; None if nothing was computed yet."""
-        if not self._bytes:
+        """Return the time for the clips that are left; None as long as it cannot be told."""
+        if self._bytes < max(1, _ENOUGH * self._total):
             return None
         return self._left * (self._clock() - self._start) / self._bytes
 
