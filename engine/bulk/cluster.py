@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import re
+import socket
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +14,14 @@ from typing import Any
 
 from engine.bulk.plan import Shard, shard_from_json
 from engine.bulk.worker import Done, Worker
-from engine.errors import BackendError, BackendNotInstalledError, EngineError, one_line
+from engine.errors import BackendError, BackendNotInstalledError, EngineError, InputError, one_line
 from engine.system.native_output import stderr_dropped
 
 # For rows of some 100 bytes; Ray would take a third of the memory.
 _OBJECT_STORE = 80 << 20
 # The process of the command receives at most 100 messages a second, of all workers together.
 _SECONDS_A_MESSAGE = 0.01
+_PATIENCE = 10  # seconds for a cluster to answer
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -61,6 +64,30 @@ def import_ray() -> ModuleType:
         ) from error
     module: ModuleType = ray
     return module
+
+
+def check_address(address: str) -> None:
+    """Raise ``BackendError`` unless something answers there: Ray would try for minutes, silently.
+
+    Raises:
+        BackendError: Nothing answers.
+        InputError: It is no ``HOST:PORT``, and not ``auto``, which Ray looks up.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not re.fullmatch("[0-9]{1,5}", port):
+        raise InputError(
+            f"{address!r:.80} is no address of a cluster; expected HOST:PORT of `ray start "
+            "--head`, or auto."
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise BackendError(
+            f"no Ray cluster answers at {address}: {one_line(error)}. Expected the address of "
+            "`ray start --head`; leave --address out for this machine."
+        ) from error
 
 
 def process_all(
@@ -156,11 +183,14 @@ def _connected(ray: ModuleType, resources: Resources) -> Iterator[int]:
                 log_to_driver=False,
                 **({} if resources.address else _of_this_machine(workers * resources.threads)),
             )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        place = f"no cluster answers at {resources.address}" if resources.address else "no start"
+    except Exception as error:  # of any class: a start that takes too long is a bare Exception
+        ray.shutdown()
+        where = (
+            f"cannot be reached at {resources.address}" if resources.address else "did not start"
+        )
         raise BackendError(
-            f"Ray: {place}: {one_line(error)[:300]}. Expected --address HOST:PORT of `ray start "
-            "--head`, or none for this machine."
+            f"Ray {where}: {one_line(error)[:300]}. Give the same command again; check the load of "
+            "the machine and Ray's logs, /tmp/ray/session_latest/logs."
         ) from error
     try:
         if resources.workers is None:

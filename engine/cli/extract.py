@@ -91,6 +91,8 @@ def add_command(commands: common.Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0 if every clip could be read."""
     cluster.import_ray()
+    if options.address is not None:
+        cluster.check_address(options.address)
     # Workers are in other folders.
     options.bundle = (options.bundle or DEFAULT_BUNDLE).absolute()
     options.output = options.output.absolute()

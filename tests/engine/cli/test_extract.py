@@ -184,6 +184,20 @@ def test_the_longer_side_of_scores(clips, tmp_path, tiny_bundle, in_this_process
     assert score_verb.MAX_SIDE == 512
 
 
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1: "),
+        ("ray://head:10001", "is no address of a cluster; expected HOST:PORT"),
+        ("head", "'head' is no address of a cluster"),
+    ],
+)
+def test_no_cluster(clips, tmp_path, tiny_bundle, in_this_process, capsys, address, message):
+    assert extract(tiny_bundle, clips, "-o", tmp_path / "flows", "--address", address) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "flows").exists()
+
+
 def test_without_ray(clips, tmp_path, tiny_bundle, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert extract(tiny_bundle, clips, "-o", tmp_path / "flows") == 1
