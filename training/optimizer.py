@@ -16,6 +16,9 @@ _MIN_ROWS = 6
 _MOMENTUM = 0.95
 # Scales updates to the size of AdamW's, so that one learning rate serves both (arXiv 2502.16982).
 _UPDATE_SCALE = 0.2
+# What each optimizer keeps of a parameter.
+_ADAM = "step", "exp_avg", "exp_avg_sq"
+_STATE = {"Muon": ("momentum",), "AdamW": _ADAM, "Adam": _ADAM}
 
 
 class Optimizer:
@@ -48,12 +51,31 @@ class Optimizer:
         return {type(part).__name__: part.state_dict() for part in self._parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from an earlier `state_dict`, with this optimizer's own weight decay."""
-        decays = [group["weight_decay"] for group in self.param_groups]
+        """Continue from an earlier `state_dict`, with this optimizer's own rates.
+
+        Raises:
+            ValueError: the state is not of these parameters. Other errors are PyTorch's.
+        """
         for part in self._parts:
+            own = [
+                {name: value for name, value in group.items() if name != "params"}
+                for group in part.param_groups
+            ]
             part.load_state_dict(state[type(part).__name__])
-        for group, decay in zip(self.param_groups, decays, strict=True):
-            group["weight_decay"] = decay
+            for group, rates in zip(part.param_groups, own, strict=True):
+                group.update(rates)
+                for parameter in group["params"]:
+                    _check_state(type(part).__name__, part.state.get(parameter, {}), parameter)
+
+
+def _check_state(optimizer: str, state: Any, parameter: Tensor) -> None:
+    """Check the state of a parameter, which PyTorch takes as it is."""
+    wanted = dict.fromkeys(_STATE[optimizer], parameter.shape)
+    if "step" in wanted:
+        wanted["step"] = torch.Size()
+    found = {name: getattr(value, "shape", None) for name, value in state.items()}
+    if state and found != wanted:
+        raise ValueError(f"the state of {optimizer} has {found}; expected {wanted}")
 
 
 class Muon(torch.optim.Optimizer):

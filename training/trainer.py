@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -113,6 +114,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
+        if self.step < 0 or not 0 <= self.seconds < math.inf:
+            raise ValueError(f"its step is {self.step} after {self.seconds} s; expected counts")
         if self.quantiser and "quantiser" in state:
             self.quantiser.load_state_dict(state["quantiser"])
 

@@ -5,10 +5,10 @@ from engine.images.files import (
     check_picture_format,
     image_from_bytes,
     images_from_bytes,
-    levels_of,
     read_image,
     read_images,
     read_picture,
+    read_scene,
     write_image,
 )
 from engine.images.layout import network_input, padded_size
@@ -28,11 +28,11 @@ __all__ = [
     "fit",
     "image_from_bytes",
     "images_from_bytes",
-    "levels_of",
     "network_input",
     "padded_size",
     "read_image",
     "read_images",
     "read_picture",
+    "read_scene",
     "write_image",
 ]

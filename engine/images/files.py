@@ -49,9 +49,12 @@ def read_images(
     return images_from_bytes([_content(path) for path in paths], levels)
 
 
-def levels_of(paths: Sequence[str | os.PathLike[str]]) -> Levels:
-    """Return the levels that ``"percentile"`` gives these pictures; see `read_images`."""
-    return scene_levels([_decoded(*_content(path)) for path in paths])
+def read_scene(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Image], Levels]:
+    """Read pictures with the levels ``"percentile"``; return these too, for further pictures."""
+    contents = [_content(path) for path in paths]
+    decoded = [_decoded(*content) for content in contents]
+    levels = scene_levels(decoded)
+    return _rgb(decoded, [name for _, name in contents], levels), levels
 
 
 def _content(name: str | os.PathLike[str]) -> tuple[bytearray, str]:
@@ -86,10 +89,16 @@ def images_from_bytes(
         contents: of each file its content, and its name for error messages.
         levels: see `read_image`.
     """
+    decoded = [_decoded(*content) for content in contents]
+    return _rgb(decoded, [name for _, name in contents], levels)
+
+
+def _rgb(
+    decoded: Sequence[Array], names: Sequence[str], levels: LevelsChoice | None
+) -> list[Image]:
     cv2 = import_opencv()
-    names = [name for _, name in contents]
-    images = eight_bits([_decoded(*content) for content in contents], names, levels)
     to_rgb = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}
+    images = eight_bits(decoded, names, levels)
     return [cv2.cvtColor(image, to_rgb[image.ndim]) for image in images]
 
 

@@ -95,7 +95,10 @@ def hide_tracebacks_of_interrupts() -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-    if issubclass(kind, KeyboardInterrupt):
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__  # NumPy's import, interrupted, ends with an ImportError
+    if cause is not None:
         print("interrupted", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)

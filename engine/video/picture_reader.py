@@ -1,12 +1,13 @@
 """The pictures of a folder as the frames of a sequence, in natural order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 from engine.data.listing import pictures
 from engine.errors import InputError
-from engine.images import LevelsChoice, levels_of, read_image
+from engine.images import LevelsChoice, read_image, read_scene
 from engine.images.levels import PERCENTILE
 from engine.types import Image
 from engine.video.frame import Frame
@@ -71,10 +72,13 @@ class PictureReader:
                 "two frames. Use a smaller stride."
             )
         self.expected_frames: int | None = len(self._files)
-        self._levels = levels_of(self._files[:2]) if levels == PERCENTILE else levels
-        first = read_image(self._files[0], levels=self._levels)
-        self.height, self.width = first.shape[:2]
-        self._frames = self._read(first)
+        if levels == PERCENTILE:
+            images, levels = read_scene(self._files[:2])
+        else:
+            images = [read_image(self._files[0], levels=levels)]
+        self.height, self.width = images[0].shape[:2]
+        rest = (read_image(path, levels=levels) for path in self._files[len(images) :])
+        self._frames = self._read(chain(images, rest))
 
     def __iter__(self) -> Iterator[Frame]:
         """Return the iterator itself."""
@@ -92,10 +96,8 @@ class PictureReader:
         """Return what was left out: nothing, as a picture that cannot be read is an error."""
         return []
 
-    def _read(self, first: Image) -> Iterator[Frame]:
-        yield Frame(self._files[0].stem, Fraction(0), first)
-        for index, path in enumerate(self._files[1:], start=1):
-            image = read_image(path, levels=self._levels)
+    def _read(self, images: Iterable[Image]) -> Iterator[Frame]:
+        for index, (path, image) in enumerate(zip(self._files, images, strict=True)):
             if image.shape[:2] != (self.height, self.width):
                 raise InputError(
                     f"{path} is {image.shape[0]}x{image.shape[1]}, the frames before are "

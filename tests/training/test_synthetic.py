@@ -185,6 +185,25 @@ def test_command_refuses_a_bad_size(
     assert not (tmp_path / "out").exists()
 
 
+def test_command_refuses_more_than_is_read_or_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--pairs", "1", "-o", str(tmp_path / "out"), "--size"]
+    with pytest.raises(SystemExit):
+        main([*command, "99999x99999"])
+    assert "99999x99999: pictures of more than 33554432 pixels are" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+    def render(*_: object) -> None:
+        torch.empty(10**14)
+
+    monkeypatch.setattr(SyntheticPairs, "render", render)
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "64x80"])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: not enough memory: give a smaller --size\n"
+
+
 @pytest.mark.parametrize("held", ["00007_flow.flo", "frame_img1.png"])
 def test_command_replaces_no_pairs(
     held: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,5 +1,6 @@
 """Training that is stopped: by signals, a full disk, files that cannot be read or are damaged."""
 
+import math
 import os
 import resource
 import signal
@@ -129,6 +130,13 @@ def changed(name: str, value: object) -> Callable[[Path], None]:
     return change
 
 
+def reshaped(path: Path) -> None:
+    """Give the optimizer a momentum that is not of its parameter's shape."""
+    content = torch.load(path, weights_only=True)
+    content["state"]["optimizer"]["Muon"]["state"] = {0: {"momentum": torch.zeros(3)}}
+    torch.save(content, path)
+
+
 def flipped(path: Path) -> None:
     """Change one bit of the largest tensor."""
     with zipfile.ZipFile(path) as archive:
@@ -146,7 +154,10 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "one bit": flipped,
     "a list": lambda path: torch.save([1], path),
     "no optimizer": changed("optimizer", None),
+    "optimizer of other shapes": reshaped,
     "another step": changed("step", "soon"),
+    "negative step": changed("step", -1),
+    "endless time": changed("seconds", math.inf),
     "another network": changed("network", {"conv1.0.weight": torch.zeros(1)}),
 }
 

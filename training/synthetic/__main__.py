@@ -10,6 +10,7 @@ from engine.flow.formats import write_flow
 from engine.images import write_image
 from engine.system.argument_types import int_between, positive_int, size
 from engine.system.command import run
+from engine.system.pixel_limit import VARIABLE, max_pixels
 from engine.system.progress import track
 from training.data.batch import PairBatch
 from training.synthetic.kinds import SCENES
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
     try:
+        _check_size(*options.size)
         _check_output(options.output)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -40,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _render(options)
     except OSError as error:
         parser.exit(1, f"error: {options.output} cannot be written: {error}\n")
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # PyTorch has no class for it
+            raise
+        parser.exit(1, "error: not enough memory: give a smaller --size\n")
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; no pair was written\n")
     height, width = options.size
@@ -67,6 +73,15 @@ def write_pair(folder: Path, name: str, pair: PairBatch) -> None:
     write_image(folder / f"{name}_img1.ppm", image1)
     write_image(folder / f"{name}_img2.ppm", image2)
     write_flow(folder / f"{name}_flow.flo", flow)
+
+
+def _check_size(height: int, width: int) -> None:
+    """Raise ``ValueError`` for pictures that nothing here would read."""
+    if height * width > max_pixels():
+        raise ValueError(
+            f"--size {height}x{width}: pictures of more than {max_pixels()} pixels are not read; "
+            f"give a smaller size, or set {VARIABLE}"
+        )
 
 
 def _check_output(folder: Path) -> None:

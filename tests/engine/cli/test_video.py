@@ -10,9 +10,11 @@ import pytest
 
 from engine.backends.onnxruntime.backend import OnnxRuntimeBackend
 from engine.cli.main import main
+from engine.data.listing import pictures
 from engine.flow.colour import flow_to_color
 from engine.flow.formats import read_flow
-from engine.images import read_image, write_image
+from engine.images import read_image, read_scene, write_image
+from engine.video.picture_reader import PictureReader
 from engine.video.reader import VideoReader
 from tests.support.videos import panning, write_clip
 
@@ -220,6 +222,18 @@ def test_levels_of_16_bit_pictures(folder, flow, tmp_path):
     assert flow("folder", folder, "--flow", tmp_path / "sixteen", "--levels", "1000:1255") == 0
     for path in (tmp_path / "eight").iterdir():
         assert path.read_bytes() == (tmp_path / "sixteen" / path.name).read_bytes()
+
+
+def test_percentiles_of_the_first_two_pictures_are_those_of_all(folder, monkeypatch):
+    decoded = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *data: decoded.append(1) or decode(*data))
+    files = list(pictures(folder).values())
+    frames = list(PictureReader(folder, rate=Fraction(25), levels="percentile"))
+    assert len(decoded) == len(files) > 2  # each once
+    _, levels = read_scene(files[:2])
+    for frame, path in zip(frames, files, strict=True):
+        np.testing.assert_array_equal(frame.image, read_image(path, levels=levels))
 
 
 def test_motion_of_the_codec_is_compensated(flow, tmp_path, capsys, monkeypatch):

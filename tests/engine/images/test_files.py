@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import BackendNotInstalledError, InputError
 from engine.flow.formats import write_flow
-from engine.images import levels_of, read_image, read_images, write_image
+from engine.images import read_image, read_images, read_scene, write_image
 
 
 def test_pictures_keep_their_colors(tmp_path, rng):
@@ -74,13 +74,13 @@ def test_percentiles_are_those_of_all_pictures(tmp_path):
     for name, start in (("a.png", 1000), ("b.png", 1200)):
         cv2.imwrite(str(tmp_path / name), np.arange(start, start + 101, dtype=np.uint16)[None])
     paths = tmp_path / "a.png", tmp_path / "b.png"
-    assert levels_of(paths) == (1001, 1299)
+    assert read_scene(paths)[1] == (1001, 1299)
     one, two = read_images(paths, levels="percentile")
     np.testing.assert_array_equal(one[0, [0, 1, 99], 0], [0, 0, round(98 / 298 * 255)])
     np.testing.assert_array_equal(two[0, [0, 99, 100], 0], [round(199 / 298 * 255), 255, 255])
-    assert levels_of(paths[:1]) == (1001, 1099)
+    assert read_scene(paths[:1])[1] == (1001, 1099)
     cv2.imwrite(str(tmp_path / "flat.png"), np.full((2, 2), 7, np.uint16))
-    assert levels_of([tmp_path / "flat.png"]) == (7, 8)
+    assert read_scene([tmp_path / "flat.png"])[1] == (7, 8)
 
 
 def test_unreadable_pictures(tmp_path):

@@ -99,6 +99,15 @@ def test_an_interrupt_of_the_imports_shows_no_traceback(name, hidden):
     assert process.returncode == -signal.SIGINT
 
 
+@posix
+def test_what_an_interrupted_import_raises_shows_no_traceback():
+    """NumPy raises an ImportError from what its modules raise."""
+    code = IMPORT.replace("raise Key", "try: raise Key")
+    code += "except BaseException as error: raise ImportError('numpy') from error\n"
+    process = start(code, "-m")
+    assert process.communicate(timeout=60)[1] == "interrupted\n"
+
+
 def test_every_command_is_run_so():
     block = 'if __name__ == "__main__":\n'
     packages = ("engine", "bench", "export", "training")
