@@ -6,12 +6,14 @@ that cannot be read, or that contradicts another one, is an error: a guess would
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from torch import Tensor
 
 from training.checkpoints.files import Contents
 from training.checkpoints.layout import Layout
+from training.checkpoints.mmcv_config import color_of, normalisation_of, settings
 from training.checkpoints.own import check_stated
 from training.checkpoints.stated import Stated
 from training.checkpoints.unpickling import LeftOut
@@ -100,11 +102,17 @@ def _architecture(value: Any) -> str:
     return value
 
 
-# By name of the entry. FlowNetPytorch, main.py (both); flownet2-pytorch, main.py ("arch");
-# ptlflow, flownet_base.py ("div_flow", among its options).
+_FLOW_SCALE = _Entry(
+    "flow_scale", _scale, f"a number from {_SCALES[0]:g} to {_SCALES[1]:g}", "--flow-scale"
+)
+# By name of the entry. FlowNetPytorch, main.py (the first and "arch"); flownet2-pytorch, main.py
+# ("arch"); ptlflow, flownet_base.py ("div_flow", among its options); the rest: mmflow's.
 _ENTRIES = {
-    "div_flow": _Entry(
-        "flow_scale", _scale, f"a number from {_SCALES[0]:g} to {_SCALES[1]:g}", "--flow-scale"
+    "div_flow": _FLOW_SCALE,
+    "flow_div": _FLOW_SCALE,
+    "to_rgb": _Entry("color", color_of, "True or False", "--color"),
+    "mean and std": _Entry(
+        "normalisation", normalisation_of, "0 and 255, or 127.5 and 127.5", "--normalisation"
     ),
     "arch": _Entry("arch", _architecture, "the name of a network", "--normalisation"),
 }
@@ -140,14 +148,17 @@ def facts_of(contents: Contents, own: Implied, stated: Stated) -> Facts:
     if layout.is_own:
         check_stated(stated)
     overridden = {entry for entry, it in _ENTRIES.items() if _is_stated(it, stated)}
+    if _plain(own.network) not in _RESCALED:
+        overridden.add("flow_div")  # FlowNet2 has one for each of its networks
     said = _said(contents.facts, overridden)
     if "arch" in said:
         _check_architecture(said["arch"], layout.publisher, own.network)
     return Facts(
         flow_scale=_flow_scale(said, own, stated),
         normalisation=_first(stated.normalisation, "--normalisation")
+        or said.get("normalisation")
         or Fact(layout.normalisation, layout.source),
-        color=_color(contents.name, layout, stated),
+        color=_color(contents.name, layout, stated, said),
     )
 
 
@@ -159,7 +170,7 @@ def _is_stated(entry: _Entry, stated: Stated) -> bool:
 def _said(content: Mapping[str, Any], left_out: set[str]) -> dict[str, Fact]:
     """Return the facts that a file says, without some entries."""
     said: dict[str, Fact] = {}
-    for place, options in _options(content, ""):
+    for place, options in chain(_options(content, ""), settings(content)):
         for name in _ENTRIES.keys() & options.keys() - left_out:
             entry, source = _ENTRIES[name], f"{place}{name} in the file"
             try:
@@ -209,7 +220,7 @@ def _check_architecture(arch: Fact, publisher: str, network: str) -> None:
     known = _ARCHITECTURES.get(arch.value)
     if known is None or publisher not in {publisher for publisher, _ in _ARCHITECTURES.values()}:
         return
-    if known != (publisher, network.removesuffix("_slim")):
+    if known != (publisher, _plain(network)):
         raise ValueError(
             f"{arch.source} is {arch.value!r}, a {known[1]} of {known[0]}, and its tensors are "
             f"those of a {network} of {publisher}; expected one network: find out which images it "
@@ -224,7 +235,7 @@ def _flow_scale(said: Mapping[str, Fact], own: Implied, stated: Stated) -> Fact:
         return found
     if own.network == "flownet2" and found.value == _INSIDE_FLOWNET2:
         return implied
-    if own.network.removesuffix("_slim") not in _RESCALED:
+    if _plain(own.network) not in _RESCALED:
         raise ValueError(
             f"{found.source} is {found.value:g}; expected {own.flow_scale:g}, as the flow of "
             f"{own.network} cannot be rescaled: if the file is wrong, give --flow-scale "
@@ -233,7 +244,12 @@ def _flow_scale(said: Mapping[str, Fact], own: Implied, stated: Stated) -> Fact:
     return found
 
 
-def _color(file: str, layout: Layout, stated: Stated) -> Fact:
-    if layout.bgr_files and layout.bgr_files in file and stated.color is None:
+def _plain(network: str) -> str:
+    return network.removesuffix("_slim")
+
+
+def _color(file: str, layout: Layout, stated: Stated, said: Mapping[str, Fact]) -> Fact:
+    found = _first(stated.color, "--color") or said.get("color")
+    if found is None and layout.bgr_files and layout.bgr_files in file:
         return Fact("BGR", "the file's name")
-    return _first(stated.color, "--color") or Fact(layout.colours, layout.source)
+    return found or Fact(layout.colours, layout.source)

@@ -4,6 +4,7 @@ The truth is `flownets_twin`, FlowNetPytorch's FlowNetS written once more.
 """
 
 import functools
+import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from tests.support.reference import reference_images
 from tests.training.checkpoints.flownets_twin import WIDTH, State, pinard_flow, pinard_state
 from tests.training.checkpoints.test_layouts import contents_of
 from training.checkpoints import recognise as recognising
-from training.checkpoints.recognise import recognise
+from training.checkpoints.recognise import Match, recognise
 from training.checkpoints.stated import Stated
 from training.networks import NETWORKS
 from training.networks.flownets import FlowNetS
@@ -158,7 +159,7 @@ def test_prefixed_names_are_those_without(
     assert match.left_over == ()
 
 
-def said_of(layout: str, stated: Stated | None = None, **facts: object) -> object:
+def said_of(layout: str, stated: Stated | None = None, **facts: object) -> Match:
     return recognise(replace(contents_of(layout), facts=facts), stated)
 
 
@@ -198,6 +199,50 @@ def test_facts_that_cannot_be(layout: str, facts: dict[str, Any], message: str) 
 )  # fmt: skip
 def test_facts_that_agree(layout: str, facts: dict[str, Any]) -> None:
     said_of(layout, **facts)
+
+
+# As mmcv stores it, and with mmengine's names; FlowNet2 has a flow_div for each of its networks.
+NORMALISE = "img_norm_cfg = dict(\n    mean=[{0}, {0}, {0}], std=[{1}, {1}, {1}], to_rgb={2})\n"
+CFG = "dict(flow_div=1.), dict(flow_div=20., {'mean': (0., 0, 0), 'std': (255., 255, 255)})"
+
+
+@pytest.mark.parametrize(
+    ("layout", "meta", "facts"),
+    [
+        ("mmflow_flownets", {"config": NORMALISE.format(0.0, 255.0, False)},
+         ("zero_to_one (meta.config mean and std in the file)",
+          "BGR (meta.config to_rgb in the file)", LAYOUT)),
+        ("mmflow_flownets", {"config": NORMALISE.format(127.5, 127.5, True) + "flow_div=10.)"},
+         ("minus_one_to_one (meta.config", "RGB (meta.config", "10 (meta.config flow_div in")),
+        ("mmflow_flownet2", {"cfg": CFG}, ("zero_to_one (meta.cfg", f"BGR ({LAYOUT}", LAYOUT)),
+        ("mmflow_raft_large", {"cfg": "bgr_to_rgb=True"}, (LAYOUT, "RGB (meta.cfg to_rgb", LAYOUT)),
+        ("mmflow_flownets", {"config": 3}, (LAYOUT,) * 3),
+    ],
+)  # fmt: skip
+def test_configuration_of_mmflow(
+    layout: str, meta: dict[str, Any], facts: tuple[str, str, str]
+) -> None:
+    found = said_of(layout, meta=meta).facts
+    assert found is not None
+    words = found.in_words()
+    for name, expected in zip(("normalisation", "color", "flow_scale"), facts, strict=True):
+        assert expected in words[name]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("to_rgb=x", "meta.config to_rgb is 'x'; expected True or False: state it with --color"),
+        ("to_rgb=True, to_rgb=False", "meta.config to_rgb is BGR, and meta.config to_rgb in the "
+         "file says RGB: state the right one with --color"),
+        (NORMALISE.format(1.0, 255.0, False), "mean and std is '1.0, 1.0, 1.0 / 255.0, 255.0, "
+         "255.0'; expected 0 and 255, or 127.5 and 127.5: state it with --normalisation"),
+        ("flow_div=x", "meta.config flow_div is 'x'; expected a number"),
+    ],
+)  # fmt: skip
+def test_configuration_of_mmflow_that_cannot_be(config: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        said_of("mmflow_flownets", meta={"config": config})
 
 
 def test_a_stated_normalisation_settles_whose_program_it_was() -> None:
