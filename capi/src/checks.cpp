@@ -66,26 +66,9 @@ std::string gibibytes(double bytes) {
   return text;
 }
 
-// The first of numbers that a limit does not allow: the batch, or both sides.
-using Bound = const int64_t& (*)(const int64_t&, const int64_t&);
-
-void check_side(const Size& limit, Bound bound, const char* word, const char* option,
-                const Pair& pair, const Shape& shape, const std::string& network) {
-  const int64_t height = bound(shape.height, limit[1]), width = bound(shape.width, limit[2]);
-  if (height == limit[1] && width == limit[2]) return;
-  throw InputError(concat(network, ": image is ", by(pair.first.height, pair.first.width),
-                          " (padded ", by(shape.height, shape.width),
-                          "); the plan's profile allows ", word, " ", by(limit[1], limit[2]),
-                          ". Rebuild with ", option, " ", by(height, width), "."));
-}
-
 }  // namespace
 
 Settings settings_from(const FlowEngineOptions& options) {
-  if (options.device < 0) {
-    throw InputError(
-        concat("device is ", options.device, "; expected the index of a GPU, 0 or more."));
-  }
   const int cpus = cpu_count(), available = available_threads();
   if (options.threads < 0) {
     throw InputError(
@@ -110,7 +93,7 @@ Settings settings_from(const FlowEngineOptions& options) {
         concat("iterations is ", options.iterations,
                "; expected a number of updates from 1 up, or 0 for the bundle's own."));
   }
-  Settings settings{options.device, threads, std::max(1, options.streams), {}};
+  Settings settings{threads, std::max(1, options.streams), {}};
   if (options.iterations > 0) settings.iterations = options.iterations;
   return settings;
 }
@@ -141,17 +124,6 @@ void check_pairs(const std::vector<Pair>& pairs) {
     check_same_size(pairs[0].first, "image1[0]", pair.first, "image1" + index);
     check_flow(pair.flow, pair.first, "flow" + index);
   }
-}
-
-void check_profile(const Profile& profile, const Pair& pair, const Shape& shape,
-                   const std::string& network) {
-  if (shape.batch < profile.min[0] || shape.batch > profile.max[0]) {
-    throw InputError(concat(network, ": the batch has ", shape.batch,
-                            " pairs; the plan's profile allows ", profile.min[0], " to ",
-                            profile.max[0], ". Split the batch or fill it up."));
-  }
-  check_side(profile.max, std::max<int64_t>, "at most", "--max-size", pair, shape, network);
-  check_side(profile.min, std::min<int64_t>, "at least", "--min-size", pair, shape, network);
 }
 
 void check_memory(const Manifest& manifest, const Shape& shape) {

@@ -20,10 +20,6 @@ void check_iterations(const Settings& settings, const Manifest& manifest);
 // Throws InputError unless all pairs have images and flows of one size, in memory that is given.
 void check_pairs(const std::vector<Pair>& pairs);
 
-// Throws InputError unless a TensorRT plan accepts the padded images.
-void check_profile(const Profile& profile, const Pair& pair, const Shape& shape,
-                   const std::string& network);
-
 // Throws InputError unless a recurrent network's volume fits in memory: engine/recurrence.py.
 void check_memory(const Manifest& manifest, const Shape& shape);
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import engine
-from engine.errors import BackendError, BundleError, InputError
+from engine.errors import BundleError, InputError
 from tests.support.c_library import (
     INPUT_ERROR,
     OK,
@@ -160,10 +160,8 @@ def test_batches(opened: Engine) -> None:
         ({"threads": 9999}, InputError, r"threads is 9999, but this machine has \d+ CPU"),
         ({"streams": -1}, InputError, r"streams is -1; expected a number from 1 up\."),
         ({"streams": 2, "threads": 1}, InputError, r"streams is 2, but there are 1 CPU threads"),
-        ({"device": -1}, InputError, r"device is -1; expected the index of a GPU, 0 or more"),
         ({"iterations": 3}, InputError, r"iterations is 3, but tiny has no repeated updates"),
         ({"backend": b"opnvino"}, InputError, r"unknown backend 'opnvino'; .* mean 'openvino'\?"),
-        ({"backend": b"tensorrt"}, BackendError, r"backend tensorrt is not in this build"),
         ({"struct_size": 1}, InputError, r"options.struct_size is 1; expected 32\."),
     ],
 )

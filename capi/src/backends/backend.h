@@ -26,12 +26,10 @@ class Backend {
 
   std::string device = "cpu";
   std::string runtime_version;
-  std::string arithmetic;          // what it computes in, and why where that is not the precision
-  std::optional<Profile> profile;  // limits of the padded sizes
+  std::string arithmetic;  // what it computes in, and why where that is not the precision
 };
 
 struct Settings {
-  int device = 0;
   int threads = 1;
   int streams = 1;
   std::optional<int64_t> iterations;  // none: the bundle's own

@@ -15,11 +15,6 @@ struct Entry {
 
 // Fastest first.
 const Entry kBackends[] = {
-#if defined(FLOW_ENGINE_TENSORRT)
-    {"tensorrt", open_tensorrt},
-#else
-    {"tensorrt", nullptr},
-#endif
 #if defined(FLOW_ENGINE_OPENVINO)
     {"openvino", open_openvino},
 #else
@@ -41,21 +36,6 @@ std::string built() {
 }
 
 }  // namespace
-
-std::vector<std::string> roles_of(const std::string& name) {
-  std::vector<std::string> roles;
-  for (const Entry& entry : kBackends) {
-    if (entry.open == nullptr || (name != kAuto && name != entry.name)) continue;
-    const bool is_tensorrt = entry.name == std::string("tensorrt");
-    for (const char* const role : {"plan", "plugin"}) {
-      if (is_tensorrt) roles.emplace_back(role);
-    }
-    for (const char* const role : {"network", "features", "match"}) {
-      if (!is_tensorrt) roles.emplace_back(role);
-    }
-  }
-  return roles;
-}
 
 void check_backend(const std::string& name) {
   if (name == kAuto) return;

@@ -21,16 +21,12 @@ struct OpenedBackend {
 // Throws InputError for an unknown name, BackendError for one that is not in this build.
 void check_backend(const std::string& name);
 
-// The roles of the files that a backend, or any of them for "auto", opens.
-std::vector<std::string> roles_of(const std::string& name);
-
 // Opens a bundle with a backend, or with the first that works for "auto".
 OpenedBackend open_backend(const std::string& name, const Bundle& bundle, const Settings& settings);
 
 // Defined in the files that were chosen at build time.
 std::unique_ptr<Backend> open_openvino(const Bundle& bundle, const Settings& settings);
 std::unique_ptr<Backend> open_onnxruntime(const Bundle& bundle, const Settings& settings);
-std::unique_ptr<Backend> open_tensorrt(const Bundle& bundle, const Settings& settings);
 
 }  // namespace flow_engine
 
