@@ -26,6 +26,7 @@ from bench.serving.sessions import run_sessions
 from engine.errors import EngineError, InputError
 from engine.system.argument_types import names, positive_float, positive_int, size
 from engine.system.command import run
+from engine.system.progress import track
 from engine.system.threads import available_threads
 
 _FRAMES = 4
@@ -38,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         with _server(options) as address:
-            rows = [_measure(address, sessions, options) for sessions in options.sessions]
+            turns = track(options.sessions, "measuring")
+            rows = [_measure(address, sessions, options) for sessions in turns]
         height, width = options.size
         result = {
             "schema": 1,
