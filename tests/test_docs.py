@@ -35,6 +35,7 @@ from training.weights import METADATA_KEYS, save_weights
 
 # Appended to commands that would take minutes: the same command, less of it.
 SHORTER = {
+    "bench.bulk": "--make 64x96x4 --count 2 --workers 0,1 --rounds 1",
     "bench.compare": "--list",
     "bench.evaluate": "--limit 1",
     "bench.codec_motion": "--frames 3 --size 64x96",

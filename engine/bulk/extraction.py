@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,41 @@ def write_plan(folder: Path, plan: Sequence[Shard]) -> None:
         write_atomically(folder / PLAN, text.encode())
 
 
-def write_table(folder: Path, plan: Sequence[Shard]) -> None:
-    """Join the tables of all shards, which are finished: the extraction is complete."""
+@dataclass
+class Totals:
+    """What an extraction has.
+
+    Attributes:
+        clips: number of all clips.
+        failed: number of those that could not be read to their end.
+        flows: number of flows.
+    """
+
+    clips: int = 0
+    failed: int = 0
+    flows: int = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count a clip."""
+        self.clips += 1
+        self.failed += row["status"] != "ok"
+        self.flows += row.get("flows", 0)
+
+
+def write_table(folder: Path, plan: Sequence[Shard]) -> Totals:
+    """Join the tables of all shards, which are finished: the extraction is complete.
+
+    Raises:
+        OSError: The table of a shard is missing, or this one cannot be written.
+    """
+    totals = Totals()
     with replacing(folder / TABLE) as temporary, temporary.open("wb") as joined:
         for shard in plan:
             with (folder / SHARDS / f"{shard.name}.jsonl").open("rb") as rows:
-                shutil.copyfileobj(rows, joined)
+                for row in rows:
+                    totals.add(json.loads(row))
+                    joined.write(row)
+    return totals
 
 
 def read_table(folder: Path) -> list[dict[str, Any]]:

@@ -114,10 +114,12 @@ def run(options: argparse.Namespace) -> int:
             run=secrets.token_hex(8),
             retry=options.retry,
         )
-        failed = _report(cluster.process_all(shards, worker, resources), Rate(shards), len(clips))
-        extraction.write_table(options.output, shards)
+        rate = Rate(shards)
+        _watch(cluster.process_all(shards, worker, resources), rate, len(clips))
+        totals = extraction.write_table(options.output, shards)
+    print(_summary(totals, rate))
     print("wrote", common.printable(options.output))
-    return int(failed > 0)
+    return int(totals.failed > 0)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -158,19 +160,17 @@ def _resources(options: argparse.Namespace) -> cluster.Resources:
     return cluster.Resources(workers, options.threads, gpus, options.address)
 
 
-def _report(done: Generator[Done, None, None], rate: Rate, total: int) -> int:
-    """Show the progress and the clips that fail; return how many do.
+def _watch(done: Generator[Done, None, None], rate: Rate, total: int) -> None:
+    """Show the progress, and the clips that fail; a worker that is lost may be silent about some.
 
     Raises:
         KeyboardInterrupt: With what is kept.
     """
-    failed = flows = kept = 0
+    failed = 0
     with closing(done), _progress(total) as advance:
         try:
             for each in done:
                 rate.add(each)
-                flows += each.row.get("flows", 0)
-                kept += not each.computed
                 if each.row["status"] != "ok":
                     failed += 1
                     _note(failed, each)
@@ -180,13 +180,16 @@ def _report(done: Generator[Done, None, None], rate: Rate, total: int) -> int:
                 f"interrupted after {rate.clips} of {total} clips; finished shards are kept, the "
                 "same command goes on after them."
             ) from None
-    counted = f", {flows} flows" if flows else ""
+
+
+def _summary(totals: extraction.Totals, rate: Rate) -> str:
+    kept = rate.clips - rate.computed
     earlier = f", {kept} of them by earlier runs" if kept else ""
-    print(
-        f"{total} clips{earlier}: {total - failed} ok, {failed} failed{counted}; "
-        f"{rate.clips_per_second():.2f} clips/s"
+    flows = f", {totals.flows} flows" if totals.flows else ""
+    return (
+        f"{totals.clips} clips{earlier}: {totals.clips - totals.failed} ok, {totals.failed} failed"
+        f"{flows}; {rate.clips_per_second():.2f} clips/s"
     )
-    return failed
 
 
 def _note(count: int, done: Done) -> None:

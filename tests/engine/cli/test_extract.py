@@ -132,6 +132,20 @@ def test_another_command_needs_force(clips, tmp_path, tiny_bundle, in_this_proce
     assert len(Extraction(out)) == 1 + 3 + 2
 
 
+def test_a_failure_whose_message_is_lost_with_its_worker(
+    clips, tmp_path, tiny_bundle, in_this_process, monkeypatch, capsys
+):
+    whole = cluster.process_all
+    monkeypatch.setattr(
+        cluster,
+        "process_all",
+        lambda *arguments: (done for done in whole(*arguments) if done.row["status"] == "ok"),
+    )
+    (clips / "bad.mp4").write_bytes(b"text")
+    assert extract(tiny_bundle, clips, "-o", tmp_path / "flows") == 1
+    assert capsys.readouterr().out.startswith("4 clips: 3 ok, 1 failed, 10 flows; ")
+
+
 def test_interrupted(clips, tmp_path, tiny_bundle, in_this_process, capsys, monkeypatch):
     one_by_one = cluster.process_all
 
