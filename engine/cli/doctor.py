@@ -7,7 +7,9 @@ from typing import Any
 
 from engine.cli import common
 from engine.cli.report import Report, collect
+from engine.system.cpu import is_arm
 
+_FASTEST = "the fastest that works here"
 _EPILOG = """examples:
   flow doctor
   flow doctor --json > report.json
@@ -80,7 +82,8 @@ def _auto_text(report: Report) -> str:
     name = report["auto"]
     if name is None:
         return "nothing runs here"
-    return f"{name}, in {report['backends'][name]['arithmetic']}: the fastest that works here"
+    why = "the first that works here; no Arm CPU was timed" if is_arm() else _FASTEST
+    return f"{name}, in {report['backends'][name]['arithmetic']}: {why}"
 
 
 def _backend_line(name: str, backend: Report) -> str:

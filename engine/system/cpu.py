@@ -49,6 +49,11 @@ def cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def is_arm() -> bool:
+    """Return whether the CPU is a 64-bit Arm, as Linux and macOS name it."""
+    return platform.machine().lower() in ("aarch64", "arm64")
+
+
 def cpu_flags() -> frozenset[str]:
     """Return what the first CPU's instruction set has, as Linux names it; empty: not known."""
     try:

@@ -7,6 +7,12 @@
 
 namespace flow_engine {
 
+#if defined(__aarch64__) || defined(_M_ARM64)
+constexpr bool kIsArm = true;
+#else
+constexpr bool kIsArm = false;
+#endif
+
 // The CPU's name where Linux gives one.
 std::string cpu_model();
 

@@ -6,6 +6,7 @@ from engine.backends.onnx_graphs import FEATURES, CpuBackend, open_graphs
 from engine.backends.onnxruntime.session import CPU_PACKAGE, CpuSession
 from engine.backends.runtime_import import import_runtime
 from engine.bundle.manifest import Manifest
+from engine.system.cpu import is_arm
 
 
 class OnnxRuntimeBackend(CpuBackend):
@@ -41,7 +42,8 @@ class OnnxRuntimeBackend(CpuBackend):
         self.runtime_version = str(ort.__version__)
         self.arithmetic = "float32"
         if manifest.precision == "int8":
-            self.arithmetic += ": int8 convolutions of ONNX Runtime are slower"
+            measured = "was not measured on Arm" if is_arm() else "is slower in ONNX Runtime"
+            self.arithmetic += f": int8 {measured}"
         self.graphs = open_graphs(
             bundle,
             manifest,

@@ -12,6 +12,7 @@ from engine.system.cpu import (
     amx_fault,
     cpu_model,
     int8_instructions,
+    is_arm,
     vnni_fault,
 )
 
@@ -35,7 +36,7 @@ def for_this_cpu(model: Any) -> tuple[Any, str]:
         return model, "float32"
     instructions = int8_instructions()
     if instructions is None:
-        return without_rounding(model), f"float32: int8 was not measured on {cpu_model()}"
+        return without_rounding(model), f"float32: {_why_not_int8()}"
     fault = vnni_fault() if largest > SAFE_INT8_WEIGHT else None
     if fault := fault or amx_fault():
         raise HardwareMissingError(
@@ -47,6 +48,13 @@ def for_this_cpu(model: Any) -> tuple[Any, str]:
         model = without_rounding(model, readers)
         return model, f"int8, with {instructions} (transposed convolutions in float32)"
     return model, f"int8, with {instructions}"
+
+
+def _why_not_int8() -> str:
+    # OpenVINO 2026.4.1 under emulation: five times the end-point error (docs/int8.md).
+    if is_arm():
+        return "OpenVINO computes int8 wrongly on Arm"
+    return f"int8 was not measured on {cpu_model()}"
 
 
 def largest_weight(model: Any) -> int:

@@ -91,6 +91,7 @@ std::string fit_to_cpu(const Graph& model) {
   const std::string instructions = int8_instructions();
   if (instructions.empty()) {
     remove_rounding(model, "");
+    if (kIsArm) return "float32: OpenVINO computes int8 wrongly on Arm";
     return concat("float32: int8 was not measured on ", cpu_model());
   }
   std::string fault = largest > kSafeInt8Weight ? vnni_fault() : "";

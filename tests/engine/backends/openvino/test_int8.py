@@ -13,6 +13,7 @@ from engine.backends.openvino.int8 import largest_weight
 from engine.backends.openvino.runtime import core_of
 from engine.backends.registry import open_backend
 from engine.bundle.manifest import read_manifest, write_manifest
+from engine.cli.main import main
 from engine.errors import HardwareMissingError
 from engine.system import cpu
 from tests.support.cpu import needs_int8, run_with_limit
@@ -99,16 +100,38 @@ def test_amx_that_does_not_run_is_refused(bundle, on, largest):
         opened(bundle(largest))
 
 
-@pytest.mark.parametrize("flags", [(), ("fp", "asimd", "asimddp"), ("fpu", "sse4_1", "avx")])
-def test_other_cpus_compute_in_float(bundle, on, tiny_flow, rng, caplog, flags):
+@pytest.mark.parametrize(
+    ("flags", "machine", "reason"),
+    [
+        ((), "riscv64", "int8 was not measured on Some CPU"),
+        (("fpu", "sse4_1", "avx"), "x86_64", "int8 was not measured on Some CPU"),
+        (("fp", "asimd", "asimddp"), "aarch64", "OpenVINO computes int8 wrongly on Arm"),
+        ((), "arm64", "OpenVINO computes int8 wrongly on Arm"),  # macOS
+    ],
+)
+def test_other_cpus_compute_in_float(
+    bundle, on, tiny_flow, rng, caplog, monkeypatch, flags, machine, reason
+):
     on(*flags)
+    monkeypatch.setattr("platform.machine", lambda: machine)
     with caplog.at_level(logging.INFO, logger="engine"):
         backend = opened(bundle(124), "auto")
-    arithmetic = "float32: int8 was not measured on Some CPU"
+    arithmetic = f"float32: {reason}"
     assert caplog.messages[-1] == f"backend openvino opens on cpu, in {arithmetic}"
     images = rng.integers(0, 256, (2, 1, 64, 128, 3), dtype=np.uint8)  # int8 rounds odd values
     np.testing.assert_allclose(backend.run(*images), tiny_flow(*images), atol=1e-5)
     backend.close()
+
+
+def test_doctor_on_arm(bundle, on, monkeypatch, capsys):
+    on("fp", "asimd", "asimddp", "i8mm")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert main(["doctor", "--bundle", str(bundle(124)), "--threads", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    reason = "float32: OpenVINO computes int8 wrongly on Arm"
+    auto = f"auto      openvino, in {reason}: the first that works here; no Arm CPU was timed"
+    assert lines[-1] == auto
+    assert lines[-2].endswith("in float32: int8 was not measured on Arm")
 
 
 DEFAULT_RUN = """
