@@ -42,13 +42,13 @@ def in_flight(path: Path) -> bytes:
     return content[8 : 8 + int.from_bytes(content[:8], "little")]
 
 
-def _run(reader: Reader, seed: int, seconds: float, folder: Path) -> None:
+def _run(reader: Reader, seed: int, end: float, folder: Path) -> None:
     """Read mutated inputs; print the faults and, now and then, the number of inputs as JSON."""
     for valid in reader.seeds():
         fault_of(reader, valid)  # the first call imports what it needs
     limit_this_process()
     current, seen = InFlight(folder / "in-flight"), set()
-    for count, data in enumerate(_inputs(reader, seed, seconds), 1):
+    for count, data in enumerate(_inputs(reader, seed, end), 1):
         current.set(data)
         signal.alarm(_LONGEST_SECONDS)
         fault = fault_of(reader, data)
@@ -70,8 +70,7 @@ def _run(reader: Reader, seed: int, seconds: float, folder: Path) -> None:
     print(json.dumps({"inputs": count}), flush=True)
 
 
-def _inputs(reader: Reader, seed: int, seconds: float) -> Iterator[bytes]:
-    end = time.monotonic() + seconds
+def _inputs(reader: Reader, seed: int, end: float) -> Iterator[bytes]:
     for data in mutations(reader.seeds(), seed):
         yield data
         if time.monotonic() > end:
@@ -85,10 +84,11 @@ def _is_alike(fault: Fault | None, other: Fault) -> bool:
 def main(verb: str, name: str, *arguments: str) -> int:
     """Run the command; see the module."""
     warnings.simplefilter("ignore")
+    start = time.monotonic()
     reader = reader_named(name)
     if verb == "run":
         seed, seconds, folder = arguments
-        _run(reader, int(seed), float(seconds), Path(folder))
+        _run(reader, int(seed), start + float(seconds), Path(folder))
         return 0
     fault_of(reader, reader.seeds()[0])
     limit_this_process()
