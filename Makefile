@@ -64,14 +64,13 @@ soak: setup  ## INFERENCES=100000 in four threads: flows bit-equal, memory flat
 
 # AddressSanitizer and UndefinedBehaviorSanitizer find their faults in C++ alone, so without CUDA.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -g
-CAPI := -DFLOW_CAPI=ON -DFLOW_ENGINE_TESTS=ON -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python
-sanitize: setup  ## run the tests of the C++ sources with sanitizers, and with valgrind if it is installed
+sanitize:  ## run the tests of the C++ sources with sanitizers, and with valgrind if it is installed
 	cmake -S . -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND \
-		-DCMAKE_C_FLAGS="$(SANITIZE)" -DCMAKE_CXX_FLAGS="$(SANITIZE)" $(CAPI)
+		-DCMAKE_CXX_FLAGS="$(SANITIZE)"
 	cmake --build build/sanitize --parallel 2
 	ctest --test-dir build/sanitize --output-on-failure
-	cmake -S . -B build/plain -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND $(CAPI)
-	cmake --build build/plain --target correlation_cpu_test --target flow_engine_test
+	cmake -S . -B build/plain -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND
+	cmake --build build/plain --target correlation_cpu_test
 	! command -v valgrind || OMP_NUM_THREADS=1 valgrind -q --error-exitcode=1 build/plain/correlation_cpu_test
 
 audit: .venv/audit-ready  ## look up known vulnerabilities of every pinned package
