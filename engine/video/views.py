@@ -27,7 +27,10 @@ class View(ABC):
         height: of the images.
         width: of the images.
         painter: colours the flows.
+        smooth: whether the images have no texture.
     """
+
+    smooth = False
 
     def __init__(self, painter: Painter, *, every: int = 1) -> None:
         """Draw with the colours of ``painter``.
@@ -56,6 +59,8 @@ class View(ABC):
 
 class Colors(View):
     """The colours alone: ``every`` times smaller than the flow, for the encoder to enlarge."""
+
+    smooth = True
 
     def draw(self, step: FlowFrame) -> Image:
         """Return the colours."""

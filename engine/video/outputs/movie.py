@@ -57,7 +57,7 @@ class Movie:
             shrink = min(1, _GIF_SIDE / max(size))
             size = round(size[0] * shrink), round(size[1] * shrink)
         self._legend = Legend(*size) if legend else None
-        self._encoding = Encoding(size, source.rate, source.time_base, threads)
+        self._encoding = Encoding(size, source.rate, source.time_base, threads, smooth=view.smooth)
         self._parts = VideoParts(path)
 
     def finished(self) -> int:

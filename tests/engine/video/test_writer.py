@@ -52,6 +52,14 @@ def test_times_and_colours(tmp_path, suffix):
         np.testing.assert_allclose(found, expected, atol=2)
 
 
+@pytest.mark.parametrize("smooth", [True, False])
+def test_smooth_images_do_not_refer_to_others(tmp_path, smooth):
+    path = write(tmp_path / "clip.mp4", [plain(color) for color in range(5)], smooth=smooth)
+    with av.open(str(path)) as container:
+        keys = [frame.key_frame for frame in container.decode(video=0)]
+    assert keys == ([True] * 5 if smooth else [True] + [False] * 4)
+
+
 def test_odd_sizes_are_padded_by_copies(tmp_path):
     image = plain((0, 0, 0), 47, 63)
     image[-1:], image[:, -1:] = 255, 255
