@@ -23,6 +23,7 @@ setup: .venv/ready  ## create .venv with everything pinned
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -qq --disable-pip-version-check torch==2.13.0 --constraint constraints.txt
 	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	! command -v npm >/dev/null || npm ci --prefix engine/web --silent --no-audit --no-fund
 	touch $@
 
 demo: setup  ## build a bundle, compare the backends on a real pair, write the report

@@ -35,7 +35,7 @@ from engine.errors import (
 from engine.flow.confidence import confidence
 from engine.flow.occlusion import occlusion
 from engine.flow.warp import warp
-from engine.loader import load
+from engine.loader import ACCURATE_BUNDLE, DEFAULT_BUNDLE, load
 from engine.types import Color, Flow, FlowPair, ImageLike, Path
 
 __version__ = "0.1.0"
@@ -45,9 +45,11 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "ACCURATE_BUNDLE",
     "BackendError",
     "BackendNotInstalledError",
     "BundleError",
+    "DEFAULT_BUNDLE",
     "DeviceArray",
     "EngineError",
     "FlowEngine",

@@ -31,6 +31,8 @@ from engine.errors import BundleError, InputError
 from engine.system.threads import available_threads
 
 DEFAULT_BUNDLE = Path(__file__).parent / "bundle" / "default"
+ACCURATE_BUNDLE = DEFAULT_BUNDLE.with_name("accurate")  # less error, several times the time
+SHIPPED_BUNDLES = (DEFAULT_BUNDLE, ACCURATE_BUNDLE)
 
 
 def load(
@@ -52,7 +54,8 @@ def load(
 
     Args:
         bundle: a folder written by ``python -m export.build_engine``; by default the one inside
-            this package.
+            this package. ``engine.ACCURATE_BUNDLE`` is a second one: less error, in several
+            times the time.
         backend: ``"tensorrt"``, ``"onnxruntime-cuda"``, ``"openvino"``, ``"onnxruntime"`` or
             another key of ``engine.backends.registry.BACKENDS``, an error if it cannot run here;
             ``"auto"`` opens the first of these four that can, and logs which, and why not the
@@ -68,8 +71,8 @@ def load(
             2.4 times the time at 384x512. Not available for ``infer_device``; ``stream`` then
             shares no features between frames, and takes motion that is known beforehand.
         refine: ``"variational"`` refines the flow by ``cv2.VariationalRefinement``: small errors
-            get smaller, and a flow of the default network takes about 2.4 times as long. Needs
-            OpenCV. Not available for ``infer_device``.
+            get smaller, and a flow takes some milliseconds more. Needs OpenCV. Not available for
+            ``infer_device``.
         tile: (height, width), or the side of a square: larger images are computed in overlapping
             tiles of this size, and memory does not grow with the images beyond them and their flow.
             Multiples of the bundle's divisor, at least 256. `streams` tiles are computed at once.

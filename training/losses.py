@@ -1,5 +1,8 @@
 """The losses of FlowNet (resolutions), of RAFT (iterations) and of coarse-to-fine networks."""
 
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -78,10 +81,10 @@ def sequence_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> 
     return loss
 
 
-# Weights of a pass's flows: refined at 1/4 and 1/8, the last step first, then the decoder's at 1/8
-# to 1/64; and those of the passes, the last one first.
-_WITHIN_PASS = (0.44, 0.22, 0.22, 0.11, 0.16, 0.06, 0.06, 0.06)
+# Weights of the passes, the last one first; those of a pass's flows are half of these for all but
+# the last step of a refinement.
 _PASSES = (1.0, 0.7, 0.7, 0.7)
+_REFINED_4, _REFINED_8, _DECODED_8, _COARSER = 0.44, 0.22, 0.16, 0.06
 # Pixels. Below it an error counts by its size, above it by its ratio.
 _FLOOR = 0.08
 
@@ -102,8 +105,7 @@ def relative_loss(
     """
     loss = target.new_zeros(())
     levels: dict[int, tuple[Tensor, Tensor]] = {}
-    shares = [share * within for share in _PASSES for within in _WITHIN_PASS]
-    for flow, share in zip(flows, shares, strict=False):
+    for flow, share in zip(flows, _shares([flow.shape[-1] for flow in flows]), strict=True):
         width = flow.shape[-1]
         if width not in levels:
             levels[width] = _at_size(target, weight, (flow.shape[-2], width))
@@ -112,6 +114,19 @@ def relative_loss(
         means = flow_scale * errors / level.sum((1, 2, 3)).clamp(min=1e-3)
         loss = loss + share * (means + _FLOOR).log().mean()
     return loss
+
+
+def _shares(widths: Sequence[int]) -> list[float]:
+    """Return the weights of flows of these widths; a pass begins where they grow."""
+    starts = [0, *(i for i in range(1, len(widths)) if widths[i] > widths[i - 1]), len(widths)]
+    shares = []
+    for weight, (start, stop) in zip(_PASSES, pairwise(starts), strict=False):
+        finest, finer, *coarser = (len(list(same)) for _, same in groupby(widths[start:stop]))
+        within = [_REFINED_4, *[_REFINED_4 / 2] * (finest - 1)]
+        within += [_REFINED_8, *[_REFINED_8 / 2] * (finer - 2), _DECODED_8]
+        within += [_COARSER] * sum(coarser)
+        shares += [weight * share for share in within]
+    return shares
 
 
 def _at_size(target: Tensor, weight: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

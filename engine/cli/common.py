@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from engine.loader import ACCURATE_BUNDLE
 from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import int_between, levels, positive_int
 
@@ -45,8 +46,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
     """Add the options that choose bundle, GPU and threads; return their group."""
     group = parser.add_argument_group("inference")
     add = group.add_argument
-    add("--bundle", type=Path, metavar="DIR", help="bundle (default: the one that ships)")
     # fmt: off
+    add("--bundle", type=_bundle, metavar="DIR|accurate",
+        help="bundle, or accurate: the second one that ships, slower (default: the first)")
     add("--trust", type=Path, metavar="FILE",
         help="public key: open the bundle only if it is signed by it")
     add("--device", type=int_between(0, 999), default=0, metavar="N",
@@ -55,6 +57,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
         help="CPU threads (default: all that the process may use)")
     # fmt: on
     return group
+
+
+def _bundle(text: str) -> Path:
+    return ACCURATE_BUNDLE if text == "accurate" else Path(text)
 
 
 def add_levels_option(parser: argparse.ArgumentParser) -> None:

@@ -77,7 +77,7 @@ class DeployableLastPass(_Around):
         normalised = self.normalisation(planes(image1), planes(image2))
         first, *smaller = cast(Callable[..., list[Tensor]], self.network.sizes)(*normalised)
         one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
-        flows = one_pass(first, smaller[0], so_far, any_width=False)
+        flows = one_pass(first, smaller[0], so_far, last=True)
         return self._in_pixels(flows), *smaller
 
 
@@ -102,7 +102,7 @@ class DeployableCoarserPass(nn.Module):
             (N, 2, H / 4, W / 4) float32, in pixels of images of twice the size / ``flow_scale``.
         """
         one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
-        return 2 * one_pass(images, halved, so_far, any_width=True)[0]
+        return 2 * one_pass(images, halved, so_far, last=False)[0]
 
 
 class DeployableFeatures(_Around):

@@ -61,11 +61,11 @@ class HalfNetwork(nn.Module):
         return sizes(image1.half(), image2.half())
 
     def one_pass(
-        self, images: Tensor, halved: Tensor, so_far: Tensor, *, any_width: bool
+        self, images: Tensor, halved: Tensor, so_far: Tensor, *, last: bool
     ) -> tuple[Tensor, ...]:
         """Like a `CoarseToFineFlowNetS`'s own: float16 images, float32 flows."""
         one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
-        return _in_float(one_pass(images, halved, so_far, any_width=any_width))
+        return _in_float(one_pass(images, halved, so_far, last=last))
 
 
 def _in_float(flows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

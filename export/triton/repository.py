@@ -15,6 +15,7 @@ from engine.bundle.manifest import Manifest, read_manifest
 from engine.bundle.verify import verify_files
 from engine.system.argument_parser import UsageError
 from export.graph.dequantise import float_from_int8
+from export.graph.passes import with_all_passes
 from export.progress import step
 from export.staging import check_output, move_into_place, staging
 from export.triton.config import Serving, pair_config, stream_config
@@ -106,10 +107,13 @@ def _models(bundle: Path, manifest: Manifest) -> dict[str, onnx.ModelProto]:
             "build it without --split"
         )
     verify_files(bundle, manifest, names)
-    return {
+    models = {
         name: onnx.load_from_string(read_onnx(bundle / name, manifest.files[name]))
         for name in names
     }
+    if manifest.passes is not None:
+        with_all_passes(models[WHOLE])
+    return models
 
 
 def _write(

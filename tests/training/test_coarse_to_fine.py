@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.losses import relative_loss
+from training.losses import _shares, relative_loss
 from training.networks import build_network
 from training.networks.coarse_to_fine import CoarseToFineFlowNetS, _added
 
@@ -33,11 +33,13 @@ def test_each_pass_predicts_at_half_the_resolution_of_the_next(
     assert network.divisor == (128 if passes == 4 else 64)
     with torch.no_grad():
         flows = network(*pair(*size))
-    assert len(flows) == passes * 8
-    for index in range(passes):
-        for flow, stride in zip(flows[index * 8 :][:5], (4, 4, 8, 8, 8), strict=True):
-            stride <<= index
-            assert tuple(flow.shape[-2:]) == (size[0] // stride, size[1] // stride)
+    refined = [(4, 4, 8)] + [(4, 4, 4, 8, 8, 8)] * (passes - 1)
+    strides = [
+        stride << index for index, steps in enumerate(refined) for stride in (*steps, 8, 16, 32, 64)
+    ]
+    for flow, stride in zip(flows, strides, strict=True):
+        expected = (-(-size[0] // stride), -(-size[1] // stride))
+        assert tuple(flow.shape[-2:]) == expected
 
 
 def test_flows_of_passes_add_up_in_pixels_of_each_size(network: CoarseToFineFlowNetS) -> None:
@@ -95,6 +97,15 @@ def test_training_draws_the_number_of_passes(network: CoarseToFineFlowNetS) -> N
     again = network.passes
     network.begin_step(7)
     assert network.passes == again
+
+
+def test_weights_of_the_flows() -> None:
+    last, coarser = [16] * 2 + [8] * 2 + [4, 2, 1], [8] * 3 + [4] * 4 + [2, 1]
+    found = _shares(last + coarser)
+    assert found == pytest.approx(
+        [0.44, 0.22, 0.22, 0.16, 0.06, 0.06, 0.06]
+        + [0.7 * w for w in (0.44, 0.22, 0.22, 0.22, 0.11, 0.11, 0.16, 0.06, 0.06)]
+    )
 
 
 def test_the_loss_counts_ratios_of_errors() -> None:

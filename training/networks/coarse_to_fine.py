@@ -21,10 +21,11 @@ from training.networks.refinement import Appearance, Refinement, by_image
 from training.networks.upsampling import upsample_matmul
 
 PASSES = 3
-MAX_PASSES = 4  # that are weighted by the loss
-# Steps of each refinement. The motion that it measures is too small where the flow is off by more
-# than a pixel of its maps; the second step finds the rest.
-STEPS = 2
+MAX_PASSES = 4  # that the loss has weights for
+# Steps of the refinements at 1/8 and at 1/4, in the last pass and in the coarser ones, which take a
+# quarter of the time or less. The motion that a step measures is too small where the flow is off by
+# more than a pixel of its maps; the next step finds the rest.
+_LAST_STEPS, _COARSER_STEPS = (1, 2), (3, 3)
 # How often 1, 2 and 3 passes are trained: so the finer ones also learn to find what coarser ones
 # have missed.
 _TRAINED = (0.2, 0.2, 0.6)
@@ -113,7 +114,7 @@ class CoarseToFineFlowNetS(Decoder):
         so_far = None
         for finer in reversed(range(self.passes)):
             images, halved = sizes[finer], sizes[finer + 1]
-            found = self.one_pass(images, halved, so_far, any_width=finer > 0)
+            found = self.one_pass(images, halved, so_far, last=finer == 0)
             so_far = 2 * found[0].detach()  # a pixel of this pass is two of the next one's
             flows = (*(2**finer * flow for flow in found), *flows)
         return flows
@@ -129,7 +130,7 @@ class CoarseToFineFlowNetS(Decoder):
         return sizes
 
     def one_pass(
-        self, images: Tensor, halved: Tensor, so_far: Tensor | None, *, any_width: bool
+        self, images: Tensor, halved: Tensor, so_far: Tensor | None, *, last: bool
     ) -> tuple[Tensor, ...]:
         """Return the flows of one pass, in pixels of its images divided by ``flow_scale``.
 
@@ -138,7 +139,7 @@ class CoarseToFineFlowNetS(Decoder):
             halved: the pair at half that size.
             so_far: flow of the pass before, (N, 2, h / 8, w / 8), in the unit of this one; None:
                 this is the first.
-            any_width: whether the images' width may be no multiple of 64.
+            last: whether this is the last pass; else the images' width may be no multiple of 64.
         """
         conv1 = self.conv1(self._input(halved, so_far))
         residuals, context = self._decode(conv1)
@@ -147,12 +148,13 @@ class CoarseToFineFlowNetS(Decoder):
         flows = residuals if so_far is None else _added(residuals, so_far)
         # In float32 before warping: the refinement measures small differences between the maps.
         maps = self.appearance(images).float()
-        small = F.avg_pool2d(maps, 2) if any_width else halve(maps)
+        small = halve(maps) if last else F.avg_pool2d(maps, 2)
+        steps8, steps4 = _LAST_STEPS if last else _COARSER_STEPS
         coarse, hidden = self.refinement8(
             *(flows[0], context, by_image(small)),
             scale=self.flow_scale / 4,
-            steps=STEPS,
-            any_width=any_width,
+            steps=steps8,
+            any_width=not last,
         )
         fine, _ = self.refinement4(
             F.interpolate(coarse[0], scale_factor=2.0, mode="bilinear", align_corners=False),
@@ -160,8 +162,8 @@ class CoarseToFineFlowNetS(Decoder):
             by_image(maps),
             scale=self.flow_scale / 2,
             coarser=hidden,
-            steps=STEPS,
-            any_width=any_width,
+            steps=steps4,
+            any_width=not last,
         )
         return (*fine, *coarse, *flows)
 

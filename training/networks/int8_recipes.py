@@ -46,6 +46,12 @@ PYRAMID = Int8Recipe(
         "refinement4.predict_residual",
     ),
 )
+# As in a stack, the first layer reads images and flow; the errors of each pass are the next one's
+# input, where the maps that motion is measured on and the finest corrections count most.
+COARSE_TO_FINE = replace(
+    PYRAMID,
+    float_layers=("conv1", "appearance", "refinement4.hidden", *PYRAMID.float_layers),
+)
 _SD_DECODER_INPUTS = (
     *("deconv4", "deconv3", "deconv2"),
     *("inter_conv5", "inter_conv4", "inter_conv3", "inter_conv2"),

@@ -110,7 +110,9 @@ _PYRAMID = NetworkEntry(
         *("predict_flow2", "refinement8.predict_residual", "refinement4.predict_residual"),
     ),
 )
-_COARSE_TO_FINE = replace(_PYRAMID, build=partial(_coarse_to_fine, 1.0))
+_COARSE_TO_FINE = replace(
+    _PYRAMID, build=partial(_coarse_to_fine, 1.0), int8=int8_recipes.COARSE_TO_FINE
+)
 _FLOWNETC = replace(
     _FLOWNETS,
     build=partial(_flownetc, 1.0),
