@@ -46,10 +46,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "ACCURATE_BUNDLE",
+    "DEFAULT_BUNDLE",
     "BackendError",
     "BackendNotInstalledError",
     "BundleError",
-    "DEFAULT_BUNDLE",
     "DeviceArray",
     "EngineError",
     "FlowEngine",
