@@ -13,7 +13,8 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -92,11 +93,12 @@ def _extract(shards: Sequence[Shard], workers: int, folder: Path) -> dict[str, f
     with extraction.opened(folder, {}, force=False):
         worker = Worker(folder, settings, partial(engine.load, threads=1), run="bench")
         times, flows = [], []
-        for done in _processed(shards, worker, workers):
-            if done.row["status"] != "ok":
-                raise InputError(done.row["status"])
-            times.append(time.perf_counter())
-            flows.append(done.row["flows"])
+        with closing(_processed(shards, worker, workers)) as processed:
+            for done in processed:
+                if done.row["status"] != "ok":
+                    raise InputError(done.row["status"])
+                times.append(time.perf_counter())
+                flows.append(done.row["flows"])
     busy = max(1, workers)  # as many clips are done when all have begun their second
     return {
         "seconds": times[-1] - started,
@@ -104,7 +106,9 @@ def _extract(shards: Sequence[Shard], workers: int, folder: Path) -> dict[str, f
     }
 
 
-def _processed(shards: Sequence[Shard], worker: Worker, workers: int) -> Iterator[Done]:
+def _processed(
+    shards: Sequence[Shard], worker: Worker, workers: int
+) -> Generator[Done, None, None]:
     if workers:
         yield from cluster.process_all(shards, worker, Resources(workers, threads=1))
     else:

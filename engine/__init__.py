@@ -15,9 +15,9 @@ import threading
 from typing import Literal, overload
 
 if getattr(sys, "argv", None):  # first: the imports below take a tenth of a second or more
-    from engine.system.command import hide_tracebacks_of_interrupts
+    from engine.system.command import hide_tracebacks
 
-    hide_tracebacks_of_interrupts()
+    hide_tracebacks()
 
 from engine.bundle.manifest import Manifest
 from engine.cuda.flow_array import DeviceArray

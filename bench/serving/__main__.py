@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             "environment": environment.describe(threads=options.threads),
             "size": f"{height}x{width}",
             "fps": options.fps,
-            "serve": options.serve,
+            "serve": shlex.join(options.serve),
             "rows": rows,
         }
         cli.deliver(result, options.json, lambda: print("\n".join(_table(rows))))
@@ -66,7 +66,7 @@ def _server(options: argparse.Namespace) -> Iterator[str]:
     command = [
         *(sys.executable, "-m", "engine", "serve", "--port", "0", "--warm-up", f"{height}x{width}"),
         *("--threads", str(options.threads), "--queue", most, "--sequences", most),
-        *shlex.split(options.serve),
+        *options.serve,
     ]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, env=environment.child_environment(), text=True
@@ -138,6 +138,15 @@ def _counts(text: str) -> list[int]:
     return [positive_int(name) for name in names(text)]
 
 
+def _options(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no command line: {error}; expected options of flow serve"
+        ) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.serving",
@@ -155,7 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=size, default=(384, 512), metavar="HxW", help="default: 384x512")
     add("--threads", type=positive_int, default=available_threads(), metavar="N",
         help="of the server")
-    add("--serve", default="", metavar="OPTIONS", help="further options of flow serve, in quotes")
+    add("--serve", type=_options, default=[], metavar="OPTIONS",
+        help="further options of flow serve, in quotes")
     add("--json", type=Path, metavar="FILE", help="result to write")
     # fmt: on
     return parser

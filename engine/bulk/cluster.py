@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -34,7 +34,7 @@ class Resources:
     """What the workers need.
 
     Attributes:
-        workers: number of processes; None: as many as have CPUs.
+        workers: number of processes; None: as many as there are CPUs for.
         threads: CPU threads of each.
         gpus: GPUs of each, or a share of one.
         address: of a cluster; None: processes of this machine.
@@ -100,7 +100,7 @@ def process_all(
 
     Raises:
         BackendNotInstalledError: Ray is not installed.
-        BackendError: There is no such cluster, or Ray failed.
+        BackendError: There is no such cluster, it lacks the GPUs of a worker, or Ray failed.
         EngineError: A worker cannot open its engine.
         OSError: A worker cannot write a file.
     """
@@ -193,12 +193,27 @@ def _connected(ray: ModuleType, resources: Resources) -> Iterator[int]:
             "the machine and Ray's logs, /tmp/ray/session_latest/logs."
         ) from error
     try:
-        if resources.workers is None:
-            cpus = int(ray.cluster_resources().get("CPU", 1))
-            workers = max(1, cpus // resources.threads)
-        yield workers
+        yield _workers(ray.cluster_resources(), resources)
     finally:
         ray.shutdown()
+
+
+def _workers(available: Mapping[str, float], resources: Resources) -> int:
+    """Return the number of workers; Ray would wait forever for GPUs that a machine does not have.
+
+    Raises:
+        BackendError: There are not the GPUs of one worker.
+    """
+    workers = resources.workers or max(1, int(available.get("CPU", 1)) // resources.threads)
+    if not resources.gpus or (resources.address and resources.workers):  # a cluster may grow
+        return workers
+    gpus = available.get("GPU", 0)
+    if gpus < resources.gpus:
+        raise BackendError(
+            f"Ray finds {gpus:g} GPUs, and a worker needs {resources.gpus:g}; expected as many. "
+            "Give --gpus 0 and a backend for CPUs, or the --address of a cluster that has them."
+        )
+    return min(workers, int(gpus / resources.gpus))
 
 
 def _of_this_machine(cpus: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.bulk.plan import Shard, shard_from_json
+from engine.bulk.plan import Shard, check_numbers, shard_from_json
 from engine.bulk.shard import ATTEMPTS
 from engine.errors import InputError
 from engine.system.files import replacing, write_atomically
@@ -38,11 +38,13 @@ def opened(folder: Path, job: Mapping[str, str], *, force: bool) -> Iterator[lis
                 f"{folder} is being written by another process; expected one at a time. Wait for "
                 "its end, or write to another name."
             )
+        continues = _continues(folder, job, force=force)
         _remove_leftovers(folder)
-        if not _continues(folder, job, force=force):
+        if not continues:
             for name in (TABLE, PLAN):
                 (folder / name).unlink(missing_ok=True)
-            shutil.rmtree(folder / SHARDS, ignore_errors=True)
+            if (folder / SHARDS).exists():  # a shard that stayed would count as one of this job
+                shutil.rmtree(folder / SHARDS)
             write_atomically(folder / JOB, json.dumps({**_FORMAT, "job": job}, indent=1).encode())
         (folder / SHARDS).mkdir(exist_ok=True)
         try:
@@ -110,7 +112,9 @@ def read_plan(folder: Path) -> list[Shard]:
         return []
     try:
         with path.open(encoding="utf-8") as stream:
-            return [shard_from_json(line) for line in stream]
+            plan = [shard_from_json(line) for line in stream]
+        check_numbers(plan)
+        return plan
     except ValueError as error:
         raise InputError(
             f"{path} is damaged: {error}. Expected what `flow extract` wrote; begin in another "
@@ -120,10 +124,11 @@ def read_plan(folder: Path) -> list[Shard]:
 
 def write_plan(folder: Path, plan: Sequence[Shard]) -> None:
     """Write the shards of an extraction, and take away a table that was made for others."""
-    if plan != read_plan(folder):
+    path = folder / PLAN
+    text = "".join(f"{shard.to_json()}\n" for shard in plan).encode()
+    if not path.exists() or path.read_bytes() != text:
         (folder / TABLE).unlink(missing_ok=True)
-        text = "".join(f"{shard.to_json()}\n" for shard in plan)
-        write_atomically(folder / PLAN, text.encode())
+        write_atomically(path, text)
 
 
 @dataclass

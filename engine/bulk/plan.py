@@ -74,6 +74,15 @@ def shard_from_json(text: str) -> Shard:
         raise ValueError(str(error)) from error
 
 
+def check_numbers(plan: Sequence[Shard]) -> None:
+    """Raise ``ValueError`` unless shards and their clips are numbered from 0, without a gap."""
+    first = 0
+    for number, shard in enumerate(plan):
+        if (shard.number, shard.first) != (number, first) or not shard.clips:
+            raise ValueError(f"line {number + 1} is not shard {number} with the clips from {first}")
+        first += len(shard.clips)
+
+
 def measure(files: Iterable[Path]) -> list[Clip]:
     """Return the clips with these names, each once; one that cannot be read has no size."""
     unique = dict.fromkeys(map(str, files))

@@ -42,7 +42,7 @@ class Rate:
         return self._left * (self._clock() - self._start) / self._bytes
 
     def __str__(self) -> str:
-        """Return both for people."""
+        """Return the rate, and the time that is left if it is known."""
         left = self.seconds_left()
         ending = "" if left is None else f", {_duration(left)} left"
         return f"{self.clips_per_second():.2f} clips/s{ending}"

@@ -116,15 +116,20 @@ class Extraction:
 
     def _count(self, row: Row) -> int:
         match row:
-            case {"file": str(), "status": str(), "flows": int(count), "folder": str(folder)} if (
-                count >= 0 and is_name(folder)
-            ):
+            case {
+                "file": str(),
+                "status": str(),
+                "height": int(),
+                "width": int(),
+                "flows": int(count),
+                "folder": str(folder),
+            } if count >= 0 and is_name(folder):
                 return count
             case {"file": str(), "status": str()} if "flows" not in row:
                 return 0
         raise FlowFileError(
-            f"{self.path} has a row {row!r:.200} in its table; expected file, status, and number "
-            "and folder of the flows."
+            f"{self.path} has a row {row!r:.200} in its table; expected file, status, and size, "
+            "number and folder of the flows."
         )
 
 

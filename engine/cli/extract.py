@@ -37,7 +37,7 @@ their SHA-256 and kept, clips that are new are added, those whose files have cha
 again. clips.jsonl has a line for each clip with its status, once all are done.
 exit status: 0 if every clip could be read, 1 if not or after another error"""
 
-# Do not change what is written, or are in the plan.
+# Options that do not change what is written, or that the plan has.
 _NOT_OF_THE_JOB = (
     *("run", "input", "output", "force", "retry", "workers", "threads", "gpus", "address"),
     *("shard_size", "bundle", "trust", "device"),
@@ -70,17 +70,17 @@ def add_command(commands: common.Commands) -> None:
     add("--stride", type=positive_int, default=1, metavar="N",
         help="use every N-th frame; flow is then between those (default: 1)")
     add("--shard-size", type=positive_int, default=64, metavar="MIB",
-        help="of the clips of a shard, which is what an interruption may cost a worker "
-        "(default: 64, or less to give each worker four)")
+        help="size of the clips of a shard, the most that an interruption costs a worker "
+        "(default: 64, or less to give each worker four shards)")
     add("--workers", type=positive_int, metavar="N",
         help="processes, each with the engine open (default: one for each --threads CPUs)")
     add("--address", metavar="HOST:PORT",
         help="Ray cluster that has the workers, auto for that of this machine (default: none); "
-        "clips and STORE are on a file system that all of it shares")
+        "clips and STORE must be on a file system that all its machines share")
     add("--gpus", type=non_negative_float, metavar="N",
         help="GPUs of a worker, or a share of one (default: 1 for a backend of GPUs, else 0)")
     add("--retry", action="store_true",
-        help="compute shards with clips that could not be read again")
+        help="compute again the shards that have clips which could not be read")
     add("--force", action="store_true", help="replace an extraction by another command")
     # fmt: on
     stores.add_step_option(parser)

@@ -17,6 +17,7 @@ from engine.system.argument_types import (
 )
 
 TOKEN_VARIABLE = "FLOWNET_ENGINE_TOKEN"
+_LONGEST_TOKEN = 4096
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _EPILOG = f"""examples:
   flow serve
@@ -112,7 +113,8 @@ def _token(options: argparse.Namespace) -> str | None:
     """Return the token; None: there is none, and the server needs none."""
     if options.token_file is not None:
         where = str(options.token_file)
-        token = options.token_file.read_bytes()[:4096].decode("ascii", "replace").strip()
+        with options.token_file.open("rb") as stream:  # may be a pipe, or have no end
+            token = stream.read(_LONGEST_TOKEN).decode("ascii", "replace").strip()
     elif TOKEN_VARIABLE in os.environ:
         where, token = f"${TOKEN_VARIABLE}", os.environ[TOKEN_VARIABLE].strip()
     elif options.host in _LOCAL or options.no_token:

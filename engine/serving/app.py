@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -195,16 +196,19 @@ async def _request_error(request: Request, error: RequestError) -> Response:
     headers = {"retry-after": "1"} if error.status == 503 else {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return JSONResponse({"error": str(error)}, error.status, headers)
+    return _error(str(error), error.status, headers)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
-    text = f"{request.method} {request.url.path}"
+    text = f"{request.method} {request.scope['path']}"
     advice = "see /v2/models/flow_pair for a model"
-    return JSONResponse(
-        {"error": f"{text:.120}: {error.detail}; {advice}."}, error.status_code, error.headers
-    )
+    return _error(f"{text:.120}: {error.detail}; {advice}.", error.status_code, error.headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"the server failed: {type(error).__name__}."}, 500)
+    return _error(f"the server failed: {type(error).__name__}.", 500)
+
+
+def _error(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    # In ASCII: names that a client sends may hold halves of surrogate pairs, which UTF-8 lacks.
+    return Response(json.dumps({"error": text}), status, headers, "application/json")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.errors import BackendError, EngineError
+from engine.errors import BackendError
 from engine.types import Flow, Image
 
 
@@ -65,6 +65,8 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise BackendError("the server is closing; ask another one.")
+            # Cancelled ones would keep their images until a thread is free.
+            self._waiting = deque(it for it in self._waiting if not it.flow.cancelled())
             self._waiting.append(job)
             self._changed.notify_all()
         return job.flow
@@ -110,8 +112,8 @@ class Batcher:
         try:
             flows = self._infer(*_joined(jobs))
         except Exception as error:  # of any runtime; a thread that ends would answer nobody
-            if len(jobs) > 1 and isinstance(error, EngineError):
-                for job in jobs:  # one may be at fault
+            if len(jobs) > 1:
+                for job in jobs:  # one may be at fault, or all together need too much memory
                     self._compute([job])
                 return
             for job in jobs:

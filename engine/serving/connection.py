@@ -27,7 +27,7 @@ class Connection(H11Protocol):
         """Refuse the connection if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > _MOST:
-            self._refuse(503, f"{_MOST} connections are open, as many as may be; ask again.")
+            self._refuse(503, f"{_MOST} connections are open, the most at a time; ask again later.")
         else:
             self._start_clock()
 

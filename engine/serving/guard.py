@@ -14,7 +14,7 @@ _PUBLIC = ("/health", "/v2/health/live", "/v2/health/ready")
 
 def check_token(request: Request, token: str | None) -> None:
     """Raise ``RequestError`` 401 unless a request shows the token, or needs none."""
-    if token is None or request.url.path in _PUBLIC:
+    if token is None or request.scope["path"] in _PUBLIC:
         return
     shown = request.headers.get("authorization", "")
     if not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
@@ -35,7 +35,8 @@ class Places:
         """Keep a place inside the block; ``RequestError`` 503 if there is none."""
         if not self._free:
             raise RequestError(
-                503, f"{self._most} requests are being answered, as many as may wait; ask again."
+                503,
+                f"{self._most} requests are being answered, the most at a time; ask again later.",
             )
         self._free -= 1
         try:

@@ -60,7 +60,7 @@ class Sequences:
         if sequence.id not in self._last and len(self._last) >= self._most:
             raise RequestError(
                 503,
-                f"{self._most} sequences are open, as many as may be; end one with sequence_end, "
+                f"{self._most} sequences are open, the most at a time; end one with sequence_end, "
                 f"or wait: each is closed after {self._idle:g} s without a frame.",
             )
         if sequence.end:

@@ -12,6 +12,7 @@ import numpy as np
 import uvicorn
 
 import engine
+from engine.errors import InputError
 from engine.serving.app import build_app
 from engine.serving.connection import connection_class
 from engine.serving.settings import Settings
@@ -45,6 +46,7 @@ def serve(
         on_ready: called when the server takes connections.
 
     Raises:
+        InputError: The name of the host is impossible.
         OSError: The address cannot be listened on.
     """
     with _listening(settings.host, settings.port) as listener, _without_wakeups():
@@ -91,6 +93,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         number = error.errno or 0  # negative: of the resolver of names
         reason = os.strerror(number) if number > 0 else error.strerror
         raise OSError(error.errno, reason, f"{host}:{port}") from error
+    except (UnicodeError, TypeError):  # Python cannot encode the name, and asks no resolver
+        raise InputError(
+            f"{host!r:.80} is no name of a host; expected a name or an address of this machine."
+        ) from None
     with listener:
         yield listener
 

@@ -78,11 +78,11 @@ def _checked_shape(tensor: Tensor, limits: Limits) -> tuple[int, ...]:
         )
     if shape[0] > limits.pairs:
         raise RequestError(
-            400, f"{tensor.where} has {shape[0]:.6g} images; expected at most {limits.pairs}."
+            400, f"{tensor.where} has {_shown(shape[0])} images; expected at most {limits.pairs}."
         )
     if (pixels := math.prod(shape[:3])) > limits.pixels:
         raise RequestError(
-            413, f"{tensor.where} has {pixels:.9g} pixels; expected at most {limits.pixels}."
+            413, f"{tensor.where} has {_shown(pixels)} pixels; expected at most {limits.pixels}."
         )
     return shape
 
@@ -90,11 +90,16 @@ def _checked_shape(tensor: Tensor, limits: Limits) -> tuple[int, ...]:
 def _levels(tensor: Tensor) -> Image:
     """Return the numbers of a list as uint8, (size,)."""
     try:
-        values = np.asarray(tensor.data)
-    except (ValueError, OverflowError, RecursionError):  # ragged, nested too deeply
-        values = np.empty(0, object)
-    if values.dtype.kind not in "iu" or ((values < 0) | (values > 255)).any():
-        raise RequestError(
-            400, f"the data of {tensor.where} are not whole numbers from 0 to 255, as it needs."
-        )
-    return values.astype(np.uint8).reshape(-1)
+        # As objects: an array of texts gives each item the room of the longest one.
+        numbers = np.asarray(tensor.data, object).reshape(-1).tolist()
+        if {*map(type, numbers)} == {int}:
+            return np.frombuffer(bytearray(numbers), np.uint8)
+    except (ValueError, OverflowError, RecursionError):  # too large a number, nested too deeply
+        pass
+    raise RequestError(
+        400, f"the data of {tensor.where} are not whole numbers; expected those from 0 to 255."
+    )
+
+
+def _shown(number: int) -> str:
+    return str(number) if number < 10**12 else "more than 10^12"

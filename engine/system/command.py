@@ -1,4 +1,4 @@
-"""The process of a command: its output, Ctrl-C and its exit status."""
+"""The process of a command: its output, Ctrl-C, missing packages and its exit status."""
 
 import io
 import os
@@ -12,6 +12,8 @@ from typing import Any, NoReturn, TextIO
 INTERRUPTED = 128 + signal.SIGINT
 _FAILED = 1
 _SCRIPTS = ("flow", "flownet-engine")
+# Which extra has what the commands of a package need.
+_EXTRAS = {"bench": "bench", "export": "export", "training": "training"}
 # Longer, and what runs is native code that Python's handler of the signal waits for.
 _PATIENCE = 0.7  # seconds
 
@@ -84,8 +86,8 @@ class _Output(io.TextIOWrapper):
         return status or _FAILED
 
 
-def hide_tracebacks_of_interrupts() -> None:
-    """Let Ctrl-C end a command without a traceback also while it still imports its modules.
+def hide_tracebacks() -> None:
+    """Let a command end without a traceback at Ctrl-C during its imports, or without a package.
 
     Does nothing in other programs: ``sys.argv`` names a command, or is ``-m`` while Python locates
     the module (https://docs.python.org/3/using/cmdline.html#cmdoption-m).
@@ -100,8 +102,20 @@ def _show(kind: type[BaseException], error: BaseException, traceback: Any) -> No
         cause = cause.__context__  # NumPy's import, interrupted, ends with an ImportError
     if cause is not None:
         print("interrupted", file=sys.stderr)
+    elif isinstance(error, ModuleNotFoundError) and (advice := _advice(error.name or "")):
+        print(f"error: {advice}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
+
+
+def _advice(missing: str) -> str | None:
+    """Return how to install what the running command cannot import; None: nothing is known."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    command = "" if spec is None else spec.name.removesuffix(".__main__")
+    extra = _EXTRAS.get(command.partition(".")[0])
+    if extra is None or "." in missing or missing in ("", "engine", "kernels", *_EXTRAS):
+        return None  # no command of ours, or a fault in our own modules
+    return f"python -m {command} needs the package {missing}: pip install 'flownet-engine[{extra}]'"
 
 
 def _end_soon_after_interrupt() -> None:

@@ -146,6 +146,11 @@ def _write_plan(request: Request, manifest: Manifest) -> None:
             f"{request.bundle} has a plan with a plugin, {PLUGIN_LIBRARY}, which Triton does not "
             "load from a repository; build it with another --correlation"
         )
+    if request.serving.max_batch > (most := manifest.profile.max[0]):
+        raise UsageError(
+            f"--max-batch {request.serving.max_batch}: the plan of {request.bundle} takes at most "
+            f"{most} pairs. Leave it out, or build a plan for more"
+        )
     verify_files(request.bundle, manifest, [PLAN])
     _check_outputs(request)
     output = request.repository / PAIR

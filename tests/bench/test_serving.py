@@ -78,3 +78,10 @@ def test_command(tiny_bundle, tmp_path, capsys):
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:2] == ["sessions", "held"]
     assert [line.split()[0] for line in table[1:3]] == ["1", "2"]
+    assert shlex.split(result["serve"]) == shlex.split(serve)
+
+
+def test_options_that_no_shell_reads(capsys):
+    with pytest.raises(SystemExit):
+        main(["--serve", "'"])
+    assert '"\'" is no command line: No closing quotation' in capsys.readouterr().err

@@ -6,10 +6,13 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import engine
+from engine.bundle.manifest import read_manifest
 from engine.serving.server import Server, serve
 from engine.serving.settings import Settings
+from tests.support.fake_backend import FakeBackend
 
 
 @contextmanager
@@ -26,6 +29,21 @@ def running(flow_engine: engine.FlowEngine, **settings: object) -> Iterator[Serv
         server.handle_exit(15, None)
         thread.join(30)
         assert not thread.is_alive()
+
+
+@contextmanager
+def fake(
+    bundle: Path, *, blocking: bool = True, **settings: object
+) -> Iterator[tuple[Server, FakeBackend]]:
+    """Yield a server with a bundle's manifest, and the backend that it waits for."""
+    backend = FakeBackend(blocking=blocking)
+    with (
+        engine.FlowEngine(read_manifest(bundle), backend) as flow_engine,
+        running(flow_engine, **settings) as server,
+    ):
+        yield server, backend
+        for _ in range(100):
+            backend.proceed.release()
 
 
 def place_of(server: Server) -> str:

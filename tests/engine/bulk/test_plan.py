@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.bulk.plan import Clip, Shard, extended, measure, shard_from_json, shard_size
+from engine.bulk.plan import (
+    Clip,
+    Shard,
+    check_numbers,
+    extended,
+    measure,
+    shard_from_json,
+    shard_size,
+)
 from engine.errors import InputError
 
 CLIPS = st.lists(st.integers(0, 100), max_size=30).map(
@@ -68,6 +76,16 @@ def test_a_line_of_the_plan_is_read_again(file, size, content):
 def test_another_line_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"."):
         shard_from_json(text)
+
+
+def test_numbers_without_a_gap():
+    clips = [Clip(name, 1, "") for name in "abc"]
+    plan = extended([], clips, 2)
+    assert plan == [Shard(0, 0, tuple(clips[:2])), Shard(1, 2, tuple(clips[2:]))]
+    check_numbers(plan)
+    for second in (Shard(2, 2, plan[1].clips), Shard(1, 3, plan[1].clips), Shard(1, 2, ())):
+        with pytest.raises(ValueError, match="line 2 is not shard 1 with the clips from 2"):
+            check_numbers([plan[0], second])
 
 
 def test_measure(tmp_path):

@@ -110,9 +110,9 @@ def test_what_is_no_finished_extraction(tmp_path, folder):
         Extraction(folder)
     (folder / JOB).write_text(json.dumps(job))
     table = (folder / TABLE).read_text()
-    for fault in ('"folder": "../', '"folder": 1, "x": "'):
+    for fault in ('"folder": "../', '"folder": 1, "x": "', '"height": null, "folder": "'):
         (folder / TABLE).write_text(table.replace('"folder": "', fault))
-        with pytest.raises(FlowFileError, match="expected file, status, and number and folder"):
+        with pytest.raises(FlowFileError, match="expected file, status, and size, number and"):
             Extraction(folder)
     (folder / TABLE).write_text(table.replace('"flows": 2', '"flows": 1'))
     with pytest.raises(FlowFileError, match=r"has 2 flows; expected 1\. Give the same"):

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from engine.bulk import cluster
 from engine.bulk.reader import Extraction
 from engine.cli import score as score_verb
 from engine.cli.main import main
+from engine.errors import BackendError
 from engine.images import write_image
 from engine.video.clips import open_clip
 from tests.support.one_process import replace_ray
@@ -146,6 +148,16 @@ def test_a_failure_whose_message_is_lost_with_its_worker(
     assert capsys.readouterr().out.startswith("4 clips: 3 ok, 1 failed, 10 flows; ")
 
 
+def test_an_edited_plan(clips, tmp_path, tiny_bundle, in_this_process, capsys):
+    out = tmp_path / "flows"
+    assert extract(tiny_bundle, clips, "-o", out) == 0
+    plan = (out / "plan.jsonl").read_text()
+    (out / "plan.jsonl").write_text(plan.replace('"first": 0', '"first": 9'))
+    assert extract(tiny_bundle, clips, "-o", out) == 1
+    message = "plan.jsonl is damaged: line 1 is not shard 0 with the clips from 0. Expected"
+    assert message in capsys.readouterr().err
+
+
 def test_interrupted(clips, tmp_path, tiny_bundle, in_this_process, capsys, monkeypatch):
     one_by_one = cluster.process_all
 
@@ -180,7 +192,8 @@ def test_refused_before_anything_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "notes.txt").write_text("mine")
+    for name in ("notes.txt", ".plan.mine.txt"):
+        (tmp_path / "other" / name).write_text("mine")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "zeros.txt").write_bytes(b"a\0b")
     before = sorted(tmp_path.rglob("*"))
@@ -210,6 +223,18 @@ def test_no_cluster(clips, tmp_path, tiny_bundle, in_this_process, capsys, addre
     assert extract(tiny_bundle, clips, "-o", tmp_path / "flows", "--address", address) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "flows").exists()
+
+
+def test_the_number_of_workers():
+    here = cluster.Resources(8, threads=1)
+    assert cluster._workers({"CPU": 8}, here) == 8
+    assert cluster._workers({"CPU": 8, "GPU": 2}, replace(here, gpus=0.5)) == 4
+    with pytest.raises(BackendError, match="finds 0 GPUs, and a worker needs 1; expected as many"):
+        cluster._workers({"CPU": 8}, replace(here, gpus=1))
+    there = cluster.Resources(None, threads=4, address="head:6379")
+    assert cluster._workers({"CPU": 42}, there) == 10
+    assert cluster._workers({"CPU": 42, "GPU": 3}, replace(there, gpus=1)) == 3
+    assert cluster._workers({"CPU": 42}, replace(there, workers=5, gpus=1)) == 5
 
 
 def test_without_ray(clips, tmp_path, tiny_bundle, monkeypatch, capsys):

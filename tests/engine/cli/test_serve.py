@@ -93,6 +93,7 @@ def test_refused(served, tiny_bundle, tmp_path, capsys, monkeypatch):
             "lets other machines use the server; expected --token-file FILE",
         ),
         (["--token-file", str(tmp_path / "none")], 1, "none: No such file or directory."),
+        (["--token-file", "/dev/zero"], 1, "/dev/zero holds no token; expected at least 16"),
         (["--token-file", str(tmp_path / "short")], 1, "holds no token; expected at least 16"),
         (["--token-file", str(tmp_path / "binary")], 1, "holds no token; expected at least 16"),
         ([str(tiny_bundle), "--bundle", "other"], 2, "BUNDLE and --bundle are the same"),
@@ -139,3 +140,5 @@ def test_a_port_in_use(tiny_bundle, capsys):
     assert f"127.0.0.1:{port}: Address already in use." in capsys.readouterr().err
     assert main(["serve", str(tiny_bundle), "--host", "no.such.invalid", "--no-token"]) == 1
     assert "no.such.invalid:8000: " in capsys.readouterr().err
+    assert main(["serve", str(tiny_bundle), "--host", "ä..b", "--no-token"]) == 1
+    assert "'ä..b' is no name of a host; expected" in capsys.readouterr().err

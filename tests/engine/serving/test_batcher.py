@@ -1,6 +1,8 @@
 """Batches, with functions in place of an engine."""
 
+import gc
 import threading
+import weakref
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -108,6 +110,38 @@ def test_cancelled_pairs_are_not_computed(batcher, infer):
     with pytest.raises(CancelledError):
         futures[0].result(30)
     assert infer.batches == [(1, 1, 2), (1, 1, 2)]
+
+
+def test_cancelled_pairs_are_not_kept(batcher, infer):
+    busy(batcher, infer)
+    images = pairs(1)
+    kept = weakref.ref(images[0])
+    future = batcher.submit(*images)
+    del images
+    assert future.cancel()
+    del future
+    batcher.submit(*pairs(2))
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_batch_that_needs_too_much_memory_is_computed_one_by_one():
+    entered, proceed = threading.Event(), threading.Event()
+
+    def infer(first, second):
+        entered.set()
+        assert proceed.wait(30)
+        if len(first) > 1:
+            raise MemoryError
+        return first[..., :2].astype(np.float32)
+
+    batcher = Batcher(infer, most=4, window=0)
+    futures = [batcher.submit(*pairs(0))]
+    assert entered.wait(30)  # what follows is queued
+    futures += [batcher.submit(*pairs(level)) for level in (1, 2)]
+    proceed.set()
+    assert [future.result(30)[0, 0, 0, 0] for future in futures] == [0, 1, 2]
+    batcher.close()
 
 
 def test_close_computes_what_is_queued(infer):

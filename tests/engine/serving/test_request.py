@@ -2,6 +2,7 @@
 
 import json
 import string
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -138,19 +139,21 @@ REFUSED = {
     "no inputs": (b"{}", "the request has no 'inputs'; expected a list"),
     "inputs of numbers": ({"inputs": [1]}, r"inputs\[0\] is int; expected an object"),
     "a datatype": (valid(datatype="FP32"), "has datatype 'FP32'; expected UINT8: RGB in 0..255"),
-    "a float": (valid(data=[0.5] * 6), "not whole numbers from 0 to 255"),
-    "a bool": (valid(data=[True] * 6), "not whole numbers from 0 to 255"),
-    "a large level": (valid(data=[256] * 6), "not whole numbers from 0 to 255"),
-    "a huge level": (valid(data=[10**30] * 6), "not whole numbers from 0 to 255"),
-    "a negative level": (valid(data=[-1] * 6), "not whole numbers from 0 to 255"),
-    "ragged data": (valid(data=[[1], [2, 3]]), "not whole numbers from 0 to 255"),
-    "deep data": (valid(data=json.loads("[" * 90 + "]" * 90)), "not whole numbers from 0 to 255"),
+    "a float": (valid(data=[0.5] * 6), "expected those from 0 to 255"),
+    "a bool": (valid(data=[True] * 6), "expected those from 0 to 255"),
+    "a large level": (valid(data=[256] * 6), "expected those from 0 to 255"),
+    "a huge level": (valid(data=[10**30] * 6), "expected those from 0 to 255"),
+    "a negative level": (valid(data=[-1] * 6), "expected those from 0 to 255"),
+    "ragged data": (valid(data=[[1], [2, 3]]), "expected those from 0 to 255"),
+    "texts": (valid(data=["1"] * 6), "expected those from 0 to 255"),
+    "deep data": (valid(data=json.loads("[" * 90 + "]" * 90)), "expected those from 0 to 255"),
     "too few levels": (valid(data=[1] * 5), r"has 5 values; its shape \[1, 1, 2, 3\] has 6"),
     "a flat shape": (valid(shape=[1, 2, 3]), r"expected \[N, height, width, 3\]"),
     "four channels": (valid(shape=[1, 1, 2, 4]), r"expected \[N, height, width, 3\]"),
     "an empty image": (valid(shape=[1, 0, 2, 3]), r"expected \[N, height, width, 3\]"),
     "a shape of floats": (valid(shape=[1.0, 1, 2, 3]), r"expected \[N, height, width, 3\]"),
     "many images": (valid(shape=[5, 1, 2, 3]), "has 5 images; expected at most 4"),
+    "very many images": (valid(shape=[10**400, 1, 2, 3]), r"has more than 10\^12 images; expected"),
     "no data": ({"inputs": [{"name": "image"}]}, "needs either data or the parameter"),
     "both kinds of data": (valid(parameters={"binary_data_size": 6}), "needs either data or"),
     "another input": (valid(name="x"), "flow_stream got the inputs x; expected image"),
@@ -181,6 +184,19 @@ def test_too_many_pixels():
     with pytest.raises(RequestError, match="has 1002 pixels; expected at most 1000") as caught:
         parse_request(json.dumps(valid(shape=[2, 1, 501, 3])).encode(), None, STREAM, LIMITS)
     assert caught.value.status == 413
+    body = json.dumps(valid(shape=[1, 10**400, 2, 3])).encode()
+    with pytest.raises(RequestError, match=r"has more than 10\^12 pixels; expected"):
+        parse_request(body, None, STREAM, LIMITS)
+
+
+def test_a_long_text_among_many_short_ones_takes_no_memory():
+    body = json.dumps(valid(data=["x" * 10_000] + ["y"] * 2000)).encode()
+    tracemalloc.start()
+    with pytest.raises(RequestError, match="expected those from 0 to 255"):
+        parse_request(body, None, STREAM, LIMITS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 def test_too_much_json():

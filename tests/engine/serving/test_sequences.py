@@ -59,7 +59,7 @@ def test_no_more_than_may_be():
     sequences = Sequences(2, 10, clock)
     for name in "ab":
         follow(sequences, name, 1, start=True)
-    with pytest.raises(RequestError, match="2 sequences are open, as many as may be") as error:
+    with pytest.raises(RequestError, match="2 sequences are open, the most at a time") as error:
         follow(sequences, "c", 1, start=True)
     assert error.value.status == 503
     assert follow(sequences, "a", 2, end=True) == 1

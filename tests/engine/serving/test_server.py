@@ -1,22 +1,19 @@
-"""The whole server: real sockets, tritonclient and raw bytes."""
+"""The whole server, asked by tritonclient and http.client."""
 
 import json
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
 
 import engine
-from engine import FlowEngine
 from engine.bundle.manifest import read_manifest
 from tests.engine.serving.test_request import encoded
-from tests.support.fake_backend import FakeBackend, failing
-from tests.support.serving import ask, error_of, place_of, running
+from tests.support.fake_backend import failing
+from tests.support.serving import ask, error_of, fake, place_of, running
 
 # One float32 rounding of values up to 128.
 TOLERANCE = 1e-5
@@ -30,19 +27,6 @@ def server(tiny_bundle):
         running(flow_engine, max_pixels=20_000, max_bytes=200_000) as server,
     ):
         yield server
-
-
-@contextmanager
-def fake(tiny_bundle, *, blocking=True, **settings):
-    """Yield a server, and the backend that it waits for."""
-    backend = FakeBackend(blocking=blocking)
-    with (
-        FlowEngine(read_manifest(tiny_bundle), backend) as flow_engine,
-        running(flow_engine, **settings) as server,
-    ):
-        yield server, backend
-        for _ in range(100):
-            backend.proceed.release()
 
 
 def client_of(server):
@@ -143,6 +127,11 @@ REFUSED = {
     ),
     "another method": ("GET", PAIR, b"", {}, 405, "Method Not Allowed"),
     "bad JSON": ("POST", PAIR, b"{", {}, 400, "the request is not JSON"),
+    "half a surrogate pair": (
+        *("POST", PAIR),
+        *(rb'{"inputs": [{"name": "\ud800", "shape": [], "datatype": "", "data": 0}]}', {}),
+        *(400, "got the inputs \ud800; expected image1, image2"),
+    ),
     "a wrong length": (
         *("POST", PAIR, b"{}", {"Inference_Header_Content_Length": "3"}),
         *(400, "Inference-Header-Content-Length is '3'"),
@@ -185,46 +174,6 @@ def test_wrong_images_are_refused(server, rng):
         client.infer("flow_stream", inputs(image=small.repeat(2, 0)), sequence_id=1)
 
 
-def send(server, data, *, half_close=False):
-    """Send bytes; return what comes back until the server closes."""
-    host, port = place_of(server).split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(data)
-        if half_close:
-            connection.shutdown(socket.SHUT_WR)
-        parts = []
-        while part := connection.recv(1 << 16):
-            parts.append(part)
-    return b"".join(parts)
-
-
-def parts_of(answer):
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), body
-
-
-def test_what_is_not_http(server):
-    status, body = parts_of(send(server, b"\x16\x03\x01 hello\r\n\r\n"))
-    assert status == 400
-    assert "expected HTTP/1.1" in error_of(body)
-
-
-def test_chunked_body_without_an_end_is_too_long(server):
-    chunk = b"%x\r\n" % 60_000 + bytes(60_000) + b"\r\n"
-    head = b"POST %s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
-    status, body = parts_of(send(server, head % PAIR.encode() + 4 * chunk))
-    assert status == 413
-    assert "expected at most 200000 bytes" in error_of(body)
-
-
-def test_a_client_that_leaves_early_harms_nobody(server, tiny_flow, rng):
-    head = f"POST {PAIR} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode()
-    send(server, head + b"half", half_close=True)
-    image1, image2 = pair(rng, 1, 8, 8)
-    result = client_of(server).infer("flow_pair", inputs(image1=image1, image2=image2))
-    np.testing.assert_allclose(result.as_numpy("flow"), tiny_flow(image1, image2), atol=TOLERANCE)
-
-
 def test_metrics(tiny_bundle, rng):
     with fake(tiny_bundle, blocking=False) as (server, _):
         body, headers = request(rng, 2, 8, 8)
@@ -260,6 +209,7 @@ def test_token(tiny_bundle):
                 assert status == 401
                 assert headers["www-authenticate"] == "Bearer"
                 assert "the token is missing or wrong" in error_of(body)
+        assert ask(server, "GET", "/metrics", Host="x/health?")[0] == 401
         shown = {"Authorization": "Bearer secret-of-16-chars"}
         assert ask(server, "GET", "/v2", **shown)[0] == 200
 
@@ -292,15 +242,6 @@ def test_a_flow_that_is_too_late(tiny_bundle, rng):
         status, _, answer = ask(server, "POST", PAIR, body, **headers)
     assert status == 504
     assert "no flow in 1 s: the server is busy" in error_of(answer)
-
-
-def test_a_request_that_is_too_slow(tiny_bundle):
-    with fake(tiny_bundle, timeout=0.2) as (server, _):
-        head = f"POST {PAIR} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nconnection: close\r\n\r\n"
-        for slow in (head + "{", head[:30], ""):
-            status, answer = parts_of(send(server, slow.encode()))
-            assert status == 408
-            assert "did not arrive in time" in error_of(answer)
 
 
 def test_errors_of_the_backend(tiny_bundle, rng, monkeypatch):

@@ -41,6 +41,16 @@ sys.argv[0] = sys.argv[1]
 import engine
 raise KeyboardInterrupt
 """
+WITHOUT = """
+import sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {0!r}:
+            raise ModuleNotFoundError("No module named {0!r}", name=name)
+
+sys.meta_path.insert(0, Finder())
+"""
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a shell and /dev/full")
 
 
@@ -106,6 +116,31 @@ def test_what_an_interrupted_import_raises_shows_no_traceback():
     code += "except BaseException as error: raise ImportError('numpy') from error\n"
     process = start(code, "-m")
     assert process.communicate(timeout=60)[1] == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [
+        ("bench.compare", "rich", "bench"),
+        ("training.synthetic", "skimage", "training"),
+        ("training.train", "torch", "training"),
+    ],
+)
+def test_a_command_without_its_extra_names_it(tmp_path, command, missing, extra):
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(missing))
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == (
+        f"error: python -m {command} needs the package {missing}: "
+        f"pip install 'flownet-engine[{extra}]'\n"
+    )
+    assert done.returncode == 1
 
 
 def test_every_command_is_run_so():

@@ -96,6 +96,9 @@ def test_a_plan_is_copied(tiny_bundle, tmp_path, capsys):
     config = config_of(output, "flow_pair")
     assert (config.backend, config.default_model_filename) == ("tensorrt", "model.plan")
     assert "the bundle's plan returns the flow alone" in capsys.readouterr().out
+    arguments = [str(bundle), "-o", str(output), "--backend", "tensorrt", "--max-batch", "999"]
+    assert main(arguments) == 2
+    assert_one_line(capsys, f"takes at most {manifest.profile.max[0]} pairs")
 
 
 @pytest.mark.parametrize(
