@@ -18,7 +18,7 @@ message(STATUS "OpenVINO ${OpenVINO_VERSION}: ${OpenVINO_DIR}")
 
 target_sources(flow_engine PRIVATE
   src/backends/openvino/loops.cpp src/backends/openvino/precision.cpp
-  src/backends/openvino/session.cpp)
+  src/backends/openvino/resizes.cpp src/backends/openvino/session.cpp)
 # Its headers have deprecated parts, which are not ours.
 get_target_property(openvino_headers openvino::runtime INTERFACE_INCLUDE_DIRECTORIES)
 target_include_directories(flow_engine SYSTEM PRIVATE ${openvino_headers})

@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-/* An open engine. A handle, no address: a closed one is recognised and refused. */
+/* An open engine: a number, not an address, so that calls with a closed one are refused. */
 typedef struct FlowEngine FlowEngine;
 
 typedef enum FlowEngineStatus {
@@ -76,7 +76,7 @@ typedef struct FlowEngineInfo {
 typedef struct FlowEngineImage {
   size_t struct_size; /* sizeof(FlowEngineImage) */
   const uint8_t* data;
-  int32_t height;     /* pixels, of any number from 1 up */
+  int32_t height;     /* pixels, at least 1 */
   int32_t width;      /* pixels */
   int64_t row_stride; /* bytes from a row to the next; 0: no gap */
   int32_t format;     /* FlowEngineFormat */

@@ -52,7 +52,7 @@ int main(int count, char** arguments) {
   Picture pictures[2] = {{0, 0, NULL}, {0, 0, NULL}};
   for (int i = 0; i < 2; ++i) {
     if (read_ppm(arguments[2 + i], &pictures[i])) continue;
-    fprintf(stderr, "%s is no binary PPM of 8 bits\n", arguments[2 + i]);
+    fprintf(stderr, "%s cannot be read as a binary PPM of 8 bits\n", arguments[2 + i]);
     return 2;
   }
   FlowEngine* engine = NULL;

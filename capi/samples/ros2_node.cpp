@@ -36,6 +36,11 @@ FlowEngineImage image_of(const Image& message) {
           format_of(message.encoding)};
 }
 
+// Whether the message has all the rows that it states.
+bool is_whole(const Image& message) {
+  return message.step > 0 && message.data.size() >= size_t{message.step} * message.height;
+}
+
 class FlowNode : public rclcpp::Node {
  public:
   FlowNode() : Node("flow_node") {
@@ -53,6 +58,7 @@ class FlowNode : public rclcpp::Node {
 
  private:
   void receive(Image::ConstSharedPtr image) {
+    if (!is_whole(*image)) return;
     const Image::ConstSharedPtr last = std::move(last_);
     last_ = image;
     if (last == nullptr || last->height != image->height || last->width != image->width) return;

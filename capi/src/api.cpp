@@ -15,13 +15,12 @@ namespace {
 
 using namespace flow_engine;
 
-// Kept short enough for the text without memory.
 thread_local std::string last_error;
 
 FlowEngineStatus fail(FlowEngineStatus status, const char* text) noexcept {
   try {
     last_error = text;
-  } catch (...) {
+  } catch (...) {  // no memory for the text
     last_error.clear();
   }
   return status;

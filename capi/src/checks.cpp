@@ -1,7 +1,7 @@
 #include "checks.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <iomanip>
 
 #include "errors.h"
 #include "system/memory.h"
@@ -61,9 +61,7 @@ void check_same_size(const FlowEngineImage& one, const std::string& name,
 }
 
 std::string gibibytes(double bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f GiB", bytes / (1 << 30));
-  return text;
+  return concat(std::fixed, std::setprecision(1), bytes / (1 << 30), " GiB");
 }
 
 }  // namespace
@@ -105,7 +103,7 @@ void check_iterations(const Settings& settings, const Manifest& manifest) {
   if (!manifest.recurrence && !manifest.passes) {
     throw InputError(concat("iterations is ", iterations, ", but ", network,
                             " has no repeated updates, only RAFT and coarse-to-fine networks have; "
-                            "leave it out."));
+                            "set it to 0."));
   }
   if (manifest.passes && iterations > *manifest.passes) {
     throw InputError(concat("iterations is ", iterations, ", but this ", network, " has ",
@@ -135,8 +133,8 @@ void check_memory(const Manifest& manifest, const Shape& shape) {
   const int64_t columns = shape.width / manifest.recurrence->stride;
   int64_t levels = 1;  // a zero for what lies outside
   for (int level = 0; level < kLevels; ++level) levels += (rows >> level) * (columns >> level);
-  const double values =
-      static_cast<double>(shape.batch * rows * columns) * static_cast<double>(levels);
+  const double values = static_cast<double>(shape.batch) * static_cast<double>(rows * columns) *
+                        static_cast<double>(levels);
   const auto available = available_bytes();
   std::string limit;
   if (values > kMostValues) {

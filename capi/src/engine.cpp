@@ -12,9 +12,12 @@
 namespace flow_engine {
 namespace {
 
-// Memory for a padded batch, not set to zero.
+// Memory for a padded batch, not set to zero. Throws std::bad_alloc, also for sizes beyond 64 bits.
 std::unique_ptr<uint8_t[]> batch_memory(const Shape& shape) {
-  const auto size = static_cast<size_t>(shape.batch * shape.height * shape.width * 3);
+  size_t size = 3;
+  for (const int64_t side : {shape.batch, shape.height, shape.width}) {
+    if (__builtin_mul_overflow(size, side, &size)) throw std::bad_alloc();
+  }
   return std::unique_ptr<uint8_t[]>(new uint8_t[size]);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace flow_engine {
 namespace {
@@ -65,6 +66,7 @@ void lay_out(const FlowEngineImage& image, int64_t height, int64_t width, uint8_
 }
 
 int64_t crop(const float* flow, int64_t width, const FlowEngineFlow& out) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
   const int64_t stride =
       out.row_stride != 0 ? out.row_stride / int64_t{sizeof(float)} : 2 * int64_t{out.width};
   int64_t bad = 0;
@@ -74,7 +76,7 @@ int64_t crop(const float* flow, int64_t width, const FlowEngineFlow& out) {
     bool finite = true;
     for (int64_t i = 0; i < 2 * int64_t{out.width}; ++i) {
       to[i] = from[i];
-      finite &= std::abs(from[i]) <= 3.402823466e38F;
+      finite &= std::abs(from[i]) <= kLargest;
     }
     for (int64_t x = 0; !finite && x < out.width; ++x) {
       bad += !(std::isfinite(from[2 * x]) && std::isfinite(from[2 * x + 1]));

@@ -1,7 +1,9 @@
 #include "text.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
+#include <iterator>
 
 namespace flow_engine {
 

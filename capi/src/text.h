@@ -3,16 +3,18 @@
 #ifndef FLOW_ENGINE_TEXT_H_
 #define FLOW_ENGINE_TEXT_H_
 
+#include <locale>
 #include <sstream>
 #include <string>
 #include <vector>
 
 namespace flow_engine {
 
-// All arguments as one string.
+// All arguments as one string, numbers as in Python whatever the program's locale.
 template <typename... Parts>
 std::string concat(const Parts&... parts) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());
   (out << ... << parts);
   return out.str();
 }

@@ -69,9 +69,10 @@ def run(options: argparse.Namespace) -> int:
 def _serve(host: str, port: int, site: SiteFiles, what: str) -> None:
     try:
         server = Server(host, port, site)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: of a host that is no name
+        reason = error.strerror if isinstance(error, OSError) else "the name is not valid"
         raise InputError(
-            f"{host}:{port} cannot be listened on: {error.strerror}; expected an address of this "
+            f"{host}:{port} cannot be listened on: {reason}; expected an address of this "
             "machine and a free port. Give another --port, or 0 for any."
         ) from error
     with server:

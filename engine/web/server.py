@@ -8,7 +8,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from engine.web.site import SiteFiles
 
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> bytes:
         """Send the headers; return the content."""
-        name = unquote(urlsplit(self.path).path).removeprefix("/") or _START
+        name = unquote(self.path.partition("?")[0]).removeprefix("/") or _START
         content = self._files.get(name, b"")
         status = HTTPStatus.OK if name in self._files else HTTPStatus.NOT_FOUND
         if isinstance(content, Path):

@@ -1,5 +1,5 @@
-/* The interface from C: flow_engine_test BUNDLE. Two threads share an engine; a batch has the flows
- * of its pairs; wrong arguments are refused. */
+/* The interface from C: flow_engine_test BUNDLE. Two threads share an engine; a batch has the flow
+ * of its first pair; wrong arguments are refused. */
 
 #include "flow_engine.h"
 

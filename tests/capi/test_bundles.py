@@ -3,23 +3,30 @@
 import copy
 import hashlib
 import json
+import locale
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
+import engine
 from engine.backends.model_files import read_onnx
-from engine.bundle.manifest import _DIGEST, _digest, read_manifest
+from engine.bundle.manifest import _DIGEST, _digest, read_manifest, write_manifest
 from engine.bundle.verify import verify_files
 from engine.errors import BackendError, BundleError
 from engine.loader import DEFAULT_BUNDLE
 from tests.engine.bundle.test_manifest import MANIFEST
 from tests.support.c_library import Library
+from tests.support.tiny_network import manifest_for, tiny_model
 
 SCHEMA1 = Path("tests/engine/bundle/schema1.json")
 # Of characters that Unicode has not assigned, Python and the C library may differ.
@@ -165,7 +172,19 @@ def test_no_bundle(library: Library, tmp_path: Path) -> None:
         assert c_error(library, path) == python_error(Path(path)), name
 
 
-@pytest.mark.parametrize("content", [b"no model", b"\x00\x00\x00\x00ORTM", b"\x3a\x02\x08"])
+def length_that_points_backwards() -> bytes:
+    """A graph whose last field has a length that goes on after it, and is nearly 2**64."""
+    length = 2**64 - 310
+    groups = [length >> shift & 0x7F | 0x80 for shift in range(0, 70, 7)]
+    groups[-1] &= 0x7F
+    graph = b"\x3a\xad\x02" + b"\x12\xa8\x02" + b"x" * 296 + b"\x0a" + bytes(groups[:1])
+    return graph + bytes(groups[1:]) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"no model", b"\x00\x00\x00\x00ORTM", b"\x3a\x02\x08", length_that_points_backwards()],
+)
 def test_files_that_are_no_onnx(library: Library, bundle: Path, content: bytes) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     del manifest[_DIGEST]
@@ -176,6 +195,43 @@ def test_files_that_are_no_onnx(library: Library, bundle: Path, content: bytes) 
     with pytest.raises(BundleError) as expected:
         read_onnx(bundle / "model.onnx", None)
     assert c_error(library, bundle) == str(expected.value)
+
+
+def test_a_resize_with_a_negative_scale(library: Library, tmp_path: Path) -> None:
+    model = tiny_model()
+    (scales,) = (tensor for tensor in model.graph.initializer if tensor.name == "scales")
+    scales.CopyFrom(numpy_helper.from_array(np.array([1, 1, -64, 64], np.float32), "scales"))
+    onnx.save(model, tmp_path / "model.onnx")
+    write_manifest(tmp_path, manifest_for(tmp_path))
+    with pytest.raises(BackendError, match="expected positive ones") as expected:
+        engine.load(tmp_path, backend="openvino")
+    with pytest.raises(BackendError) as found:
+        library.open(tmp_path, backend=b"openvino")
+    assert str(found.value) == str(expected.value)
+
+
+@pytest.fixture
+def decimal_comma(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A program in German."""
+    if not Path("/usr/share/i18n/locales/de_DE").exists() or shutil.which("localedef") is None:
+        pytest.skip("needs localedef and its source of de_DE (package locales)")
+    command = ["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"]
+    subprocess.run(command, check=True)
+    monkeypatch.setenv("LOCPATH", str(tmp_path))
+    before = locale.setlocale(locale.LC_ALL)
+    locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+    assert locale.localeconv()["decimal_point"] == ","
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
+def test_a_program_with_decimal_commas(library: Library, bundle: Path, decimal_comma: None) -> None:
+    content = json.loads((bundle / "manifest.json").read_text())
+    content["weights"]["epe"] = {"pairs": 0.125}
+    del content[_DIGEST]
+    content[_DIGEST] = _digest(content)
+    (bundle / "manifest.json").write_text(json.dumps(content))
+    assert c_error(library, bundle) is None
 
 
 def test_a_signed_bundle_opens(library: Library, bundle: Path) -> None:

@@ -32,11 +32,14 @@ const char* name_of(ElementType type) {
                                          : "uint8";
 }
 
-// A graph can return any array under the name of the flow: engine/backends/flow_check.py.
-const float* checked_flow(const Tensors& outputs, const char* name, const Shape& images) {
+const Tensor& output_of(const Tensors& outputs, const char* name) {
   const auto found = outputs.find(name);
-  if (found == outputs.end()) throw BackendError(concat("the model has no output ", name, "."));
-  const Tensor& flow = found->second;
+  if (found != outputs.end()) return found->second;
+  throw BackendError(concat("the model has no output ", name, ". Build the bundle again."));
+}
+
+// A graph can return any array under the name of the flow: engine/backends/flow_check.py.
+const float* checked_flow(const Tensor& flow, const Shape& images) {
   const std::vector<int64_t> expected = {images.batch, images.height, images.width, 2};
   if (flow.type == ElementType::kFloat32 && flow.shape == expected) {
     return static_cast<const float*>(flow.data);
@@ -77,18 +80,22 @@ void GraphBackend::run(const Shape& shape, uint8_t* first, uint8_t* second,
   const Tensor image1 = image(shape, first), image2 = image(shape, second);
   const Tensors outputs = whole_ != nullptr ? whole_->run({{"image1", image1}, {"image2", image2}})
                                             : matched(image1, image2);
-  flow(checked_flow(outputs, "flow", shape));
+  flow(checked_flow(output_of(outputs, "flow"), shape));
 }
 
 Tensors GraphBackend::matched(const Tensor& first, const Tensor& second) {
   const Tensors features1 = features_->run({{"image", first}});
   const Tensors features2 = features_->run({{"image", second}});
-  Tensors inputs = {{"skip", features1.at("skip")},
-                    {"features1", features1.at("features")},
-                    {"features2", features2.at("features")}};
+  Tensors inputs = {{"skip", output_of(features1, "skip")},
+                    {"features1", output_of(features1, "features")},
+                    {"features2", output_of(features2, "features")}};
   std::vector<float> start;  // no motion
   if (is_recurrent_) {
-    std::vector<int64_t> shape = features1.at("features").shape;
+    std::vector<int64_t> shape = inputs["features1"].shape;
+    if (shape.size() != 4) {
+      throw BackendError(concat("the model returns features of the shape ", python_tuple(shape),
+                                "; expected four dimensions. Build the bundle again."));
+    }
     shape.back() = 2;
     const auto count = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
     start.resize(static_cast<size_t>(count));

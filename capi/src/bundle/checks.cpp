@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 
+#include "bundle/number.h"
 #include "bundle/schema.h"
 #include "text.h"
 
@@ -92,8 +92,7 @@ void check_counts(const Json& content) {
   const Json &gflop = *count->find("gflop"), &height = *count->find("height"),
              &width = *count->find("width");
   const bool is_whole = gflop.kind == Json::Kind::kInteger;
-  if (std::strtod(gflop.text.c_str(), nullptr) > 0 && std::stoll(height.text) > 0 &&
-      std::stoll(width.text) > 0) {
+  if (float_from(gflop.text) > 0 && std::stoll(height.text) > 0 && std::stoll(width.text) > 0) {
     return;
   }
   throw SchemaError(concat("operations is OperationCount(gflop=", gflop.text, is_whole ? ".0" : "",

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdlib>
 
 #include "bundle/json.h"
 #include "bundle/number.h"
@@ -182,7 +181,7 @@ class Parser {
     }
     const std::string text = utf8(text_.substr(start, at_ - start));
     if (at_ == whole) return {Kind::kInteger, text == "-0" ? "0" : text, {}, {}};
-    return {Kind::kNumber, python_float(std::strtod(text.c_str(), nullptr)), {}, {}};
+    return {Kind::kNumber, python_float(float_from(text)), {}, {}};
   }
 
   const std::u32string text_;

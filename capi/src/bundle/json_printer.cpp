@@ -1,10 +1,7 @@
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <cstdio>
 
 #include "bundle/json.h"
-#include "bundle/number.h"
 #include "text.h"
 
 namespace flow_engine {
@@ -24,8 +21,7 @@ std::string json_string(const std::string& text) {
       std::snprintf(escaped, sizeof escaped, "\\u%04x\\u%04x", 0xD800 + (rest >> 10),
                     0xDC00 + (rest & 0x3FF));
     } else if (point < 0x20 || point > 0x7E) {
-      std::snprintf(escaped, sizeof escaped, point == 0x7F ? "\x7f" : "\\u%04x",
-                    static_cast<unsigned>(point));
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(point));
     } else {
       quoted += static_cast<char>(point);
     }
@@ -87,33 +83,6 @@ std::string repr_at(const Json& value, int level) {
 }
 
 }  // namespace
-
-std::string python_float(double value) {
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  char buffer[32];
-  const auto end =
-      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
-  const std::string text(buffer, end);  // d.ddde+XX
-  const size_t mark = text.find('e');
-  const int exponent = std::stoi(text.substr(mark + 1));
-  const std::string sign = text[0] == '-' ? "-" : "";
-  std::string digits = text.substr(sign.size(), mark - sign.size());
-  if (digits.size() > 1) digits.erase(1, 1);
-  const int count = static_cast<int>(digits.size());
-  if (exponent < -4 || exponent >= 16) {
-    std::snprintf(buffer, sizeof buffer, "e%c%02d", exponent < 0 ? '-' : '+', std::abs(exponent));
-    return sign + digits.substr(0, 1) + (count > 1 ? "." + digits.substr(1) : "") + buffer;
-  }
-  if (exponent < 0) return sign + "0." + std::string(-exponent - 1, '0') + digits;
-  if (count <= exponent + 1) return sign + digits + std::string(exponent + 1 - count, '0') + ".0";
-  return sign + digits.substr(0, exponent + 1) + "." + digits.substr(exponent + 1);
-}
-
-std::string general(double value) {
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, "%g", value);
-  return buffer;
-}
 
 std::string compact(const Json& value, const std::string& left_out) {
   std::vector<std::string> parts;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +10,7 @@
 
 #include "bundle/checks.h"
 #include "bundle/json.h"
+#include "bundle/number.h"
 #include "bundle/schema.h"
 #include "bundle/sha256.h"
 #include "errors.h"
@@ -72,7 +72,7 @@ Manifest fields_from(const Json& content) {
     manifest.files.push_back(file_from(name, file, manifest.precision));
   }
   if (const Json* gate = given(content, "gate")) {
-    manifest.max_epe_increase = std::strtod(gate->find("max_epe_increase")->text.c_str(), nullptr);
+    manifest.max_epe_increase = float_from(gate->find("max_epe_increase")->text);
   }
   if (const Json* updates = given(content, "recurrence")) {
     manifest.recurrence = {integer(*updates->find("iterations")), updates->find("lookup")->text,

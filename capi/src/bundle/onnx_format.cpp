@@ -91,7 +91,7 @@ class Check {
         case kLength:
           value = varint(at);
           first = at;
-          if (value > part.end - at) damaged(first);
+          if (at > part.end || value > part.end - at) damaged(first);
           at += value;
           break;
         case kVarint:

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -85,8 +86,8 @@ __attribute__((target("sha,sse4.1"))) void compress_sha(State& state, const unsi
 }
 
 bool has_sha() {
-  uint32_t a = 7, b = 0, c = 0, d = 0;
-  __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
   return (b >> 29 & 1) != 0 && __builtin_cpu_supports("sse4.1");
 }
 

@@ -1,6 +1,7 @@
 #include "system/cpu.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <fstream>
 #include <set>

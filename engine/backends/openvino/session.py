@@ -68,8 +68,8 @@ class OpenVINOSession:
         try:
             core = core_of(openvino)
             core.get_property("CPU", "FULL_DEVICE_NAME")
-            model = with_positive_resizes(core.read_model(onnx))
-            model = in_float32(openvino, written_out(model, iterations))
+            model = with_positive_resizes(written_out(core.read_model(onnx), iterations))
+            model = in_float32(openvino, model)
             model, self.arithmetic = for_this_cpu(model)
         except EngineError:
             raise

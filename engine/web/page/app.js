@@ -54,6 +54,8 @@ const NOT_ISOLATED = "the server sends no headers for threads";
 async function start() {
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => event.preventDefault());
+  const { offline } = await readSite().catch(() => ({ offline: false }));
+  if (offline) await keepOffline();
   const panels = [setUpPictures(app), setUpVideo(app), setUpCamera(app)];
   setUpTabs(() => panels.forEach((panel) => panel.stop()));
   element("device").onchange = async () => {
@@ -61,8 +63,6 @@ async function start() {
     panels.forEach((panel) => panel.again());
   };
   element("longest").onchange = () => panels.forEach((panel) => panel.again());
-  const { offline } = await readSite().catch(() => ({ offline: false }));
-  if (offline) await keepOffline();
   await app.attempt(openEngine);
 }
 

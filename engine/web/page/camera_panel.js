@@ -1,6 +1,6 @@
 // The camera.
 
-import { computeFrames } from "./frames.js";
+import { computeFrames, unlessInterrupted } from "./frames.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -17,29 +17,32 @@ const INSECURE =
 export function setUpCamera(app) {
   const video = element("live");
   let end = () => {};
+  let starts = 0; // of which only the last one counts, and none after a stop
 
   async function start() {
     stop();
+    const own = starts;
     if (!navigator.mediaDevices) throw new Error(INSECURE);
-    try {
-      const wanted = { width: { ideal: 640 }, height: { ideal: 480 } };
-      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted });
-    } catch (error) {
-      throw new Error(FAULTS[error.name] ?? `The camera does not start: ${error.message}.`);
+    const stream = await openCamera();
+    if (own !== starts) {
+      endTracks(stream);
+      return;
     }
-    video.srcObject.getVideoTracks()[0].onended = () => {
+    video.srcObject = stream;
+    stream.getVideoTracks()[0].onended = () => {
       stop();
       app.say("The camera was disconnected.");
     };
     element("camera-stop").disabled = false;
     video.hidden = false;
-    await video.play();
     end = computeFrames(app, video, "camera");
+    await video.play().catch(unlessInterrupted);
   }
 
   function stop() {
+    starts++;
     end();
-    for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+    endTracks(video.srcObject);
     video.srcObject = null;
     video.hidden = true;
     element("camera-stop").disabled = true;
@@ -49,4 +52,17 @@ export function setUpCamera(app) {
   element("camera-start").onclick = () => app.attempt(start);
   element("camera-stop").onclick = stop;
   return { stop, again: () => {} };
+}
+
+async function openCamera() {
+  try {
+    const wanted = { width: { ideal: 640 }, height: { ideal: 480 } };
+    return await navigator.mediaDevices.getUserMedia({ video: wanted });
+  } catch (error) {
+    throw new Error(FAULTS[error.name] ?? `The camera does not start: ${error.message}.`);
+  }
+}
+
+function endTracks(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
 }

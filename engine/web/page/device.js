@@ -30,9 +30,9 @@ export async function openModel(model, wanted) {
 }
 
 async function openOnGpu(model, wanted) {
-  const { adapter, fault } = await gpu(model.precision, wanted);
-  if (fault) return { fault };
   try {
+    const { adapter, fault } = await gpu(model.precision, wanted);
+    if (fault) return { fault };
     const device = `WebGPU (${adapterName(adapter)})`;
     return { ...(await open(WEBGPU, GPU_OPTIONS, model, 1)), device, fault };
   } catch (error) {

@@ -4,18 +4,20 @@ export class FlowEngine {
   #worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   #waiting = new Map();
   #last = 0;
+  #stopped = null; // the error that ended the worker
 
   constructor() {
     this.#worker.onmessage = ({ data: { id, result, fault } }) => {
-      const { resolve, reject } = this.#waiting.get(id);
+      const asked = this.#waiting.get(id);
       this.#waiting.delete(id);
-      if (fault === undefined) resolve(result);
-      else reject(new Error(fault));
+      if (fault === undefined) asked?.resolve(result);
+      else asked?.reject(new Error(fault));
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      const error = new Error(`The worker stopped: ${event.message}. Load the page again.`);
-      for (const { reject } of this.#waiting.values()) reject(error);
+      const reason = event.message ?? "its script cannot be loaded";
+      this.#stopped = new Error(`The worker stopped: ${reason}. Load the page again.`);
+      for (const { reject } of this.#waiting.values()) reject(this.#stopped);
       this.#waiting.clear();
     };
   }
@@ -37,6 +39,7 @@ export class FlowEngine {
   }
 
   #ask(name, parameters) {
+    if (this.#stopped) return Promise.reject(this.#stopped);
     return new Promise((resolve, reject) => {
       this.#waiting.set(++this.#last, { resolve, reject });
       this.#worker.postMessage({ id: this.#last, name, parameters });

@@ -2,6 +2,11 @@
 
 import { imageData } from "./images.js";
 
+// For `catch` of a video's play(), which fails with this where a stop or another file comes first.
+export function unlessInterrupted(error) {
+  if (error.name !== "AbortError") throw error;
+}
+
 // Computes the flow from each shown frame to the next; pairs that come while one is computed are
 // left out. Returns a function that ends it. `app`: of app.js; `name`: of the video.
 export function computeFrames(app, video, name) {

@@ -22,7 +22,7 @@ async function answer(request) {
   const cache = await caches.open(CACHE);
   try {
     const found = await fetch(request);
-    if (found.ok) await cache.put(request.url, found.clone());
+    if (found.ok) await cache.put(request.url, found.clone()).catch(() => {}); // no space is left
     return isolated(found);
   } catch (error) {
     const kept = await cache.match(request.url);

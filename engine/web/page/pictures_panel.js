@@ -9,12 +9,18 @@ const element = (id) => document.getElementById(id);
 
 export function setUpPictures(app) {
   const pictures = [null, null];
+  const chosen = [null, null]; // the files of each picture that were chosen last
+  let computed = 0; // number of the last computation, which alone is shown
 
   async function add(files, slot) {
     const names = [...files].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
     if (names.length > 2) throw new Error(`${names.length} files; expected one or two pictures.`);
+    const slots = names.length === 2 ? [0, 1] : [slot];
+    for (const each of slots) chosen[each] = names;
     const found = await Promise.all(names.map(readPicture));
-    found.forEach((picture, index) => place(picture, found.length === 2 ? index : slot));
+    found.forEach((picture, index) => {
+      if (chosen[slots[index]] === names) place(picture, slots[index]);
+    });
     await compute();
   }
 
@@ -31,7 +37,8 @@ export function setUpPictures(app) {
   async function compute() {
     const both = pictures.every(Boolean);
     element("swap").disabled = element("again").disabled = !both;
-    if (!both) return;
+    if (!both || element("pictures").hidden) return;
+    const own = ++computed;
     const [first, second] = pictures;
     if (first.width !== second.width || first.height !== second.height) {
       app.result.clear();
@@ -45,10 +52,20 @@ export function setUpPictures(app) {
       imageData(bitmap, width, height, longest),
     );
     app.result.wait();
-    const flow = await app.engine.infer(...images);
-    if (!flow || element("pictures").hidden) return;
-    const full = flow.width === first.width ? "" : `, of ${first.width}x${first.height}`;
-    app.result.show({ ...flow, image: images[0] }, { full, name: first.name });
+    try {
+      const flow = await app.engine.infer(...images);
+      if (!flow || own !== computed) return;
+      const full = flow.width === first.width ? "" : `, of ${first.width}x${first.height}`;
+      app.result.show({ ...flow, image: images[0] }, { full, name: first.name });
+    } catch (error) {
+      if (own === computed) app.result.clear(); // no longer "Computing…"
+      throw error;
+    }
+  }
+
+  function stop() {
+    computed++;
+    app.result.clear();
   }
 
   [0, 1].forEach((slot) => {
@@ -78,5 +95,5 @@ export function setUpPictures(app) {
     });
 
   const again = () => (element("pictures").hidden ? undefined : app.attempt(compute));
-  return { stop: () => app.result.clear(), again };
+  return { stop, again };
 }

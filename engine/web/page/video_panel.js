@@ -1,37 +1,41 @@
 // A video file.
 
 import { onDrop } from "./drop.js";
-import { computeFrames } from "./frames.js";
+import { computeFrames, unlessInterrupted } from "./frames.js";
 
 const element = (id) => document.getElementById(id);
 
 export function setUpVideo(app) {
   const video = element("clip");
-  let end = () => {};
+  let [end, name, opens] = [null, "", 0];
 
   function stop() {
-    end();
+    opens++;
+    end?.();
+    end = null;
     video.pause();
     app.result.clear();
   }
 
   async function open([file]) {
     stop();
+    const own = opens;
     if (!file.size) throw new Error(`${file.name} is empty. Choose a video.`);
     video.hidden = true;
     URL.revokeObjectURL(video.src);
     await loaded(video, file);
+    if (own !== opens) return; // another tab or file was chosen meanwhile
+    name = file.name;
     video.hidden = false;
     document.querySelector("#drop-video span").textContent = file.name;
     video.playbackRate = Number(element("speed").value);
-    play(file.name);
-    await video.play();
+    await video.play().catch(unlessInterrupted);
   }
 
-  function play(name) {
-    end();
-    end = computeFrames(app, video, name);
-  }
+  // Also by the video's own controls, after another tab was shown.
+  video.onplay = () => {
+    if (!element("video").hidden) end ??= computeFrames(app, video, name);
+  };
 
   const input = element("file-video");
   input.onchange = async () => {

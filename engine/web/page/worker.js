@@ -45,12 +45,16 @@ async function answer({ id, name, parameters }) {
     const result = await requests[name](parameters);
     postMessage({ id, result }, result.flow ? [result.flow.buffer] : []);
   } catch (error) {
-    postMessage({ id, fault: inWords(error) });
+    postMessage({ id, fault: name === "infer" ? inWords(error) : textOf(error) });
   }
 }
 
+function textOf(error) {
+  return String(error?.message ?? error);
+}
+
 function inWords(error) {
-  const text = String(error?.message ?? error);
+  const text = textOf(error);
   // Of WebAssembly, ONNX Runtime (std::bad_alloc is a number there) and WebGPU.
   if (/memory|alloc|^\d+$|out of bounds|device.*lost/i.test(text)) {
     return `The image needs more memory than the browser has (${text}). Choose a smaller size.`;

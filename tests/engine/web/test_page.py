@@ -162,6 +162,11 @@ def test_flow_of_a_video(page, files):
     page.choose_files("#file-video", clip)
     (apart,) = re.findall(r"^96x64, frames (\d+) ms apart, ", summary(page, "flows"))
     assert int(apart) % 40 == 0  # 25 frames/s, of which a busy browser leaves some out
+    click(page, "tab-pictures")
+    assert page.evaluate(text("summary")) == ""
+    click(page, "tab-video")
+    page.evaluate("document.getElementById('clip').play()")  # as its own button does
+    summary(page, "flows")
 
 
 def test_videos_that_are_none(page, files):

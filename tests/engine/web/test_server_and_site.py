@@ -139,7 +139,9 @@ def test_headers(connection):
         assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
 
 
-@pytest.mark.parametrize("path", ["/none", "/../server.py", "/%2e%2e/server.py", "//etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/none", "/../server.py", "/%2e%2e/server.py", "//etc/passwd", "//["]
+)
 def test_other_paths_are_not_found(connection, path):
     connection.request("GET", path)
     answer = connection.getresponse()

@@ -20,7 +20,8 @@ const OrtApi& api() {
   static const OrtApi* const found = OrtGetApiBase()->GetApi(kOldestApi);
   if (found != nullptr) return *found;
   throw BackendError(concat("onnxruntime ", OrtGetApiBase()->GetVersionString(),
-                            " is too old; expected 1.", kOldestApi, " or newer"));
+                            " is too old; expected 1.", kOldestApi,
+                            " or newer. Install a newer release."));
 }
 
 void check(OrtStatus* status) {
@@ -108,12 +109,12 @@ class Session : public Model {
             },
             api().ReleaseMemoryInfo)) {
     const std::string& onnx = onnx_of(bundle, name);
-    const auto options =
-        owned<OrtSessionOptions>(api().CreateSessionOptions, api().ReleaseSessionOptions);
-    configure(options.get(), settings);
-    if (settings.iterations && name != "features.onnx")
-      set_iterations(options.get(), *settings.iterations);
     try {
+      const auto options =
+          owned<OrtSessionOptions>(api().CreateSessionOptions, api().ReleaseSessionOptions);
+      configure(options.get(), settings);
+      if (settings.iterations && name != "features.onnx")
+        set_iterations(options.get(), *settings.iterations);
       session_ = owned<OrtSession>(
           [&](OrtSession** session) {
             return api().CreateSessionFromArray(environment(), onnx.data(), onnx.size(),

@@ -1,6 +1,6 @@
 // Changes of a graph before OpenVINO compiles it:
-// engine/backends/openvino/{updates,precision,int8}.py. OpenVINO's C interface has none of what
-// they need, its C++ interface has.
+// engine/backends/openvino/{updates,resizes,precision,int8}.py. OpenVINO's C interface has none of
+// what they need, its C++ interface has.
 
 #ifndef FLOW_ENGINE_BACKENDS_OPENVINO_GRAPH_H_
 #define FLOW_ENGINE_BACKENDS_OPENVINO_GRAPH_H_
@@ -18,6 +18,10 @@ using Graph = std::shared_ptr<ov::Model>;
 // Replaces each Loop by copies of its body and each If by a branch: OpenVINO's CPU plugin computes
 // Loops wrongly, and slower. iterations: another number of turns than the graph's own.
 void write_out_loops(const Graph& model, std::optional<int64_t> iterations);
+
+// Throws std::runtime_error unless all constant scales and sizes of resizes are positive: OpenVINO
+// 2026.4 accepts a scale of -1, which ONNX forbids, and then writes outside its memory.
+void check_resizes(const Graph& model);
 
 // Makes float16 tensors float32, which OpenVINO's CPU plugin computes with anyway: all compilations
 // then share the constants.

@@ -2,10 +2,10 @@
 #include <openvino/op/constant.hpp>
 #include <openvino/op/if.hpp>
 #include <openvino/op/loop.hpp>
+#include <stdexcept>
 
 #include "backends/graphs.h"
 #include "backends/openvino/graph.h"
-#include "errors.h"
 
 namespace flow_engine {
 namespace {
@@ -15,7 +15,7 @@ using SubGraph = ov::op::util::MultiSubGraphOp;
 
 int64_t constant_of(const std::shared_ptr<ov::Node>& node) {
   const auto constant = std::dynamic_pointer_cast<ov::op::v0::Constant>(node);
-  if (constant == nullptr) throw BackendError("a branch of the graph depends on no constant");
+  if (constant == nullptr) throw std::runtime_error("a branch depends on no constant");
   return constant->cast_vector<int64_t>().at(0);
 }
 
@@ -23,7 +23,7 @@ int64_t own_turns(const Graph& model) {
   for (const auto& node : model->get_ops()) {
     if (node->get_friendly_name() == kIterations) return constant_of(node);
   }
-  throw BackendError("the graph has a Loop, but no number of iterations");
+  throw std::runtime_error("it has a Loop, but no number of iterations");
 }
 
 void write_out(const std::shared_ptr<ov::op::v5::Loop>& loop, int64_t turns) {
@@ -78,6 +78,7 @@ void write_out_loops(const Graph& model, std::optional<int64_t> iterations) {
     const auto branches = std::dynamic_pointer_cast<ov::op::v8::If>(node);
     if (loop == nullptr && branches == nullptr) continue;
     const int64_t turns = iterations ? *iterations : own_turns(model);
+    if (turns < 1) throw std::runtime_error("its number of iterations is not positive");
     if (loop != nullptr) write_out(loop, turns);
     if (branches != nullptr) choose(branches, turns);
     changed = true;

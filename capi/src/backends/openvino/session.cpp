@@ -40,7 +40,7 @@ ElementType type_from(const ov::element::Type& type) {
                             "; expected uint8, float16 or float32. Build the bundle again."));
 }
 
-// The request's tensor, with memory of its own for the caller where the shape was fixed before.
+// Keeps the tensor's memory as long as the result.
 Tensor tensor_from(const ov::Tensor& tensor) {
   const ov::Shape& shape = tensor.get_shape();
   const auto keep = std::make_shared<ov::Tensor>(tensor);
@@ -94,8 +94,10 @@ OpenVinoSession::OpenVinoSession(const Bundle& bundle, const std::string& name,
     : path_(bundle.folder + "/" + name), settings_(settings) {
   const std::string& onnx = onnx_of(bundle, name);
   try {
+    core().get_property("CPU", "FULL_DEVICE_NAME");  // throws where there is no CPU device
     model_ = core().read_model(onnx, ov::Tensor());
     write_out_loops(model_, settings.iterations);
+    check_resizes(model_);
     make_float32(model_);
     arithmetic = fit_to_cpu(model_);
   } catch (const Error&) {
