@@ -29,8 +29,8 @@ from engine.bulk.formats import Settings
 from engine.bulk.plan import Shard
 from engine.bulk.worker import Done, Worker
 from engine.bundle.manifest import MANIFEST_FILE, read_manifest
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.errors import EngineError, InputError
-from engine.loader import DEFAULT_BUNDLE
 from engine.store.levels import DEFAULT_STEP
 from engine.system.argument_types import int_between, names, positive_int
 from engine.system.command import run

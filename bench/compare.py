@@ -26,8 +26,8 @@ from bench.report.page import write_report
 from bench.report.pictures import pictures_of
 from bench.report.summary import summary_lines
 from bench.report.terminal import terminal_table
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.errors import EngineError
-from engine.loader import DEFAULT_BUNDLE
 from engine.system.argument_parser import UsageError
 from engine.system.command import run
 from engine.system.progress import progress_bar

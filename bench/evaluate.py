@@ -24,9 +24,9 @@ from bench.evaluation.submission import check_submission
 from bench.evaluation.subsets import Subset, find_subsets
 from bench.evaluation.table import terminal_table
 from engine.bundle.manifest import MANIFEST_FILE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.engine import FlowEngine
 from engine.errors import EngineError
-from engine.loader import DEFAULT_BUNDLE
 from engine.system.argument_parser import UsageError
 from engine.system.command import run
 from engine.system.files import sha256_of

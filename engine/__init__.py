@@ -20,6 +20,7 @@ if getattr(sys, "argv", None):  # first: the imports below take a tenth of a sec
     hide_tracebacks()
 
 from engine.bundle.manifest import Manifest
+from engine.bundle.shipped import ACCURATE_BUNDLE, DEFAULT_BUNDLE
 from engine.cuda.flow_array import DeviceArray
 from engine.engine import FlowEngine
 from engine.errors import (
@@ -35,7 +36,7 @@ from engine.errors import (
 from engine.flow.confidence import confidence
 from engine.flow.occlusion import occlusion
 from engine.flow.warp import warp
-from engine.loader import ACCURATE_BUNDLE, DEFAULT_BUNDLE, load
+from engine.loader import load
 from engine.types import Color, Flow, FlowPair, ImageLike, Path
 
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ from engine.backends.base import Backend
 from engine.backends.registry import open_backend
 from engine.bundle.manifest import MANIFEST_FILE, Manifest
 from engine.bundle.reading import open_whole
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.bundle.signature import parse_trusted
 from engine.bundle.verify import verify_files
 from engine.call_checks import (
@@ -29,10 +30,6 @@ from engine.decorators.variational import VariationalBackend
 from engine.engine import FlowEngine
 from engine.errors import BundleError, InputError
 from engine.system.threads import available_threads
-
-DEFAULT_BUNDLE = Path(__file__).parent / "bundle" / "default"
-ACCURATE_BUNDLE = DEFAULT_BUNDLE.with_name("accurate")  # less error, several times the time
-SHIPPED_BUNDLES = (DEFAULT_BUNDLE, ACCURATE_BUNDLE)
 
 
 def load(

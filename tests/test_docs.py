@@ -17,10 +17,10 @@ import torch
 import engine
 from engine.backends.openvino.runtime import import_openvino
 from engine.bundle.manifest import read_manifest
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.errors import EngineError
 from engine.flow.formats import write_flow
 from engine.images import write_image
-from engine.loader import DEFAULT_BUNDLE
 from engine.store.writer import write_store
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.data_sets import TREES

@@ -10,10 +10,10 @@ from bench.environment import ModuleError, fingerprint, run_module, versions
 from bench.harness.plan import Row
 from engine.backends.onnx_graphs import FEATURES
 from engine.bundle.manifest import Manifest, read_manifest
+from engine.bundle.shipped import SHIPPED_BUNDLES
 from engine.bundle.signature import read_trusted
 from engine.errors import BackendError
 from engine.images import padded_size
-from engine.loader import SHIPPED_BUNDLES
 from engine.system.argument_parser import UsageError
 from engine.system.files import sha256_of
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engine.loader import ACCURATE_BUNDLE
+from engine.bundle.shipped import ACCURATE_BUNDLE
 from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import int_between, levels, positive_int
 

@@ -15,9 +15,9 @@ from engine.bulk.formats import FORMATS, Settings
 from engine.bulk.rate import Rate
 from engine.bulk.worker import Done, Worker
 from engine.bundle.manifest import MANIFEST_FILE, read_manifest
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.cli import clip_list, common, inference, score, stores
 from engine.cli.outputs import OutputNames
-from engine.loader import DEFAULT_BUNDLE
 from engine.system.argument_types import non_negative_float, positive_int
 from engine.system.files import sha256_of
 from engine.system.progress import progress_bar

@@ -114,9 +114,9 @@ def _cache() -> str | None:
 
 
 def _bundle(bundle: Path | None, trust: Path | None) -> Report:
+    from engine.bundle.shipped import DEFAULT_BUNDLE
     from engine.bundle.signature import read_trusted
     from engine.bundle.verify import verify_files
-    from engine.loader import DEFAULT_BUNDLE
 
     folder = bundle or DEFAULT_BUNDLE
     manifest = read_trusted(folder, trust)
@@ -136,7 +136,7 @@ def _backends(bundle: Path | None, *, device: int, threads: int | None) -> dict[
     """Try to open each backend that ``auto`` considers, in its order."""
     from engine.backends.registry import AUTO_ORDER, open_backend
     from engine.bundle.manifest import read_manifest
-    from engine.loader import DEFAULT_BUNDLE
+    from engine.bundle.shipped import DEFAULT_BUNDLE
 
     folder = bundle or DEFAULT_BUNDLE
     manifest = read_manifest(folder)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import engine
 from engine.bundle.manifest import MANIFEST_FILE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.cli import colours, common, inference, sequence_outputs
 from engine.errors import EngineError, InputError
-from engine.loader import DEFAULT_BUNDLE
 from engine.system.files import sha256_of
 from engine.system.hidden_names import hidden_stem
 from engine.system.progress import progress_bar

@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.cli import colours, flow_files, stores
 from engine.cli.outputs import OutputNames
 from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES
-from engine.loader import DEFAULT_BUNDLE
 from engine.store.writer import check_store_name
 from engine.system.threads import available_threads
 from engine.video.frame import FrameSource

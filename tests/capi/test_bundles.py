@@ -21,9 +21,9 @@ from onnx import numpy_helper
 import engine
 from engine.backends.model_files import read_onnx
 from engine.bundle.manifest import _DIGEST, _digest, read_manifest, write_manifest
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.bundle.verify import verify_files
 from engine.errors import BackendError, BundleError
-from engine.loader import DEFAULT_BUNDLE
 from tests.engine.bundle.test_manifest import MANIFEST
 from tests.support.c_library import Library
 from tests.support.tiny_network import manifest_for, tiny_model

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import engine
-from engine.loader import DEFAULT_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from tests.support.c_library import BGR8, BGRA8, GREY8, RGB8, RGBA8, Library
 from tests.support.cpu import needs_int8
 

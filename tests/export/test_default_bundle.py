@@ -6,8 +6,8 @@ import onnx
 import pytest
 
 from engine.bundle.manifest import read_manifest
+from engine.bundle.shipped import ACCURATE_BUNDLE, DEFAULT_BUNDLE
 from engine.bundle.verify import verify_files
-from engine.loader import ACCURATE_BUNDLE, DEFAULT_BUNDLE
 from engine.system.files import sha256_of
 from training.weights import shipped_weights
 

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.bundle.manifest import Preprocessing, SizeProfile, read_manifest
-from engine.loader import DEFAULT_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from export.graph.deployable import Deployable
 from export.graph.properties import operation_count, parameter_count, preprocessing_of
 from training.networks import build_network

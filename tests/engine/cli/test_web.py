@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.cli.main import main
-from engine.loader import DEFAULT_BUNDLE
 from engine.web.runtime import RUNTIME_FILES
 from tests.support.pages import ROOT
 

@@ -7,11 +7,11 @@ import pytest
 
 import engine
 from engine.bundle.manifest import SizeProfile, read_manifest
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.decorators.global_motion import GlobalMotionBackend, is_large
 from engine.engine import FlowEngine
 from engine.errors import BackendError, InputError
 from engine.flow.affine import IDENTITY, translation
-from engine.loader import DEFAULT_BUNDLE
 from tests.support.cpu import needs_int8
 
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto
 
 from engine.bundle.manifest import BundleFile, read_manifest, write_manifest
-from engine.loader import ACCURATE_BUNDLE
+from engine.bundle.shipped import ACCURATE_BUNDLE
 from export.triton import verify
 from export.triton.__main__ import main
 from export.triton.graphs import State

@@ -16,8 +16,8 @@ from onnx import numpy_helper
 import engine
 from engine.backends.registry import open_backend
 from engine.bundle.manifest import read_manifest, write_manifest
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.errors import BackendError
-from engine.loader import DEFAULT_BUNDLE
 from engine.system import cache
 from tests.support.cpu import needs_int8
 from tests.support.tiny_network import manifest_for, tiny_model
