@@ -35,8 +35,8 @@ def progress_line(results: Sequence[Result], passed: float, seconds: float) -> s
     """
     inputs = sum(result.inputs for result in results)
     faults = sum(result.faults.total() for result in results)
-    left = max(0, seconds - passed)
+    minutes, left = divmod(round(max(0, seconds - passed)), 60)
     return (
         f"{inputs:,} inputs, {inputs / passed:,.0f} inputs/s, {faults:,} faults, "
-        f"{left // 60:.0f}:{left % 60:02.0f} left"
+        f"{minutes}:{left:02d} left"
     )

@@ -42,6 +42,7 @@ def test_progress():
     results = [Result("video", inputs=6000), Result("flow .flo", 500, Counter({CRASH: 2}))]
     line = progress_line(results, passed=50, seconds=179)
     assert line == "6,500 inputs, 130 inputs/s, 2 faults, 2:09 left"
+    assert progress_line(results, passed=50, seconds=169.8).endswith(" 2:00 left")
 
 
 def _fault(reader, data):
