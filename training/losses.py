@@ -81,8 +81,8 @@ def sequence_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> 
     return loss
 
 
-# Weights of the passes, the last one first; those of a pass's flows are half of these for all but
-# the last step of a refinement.
+# Weights of the passes, the last one first, and of a pass's flows. The steps of a refinement before
+# its last one have half its weight.
 _PASSES = (1.0, 0.7, 0.7, 0.7)
 _REFINED_4, _REFINED_8, _DECODED_8, _COARSER = 0.44, 0.22, 0.16, 0.06
 # Pixels. Below it an error counts by its size, above it by its ratio.
