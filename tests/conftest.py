@@ -2,6 +2,7 @@
 
 import gc
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def tiny_flow() -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.f
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def new_threads() -> Callable[[], list[threading.Thread]]:
+    """Return the threads that began in this test and still run, whatever other tests left."""
+    before = set(threading.enumerate())
+    return lambda: [thread for thread in threading.enumerate() if thread not in before]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

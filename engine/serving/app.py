@@ -1,10 +1,9 @@
 """The paths of the Open Inference Protocol v2, and /health and /metrics."""
 
 import asyncio
-import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ class Service:
     """Answers requests with an engine; all methods run in one event loop."""
 
     def __init__(self, flow_engine: engine.FlowEngine, settings: Settings) -> None:
-        """Use an open engine, which stays the caller's."""
+        """Use an open engine, which stays the caller's; start threads that run until `close`."""
         self._engine, self._settings = flow_engine, settings
         self._metrics = Metrics()
         self._places = Places(settings.queue)
@@ -51,7 +50,7 @@ class Service:
         )
 
     def close(self) -> None:
-        """Compute what is queued, and end the threads."""
+        """Compute what is queued, and end the threads; a second call does nothing."""
         self._batcher.close()
 
     async def server(self, request: Request) -> Response:
@@ -149,20 +148,19 @@ class Service:
             raise RequestError(500, str(error)) from error
 
 
-def build_app(flow_engine: engine.FlowEngine, settings: Settings) -> Starlette:
-    """Return the application; at its shutdown it computes what is queued."""
-    service = Service(flow_engine, settings)
+def build_app(service: Service, token: str | None) -> Starlette:
+    """Return the application.
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(service.close)
+    Args:
+        service: what answers; it stays the caller's.
+        token: that requests have to show, if any.
+    """
 
     def get(path: str, answer: Any) -> Route:
-        return Route(path, _guarded(answer, settings.token), methods=["GET"])
+        return Route(path, _guarded(answer, token), methods=["GET"])
 
     def post(path: str, answer: Any) -> Route:
-        return Route(path, _guarded(answer, settings.token), methods=["POST"])
+        return Route(path, _guarded(answer, token), methods=["POST"])
 
     routes = [
         get("/health", service.health),
@@ -180,7 +178,7 @@ def build_app(flow_engine: engine.FlowEngine, settings: Settings) -> Starlette:
         HTTPException: _http_error,
         Exception: _unexpected,
     }
-    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def _guarded(answer: Any, token: str | None) -> Any:

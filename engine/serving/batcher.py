@@ -22,7 +22,7 @@ class _Job:
 
 
 class Batcher:
-    """Computes pairs in threads of its own, in the order of arrival; thread-safe."""
+    """Computes pairs in threads of its own, in the order of arrival, until `close`; thread-safe."""
 
     def __init__(
         self,
@@ -41,17 +41,24 @@ class Batcher:
             window: seconds that a pair waits for others.
             workers: batches that are computed at once.
             on_batch: called with the number of pairs of each batch.
+
+        Raises:
+            RuntimeError: No more threads start; those that did are ended.
         """
         self._infer, self._most, self._window, self._on_batch = infer, most, window, on_batch
         self._changed = threading.Condition()
         self._waiting: deque[_Job] = deque()
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"flow-batch-{index}", daemon=True)
-            for index in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        try:
+            for index in range(workers):
+                name = f"flow-batch-{index}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except BaseException:
+            self.close()
+            raise
 
     def submit(self, first: Image, second: Image) -> "Future[Flow]":
         """Queue pairs, (N, H, W, 3) uint8 twice; return their flow, (N, H, W, 2), to come.
@@ -72,7 +79,7 @@ class Batcher:
         return job.flow
 
     def close(self) -> None:
-        """Compute what is queued, and end the threads."""
+        """Compute what is queued, and end the threads; a second call does nothing."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

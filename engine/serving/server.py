@@ -13,7 +13,7 @@ import uvicorn
 
 import engine
 from engine.errors import InputError
-from engine.serving.app import build_app
+from engine.serving.app import Service, build_app
 from engine.serving.connection import connection_class
 from engine.serving.settings import Settings
 
@@ -49,13 +49,17 @@ def serve(
         InputError: The name of the host is impossible.
         OSError: The address cannot be listened on.
     """
-    with _listening(settings.host, settings.port) as listener, _without_wakeups():
+    with (
+        _listening(settings.host, settings.port) as listener,
+        contextlib.closing(Service(flow_engine, settings)) as service,
+        _without_wakeups(),
+    ):
         config = uvicorn.Config(
-            build_app(flow_engine, settings),
+            build_app(service, settings.token),
             http=connection_class(settings.timeout),
             ws="none",
             loop="asyncio",
-            lifespan="on",
+            lifespan="off",
             log_config=None,
             log_level="error",
             access_log=False,

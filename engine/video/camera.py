@@ -70,7 +70,11 @@ class Camera:
         self._closed, self._stopped = threading.Event(), False
         threading.Thread(target=self._capture, args=(capture,), name="flow-camera").start()
         self._frames = self._read()
-        first = next(self._frames, None)
+        try:
+            first = next(self._frames, None)
+        except BaseException:  # Ctrl-C, while the camera starts
+            self.close()
+            raise
         if first is None:
             self.close()
             raise InputError(

@@ -1,6 +1,5 @@
 """``infer_async``: futures, cancellation and ``close``."""
 
-import threading
 import time
 from concurrent.futures import CancelledError, Future
 
@@ -24,9 +23,9 @@ def backend():
 
 
 @pytest.fixture
-def make(tiny_bundle, backend):
+def make(tiny_bundle, backend, new_threads):
     yield lambda streams=1: FlowEngine(read_manifest(tiny_bundle), backend, streams=streams)
-    until(lambda: not pool_threads())
+    until(lambda: not new_threads())
 
 
 def until(condition):
@@ -37,13 +36,11 @@ def until(condition):
         time.sleep(0.001)
 
 
-def pool_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("flow-async")]
-
-
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("streams", [1, 2])
-def test_futures_hold_what_infer_returns(tiny_bundle, tiny_flow, rng, runtime, streams):
+def test_futures_hold_what_infer_returns(
+    tiny_bundle, tiny_flow, rng, runtime, streams, new_threads
+):
     pytest.importorskip(runtime, reason=f"{runtime} is not installed")
     shapes = [(64, 64), (70, 50), (2, 30, 65), (1, 1), (64, 128)]
     pairs = [rng.integers(0, 256, (2, *shape, 3), dtype=np.uint8) for shape in shapes]
@@ -56,7 +53,7 @@ def test_futures_hold_what_infer_returns(tiny_bundle, tiny_flow, rng, runtime, s
         assert flow.flags.c_contiguous
         assert flow.flags.writeable
         np.testing.assert_allclose(flow, tiny_flow(*images), atol=TOLERANCE)
-    until(lambda: not pool_threads())
+    until(lambda: not new_threads())
 
 
 def test_calls_return_at_once_and_streams_run_concurrently(make, backend):
@@ -72,9 +69,9 @@ def test_calls_return_at_once_and_streams_run_concurrently(make, backend):
     opened.close()
 
 
-def test_threads_start_on_demand(make):
+def test_threads_start_on_demand(make, new_threads):
     opened = make(streams=3)
-    assert pool_threads() == []
+    assert new_threads() == []
     opened.close()
 
 
@@ -116,7 +113,7 @@ def test_runtime_errors_are_raised_by_the_result(make, backend):
     until(lambda: backend.closed == 1)
 
 
-def test_close_neither_cancels_nor_waits(make, backend):
+def test_close_neither_cancels_nor_waits(make, backend, new_threads):
     opened = make()
     futures = [opened.infer_async(IMAGE, IMAGE) for _ in range(3)]
     opened.close()
@@ -126,7 +123,7 @@ def test_close_neither_cancels_nor_waits(make, backend):
     backend.proceed.release(3)
     assert [future.result(30).shape for future in futures] == [(8, 8, 2)] * 3
     until(lambda: backend.closed == 1)
-    until(lambda: not pool_threads())
+    until(lambda: not new_threads())
     opened.close()
     assert backend.closed == 1
 

@@ -29,20 +29,18 @@ def fake(tiny_bundle):
     return FlowEngine(read_manifest(tiny_bundle), FakeBackend(), streams=2)
 
 
-def pool_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("flow")]
-
-
 @pytest.mark.parametrize("bundle", ["tiny_bundle", "tiny_split_bundle"])
 @pytest.mark.parametrize("streams", [1, 2])
-def test_flow_of_every_pair_in_order(request, backend, bundle, streams, tiny_flow, rng):
+def test_flow_of_every_pair_in_order(
+    request, backend, bundle, streams, tiny_flow, rng, new_threads
+):
     shapes = [(64, 64), (70, 50), (1, 1), (2, 30, 65), (64, 64), (50, 130), (9, 9), (64, 128)]
     pairs = [rng.integers(0, 256, (2, *shape, 3), dtype=np.uint8) for shape in shapes]
     bundle = request.getfixturevalue(bundle)
     with engine.load(bundle, backend=backend, threads=2, streams=streams) as opened:
         assert opened.streams == streams
         flows = list(opened.infer_many((one, two) for one, two in pairs))
-    assert pool_threads() == []
+    assert new_threads() == []
     for (image1, image2), flow in zip(pairs, flows, strict=True):
         np.testing.assert_allclose(flow, tiny_flow(image1, image2), atol=TOLERANCE)
 
@@ -83,7 +81,7 @@ def test_streams_run_concurrently_including_the_layout(fake, monkeypatch):
     assert threading.current_thread() not in threads
 
 
-def test_an_endless_source(fake):
+def test_an_endless_source(fake, new_threads):
     taken = itertools.count()
     pairs = ((np.full((8, 8, 3), next(taken), np.uint8), IMAGE) for _ in itertools.repeat(None))
     fake.backend.run = lambda first, second: np.float32(first[..., :2])
@@ -92,7 +90,7 @@ def test_an_endless_source(fake):
         assert (next(flows) == number).all()
     assert next(taken) == 9 + LOOK_AHEAD * 2
     flows.close()
-    assert pool_threads() == []
+    assert new_threads() == []
     assert fake.infer(IMAGE, IMAGE).shape == (8, 8, 2)
 
 
@@ -107,13 +105,13 @@ def test_an_endless_source(fake):
         (3, r"pair 2: expected \(image1, image2\), not int: cannot unpack"),
     ],
 )
-def test_errors_have_the_index_of_the_pair(fake, pair, message):
+def test_errors_have_the_index_of_the_pair(fake, pair, message, new_threads):
     fake.backend.profile = SizeProfile((1, 64, 64), (1, 64, 64), (4, 256, 320))
     flows = fake.infer_many([(IMAGE, IMAGE), (IMAGE, IMAGE), pair, (IMAGE, IMAGE)])
     assert [next(flows).shape, next(flows).shape] == [(8, 8, 2)] * 2
     with pytest.raises(InputError, match=message):
         next(flows)
-    assert pool_threads() == []
+    assert new_threads() == []
 
 
 def test_runtime_errors_have_the_index_of_the_pair(fake):

@@ -42,7 +42,11 @@ class GraphedRuns:
         self._plain: ExecutionSlot | None = None
         self._last: ExecutionSlot | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
-        self._thread.submit(self._open).result()
+        try:
+            self._thread.submit(self._open).result()
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
 
     def run(self, first: Images, second: Images) -> Flows:
         """See ``Runs``."""

@@ -1,7 +1,6 @@
 """The runners of the engine, on the tiny bundle."""
 
 import itertools
-import threading
 
 import numpy as np
 import onnxruntime
@@ -86,9 +85,8 @@ def test_rows_for_large_frames(name, suffix, shape, tiny_bundle, rng):
 
 
 @pytest.mark.parametrize("name", ["onnxruntime (many)", "openvino (many)"])
-def test_many_pairs_at_the_same_time(name, tiny_bundle, batches, tiny_flow):
+def test_many_pairs_at_the_same_time(name, tiny_bundle, batches, tiny_flow, new_threads):
     assert BY_NAME[name].slow
-    before = threading.active_count()
     runner = opened(name, tiny_bundle, threads=2)
     assert isinstance(runner, Overlapping)
     assert runner.window % 2 == 0  # a multiple of its two streams
@@ -96,7 +94,7 @@ def test_many_pairs_at_the_same_time(name, tiny_bundle, batches, tiny_flow):
     for (image1, image2), flow in zip(batches * 2, flows, strict=False):
         np.testing.assert_allclose(flow, tiny_flow(image1, image2), atol=1e-5)
     flows.close()
-    assert threading.active_count() == before
+    assert new_threads() == []
     runner.close()
 
 

@@ -1,5 +1,6 @@
 """Batches, with functions in place of an engine."""
 
+import contextlib
 import gc
 import threading
 import weakref
@@ -40,11 +41,10 @@ def infer():
 
 @pytest.fixture
 def batcher(infer):
-    batcher = Batcher(infer, most=4, window=0)
-    yield batcher
-    for _ in range(20):
-        infer.proceed.release()
-    batcher.close()
+    with contextlib.closing(Batcher(infer, most=4, window=0)) as batcher:
+        yield batcher
+        for _ in range(20):
+            infer.proceed.release()
 
 
 def busy(batcher, infer):
@@ -68,12 +68,11 @@ def test_pairs_of_one_size_are_one_batch(batcher, infer):
 
 
 def test_the_window_ends_early_when_the_batch_is_full(infer):
-    batcher = Batcher(infer, most=2, window=3600)
     infer.proceed.release()
-    futures = [batcher.submit(*pairs(level)) for level in (1, 2)]
-    assert [future.result(30)[0, 0, 0, 0] for future in futures] == [1, 2]
+    with contextlib.closing(Batcher(infer, most=2, window=3600)) as batcher:
+        futures = [batcher.submit(*pairs(level)) for level in (1, 2)]
+        assert [future.result(30)[0, 0, 0, 0] for future in futures] == [1, 2]
     assert infer.batches == [(2, 1, 2)]
-    batcher.close()
 
 
 def test_one_that_fails_does_not_fail_the_others(batcher, infer):
@@ -93,11 +92,10 @@ def test_any_exception_is_an_answer_and_the_thread_goes_on():
             raise MemoryError("no more")
         return first[..., :2].astype(np.float32)
 
-    batcher = Batcher(infer, most=4, window=0)
-    with pytest.raises(MemoryError, match="no more"):
-        batcher.submit(*pairs(1)).result(30)
-    assert batcher.submit(*pairs(0)).result(30).shape == (1, 1, 2, 2)
-    batcher.close()
+    with contextlib.closing(Batcher(infer, most=4, window=0)) as batcher:
+        with pytest.raises(MemoryError, match="no more"):
+            batcher.submit(*pairs(1)).result(30)
+        assert batcher.submit(*pairs(0)).result(30).shape == (1, 1, 2, 2)
 
 
 def test_cancelled_pairs_are_not_computed(batcher, infer):
@@ -135,13 +133,34 @@ def test_a_batch_that_needs_too_much_memory_is_computed_one_by_one():
             raise MemoryError
         return first[..., :2].astype(np.float32)
 
-    batcher = Batcher(infer, most=4, window=0)
-    futures = [batcher.submit(*pairs(0))]
-    assert entered.wait(30)  # what follows is queued
-    futures += [batcher.submit(*pairs(level)) for level in (1, 2)]
-    proceed.set()
-    assert [future.result(30)[0, 0, 0, 0] for future in futures] == [0, 1, 2]
+    with contextlib.closing(Batcher(infer, most=4, window=0)) as batcher:
+        futures = [batcher.submit(*pairs(0))]
+        assert entered.wait(30)  # what follows is queued
+        futures += [batcher.submit(*pairs(level)) for level in (1, 2)]
+        proceed.set()
+        assert [future.result(30)[0, 0, 0, 0] for future in futures] == [0, 1, 2]
+
+
+def test_close_ends_all_threads(infer, new_threads):
+    batcher = Batcher(infer, most=1, window=0, workers=3)
+    assert len(new_threads()) == 3
     batcher.close()
+    batcher.close()
+    assert new_threads() == []
+
+
+def test_threads_end_if_one_of_them_does_not_start(infer, new_threads, monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "flow-batch-2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        Batcher(infer, most=1, window=0, workers=3)
+    assert new_threads() == []
 
 
 def test_close_computes_what_is_queued(infer):

@@ -272,3 +272,17 @@ def test_the_end_waits_for_running_requests(tiny_bundle, rng):
         server.handle_exit(15, None)
         threading.Timer(0.3, backend.proceed.release).start()
         assert answer.result(30)[0] == 200
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_no_thread_is_left(tiny_bundle, rng, new_threads, signals):
+    """Not even if a second signal ends the server while it computes."""
+    body, headers = request(rng, 1, 8, 8)
+    with ThreadPoolExecutor() as threads, fake(tiny_bundle) as (server, backend):
+        answer = threads.submit(ask, server, "POST", PAIR, body, **headers)
+        assert backend.entered.acquire(timeout=30)
+        for _ in range(signals):
+            server.handle_exit(15, None)
+        backend.proceed.release()
+        answer.exception(30)
+    assert new_threads() == []

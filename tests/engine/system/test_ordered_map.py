@@ -23,14 +23,10 @@ class Source:
             yield self.taken - 1
 
 
-def pool_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("flow")]
-
-
 @pytest.fixture(autouse=True)
-def no_thread_is_left():
+def no_thread_is_left(new_threads):
     yield
-    assert pool_threads() == []
+    assert new_threads() == []
 
 
 def tenfold(index, item):
@@ -71,17 +67,17 @@ def test_as_many_concurrent_calls_as_threads(threads):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_an_endless_source_is_read_as_needed(threads):
+def test_an_endless_source_is_read_as_needed(threads, new_threads):
     source = Source()
     results = map_in_order(tenfold, source, threads=threads)
-    assert (source.taken, pool_threads()) == (0, [])  # nothing before the first next()
+    assert (source.taken, new_threads()) == (0, [])  # nothing before the first next()
     for number in range(20):
         assert next(results) == 10 * number
         assert source.taken == number + 1 + LOOK_AHEAD * threads
     results.close()
 
 
-def test_an_error_of_the_function_comes_after_earlier_results():
+def test_an_error_of_the_function_comes_after_earlier_results(new_threads):
     def fail_at_two(index, item):
         if index == 2:
             raise KeyError(item)
@@ -92,7 +88,7 @@ def test_an_error_of_the_function_comes_after_earlier_results():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(KeyError, match="2"):
         next(results)
-    assert pool_threads() == []
+    assert new_threads() == []
     assert list(results) == []
 
 
@@ -108,7 +104,7 @@ def test_an_error_of_the_source_comes_after_earlier_results():
 
 
 @pytest.mark.parametrize("how", ["close", "drop"])
-def test_threads_end_with_the_iterator(how):
+def test_threads_end_with_the_iterator(how, new_threads):
     entered, proceed = threading.Semaphore(0), threading.Event()
     calls = []
 
@@ -128,12 +124,12 @@ def test_threads_end_with_the_iterator(how):
     else:
         del results
         gc.collect()
-    assert pool_threads() == []
+    assert new_threads() == []
     assert sorted(calls) == [0, 1, 2]
 
 
-def test_no_threads_before_the_first_result():
+def test_no_threads_before_the_first_result(new_threads):
     results = map_in_order(tenfold, Source(), threads=2)
-    assert pool_threads() == []
+    assert new_threads() == []
     results.close()
-    assert pool_threads() == []
+    assert new_threads() == []

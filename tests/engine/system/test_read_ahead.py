@@ -9,10 +9,6 @@ from hypothesis import strategies as st
 from engine.system.read_ahead import read_ahead
 
 
-def running():
-    return [thread for thread in threading.enumerate() if "flow-ahead" in thread.name]
-
-
 @given(st.lists(st.integers()), st.integers(1, 4))
 def test_every_item_in_order(items, ahead):
     assert list(read_ahead(items, ahead=ahead)) == items
@@ -37,7 +33,7 @@ def test_the_source_runs_in_another_thread_and_no_further_than_the_limit():
     items.close()
 
 
-def test_chained_sources_and_their_ends():
+def test_chained_sources_and_their_ends(new_threads):
     closed = []
 
     def count():
@@ -49,14 +45,14 @@ def test_chained_sources_and_their_ends():
     first = read_ahead(count(), ahead=2)
     items = read_ahead((n * n for n in first), ahead=2)
     assert [next(items) for _ in range(3)] == [0, 1, 4]
-    assert len(running()) == 2
+    assert len(new_threads()) == 2
     items.close()
     first.close()
     assert closed == [True]
-    assert running() == []
+    assert new_threads() == []
 
 
-def test_an_error_comes_after_the_items_before_it():
+def test_an_error_comes_after_the_items_before_it(new_threads):
     def source():
         yield 1
         yield 2
@@ -66,4 +62,4 @@ def test_an_error_comes_after_the_items_before_it():
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(OSError, match="broken"):
         next(items)
-    assert running() == []
+    assert new_threads() == []

@@ -111,6 +111,20 @@ def test_a_camera_that_does_not_exist():
         Camera(9999)
 
 
+def test_ctrl_c_while_the_camera_starts(camera, monkeypatch, new_threads):
+    def interrupted(opened):
+        raise KeyboardInterrupt
+        yield
+
+    camera(count=10**9)
+    monkeypatch.setattr(Camera, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Camera(0)
+    for thread in new_threads():
+        thread.join(30)
+    assert new_threads() == []
+
+
 def test_ctrl_c_ends_a_recording(camera, tiny_bundle, tmp_path, monkeypatch, capsys):
     camera(count=1000)
     from engine.cli import sequence

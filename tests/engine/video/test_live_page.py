@@ -50,7 +50,7 @@ def test_others_cannot_guess_the_address():
         assert len(urlsplit(page.address).path) > 10
 
 
-def test_nothing_is_left():
+def test_nothing_is_left(new_threads):
     with pytest.raises(KeyboardInterrupt), live_page():
         raise KeyboardInterrupt
-    assert not [thread for thread in threading.enumerate() if thread.name == "flow-page"]
+    assert new_threads() == []

@@ -1,6 +1,5 @@
 """Flow from frame to frame, with threads that end."""
 
-import threading
 import weakref
 from fractions import Fraction
 
@@ -25,11 +24,7 @@ def flow_engine(tiny_bundle):
         yield opened
 
 
-def running():
-    return [thread for thread in threading.enumerate() if "flow-ahead" in thread.name]
-
-
-def test_each_frame_with_the_next(frames, flow_engine, tiny_flow):
+def test_each_frame_with_the_next(frames, flow_engine, tiny_flow, new_threads):
     steps = list(flow_frames(iter(frames), flow_engine))
     assert [(step.first.name, step.second.name) for step in steps] == [
         (str(index), str(index + 1)) for index in range(5)
@@ -39,7 +34,7 @@ def test_each_frame_with_the_next(frames, flow_engine, tiny_flow):
         np.testing.assert_allclose(step.flow, expected, atol=1e-4)
         lengths = np.linalg.norm(expected, axis=-1)[::4, ::4]
         np.testing.assert_allclose(step.magnitudes, lengths, atol=1e-4)
-    assert running() == []
+    assert new_threads() == []
 
 
 def test_few_frames_are_alive_at_any_time(flow_engine, rng):
@@ -60,15 +55,15 @@ def test_few_frames_are_alive_at_any_time(flow_engine, rng):
     assert alive <= 10
 
 
-def test_leaving_early_ends_the_threads(frames, flow_engine):
+def test_leaving_early_ends_the_threads(frames, flow_engine, new_threads):
     steps = flow_frames(iter(frames), flow_engine)
     next(steps)
-    assert len(running()) == 2
+    assert len(new_threads()) == 2
     steps.close()
-    assert running() == []
+    assert new_threads() == []
 
 
-def test_an_error_of_the_source_ends_the_threads(frames, flow_engine):
+def test_an_error_of_the_source_ends_the_threads(frames, flow_engine, new_threads):
     def broken():
         yield from frames[:3]
         raise InputError("the fourth frame is missing")
@@ -77,14 +72,14 @@ def test_an_error_of_the_source_ends_the_threads(frames, flow_engine):
     assert [next(steps).first.name for _ in range(2)] == ["0", "1"]
     with pytest.raises(InputError, match="the fourth frame is missing"):
         next(steps)
-    assert running() == []
+    assert new_threads() == []
 
 
-def test_an_error_of_inference_ends_the_threads(frames, flow_engine, monkeypatch):
+def test_an_error_of_inference_ends_the_threads(frames, flow_engine, monkeypatch, new_threads):
     def fail(first, second):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(flow_engine.backend, "run", fail)
     with pytest.raises(engine.BackendError, match="out of memory"):
         next(flow_frames(iter(frames), flow_engine))
-    assert running() == []
+    assert new_threads() == []

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from engine.web.runtime import INSTALLED, runtime_files
 from engine.web.server import Server
 from engine.web.site import DESCRIPTION, SiteFiles, site_files
 from tests.support.browser import BROWSER, Page, open_page
+from tests.support.http_servers import in_thread
 from tests.support.videos import panning, write_clip, write_sound
 
 pytestmark = [
@@ -31,10 +31,8 @@ NO_GPU = "No available adapters."  # Chromium's own warning
 @contextmanager
 def serving(site: SiteFiles) -> Iterator[str]:
     """Yield the address of a site."""
-    with Server("127.0.0.1", 0, site) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with Server("127.0.0.1", 0, site) as server, in_thread(server):
         yield server.url
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import http.client
 import json
 import shutil
-import threading
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from engine.errors import BundleError, InputError
 from engine.web.runtime import RUNTIME_FILES, runtime_files, version
 from engine.web.server import Server
 from engine.web.site import site_files
+from tests.support.http_servers import in_thread
 from tests.support.pages import ROOT
 from tests.support.tiny_network import in_precision, manifest_for, tiny_int8_model
 
@@ -35,12 +35,10 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def connection(tiny_bundle: Path, runtime: Path) -> Iterator[http.client.HTTPConnection]:
     _, site = site_files(tiny_bundle, runtime_files(runtime))
-    with Server("127.0.0.1", 0, site) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with Server("127.0.0.1", 0, site) as server, in_thread(server):
         opened = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
         yield opened
         opened.close()
-        server.shutdown()
 
 
 def test_site_of_a_bundle(tiny_bundle, runtime):

@@ -232,8 +232,7 @@ def test_device_ms_copies_nothing(gpu, monkeypatch, tiny_bundle, pair_of, stream
 
 @pytest.mark.parametrize("how", ["close", "drop"])
 @pytest.mark.parametrize("streams", [1, 2])
-def test_close_or_drop_frees_everything(gpu, tiny_bundle, pair_of, streams, how):
-    before = set(threading.enumerate())
+def test_close_or_drop_frees_everything(gpu, tiny_bundle, pair_of, streams, how, new_threads):
     backend = opened(tiny_bundle, streams=streams)
     for size in [(64, 64), (64, 128)]:
         backend.run(*pair_of(*size))
@@ -241,7 +240,7 @@ def test_close_or_drop_frees_everything(gpu, tiny_bundle, pair_of, streams, how)
     gpu.sessions.clear()
     if how == "close":
         backend.close()
-        assert set(threading.enumerate()) <= before
+        assert new_threads() == []
     else:
         del backend
     assert [session() for session in sessions] == [None] * len(sessions)
