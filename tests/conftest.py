@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from engine.bundle.manifest import write_manifest
@@ -21,8 +21,8 @@ os.environ[VARIABLE] = ""
 # No test outlives a power failure, and waiting for a disk thousands of times takes minutes.
 os.fsync = lambda descriptor: None
 # No test depends on the speed of the machine.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 
 @pytest.fixture(scope="module", autouse=True)

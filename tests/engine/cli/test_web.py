@@ -35,7 +35,7 @@ def test_it_serves_until_it_is_interrupted(tiny_bundle, runtime):
         with urllib.request.urlopen(line.split()[3]) as answer:
             assert b"<title>Optical flow</title>" in answer.read()
         os.kill(process.pid, signal.SIGINT)
-        assert process.communicate(timeout=20)[0] == "ended\n"
+        assert process.communicate(timeout=60)[0] == "ended\n"
     assert process.returncode == 0
 
 

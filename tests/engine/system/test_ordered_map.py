@@ -3,6 +3,7 @@
 import gc
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -104,9 +105,19 @@ def test_an_error_of_the_source_comes_after_earlier_results():
 
 
 @pytest.mark.parametrize("how", ["close", "drop"])
-def test_threads_end_with_the_iterator(how, new_threads):
+def test_threads_end_with_the_iterator(how, new_threads, monkeypatch):
     entered, proceed = threading.Semaphore(0), threading.Event()
     calls = []
+
+    class Pool(ThreadPoolExecutor):
+        """Lets the calls in progress finish once the waiting ones are cancelled."""
+
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            proceed.set()
+            super().shutdown(wait)
+
+    monkeypatch.setattr("engine.system.ordered_map.ThreadPoolExecutor", Pool)
 
     def call(index, item):
         calls.append(index)
@@ -117,8 +128,6 @@ def test_threads_end_with_the_iterator(how, new_threads):
     next(results)
     for _ in range(3):
         assert entered.acquire(timeout=30)
-    # The two calls in progress finish, and the two waiting ones are cancelled.
-    threading.Timer(0.05, proceed.set).start()
     if how == "close":
         results.close()
     else:

@@ -17,9 +17,9 @@ from engine.video.reader import VideoReader
 
 
 class Double:
-    """Sends ``count`` frames, with their number as blue."""
+    """Sends ``count`` frames, with their number as blue and green; counts them as ``sent``."""
 
-    count, pause, opens = 10, 0.005, True
+    count, pause, opens, sent = 10, 0.005, True, 0
 
     def __init__(self, number):
         self._numbers = iter(range(self.count))
@@ -33,10 +33,11 @@ class Double:
 
     def read(self):
         time.sleep(self.pause)
+        type(self).sent += 1
         number = next(self._numbers, None)
         if number is None:
             return False, None
-        return True, np.full((48, 64, 3), (number % 256, 0, 255), np.uint8)  # BGR
+        return True, np.full((48, 64, 3), (number % 256, number // 256 % 256, 255), np.uint8)  # BGR
 
     def release(self):
         self.released.set()
@@ -53,12 +54,20 @@ def camera(monkeypatch):
 
 
 def test_frames_with_times(camera):
-    camera()
+    may_read = threading.Semaphore(1)
+
+    def read(double):
+        assert may_read.acquire(timeout=30)
+        return Double.read(double)
+
+    camera(count=3, read=read)
+    frames = []
     with Camera(0) as opened:
-        frames = list(opened)
         assert (opened.height, opened.width, opened.rate) == (48, 64, 30)
-    assert 2 <= len(frames) <= 10
-    assert [frame.name for frame in frames] == [f"{index:06d}" for index in range(len(frames))]
+        for frame in opened:
+            frames.append(frame)
+            may_read.release()
+    assert [frame.name for frame in frames] == ["000000", "000001", "000002"]
     assert frames[0].time == 0
     assert all(one.time < two.time for one, two in itertools.pairwise(frames))
     assert frames[0].image[0, 0, 0] == 255  # RGB
@@ -66,13 +75,15 @@ def test_frames_with_times(camera):
 
 
 def test_a_slow_reader_gets_the_newest_frame(camera):
-    camera(count=200, pause=0.002)
+    double = camera(count=10**9, pause=0.001)
     with Camera(0) as opened:
         seen = []
         for frame in itertools.islice(opened, 4):
-            seen.append(int(frame.image[0, 0, 2]))
-            time.sleep(0.03)
-    assert all(two - one > 2 for one, two in itertools.pairwise(seen[1:]))
+            seen.append(frame.image[0, 0, 2] + 256 * int(frame.image[0, 0, 1]))
+            count = double.sent
+            while double.sent < count + 5:
+                time.sleep(0.001)
+    assert all(two - one > 2 for one, two in itertools.pairwise(seen))
 
 
 def test_the_end_is_a_time(camera):

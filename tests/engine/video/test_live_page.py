@@ -12,7 +12,7 @@ from engine.video.live_page import live_page
 
 
 def connection(page):
-    return HTTPConnection(urlsplit(page.address).netloc, timeout=10)
+    return HTTPConnection(urlsplit(page.address).netloc, timeout=60)
 
 
 def test_every_image_arrives():

@@ -81,7 +81,7 @@ def summary(page: Page, pattern: str) -> str:
 
 def saved(page: Page, button: str, path: Path) -> Path:
     click(page, button)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < end, f"{path.name} is not saved"
         page.evaluate("new Promise(done => setTimeout(done, 20))")

@@ -36,7 +36,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def connection(tiny_bundle: Path, runtime: Path) -> Iterator[http.client.HTTPConnection]:
     _, site = site_files(tiny_bundle, runtime_files(runtime))
     with Server("127.0.0.1", 0, site) as server, in_thread(server):
-        opened = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        opened = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
         yield opened
         opened.close()
 
