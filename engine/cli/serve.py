@@ -61,7 +61,8 @@ def add_command(commands: common.Commands) -> None:
     add("--queue", type=positive_int, default=defaults.queue, metavar="N",
         help=f"requests answered at a time; status 503 beyond (default: {defaults.queue})")
     add("--timeout", type=positive_float, default=defaults.timeout, metavar="S",
-        help=f"seconds for a request; status 408 or 504 (default: {defaults.timeout:g})")
+        help="seconds to send a request, to compute it and to read the answer; status 408 or 504 "
+        f"(default: {defaults.timeout:g})")
     add("--max-mib", type=positive_int, default=defaults.max_bytes >> 20, metavar="N",
         help=f"MiB of a request; status 413 (default: {defaults.max_bytes >> 20})")
     add("--max-pixels", type=positive_int, default=defaults.max_pixels, metavar="N",

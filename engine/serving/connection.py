@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from http import HTTPStatus
 from typing import Any
 
@@ -12,28 +14,31 @@ _MOST = 1024
 
 
 class Connection(H11Protocol):
-    """Also limits the number of connections, and the time until a request begins.
+    """Also limits the number of connections, and the time of a client to send and to read.
 
-    uvicorn itself waits forever for the end of a request's headers.
+    uvicorn itself waits forever for the end of a request's headers, and until an answer is read.
 
     Attributes:
-        patience: seconds for the headers of a request.
+        patience: seconds for the headers of a request, and for a client to read its answer.
     """
 
     patience = 30.0
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the connection if there are too many."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # writing pauses until everything is sent
         if len(self.connections) > _MOST:
             self._refuse(503, f"{_MOST} connections are open, the most at a time; ask again later.")
         else:
             self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop both clocks."""
         self._stop_clock()
+        self._stop_reading_clock()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -43,6 +48,17 @@ class Connection(H11Protocol):
             self._stop_clock()
         elif self._late is None and not self.transport.is_closing():
             self._start_clock()
+
+    def pause_writing(self) -> None:
+        """Give the client some time to read what cannot be sent yet."""
+        super().pause_writing()
+        self._stop_reading_clock()
+        self._unread = self.loop.call_later(self.patience, self._drop)
+
+    def resume_writing(self) -> None:
+        """Stop its clock: everything is sent."""
+        super().resume_writing()
+        self._stop_reading_clock()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
@@ -57,6 +73,19 @@ class Connection(H11Protocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def _stop_reading_clock(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _drop(self) -> None:
+        """Close at once; without lingering, else the system keeps what it could not send."""
+        at_once = struct.pack("ii", 1, 0)
+        self.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, at_once
+        )
+        self.transport.abort()
 
     def _refuse(self, status: int, text: str) -> None:
         content = json.dumps({"error": text}).encode()

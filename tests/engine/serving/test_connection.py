@@ -1,8 +1,13 @@
 """Raw bytes on a connection: not HTTP, too long, cut off, too slow."""
 
+import http.client
+import select
 import socket
 import time
 
+import numpy as np
+
+from tests.engine.serving.test_request import encoded
 from tests.support.serving import ask, error_of, fake, place_of
 
 PAIR = "/v2/models/flow_pair/infer"
@@ -59,3 +64,19 @@ def test_a_request_that_is_too_slow(tiny_bundle):
             status, answer = parts_of(send(server, slow.encode()))
             assert status == 408
             assert "did not arrive in time" in error_of(answer)
+
+
+def test_an_answer_that_nobody_reads(tiny_bundle):
+    """8 MiB, more than the system's own buffers hold."""
+    image = np.zeros((1, 1024, 1024, 3), np.uint8)
+    body, length = encoded({"image1": image, "image2": image})
+    with fake(tiny_bundle, blocking=False, timeout=1) as (server, _):
+        client = http.client.HTTPConnection(place_of(server), timeout=30)
+        client.request("POST", PAIR, body, {"Inference-Header-Content-Length": length})
+        waiting = select.poll()
+        waiting.register(client.sock, select.POLLERR)
+        assert waiting.poll(30_000), "the connection is still open"
+        client.close()
+        status, _, answer = ask(server, "POST", PAIR, body, Inference_Header_Content_Length=length)
+    assert status == 200
+    assert len(answer) > image.size // 3 * 8
