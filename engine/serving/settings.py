@@ -14,7 +14,7 @@ class Settings:
         max_batch: most pairs that are computed at once.
         window: how long a pair waits for others of its size.
         queue: most requests that are read, wait or are computed at a time.
-        timeout: how long a request may take; as long for a client to send it, and to read the answer.
+        timeout: for a client to send a request, for its flow, and for the client to read it.
         max_bytes: largest request.
         max_pixels: most pixels of an input.
         sequences: most sequences that are open at a time.
