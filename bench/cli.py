@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from engine.bundle.shipped import NAMES, bundle_named
 from engine.system.files import write_atomically
 
 
@@ -50,6 +51,17 @@ def deliver(result: Mapping[str, Any], file: Path | None, show: Callable[[], Non
         show()
     if file is not None:
         print(f"json       {file}")
+
+
+def add_bundle_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--bundle`` and ``--trust``."""
+    parser.add_argument(
+        "--bundle",
+        type=bundle_named,
+        metavar="DIR|NAME",
+        help=f"folder of a bundle, or one that ships: {', '.join(NAMES)} (default: the first)",
+    )
+    add_trust(parser)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

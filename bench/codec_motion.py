@@ -34,7 +34,7 @@ import skimage.data
 from rich.table import Table
 
 import engine
-from bench.cli import add_trust, console, deliver, output_file
+from bench.cli import add_bundle_options, console, deliver, output_file
 from bench.environment import describe
 from engine.errors import EngineError
 from engine.flow.affine import Affine, add_affine, composed, inverse
@@ -229,8 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     # fmt: off
-    add("--bundle", type=Path, metavar="DIR", help="default: the one inside the engine")
-    add_trust(parser)
+    add_bundle_options(parser)
     add("--backend", default="auto", help="default: auto")
     add("--size", type=size, default=(384, 512), metavar="HxW", help="default: 384x512")
     add("--frames", type=int_between(2, 100_000), default=50, metavar="N", help="default: 50")

@@ -7,14 +7,13 @@ python -m bench.reliability --data sintel/final:DIR --bundle build/raft
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import engine
-from bench.cli import add_trust
+from bench.cli import add_bundle_options
 from engine.backends.registry import AUTO
 from engine.data.files import read_pair
 from engine.data.pair import Pair, PairsError
@@ -56,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--limit", type=positive_int, default=100, help="number of pairs (default: 100)"
     )
-    parser.add_argument("--bundle", type=Path, help="bundle folder (default: the one that ships)")
-    add_trust(parser)
+    add_bundle_options(parser)
     parser.add_argument("--backend", default=AUTO)
     options = parser.parse_args(arguments)
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cli import add_trust, output_file
+from bench.cli import add_bundle_options, output_file
 from bench.evaluation.submission import FORMATS
 from engine.backends.registry import AUTO, BACKENDS
 from engine.data.sources import DATA_SETS
@@ -108,8 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         help="passes, for example clean,final; default: the first")
     add("--split", type=names, metavar="A,B",
         help="splits; default: the one that papers report. One without flow can only be written")
-    add("--bundle", type=Path, metavar="DIR", help="bundle; default: the one that ships")
-    add_trust(parser)
+    add_bundle_options(parser)
     add("--backend", default=AUTO, metavar="NAME", help=f"{AUTO} (default), {', '.join(BACKENDS)}")
     add("--device", type=int, default=0, metavar="N", help="index of the GPU; default: 0")
     add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")

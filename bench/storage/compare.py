@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from bench.cli import add_trust, console, deliver, output_file
+from bench.cli import add_bundle_options, console, deliver, output_file
 from bench.compare import CACHE
 from bench.environment import ModuleError, describe
 from bench.storage.flows import FlowSet, set_of_frames, sets_of_data
@@ -99,8 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "flow of its pairs; repeatable; default: synthetic")
     add("--frames", action="append", type=Path, default=[], metavar="PATH",
         help="a video or a folder of pictures: the network's flow; repeatable")
-    add("--bundle", type=Path, help="of the network; default: the one that ships")
-    add_trust(parser)
+    add_bundle_options(parser)
     add("--limit", type=positive_int, default=16, metavar="N", help="flows of a set; default: 16")
     add("--rounds", type=positive_int, default=5, metavar="N",
         help="times that everything is measured, of which the fastest counts; default: 5")

@@ -1,7 +1,16 @@
-"""The bundles inside this package."""
+"""The bundles inside this package, and their names in commands."""
 
 from pathlib import Path
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
 ACCURATE_BUNDLE = DEFAULT_BUNDLE.with_name("accurate")  # less error, several times the time
 SHIPPED_BUNDLES = (DEFAULT_BUNDLE, ACCURATE_BUNDLE)
+NAMES = tuple(bundle.name for bundle in SHIPPED_BUNDLES)
+
+
+def bundle_named(text: str) -> Path:
+    """Return the folder of a bundle that ships, by its name; any other text is a path.
+
+    ``./accurate`` is a folder even where ``accurate`` is a name.
+    """
+    return DEFAULT_BUNDLE.with_name(text) if text in NAMES else Path(text)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engine.bundle.shipped import ACCURATE_BUNDLE
+from engine.bundle.shipped import NAMES, bundle_named
 from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import int_between, levels, positive_int
 
@@ -47,8 +47,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
     group = parser.add_argument_group("inference")
     add = group.add_argument
     # fmt: off
-    add("--bundle", type=_bundle, metavar="DIR|accurate",
-        help="bundle, or accurate: the second one that ships, slower (default: the first)")
+    add("--bundle", type=bundle_named, metavar="DIR|NAME",
+        help=f"folder of a bundle, or one that ships: {', '.join(NAMES)} (default: the first)")
     add("--trust", type=Path, metavar="FILE",
         help="public key: open the bundle only if it is signed by it")
     add("--device", type=int_between(0, 999), default=0, metavar="N",
@@ -57,10 +57,6 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
         help="CPU threads (default: all that the process may use)")
     # fmt: on
     return group
-
-
-def _bundle(text: str) -> Path:
-    return ACCURATE_BUNDLE if text == "accurate" else Path(text)
 
 
 def add_levels_option(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from engine.bundle.shipped import bundle_named
 from engine.cli import common, inference
 from engine.errors import BackendNotInstalledError, InputError
 from engine.serving.settings import Settings
@@ -21,6 +22,7 @@ _LONGEST_TOKEN = 4096
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _EPILOG = f"""examples:
   flow serve
+  flow serve accurate
   flow serve build/mine --port 8001 --warm-up 384x512
   flow serve --host 0.0.0.0 --token-file token
 
@@ -38,7 +40,9 @@ def add_command(commands: common.Commands) -> None:
         epilog=_EPILOG,
     )
     defaults = Settings()
-    parser.add_argument("served", nargs="?", type=Path, metavar="BUNDLE", help="as --bundle")
+    parser.add_argument(
+        "served", nargs="?", type=bundle_named, metavar="BUNDLE", help="as --bundle"
+    )
     # fmt: off
     add = parser.add_argument_group("address").add_argument
     add("--host", default=defaults.host, metavar="NAME",

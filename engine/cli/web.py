@@ -4,6 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from engine.bundle.shipped import bundle_named
 from engine.cli import common
 from engine.cli.outputs import OutputNames, write_in_folder
 from engine.errors import InputError
@@ -32,7 +33,8 @@ def add_command(commands: common.Commands) -> None:
     )
     add = parser.add_argument
     # fmt: off
-    add("bundle", type=Path, metavar="BUNDLE", help="bundle in fp32 or fp16")
+    add("bundle", type=bundle_named, metavar="BUNDLE",
+        help="bundle in fp32 or fp16 (those that ship are in int8)")
     add("-o", "--output", type=Path, metavar="DIR",
         help="write the page into a folder for a static host; serve nothing")
     add("--force", action="store_true", help="overwrite files that exist")

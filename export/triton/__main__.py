@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.backends.onnx_graphs import WHOLE
 from engine.bundle.manifest import Manifest, read_manifest
+from engine.bundle.shipped import NAMES, bundle_named
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import (
     int_between,
@@ -41,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     # fmt: off
     add = parser.add_argument
-    add("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
+    add("bundle", type=bundle_named, metavar="BUNDLE",
+        help=f"its folder, or the name of one that ships: {', '.join(NAMES)}")
     add("-o", "--output", type=Path, required=True, metavar="REPO",
         help="model repository; other models in it stay")
     add("--backend", choices=_BACKENDS, default="onnxruntime",

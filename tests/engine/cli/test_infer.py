@@ -54,12 +54,6 @@ def test_picture_of_the_flow(pictures, tiny_bundle, tiny_flow, tmp_path):
     assert np.abs(read_image(picture).astype(int) - expected).max() <= 1
 
 
-def test_the_accurate_bundle(pictures, tiny_bundle, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("engine.cli.common.ACCURATE_BUNDLE", tiny_bundle)  # opens fast
-    assert infer(pictures[0], "accurate", "-o", tmp_path / "flow.npy") == 0
-    assert "; tiny fp32, " in capsys.readouterr().out
-
-
 def test_force_overwrites(pictures, tiny_bundle, tmp_path):
     output = tmp_path / "flow.flo"
     output.write_bytes(b"old")

@@ -1,0 +1,49 @@
+"""Names of the bundles that ship, in the commands that take a bundle."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+import engine
+from bench.cli import add_bundle_options
+from bench.compare_options import parse_options
+from engine.bundle.shipped import bundle_named
+from engine.cli.main import _parser
+
+
+def test_names_and_folders():
+    assert bundle_named("default") == engine.DEFAULT_BUNDLE
+    assert bundle_named("accurate") == engine.ACCURATE_BUNDLE
+    for folder in ("./accurate", "build/accurate", "Accurate", ""):
+        assert bundle_named(folder) == Path(folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "doctor --bundle",
+        "extract clips -o flows --bundle",
+        "folder frames --flow flows --bundle",
+        "infer a.png b.png --bundle",
+        "score clips --bundle",
+        "serve --bundle",
+        "video clip.mp4 --bundle",
+        "web",
+    ],
+)
+def test_commands(command):
+    for name, folder in (
+        ("accurate", engine.ACCURATE_BUNDLE),
+        ("default", engine.DEFAULT_BUNDLE),
+        ("build/accurate", Path("build/accurate")),
+    ):
+        assert _parser().parse_args([*command.split(), name]).bundle == folder
+
+
+def test_benchmarks():
+    parser = argparse.ArgumentParser()
+    add_bundle_options(parser)
+    assert parser.parse_args(["--bundle", "accurate"]).bundle == engine.ACCURATE_BUNDLE
+    options = parse_options(["--bundle", "accurate", "--bundle", "default"])
+    assert options.bundles == (engine.ACCURATE_BUNDLE, engine.DEFAULT_BUNDLE)
