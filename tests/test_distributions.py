@@ -20,6 +20,7 @@ TOP_LEVEL = {name.partition(".")[0] for name in PACKAGES}
 # What work leaves in a checkout.
 LITTER = [
     "build/litter.so",
+    "build/lib/engine/litter.py",
     "dist/litter.whl",
     "engine/__pycache__/litter.pyc",
     "capi/src/litter.o",
@@ -103,7 +104,14 @@ def test_the_wheel_has_the_packages_and_the_default_bundle_alone(built):
 def test_the_source_distribution_has_what_builds_the_rest(built):
     with tarfile.open(built["sdist"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {"CMakeLists.txt", "LICENSE", "MANIFEST.in", "constraints.txt", "pyproject.toml"}
+    needed = {
+        "CMakeLists.txt",
+        "LICENSE",
+        "MANIFEST.in",
+        "constraints.txt",
+        "pyproject.toml",
+        "setup.py",
+    }
     cmake = "\n".join(path.read_text() for path in (ROOT / "kernels").glob("*.cmake"))
     compiled = {*re.findall(r"(?<!tests/)kernels/[\w/]+\.(?:cpp|cu|map)", cmake)}
     assert {"kernels/correlation_cpu.cpp", "kernels/correlation.cu"} <= compiled
@@ -175,7 +183,7 @@ def ignored(name: str) -> bool:
 def test_docker_gets_what_a_wheel_is_built_from():
     for package in PACKAGES:
         assert not ignored(f"{package.replace('.', '/')}/__init__.py")
-    for name in ("LICENSE", "README.md", "constraints.txt", "pyproject.toml"):
+    for name in ("LICENSE", "README.md", "constraints.txt", "pyproject.toml", "setup.py"):
         assert not ignored(name)
     for name in ("tests/conftest.py", ".git/config", ".venv/bin/python", "docs/usage.md", *WEIGHTS):
         assert ignored(name)
