@@ -19,6 +19,9 @@ from engine.system.threads import available_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Environment variable: the commit of sources without their repository, in a container for example.
+COMMIT = "FLOW_COMMIT"
+
 # Exit code of this project's commands for a request that cannot be met.
 USAGE_ERROR = 2
 
@@ -123,6 +126,8 @@ def _memory_gb() -> float | None:
 
 
 def _commit() -> str | None:
+    if given := os.environ.get(COMMIT):
+        return given
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         return None

@@ -7,8 +7,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
+import engine
 from engine.backends.onnxruntime import cuda_backend
 from engine.bundle.manifest import read_manifest
+from engine.bundle.shipped import SHIPPED_BUNDLES
+from engine.data.sources import motorcycle
 from engine.errors import BackendError, BackendNotInstalledError, BundleError, HardwareMissingError
 from engine.system.files import sha256_of
 from tests.support.onnxruntime_double import opened
@@ -33,6 +36,21 @@ def test_runs_on_a_gpu(tiny_bundle, tiny_flow, pair_of, caplog, streams):
     assert backend.device_ms() > 0
     backend.close()
     assert "no CUDA graph" not in caplog.text
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_CUDA, reason="needs onnxruntime-gpu and an NVIDIA GPU")
+@pytest.mark.parametrize("bundle", SHIPPED_BUNDLES, ids=lambda bundle: bundle.name)
+def test_the_shipped_networks_run_as_cuda_graphs(bundle, caplog):
+    pair = motorcycle()
+    one, two = (image[:384, :512] for image in (pair.image1, pair.image2))
+    with engine.load(bundle, backend="onnxruntime") as on_cpu:
+        expected = [on_cpu.infer(one, two), on_cpu.infer(two, one)]
+    with engine.load(bundle, backend="onnxruntime-cuda") as on_gpu:
+        found = [on_gpu.infer(*images) for images in [(one, two), (two, one)] * 2]
+    assert caplog.messages == []  # it warns where ONNX Runtime refuses a graph
+    for flow, other in zip(found, expected * 2, strict=True):
+        assert np.abs(flow - other).mean() < 0.1  # TF32 has ten bits of mantissa
 
 
 @pytest.mark.parametrize(("precision", "tf32"), [("fp32", 0), ("fp16", 1), ("int8", 1)])
