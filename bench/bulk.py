@@ -10,7 +10,6 @@ first clip, so neither Ray's start nor the engine's counts; ``seconds`` is all o
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Generator, Sequence
@@ -21,8 +20,8 @@ from statistics import median
 from typing import Any
 
 import engine
-from bench import cli, environment
-from bench.video import clip_size, make_clip
+from bench import cli
+from bench.clips import clip_size, make_clip
 from engine.bulk import cluster, extraction, plan
 from engine.bulk.cluster import Resources
 from engine.bulk.formats import Settings
@@ -30,8 +29,9 @@ from engine.bulk.plan import Shard
 from engine.bulk.worker import Done, Worker
 from engine.bundle.manifest import MANIFEST_FILE, read_manifest
 from engine.bundle.shipped import DEFAULT_BUNDLE
-from engine.errors import EngineError, InputError
+from engine.errors import InputError
 from engine.store.levels import DEFAULT_STEP
+from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import int_between, names, positive_int
 from engine.system.command import run
 from engine.system.files import sha256_of
@@ -39,30 +39,22 @@ from engine.system.progress import track
 from engine.video.clips import clips_in
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a table and write the JSON file; return 0 or 2 (the request cannot be met)."""
-    options = _parser().parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            clips = options.clips
-            if clips is None:
-                clips = Path(folder) / "clips"
-                clips.mkdir()
-                for index in range(options.count):
-                    make_clip(clips / f"{index}.mp4", *options.make)
-            rows = _measure(clips, options, Path(folder))
-        result = {
-            "schema": 1,
-            "kind": "bulk",
-            "environment": environment.describe(threads=1),
-            "clips": str(options.clips or "{} of {}x{}x{}".format(options.count, *options.make)),
-            "rows": rows,
-        }
-        cli.deliver(result, options.json, lambda: print("\n".join(_table(rows))))
-    except (EngineError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return cli.reported(lambda: _compare(_parser().parse_args(arguments)))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        clips = options.clips
+        if clips is None:
+            clips = Path(folder) / "clips"
+            clips.mkdir()
+            for index in range(options.count):
+                make_clip(clips / f"{index}.mp4", *options.make)
+        rows = _measure(clips, options, Path(folder))
+    name = str(options.clips or "{} of {}x{}x{}".format(options.count, *options.make))
+    cli.deliver_rows("bulk", {"clips": name, "rows": rows}, _table(rows), options)
 
 
 def _measure(clips: Path, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -131,19 +123,20 @@ def _worker_counts(text: str) -> list[int]:
     return [int_between(0, 999)(name) for name in names(text)]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.bulk",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> RaisingParser:
+    parser = cli.rows_parser("bench.bulk", __doc__)
+    parser.set_defaults(threads=1)  # of each worker
     add = parser.add_argument
+    # fmt: off
     add("clips", type=Path, nargs="?", help="folder of clips")
-    add("--make", type=clip_size, default=(384, 512, 50), metavar="HxWxN", help="of a made clip")
-    add("--count", type=positive_int, default=16, help="number of made clips (default: 16)")
-    add("--workers", type=_worker_counts, default=[0, 1, 2], metavar="A,B", help="(default: 0,1,2)")
-    add("--rounds", type=positive_int, default=3)
-    add("--json", type=Path, metavar="FILE", help="result to write")
+    add("--make", type=clip_size, default=(384, 512, 50), metavar="HxWxN",
+        help="height, width and frames of a made clip (default: 384x512x50)")
+    add("--count", type=positive_int, default=16, metavar="N",
+        help="number of made clips (default: 16)")
+    add("--workers", type=_worker_counts, default=[0, 1, 2], metavar="A,B",
+        help="numbers of workers, one row each (default: 0,1,2)")
+    add("--rounds", type=positive_int, default=3, metavar="N", help="default: 3")
+    # fmt: on
     return parser
 
 

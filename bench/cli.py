@@ -10,7 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
+from bench import environment
 from engine.bundle.shipped import NAMES, bundle_named
+from engine.errors import EngineError
+from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.files import write_atomically
 
 
@@ -28,6 +31,16 @@ def exit_code(parts: Iterable[Mapping[str, Any]], *, require_gpu: bool) -> int:
     if require_gpu and not any(device.startswith("cuda") for device in measured):
         print("error: no row was measured on a GPU; see the reasons above", file=sys.stderr)
         return 1
+    return 0
+
+
+def reported(command: Callable[[], None]) -> int:
+    """Run a command; return 0, or 2 after an error, which is printed: the request cannot be met."""
+    try:
+        command()
+    except (UsageError, EngineError, environment.ModuleError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return environment.USAGE_ERROR
     return 0
 
 
@@ -51,6 +64,33 @@ def deliver(result: Mapping[str, Any], file: Path | None, show: Callable[[], Non
         show()
     if file is not None:
         print(f"json       {file}")
+
+
+def deliver_rows(
+    kind: str, found: Mapping[str, Any], table: Iterable[str], options: argparse.Namespace
+) -> None:
+    """Save what was measured, with its environment, where a file is named; print its table.
+
+    Args:
+        kind: of the result.
+        found: ``rows``, and what was common to them.
+        table: lines to print.
+        options: ``json``, of `rows_parser`, and ``threads``, the number of each row.
+    """
+    described = environment.describe(threads=options.threads)
+    result = {"schema": 1, "kind": kind, "environment": described, **found}
+    deliver(result, options.json, lambda: print("\n".join(table)))
+
+
+def rows_parser(module: str, description: str | None) -> RaisingParser:
+    """Return the parser of a module, with the text above its options and ``--json``."""
+    parser = RaisingParser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write all results")
+    return parser
 
 
 def add_bundle_options(parser: argparse.ArgumentParser) -> None:

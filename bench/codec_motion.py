@@ -17,7 +17,6 @@ that are still in the next frame. ``known`` is the number of flows whose motion 
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,13 +33,12 @@ import skimage.data
 from rich.table import Table
 
 import engine
-from bench.cli import add_bundle_options, console, deliver, output_file
+from bench.cli import add_bundle_options, console, deliver, output_file, reported
 from bench.environment import describe
-from engine.errors import EngineError
 from engine.flow.affine import Affine, add_affine, composed, inverse
 from engine.flow.metrics import endpoint_error
 from engine.flow.warp import lands_inside
-from engine.system.argument_parser import RaisingParser, UsageError
+from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import int_between, positive_float, positive_int, size
 from engine.system.command import run
 from engine.system.progress import progress_bar
@@ -205,15 +203,14 @@ def table(result: dict[str, Any]) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 2 for a usage error or one of the engine."""
-    try:
+
+    def measure_and_show() -> None:
         given = _parser().parse_args(arguments)
         with progress_bar("starting", None) as progress:
             result = compare(given, progress)
         deliver(result, given.json, partial(_show, result))
-    except (UsageError, EngineError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return reported(measure_and_show)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ python -m bench.reliability --data sintel/final:DIR --bundle build/raft
 """
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -13,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import engine
-from bench.cli import add_bundle_options
+from bench.cli import add_bundle_options, reported
 from engine.backends.registry import AUTO
 from engine.data.files import read_pair
 from engine.data.pair import Pair, PairsError
 from engine.data.sources import find_source, spread
 from engine.engine import FlowEngine
-from engine.errors import EngineError
 from engine.flow.metrics import endpoint_error
+from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import positive_int
 from engine.system.command import run
 
@@ -49,25 +48,14 @@ class Reliability(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0 or 2 (the request cannot be met)."""
-    parser = argparse.ArgumentParser(prog="python -m bench.reliability", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--data", required=True, metavar="[NAME:]DIR", help="pairs with true flow")
-    parser.add_argument(
-        "--limit", type=positive_int, default=100, help="number of pairs (default: 100)"
-    )
-    add_bundle_options(parser)
-    parser.add_argument("--backend", default=AUTO)
-    options = parser.parse_args(arguments)
-    try:
-        pairs = [read_pair(files) for files in spread(find_source(options.data), options.limit)]
-        with engine.load(
-            options.bundle, backend=options.backend, trust=options.trust
-        ) as flow_engine:
+
+    def measure_and_print() -> None:
+        given = _parser().parse_args(arguments)
+        pairs = [read_pair(files) for files in spread(find_source(given.data), given.limit)]
+        with engine.load(given.bundle, backend=given.backend, trust=given.trust) as flow_engine:
             print("\n".join(table([measured(pair, flow_engine) for pair in pairs])))
-    except (EngineError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return reported(measure_and_print)
 
 
 def measured(pair: Pair, flow_engine: FlowEngine) -> Reliability:
@@ -120,6 +108,23 @@ def table(results: Sequence[Reliability]) -> Iterable[str]:
             f"occlusion: {right / max(right + wrong, 1):.0%} of what is found is occluded, "
             f"{right / max(right + missed, 1):.0%} of what is occluded is found"
         )
+
+
+def _parser() -> RaisingParser:
+    parser = RaisingParser(
+        prog="python -m bench.reliability",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    # fmt: off
+    add("--data", required=True, metavar="[NAME:]DIR", help="pairs with true flow")
+    add("--limit", type=positive_int, default=100, metavar="N",
+        help="number of pairs (default: 100)")
+    add_bundle_options(parser)
+    add("--backend", default=AUTO, metavar="NAME", help=f"default: {AUTO}")
+    # fmt: on
+    return parser
 
 
 if __name__ == "__main__":

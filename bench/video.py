@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +23,9 @@ import numpy as np
 
 import engine
 from bench import cli, environment
-from engine.errors import EngineError, InputError
+from bench.clips import clip_size, make_clip
+from engine.errors import InputError
+from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import names_among, positive_int
 from engine.system.command import run
 from engine.system.progress import track
@@ -42,31 +45,23 @@ _CACHED = 16  # frames in memory, for inference alone
 _SECONDS = re.compile(r"; ([0-9.]+) s, ")  # in the summary of the command
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a table and write the JSON file; return 0 or 2 (the request cannot be met)."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.alone:
-            print(f"; {ALONE[options.alone](options.clip, options.threads):.3f} s, ")
-            return 0
-        with tempfile.TemporaryDirectory() as folder:
-            clip = options.clip
-            if options.make is not None:
-                clip = Path(folder) / "clip.mp4"
-                make_clip(clip, *options.make)
-            rows = _measure(clip, options, Path(folder))
-        result = {
-            "schema": 1,
-            "kind": "video",
-            "environment": environment.describe(threads=options.threads),
-            "clip": "{}x{}x{}".format(*options.make) if options.make else options.clip.name,
-            "rows": rows,
-        }
-        cli.deliver(result, options.json, lambda: print("\n".join(_table(rows))))
-    except (EngineError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return cli.reported(lambda: _compare(_parser().parse_args(arguments)))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    if options.alone:
+        print(f"; {ALONE[options.alone](options.clip, options.threads):.3f} s, ")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        clip = options.clip
+        if options.make is not None:
+            clip = Path(folder) / "clip.mp4"
+            make_clip(clip, *options.make)
+        rows = _measure(clip, options, Path(folder))
+    name = "{}x{}x{}".format(*options.make) if options.make else options.clip.name
+    cli.deliver_rows("video", {"clip": name, "rows": rows}, _table(rows), options)
 
 
 def decode(clip: Path, threads: int) -> float:
@@ -93,26 +88,6 @@ def infer(clip: Path, threads: int) -> float:
 
 
 ALONE = {"decode": decode, "infer": infer}
-
-
-def make_clip(path: Path, height: int, width: int, frames: int) -> None:
-    """Write a video of a texture that pans and turns, in H.264."""
-    import av
-    import cv2
-
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (height // 4, width // 4, 3), np.uint8)
-    texture = cv2.resize(noise, (width * 3 // 2, height * 3 // 2), interpolation=cv2.INTER_CUBIC)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "fast"})
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        for index in range(frames):
-            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 3 * np.sin(index / 25), 1.2)
-            matrix[:, 2] += np.sin(index / 40) * 40, np.cos(index / 30) * 30
-            turned = cv2.warpAffine(texture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
-            image = turned.astype(np.uint8, copy=False)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
-        container.mux(stream.encode(None))
 
 
 def _measure(clip: Path, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -172,36 +147,20 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def clip_size(text: str) -> tuple[int, int, int]:
-    match = re.fullmatch(r"([0-9]{2,5})x([0-9]{2,5})x([0-9]{1,6})", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected HxWxFRAMES")
-    height, width, frames = (int(part) for part in match.groups())
-    if height % 2 or width % 2 or frames < 3:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected even sides and 3 frames or more")
-    return height, width, frames
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.video",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> RaisingParser:
+    parser = cli.rows_parser("bench.video", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
+    add = parser.add_argument
+    # fmt: off
     source.add_argument("clip", type=Path, nargs="?", help="video file")
     source.add_argument("--make", type=clip_size, metavar="HxWxN", help="make a clip of N frames")
-    parser.add_argument(
-        "--outputs",
-        type=names_among(OUTPUTS, "output"),
-        default=["output"],
-        metavar="A,B",
-        help=f"options to measure, each alone: {', '.join(OUTPUTS)} (default: output)",
-    )
-    parser.add_argument("--rounds", type=positive_int, default=3)
-    parser.add_argument("--threads", type=positive_int, default=available_threads())
-    parser.add_argument("--json", type=Path, metavar="FILE", help="result to write")
-    parser.add_argument("--alone", choices=ALONE, help=argparse.SUPPRESS)
+    add("--outputs", type=names_among(OUTPUTS, "output"), default=["output"], metavar="A,B",
+        help=f"options to measure, each alone: {', '.join(OUTPUTS)} (default: output)")
+    add("--rounds", type=positive_int, default=3, metavar="N", help="default: 3")
+    add("--threads", type=positive_int, default=available_threads(), metavar="N",
+        help="CPU threads; default: all CPUs")
+    add("--alone", choices=ALONE, help=argparse.SUPPRESS)
+    # fmt: on
     return parser
 
 

@@ -13,9 +13,8 @@ import shlex
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,8 @@ import numpy as np
 from bench import cli, environment
 from bench.harness.stats import summarise
 from bench.serving.sessions import run_sessions
-from engine.errors import EngineError, InputError
+from engine.errors import InputError
+from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import names, positive_float, positive_int, size
 from engine.system.command import run
 from engine.system.progress import track
@@ -34,28 +34,23 @@ _FRAMES = 4
 _HELD_PERIODS = 2
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a table and write the JSON file; return 0 or 2 (the request cannot be met)."""
-    options = _parser().parse_args(arguments)
-    try:
-        with _server(options) as address:
-            turns = track(options.sessions, "measuring")
-            rows = [_measure(address, sessions, options) for sessions in turns]
-        height, width = options.size
-        result = {
-            "schema": 1,
-            "kind": "serving",
-            "environment": environment.describe(threads=options.threads),
-            "size": f"{height}x{width}",
-            "fps": options.fps,
-            "serve": shlex.join(options.serve),
-            "rows": rows,
-        }
-        cli.deliver(result, options.json, lambda: print("\n".join(_table(rows))))
-    except (EngineError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return cli.reported(lambda: _compare(_parser().parse_args(arguments)))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    with _server(options) as address:
+        turns = track(options.sessions, "measuring")
+        rows = [_measure(address, sessions, options) for sessions in turns]
+    height, width = options.size
+    found = {
+        "size": f"{height}x{width}",
+        "fps": options.fps,
+        "serve": shlex.join(options.serve),
+        "rows": rows,
+    }
+    cli.deliver_rows("serving", found, _table(rows), options)
 
 
 @contextmanager
@@ -147,12 +142,8 @@ def _options(text: str) -> list[str]:
         ) from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.serving",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> RaisingParser:
+    parser = cli.rows_parser("bench.serving", __doc__)
     # fmt: off
     add = parser.add_argument
     add("--sessions", type=_counts, default=[1, 4, 8], metavar="A,B",
@@ -166,7 +157,6 @@ def _parser() -> argparse.ArgumentParser:
         help="of the server")
     add("--serve", type=_options, default=[], metavar="OPTIONS",
         help="further options of flow serve, in quotes")
-    add("--json", type=Path, metavar="FILE", help="result to write")
     # fmt: on
     return parser
 

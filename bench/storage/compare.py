@@ -10,38 +10,31 @@ python -m bench.storage --data synthetic --data kitti2015:DIR --frames dance.mp4
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import engine
-from bench.cli import add_bundle_options, console, deliver, output_file
+from bench.cli import add_bundle_options, console, deliver, output_file, reported
 from bench.compare import CACHE
-from bench.environment import ModuleError, describe
+from bench.environment import describe
 from bench.storage.flows import FlowSet, set_of_frames, sets_of_data
 from bench.storage.table import table
-from engine.errors import EngineError
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import positive_int
-from engine.system.command import INTERRUPTED
 from engine.system.progress import progress_bar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0 or 2 (usage error)."""
-    try:
+    """Run the command; return 0 or 2 (the request cannot be met)."""
+
+    def measure_and_show() -> None:
         options = _parser().parse_args(arguments)
         result = compare(options)
         deliver(result, options.json, partial(_show, result))
-    except (UsageError, EngineError, ModuleError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+
+    return reported(measure_and_show)
 
 
 def _show(result: dict[str, Any]) -> None:
