@@ -53,8 +53,12 @@ def sampling_grid(flow: Tensor) -> Tensor:
         fraction of a pixel. -1 and 1 are the outer edges of the first and last pixel
         (``align_corners=False``).
     """
+    batch, height, width, _ = flow.shape
     centres, unit = pixel_centres(flow)
-    return centres + flow.to(unit.dtype) * unit
+    # A line of numbers for each row: OpenVINO computes along the last axis, and two are too few.
+    lines = flow.to(unit.dtype).reshape(batch, height, 2 * width)
+    grid = centres.reshape(height, 2 * width) + lines * unit.expand(width, 2).reshape(2 * width)
+    return grid.reshape(batch, height, width, 2)
 
 
 def pixel_centres(flow: Tensor) -> tuple[Tensor, Tensor]:
