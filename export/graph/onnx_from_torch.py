@@ -224,8 +224,8 @@ def _fast_tracing() -> Iterator[None]:
         patch.object(torch._dynamo.config, "fake_tensor_cache_enabled", False),
         # PyTorch evaluates the shape of grid_sample by computing it from some 100 operators.
         patch.dict(decomposition_table, {torch.ops.aten.grid_sampler_2d.default: _sampled}),
-        # Stack traces are not written to the file.
-        patch.object(torch.fx.config, "do_not_emit_stack_traces", True),
+        # Stack traces are not written to the file. PyTorch 2.11 lacks the setting.
+        patch.object(torch.fx.config, "do_not_emit_stack_traces", True, create=True),
     ):
         yield
 
