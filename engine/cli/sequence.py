@@ -104,7 +104,7 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
         print(f"flow: note: {common.printable(fault)}", file=sys.stderr)
     print(
         f"{progress.flows} flows of {source.height}x{source.width}, mean motion "
-        f"{progress.motion / progress.flows:.2f} px; {seconds:.1f} s, "
+        f"{progress.motion / progress.flows:.2f} px; {seconds:.2f} s, "
         f"{(progress.flows - finished) / seconds:.1f} frames/s; {network}"
     )
     if known:

@@ -19,6 +19,7 @@ DEFAULT_STEP = 1 / 64
 UNKNOWN = -32768
 LARGEST = 32767
 FINEST, COARSEST = 2.0**-12, 2.0**4
+BAND = 16  # rows at a time: temporary arrays stay in the CPU's cache
 
 
 def is_step(step: float) -> bool:
@@ -54,16 +55,22 @@ def levels_from_flow(flow: Flow, step: float) -> Levels:
     Raises:
         InputError: A known value is beyond 32767 steps.
     """
-    with np.errstate(over="ignore"):  # becomes infinite, i.e. unknown, as it is beyond 1e9 px
-        scaled = np.multiply(np.moveaxis(flow, -1, 0), np.float32(1 / step), order="C")
-    np.rint(scaled, out=scaled)
-    if -LARGEST <= scaled.min() <= scaled.max() <= LARGEST:  # false for NaN
-        return scaled.astype(np.int16)
-    unknown = ~known(flow)
-    np.copyto(scaled, 0, where=unknown)
-    _check_range(float(np.abs(scaled).max()), step)
-    np.copyto(scaled, UNKNOWN, where=unknown)
-    return scaled.astype(np.int16)
+    levels: Levels = np.empty((2, *flow.shape[:2]), np.int16)
+    for top in range(0, len(flow), BAND):
+        band = slice(top, top + BAND)
+        with np.errstate(over="ignore"):  # becomes infinite, i.e. unknown, as it is beyond 1e9 px
+            scaled = np.multiply(flow[band], np.float32(1 / step), order="C")
+        np.rint(scaled, out=scaled)
+        if not -LARGEST <= scaled.min() <= scaled.max() <= LARGEST:  # true for NaN
+            unknown = ~known(flow[band])[..., np.newaxis]
+            np.copyto(scaled, 0, where=unknown)
+            if np.abs(scaled).max() > LARGEST:
+                raise _out_of_range(flow, step)
+            np.copyto(scaled, UNKNOWN, where=unknown)
+        # As integers of 32 bits a vector is one item: several times as fast to take apart.
+        vectors = scaled.astype("<i2").view("<i4")[..., 0]
+        levels[0, band], levels[1, band] = vectors, vectors >> 16
+    return levels
 
 
 def flow_from_levels(levels: Levels, step: float) -> Flow:
@@ -81,17 +88,16 @@ def unknown_pixels(levels: Levels) -> Mask:
     return np.asarray((levels[0] == UNKNOWN) & (levels[1] == UNKNOWN))
 
 
-def _check_range(largest: float, step: float) -> None:
-    """Raise ``InputError`` unless a number of steps fits into 16 bits."""
-    if largest <= LARGEST:
-        return
+def _out_of_range(flow: Flow, step: float) -> InputError:
+    """Return the error for known values that do not fit into 16 bits."""
+    largest = float(np.abs(np.rint(flow[known(flow)] / np.float32(step))).max())
     message = (
         f"flow of up to {largest * step:.2f} px; a store with a step of {step_text(step)} px holds "
         f"at most {LARGEST * step:.2f}."
     )
     wider = step * 2.0 ** math.ceil(math.log2(largest / LARGEST))
     if is_step(wider):
-        raise InputError(
+        return InputError(
             f"{message} Write it with a step of {step_text(wider)} (of the command: --store-step)."
         )
-    raise InputError(f"{message} Mark these pixels as unknown (NaN).")
+    return InputError(f"{message} Mark these pixels as unknown (NaN).")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.flow.validity import Mask
-from engine.store.levels import UNKNOWN, Levels, unknown_pixels
+from engine.store.levels import BAND, UNKNOWN, Levels, unknown_pixels
 
 _Bytes = npt.NDArray[np.uint8]
 
@@ -25,8 +25,7 @@ def sizes(height: int, width: int) -> tuple[int, int]:
 
 def bytes_from_levels(levels: Levels) -> _Bytes:
     """Return differences of (2, H, W) levels, then one bit a pixel if any is unknown."""
-    unknown = unknown_pixels(levels)
-    if not unknown.any():
+    if levels.min() > UNKNOWN or not (unknown := unknown_pixels(levels)).any():
         return _differences(levels).view(np.uint8).reshape(-1)
     filled = _differences(_filled(levels, unknown))
     return np.concatenate([filled.view(np.uint8).reshape(-1), np.packbits(unknown)])
@@ -43,12 +42,18 @@ def levels_from_bytes(data: _Bytes, height: int, width: int) -> Levels:
 
 
 def _differences(levels: Levels) -> npt.NDArray[np.uint16]:
-    rows = np.diff(levels, axis=2, prepend=np.int16(0))
-    both = np.diff(rows, axis=1, prepend=np.int16(0))
-    signs = np.right_shift(both, 15, out=rows)
-    np.left_shift(both, 1, out=both)
-    both ^= signs
-    return both.astype("<i2", copy=False).view("<u2")
+    differences = np.empty(levels.shape, "<i2")
+    above = np.zeros_like(levels[:, :1])
+    for top in range(0, levels.shape[1], BAND):
+        band = levels[:, top : top + BAND]
+        rows = np.diff(np.concatenate([above, band], axis=1), axis=1)
+        above = band[:, -1:]
+        both = rows.copy()
+        both[..., 1:] -= rows[..., :-1]
+        signs = both >> 15
+        both <<= 1
+        np.bitwise_xor(both, signs, out=differences[:, top : top + BAND])
+    return differences.view("<u2")
 
 
 def _summed(differences: npt.NDArray[np.uint16]) -> Levels:

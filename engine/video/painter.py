@@ -1,11 +1,9 @@
 """The colours of the flows of a sequence, by one scale."""
 
-import numpy as np
-
 from engine.flow.colour_table import ColorTable
 from engine.flow.histogram import MagnitudeHistogram
 from engine.flow.scale import color_scale
-from engine.types import Array, Flow, Image
+from engine.types import Image
 from engine.video.pipeline import FlowFrame
 
 
@@ -44,7 +42,7 @@ class Painter:
         """
         self._begin(step)
         if every not in self._painted:
-            self._painted[every] = self._table.color(_thinned(step.flow, every), self.scale)
+            self._painted[every] = self._table.color(step.thinned(every), self.scale)
         return self._painted[every]
 
     def state(self) -> list[int]:
@@ -63,11 +61,3 @@ class Painter:
         if self._seen is not None:
             self._seen.add(step.magnitudes)
             self.scale = color_scale(self._seen)
-
-
-def _thinned(flow: Flow, every: int) -> Flow:
-    if every == 1:
-        return flow
-    # As complex numbers a vector is one item: five times as fast to copy.
-    vectors: Array = np.ascontiguousarray(flow).view(np.complex64)[::every, ::every, 0]
-    return np.ascontiguousarray(vectors).view(np.float32).reshape(*vectors.shape, 2)

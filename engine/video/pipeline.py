@@ -4,7 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.engine import FlowEngine
 from engine.flow.metrics import SAMPLE_STEP
 from engine.system.read_ahead import read_ahead
-from engine.types import Flow, Image
+from engine.types import Array, Flow, Image
 from engine.video.frame import Frame
 
 # Frames, and flows, between two stages. More would only hide longer pauses of one stage.
@@ -35,13 +35,24 @@ class FlowFrame:
     second: Frame
     flow: Flow
     index: int
+    _thinned: dict[int, Flow] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def thinned(self, every: int) -> Flow:
+        """Return every N-th vector in each direction, contiguous; do not change them."""
+        if every == 1:
+            return self.flow
+        if every not in self._thinned:
+            # As complex numbers a vector is one item: five times as fast to copy.
+            vectors: Array = np.ascontiguousarray(self.flow).view(np.complex64)
+            thinned = np.ascontiguousarray(vectors[::every, ::every])
+            self._thinned[every] = thinned.view(np.float32)
+        return self._thinned[every]
 
     @cached_property
     def magnitudes(self) -> npt.NDArray[np.float32]:
         """Lengths of every fourth vector in each direction, in pixels."""
-        sample = self.flow[::SAMPLE_STEP, ::SAMPLE_STEP]
-        x, y = np.ascontiguousarray(sample[..., 0]), np.ascontiguousarray(sample[..., 1])
-        return np.asarray(np.sqrt(x * x + y * y))  # several times as fast as hypot
+        # As complex numbers: several times as fast as the root of two squares.
+        return np.abs(self.thinned(SAMPLE_STEP).view(np.complex64)[..., 0])
 
 
 def flow_frames(
