@@ -13,6 +13,7 @@ from engine.errors import BackendNotInstalledError, EngineError, sentence
 from engine.flow.formats import bytes_from_flow
 from engine.images import LevelsChoice
 from engine.store.entries import store_entries
+from engine.store.info import StoreInfo
 from engine.video.clips import open_clip
 from engine.video.frame import FrameSource
 from engine.video.pipeline import flow_frames
@@ -90,17 +91,18 @@ def _store(
 ) -> None:
     folder = f"{name}.zarr"
     _begin(row, source, folder)
+    info = StoreInfo.begun(
+        source.path.name,
+        source.time_base,
+        bundle=settings.bundle,
+        network=settings.network,
+        step=settings.step,
+    )
     steps = flow_frames(source, flow_engine, every=settings.every)
     with (
         closing(steps),
         store_entries(
-            lambda key, data: add(f"{folder}/{key}", data),
-            (source.height, source.width),
-            source=source.path.name,
-            time_base=source.time_base,
-            bundle=settings.bundle,
-            network=settings.network,
-            step=settings.step,
+            lambda key, data: add(f"{folder}/{key}", data), (source.height, source.width), info
         ) as store,
     ):
         for step in steps:

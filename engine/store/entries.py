@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 
 from engine.store.info import StoreInfo
-from engine.store.levels import DEFAULT_STEP, check_step
 from engine.store.writer import StoreWriter
 
 # Takes the path of an entry in the store, and its content.
@@ -14,16 +12,7 @@ Add = Callable[[str, bytes], None]
 
 
 @contextmanager
-def store_entries(
-    add: Add,
-    size: tuple[int, int],
-    *,
-    source: str,
-    time_base: Fraction,
-    bundle: str | None = None,
-    network: str | None = None,
-    step: float = DEFAULT_STEP,
-) -> Iterator[StoreWriter]:
+def store_entries(add: Add, size: tuple[int, int], info: StoreInfo) -> Iterator[StoreWriter]:
     """Yield the writer of a store whose files are added one by one, each once.
 
     Flows are added at once, and metadata at the end of the block; also if that raises, but then
@@ -32,19 +21,13 @@ def store_entries(
     Args:
         add: called in the order of the files.
         size: height and width of the flows.
-        source: see `StoreInfo`.
-        time_base: see `StoreInfo`.
-        bundle: see `StoreInfo`.
-        network: see `StoreInfo`.
-        step: see `StoreInfo`; a power of two from 1/4096 to 16.
+        info: see `StoreInfo.begun`.
 
     Raises:
         BackendNotInstalledError: numcodecs is not installed.
-        InputError: The size or the step is out of range.
+        InputError: The size is out of range.
     """
-    check_step(step)
-    info = StoreInfo(source, bundle, network, step, step / 2, str(time_base), complete=False)
-    writer = _Entries(add, size, info, time_base)
+    writer = _Entries(add, size, info)
     writer.create()
     try:
         yield writer
@@ -57,10 +40,8 @@ def store_entries(
 class _Entries(StoreWriter):
     """Keeps what a `StoreWriter` writes again and again, until its content is final."""
 
-    def __init__(
-        self, add: Add, size: tuple[int, int], info: StoreInfo, time_base: Fraction
-    ) -> None:
-        super().__init__(Path(), size, info, time_base)
+    def __init__(self, add: Add, size: tuple[int, int], info: StoreInfo) -> None:
+        super().__init__(Path(), size, info)
         self._add = add
         self._changing: dict[str, bytes] = {}
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from engine.bundle.strict_json import SchemaError, parsed
 from engine.errors import FlowFileError
-from engine.store.levels import is_step
+from engine.store.levels import DEFAULT_STEP, check_step, is_step
 
 NAME_BYTES = 256
 
@@ -41,6 +41,24 @@ class StoreInfo:
     units: Literal["px"] = "px"
     format: Literal["flownet-engine flow store"] = "flownet-engine flow store"
     version: Literal[1] = 1
+
+    @classmethod
+    def begun(
+        cls,
+        source: str,
+        time_base: Fraction,
+        *,
+        bundle: str | None = None,
+        network: str | None = None,
+        step: float = DEFAULT_STEP,
+    ) -> "StoreInfo":
+        """Return the attributes of a store that is not complete yet.
+
+        Raises:
+            InputError: The step is no power of two from 1/4096 to 16.
+        """
+        check_step(step)
+        return cls(source, bundle, network, step, step / 2, str(time_base), complete=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the attributes as they are written."""

@@ -16,7 +16,7 @@ from engine.errors import EngineError, InputError
 from engine.flow.validity import as_float32, unmasked
 from engine.store import arrays, blosc, prediction
 from engine.store.info import NAME_BYTES, StoreInfo, is_name
-from engine.store.levels import DEFAULT_STEP, check_step, levels_from_flow
+from engine.store.levels import DEFAULT_STEP, levels_from_flow
 from engine.store.reader import FlowStore
 from engine.system.files import sync_to_disk, write_atomically
 from engine.system.hidden_names import hidden_stem
@@ -58,9 +58,8 @@ def write_store(
         InputError: ``path`` exists, or the store to continue has fewer flows or other attributes.
         OSError: It cannot be written.
     """
-    check_step(step)
-    info = StoreInfo(source, bundle, network, step, step / 2, str(time_base), complete=False)
-    writer = StoreWriter(Path(path), size, info, time_base)
+    info = StoreInfo.begun(source, time_base, bundle=bundle, network=network, step=step)
+    writer = StoreWriter(Path(path), size, info)
     if keep is None:
         writer.create()
     else:
@@ -107,11 +106,10 @@ def move_store(source: Path, path: Path) -> None:
 class StoreWriter:
     """Adds flows to a store; see `write_store`."""
 
-    def __init__(
-        self, path: Path, size: tuple[int, int], info: StoreInfo, time_base: Fraction
-    ) -> None:
+    def __init__(self, path: Path, size: tuple[int, int], info: StoreInfo) -> None:
         """Prepare a store of this size; nothing is written yet."""
-        self._path, self._size, self._info, self._time_base = path, size, info, time_base
+        self._path, self._size, self._info = path, size, info
+        self._time_base = Fraction(info.time_base)
         if not all(0 < side <= arrays.LARGEST_SIDE for side in size):
             raise InputError(
                 f"flow is {size[0]}x{size[1]}; a store has sides of 1 to {arrays.LARGEST_SIDE}."

@@ -15,6 +15,7 @@ from engine.bulk.shard import compute_shard
 from engine.errors import FlowFileError, InputError
 from engine.flow.formats import bytes_from_flow, read_flow
 from engine.store.entries import store_entries
+from engine.store.info import StoreInfo
 from engine.store.reader import FlowStore
 
 COUNTS = {"a.mp4": 2, "b.mp4": 0, "c.mp4": 3}
@@ -36,7 +37,7 @@ def write(folder, kind):
         if kind == "store":
             with store_entries(
                 lambda key, data: add(f"{name}/{key}", data),
-                (4, 6), source=clip.file, time_base=Fraction(1, 25),
+                (4, 6), StoreInfo.begun(clip.file, Fraction(1, 25)),
             ) as store:  # fmt: skip
                 for index, flow in enumerate(flows):
                     times = Fraction(index, 25), Fraction(index + 1, 25)
