@@ -135,6 +135,7 @@ TRAIN = $(GPU_PYTHON) -m training.train --device cuda --minutes $(MINUTES) --hei
 	--batch-size $(BATCH) --fresh 128 --fresh-every 8 --pool 4096 --report-every 1000
 
 train-gpu: $(if $(GPU_SETUP),setup)  ## with an NVIDIA GPU: train the networks, MINUTES=15 each, into runs/gpu
+	$(TRAIN) --recipe coarse_to_fine --out runs/gpu/coarse_to_fine_slim
 	$(TRAIN) --network flownets_pyramid_slim --out runs/gpu/flownets_pyramid_slim
 	$(TRAIN) --network flownets_slim --out runs/gpu/flownets_slim
 	$(TRAIN) --network flownetc_slim --lr 1.5e-4 --out runs/gpu/flownetc_slim

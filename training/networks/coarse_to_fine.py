@@ -3,36 +3,36 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.losses import relative_loss
 from training.networks.downsampling import halve
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import (
+    LEAK,
     conv,
     deconv,
     initialise,
     pixel_centres,
     predict_flow,
-    sampling_grid,
     upsample_flow,
+    warp,
 )
 from training.networks.refinement import Appearance, Refinement, by_image
 from training.networks.upsampling import upsample_matmul
 
-PASSES = 3
+PASSES = 2
 MAX_PASSES = 4  # that the loss has weights for
 # Steps of the refinements at 1/8 and at 1/4, in the last pass and in the coarser ones, which take a
 # quarter of the time or less. The motion that a step measures is too small where the flow is off by
 # more than a pixel of its maps; the next step finds the rest.
-_LAST_STEPS, _COARSER_STEPS = (1, 2), (3, 3)
-# How often 1, 2 and 3 passes are trained: so the finer ones also learn to find what coarser ones
-# have missed.
-_TRAINED = (0.2, 0.2, 0.6)
+_LAST_STEPS, _COARSER_STEPS = (1, 2), (2, 2)
+# How often 1 and 2 passes are trained. More passes are the second one again.
+_TRAINED = (0.25, 0.75)
 
 
 class CoarseToFineFlowNetS(Decoder):
-    """The network of `PyramidFlowNetS`, applied to images of 1/4, 1/2 and the full size.
+    """The network of `PyramidFlowNetS`, applied to images of half the size, then of the full size.
 
     Each pass reads the first image, the second one warped by the flow so far, and that flow, and
     adds a residual (SPyNet, arXiv 1611.00850; the stacks of FlowNet 2.0, arXiv 1612.01925). The
@@ -50,9 +50,12 @@ class CoarseToFineFlowNetS(Decoder):
         self.passes = PASSES
         c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
         self.appearance = Appearance()
-        # Two images, the flow so far, and whether it leads out of the image.
-        self.conv1 = conv(3 + 3 + 2 + 1, c64, kernel_size=7, stride=2)
-        self.conv2 = conv(c64, c128, kernel_size=5, stride=2)
+        self.conv1 = conv(3 + 3, c64, kernel_size=7, stride=2)
+        # One layer over the concatenation of conv1's maps, the flow so far and whether it leads out
+        # of the image, written as a sum: both have the resolution of the result, and int8 has one
+        # step for each layer's input.
+        self.conv2 = nn.Conv2d(c64, c128, 5, 2, padding=2)
+        self.so_far = nn.Conv2d(2 + 1, c128, 3, padding=1, bias=False)
         self.conv3 = conv(c128, c256, kernel_size=5, stride=2)
         self.conv3_1 = conv(c256, c256)
         self.conv4 = conv(c256, c512, stride=2)
@@ -76,11 +79,12 @@ class CoarseToFineFlowNetS(Decoder):
         self.refinement8 = Refinement(c64, hidden=32)
         self.refinement4 = Refinement(c64, hidden=16, coarser=32)
         initialise(self)
+        nn.init.zeros_(self.so_far.weight)
         self.appearance.init_siamese()
 
     @property
     def passes(self) -> int:
-        """Number of passes: 1 reads the full size alone, 3 begin at a quarter of it."""
+        """Number of passes: 1 reads the full size alone, 2 begin at half of it, and so on."""
         return self._passes
 
     @passes.setter
@@ -125,8 +129,9 @@ class CoarseToFineFlowNetS(Decoder):
         Pass number n, counted from the last one, 0, reads items n and n + 1.
         """
         sizes = [torch.cat((image1, image2), dim=1)]
-        for _ in range(self.passes):
-            sizes.append(halve(sizes[-1]))
+        with torch.autocast(image1.device.type, enabled=False):
+            for _ in range(self.passes):
+                sizes.append(halve(sizes[-1]))
         return sizes
 
     def one_pass(
@@ -141,13 +146,14 @@ class CoarseToFineFlowNetS(Decoder):
                 this is the first.
             last: whether this is the last pass; else the images' width may be no multiple of 64.
         """
-        conv1 = self.conv1(self._input(halved, so_far))
-        residuals, context = self._decode(conv1)
+        conv1, conv2 = self._encode(halved, so_far)
+        residuals, context = self._decode(conv2)
         # In float32, whatever the layers compute in: a flow has more digits than a residual.
         residuals = tuple(residual.float() for residual in residuals)
         flows = residuals if so_far is None else _added(residuals, so_far)
-        # In float32 before warping: the refinement measures small differences between the maps.
-        maps = self.appearance(images).float()
+        # In float32: the refinement measures small differences between the maps.
+        with torch.autocast(images.device.type, enabled=False):
+            maps = self.appearance(images).float()
         small = halve(maps) if last else F.avg_pool2d(maps, 2)
         steps8, steps4 = _LAST_STEPS if last else _COARSER_STEPS
         coarse, hidden = self.refinement8(
@@ -172,30 +178,34 @@ class CoarseToFineFlowNetS(Decoder):
         height, width = skip.shape[-2:]
         return torch.cat((skip, *(maps[..., :height, :width] for maps in upsampled)), dim=1)
 
-    def _input(self, halved: Tensor, so_far: Tensor | None) -> Tensor:
-        """Concatenate first image, warped second image, flow so far and where it is inside."""
+    def _encode(self, halved: Tensor, so_far: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the maps of conv1 and conv2."""
         if so_far is None:
-            batch, _, height, width = halved.shape
-            flow = halved.new_zeros(batch, 2, height, width)
-            return torch.cat((halved, flow, torch.ones_like(flow[:, :1])), dim=1)
-        first, second = halved.split(3, dim=1)
+            conv1 = self.conv1(halved)
+            return conv1, F.leaky_relu(self.conv2(conv1), LEAK)
         with torch.autocast(halved.device.type, enabled=False):
-            flow = upsample_matmul(so_far.float(), 4)
-            pixels = self.flow_scale / 2  # of halved images, in the flow's unit
-            grid = sampling_grid(flow * pixels)
-            moved = F.grid_sample(second.float(), grid, padding_mode="border", align_corners=False)
-            # In planes, and not from the grid: TensorRT for RTX 1.7 fails ("ssa_validation") where
-            # GridSample and other operators read one grid.
-            planes = flow.permute(0, 3, 1, 2)
-            centres, unit = pixel_centres(flow)
-            places = centres.permute(2, 0, 1) + planes * (pixels * unit)[:, None, None]
-            inside = places.abs().amax(dim=1, keepdim=True) <= 1
-        parts = (first, moved, planes, inside)
-        return torch.cat([part.to(halved.dtype) for part in parts], dim=1)
+            images, known = self._warped(halved, so_far.float()), self._known(so_far.float())
+        conv1 = self.conv1(images)
+        return conv1, F.leaky_relu(self.conv2(conv1) + self.so_far(known.to(halved.dtype)), LEAK)
 
-    def _decode(self, conv1: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def _warped(self, halved: Tensor, so_far: Tensor) -> Tensor:
+        """Return the images after warping the second one by the flow so far."""
+        first, second = halved.split(3, dim=1)
+        pixels = self.flow_scale / 2  # of halved images, in the flow's unit
+        moved = warp(second, upsample_matmul(so_far * pixels, 4))
+        return torch.cat((first, moved), dim=1)
+
+    def _known(self, so_far: Tensor) -> Tensor:
+        """Return the flow so far, and whether it leads out of the image, (N, 3, h / 8, w / 8)."""
+        # Not from the grid of the warp: TensorRT for RTX 1.7 fails ("ssa_validation") where
+        # GridSample and other operators read one grid.
+        centres, unit = pixel_centres(so_far.permute(0, 2, 3, 1))
+        moved = so_far * (self.flow_scale / 8 * unit)[:, None, None]
+        outside = (centres.permute(2, 0, 1) + moved).abs().amax(dim=1, keepdim=True) > 1
+        return torch.cat((so_far, outside.to(so_far.dtype)), dim=1)
+
+    def _decode(self, conv2: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the flows before refinement, and the maps of the finest deconvolution at 1/8."""
-        conv2 = self.conv2(conv1)
         conv3 = self.conv3_1(self.conv3(conv2))
         conv4 = self.conv4_1(self.conv4(conv3))
         conv5 = self.conv5_1(self.conv5(conv4))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from training.synthetic.camera import draw_scene_before_camera
 from training.synthetic.scene import Scene, apply_affine, apply_homography, draw_scene
 from training.synthetic.shapes import distance_maps, half_plane
+from training.synthetic.textures import texture_atlas
 
 
 class Draw(Protocol):
@@ -28,11 +30,13 @@ class SceneKind:
         draw: draws scenes with as many textures and outlines (``masks``) to choose from.
         outlines: returns the outlines' maps side by side, see `training.synthetic.shapes`.
         apply: applies a layer's matrices (..., 3, 3) to pixel coordinates x and y.
+        textures: returns the textures side by side, see `training.synthetic.textures`.
     """
 
     draw: Draw
     outlines: Callable[[], Tensor]
     apply: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    textures: Callable[[], Tensor]
 
 
 def _with_half_plane() -> Tensor:
@@ -40,6 +44,11 @@ def _with_half_plane() -> Tensor:
 
 
 SCENES = {
-    "affine": SceneKind(draw_scene, distance_maps, apply_affine),
-    "camera": SceneKind(draw_scene_before_camera, _with_half_plane, apply_homography),
+    "affine": SceneKind(draw_scene, distance_maps, apply_affine, texture_atlas),
+    "camera": SceneKind(
+        draw_scene_before_camera,
+        _with_half_plane,
+        apply_homography,
+        partial(texture_atlas, collages=60),
+    ),
 }

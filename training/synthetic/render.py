@@ -18,7 +18,7 @@ from training.data.batch import PairBatch
 from training.synthetic.kinds import SCENES
 from training.synthetic.scene import BEHIND, Scene
 from training.synthetic.shapes import STORED
-from training.synthetic.textures import TEXTURE_SIZE, texture_atlas
+from training.synthetic.textures import TEXTURE_SIZE
 
 
 def sample(source: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class SyntheticPairs:
     ) -> None:
         self.height, self.width, self.device = height, width, torch.device(device)
         self.kind = SCENES[scenes]
-        self.atlas = texture_atlas().to(self.device)[None]
+        self.atlas = self.kind.textures().to(self.device)[None]
         self.outlines = self.kind.outlines().to(self.device)[None]
         ys = torch.arange(height, device=self.device, dtype=torch.float32)
         xs = torch.arange(width, device=self.device, dtype=torch.float32)

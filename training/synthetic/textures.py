@@ -1,4 +1,4 @@
-"""Textures of the procedural pairs: photographs, dead leaves, noise and plain shades.
+"""Textures of the procedural pairs: photographs, collages, dead leaves, noise and plain shades.
 
 The photographs are from the scikit-image wheel, whose authors distribute them as free to use; its
 stereo pair is excluded, because the benchmark evaluates on it. Everything else is procedural.
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 TEXTURE_SIZE = 512
+_SHIFT = 4  # bits of the fraction of a corner's coordinates
 
 # name in skimage.data -> licence, as its documentation there states it.
 PHOTOGRAPHS = {
@@ -61,19 +62,64 @@ def dead_leaves(rng: np.random.Generator, palette: np.ndarray) -> np.ndarray:
     """
     canvas = np.empty((TEXTURE_SIZE, TEXTURE_SIZE, 3), np.uint8)
     canvas[:] = palette[rng.integers(len(palette))]
-    smallest, largest, count = 4.0, 160.0, 2500
-    # Sizes with density ~ r^-3 between the bounds, by inversion of the distribution function.
-    u = rng.random(count)
-    radii = (largest**-2 + u * (smallest**-2 - largest**-2)) ** -0.5
-    for radius in sorted(radii, reverse=True):
+    for radius in _radii(rng, smallest=4.0, largest=160.0, count=2500):
         centre = rng.uniform(-0.1, 1.1, 2) * TEXTURE_SIZE
         colour = palette[rng.integers(len(palette))].tolist()
-        corners = int(rng.integers(3, 12))
-        angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
-        reach = radius * rng.uniform(0.5, 1.3, corners)
-        points = centre + reach[:, None] * np.stack((np.cos(angles), np.sin(angles)), axis=1)
-        cv2.fillPoly(canvas, [np.round(points * 16).astype(np.int32)], colour, cv2.LINE_AA, 4)
+        cv2.fillPoly(canvas, [_corners(rng, centre, radius)], colour, cv2.LINE_AA, _SHIFT)
     return canvas
+
+
+def collage(rng: np.random.Generator, photos: list[np.ndarray]) -> np.ndarray:
+    """`dead_leaves` whose shapes are cut from photographs that are turned, scaled and recoloured.
+
+    Args:
+        rng: source of randomness.
+        photos: (512, 512, 3) uint8 each.
+    """
+    canvas = _recoloured(rng, photos[rng.integers(len(photos))])
+    for radius in _radii(rng, smallest=16.0, largest=160.0, count=120):
+        corners = _corners(rng, rng.uniform(-0.1, 1.1, 2) * TEXTURE_SIZE, radius)
+        left, top, width, height = cv2.boundingRect(corners >> _SHIFT)
+        left, right = max(left, 0), min(left + width + 1, TEXTURE_SIZE)
+        top, bottom = max(top, 0), min(top + height + 1, TEXTURE_SIZE)
+        photo, turn = photos[rng.integers(len(photos))], rng.uniform(0, 360)
+        to_canvas = cv2.getRotationMatrix2D((0, 0), turn, np.exp(rng.uniform(-0.7, 0.9)))
+        to_canvas[:, 2] = rng.uniform(-1, 1, 2) * TEXTURE_SIZE
+        if left >= right or top >= bottom:
+            continue
+        size = (right - left, bottom - top)
+        cut = cv2.warpAffine(photo, to_canvas, size, borderMode=cv2.BORDER_REFLECT_101)
+        mask = np.zeros(cut.shape, np.uint8)
+        corners -= np.array((left, top), np.int32) << _SHIFT
+        cv2.fillPoly(mask, [corners], (255, 255, 255), cv2.LINE_AA, _SHIFT)
+        part, share = canvas[top:bottom, left:right], mask.astype(np.float32) / 255
+        part[:] = np.round(part + (_recoloured(rng, cut).astype(np.float32) - part) * share)
+    return canvas
+
+
+def _radii(rng: np.random.Generator, *, smallest: float, largest: float, count: int) -> list[float]:
+    """Return sizes with density ~ r^-3 between the bounds, the largest first."""
+    u = rng.random(count)  # by inversion of the distribution function
+    return sorted((largest**-2 + u * (smallest**-2 - largest**-2)) ** -0.5, reverse=True)
+
+
+def _corners(rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
+    """Return the corners of a random shape, (n, 2) in 1 / 2^``_SHIFT`` pixels."""
+    count = int(rng.integers(3, 12))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, count))
+    reach = radius * rng.uniform(0.5, 1.3, count)
+    points = centre + reach[:, None] * np.stack((np.cos(angles), np.sin(angles)), axis=1)
+    return np.round(points * 2**_SHIFT).astype(np.int32)
+
+
+def _recoloured(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Swap the colours of an image at random, and change its brightness and contrast."""
+    levels = np.arange(256) if rng.random() < 0.8 else np.arange(256)[::-1]
+    scale, offsets = np.exp(rng.uniform(-0.7, 0.4)), rng.uniform(-40, 40, 3)
+    table = (levels[:, None] - 128) * scale + 128 + offsets
+    order = rng.permutation(3) if rng.random() < 0.5 else np.arange(3)
+    table = table.clip(0, 255).astype(np.uint8)[:, None]
+    return cv2.LUT(np.ascontiguousarray(image[..., order]), table)
 
 
 def coloured_noise(rng: np.random.Generator) -> np.ndarray:
@@ -96,7 +142,9 @@ def coloured_noise(rng: np.random.Generator) -> np.ndarray:
 
 
 @functools.cache
-def texture_atlas(*, leaves: int = 40, noises: int = 16, seed: int = 7) -> Tensor:
+def texture_atlas(
+    *, leaves: int = 40, noises: int = 16, collages: int = 0, seed: int = 7
+) -> Tensor:
     """All textures side by side: (3, 512, 512 * n) float32 in 0..255; shared, not to be changed."""
     rng = np.random.default_rng(seed)
     photos = photographs()
@@ -104,5 +152,6 @@ def texture_atlas(*, leaves: int = 40, noises: int = 16, seed: int = 7) -> Tenso
     tiles = list(photos)
     tiles += [dead_leaves(rng, palettes[i % len(palettes)]) for i in range(leaves)]
     tiles += [coloured_noise(rng) for _ in range(noises)]
+    tiles += [collage(rng, photos) for _ in range(collages)]
     atlas = np.concatenate(tiles, axis=1)
     return torch.from_numpy(np.ascontiguousarray(atlas.transpose(2, 0, 1))).float()
