@@ -50,6 +50,8 @@ class CoarseToFineFlowNetS(Decoder):
         self.passes = PASSES
         c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
         self.appearance = Appearance()
+        # The means of 2x2 pixels, as an int8 layer: faster than a pooling of float32.
+        self.halve = nn.Conv2d(3 + 3, 3 + 3, 2, stride=2, bias=False)
         self.conv1 = conv(3 + 3, c64, kernel_size=7, stride=2)
         # One layer over the concatenation of conv1's maps, the flow so far and whether it leads out
         # of the image, written as a sum: both have the resolution of the result, and int8 has one
@@ -81,6 +83,9 @@ class CoarseToFineFlowNetS(Decoder):
         initialise(self)
         nn.init.zeros_(self.so_far.weight)
         self.appearance.init_siamese()
+        self.halve.weight.data.copy_(torch.eye(3 + 3)[..., None, None] / 4)
+        # Fixed: the second image is warped at half its size.
+        self.halve.requires_grad_(False)
 
     @property
     def passes(self) -> int:
@@ -131,7 +136,7 @@ class CoarseToFineFlowNetS(Decoder):
         sizes = [torch.cat((image1, image2), dim=1)]
         with torch.autocast(image1.device.type, enabled=False):
             for _ in range(self.passes):
-                sizes.append(halve(sizes[-1]))
+                sizes.append(self.halve(sizes[-1]))
         return sizes
 
     def one_pass(

@@ -50,7 +50,7 @@ PYRAMID = Int8Recipe(
 # input, where the maps that motion is measured on and the finest corrections count most.
 COARSE_TO_FINE = replace(
     PYRAMID,
-    float_layers=("conv1", "appearance", "refinement4.hidden", *PYRAMID.float_layers),
+    float_layers=("so_far", "refinement4.hidden", *PYRAMID.float_layers),
 )
 _SD_DECODER_INPUTS = (
     *("deconv4", "deconv3", "deconv2"),
