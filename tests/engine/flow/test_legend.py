@@ -1,6 +1,7 @@
 """The legend in a picture."""
 
 import numpy as np
+import pytest
 
 from engine.flow.colour import color_wheel_legend
 from engine.flow.legend import Legend
@@ -31,7 +32,24 @@ def test_long_numbers_are_not_cut():
     assert not dark[[0, -1]].any()
 
 
-def test_small_pictures_stay_as_they_are():
-    picture = np.full((120, 400, 3), 7, np.uint8)
-    Legend(120, 400).draw(picture, 5)
+@pytest.mark.parametrize("size", [(96, 128), (150, 110), (199, 199)])
+def test_a_small_picture_has_a_small_legend(size):
+    picture = np.full((*size, 3), 7, np.uint8)
+    Legend(*size).draw(picture, 12.5)
+    changed = (picture != 7).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert changed.mean() < 1 / 6
+    wheel = max(28, min(size) // 5)
+    top, left = rows.min() + 2, columns.min() + 2
+    found = picture[top : top + wheel, left : left + wheel]
+    np.testing.assert_array_equal(found, color_wheel_legend(wheel))
+    number = picture[top + wheel :, columns.min() :]
+    dark = np.nonzero((number < 160).all(axis=-1))[0]
+    assert np.ptp(dark) >= 6  # seven rows, the height of legible digits
+
+
+@pytest.mark.parametrize("size", [(95, 400), (400, 95), (1, 1)])
+def test_in_tiny_pictures_a_legend_would_hide_too_much(size):
+    picture = np.full((*size, 3), 7, np.uint8)
+    Legend(*size).draw(picture, 5)
     assert (picture == 7).all()
