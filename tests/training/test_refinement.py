@@ -62,9 +62,9 @@ def local_motion_twin(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def test_local_motion_against_a_solver() -> None:
-    noise1, noise2 = np.random.default_rng(1).normal(size=(2, 3, 8, 16))
+    noise1, noise2 = np.random.default_rng(1).normal(size=(2, 3, 8, 12))
     # Darker by what three pixels of the slope are: more than the two that it says.
-    first = 0.3 * np.arange(16) + 0.2 * noise1
+    first = 0.3 * np.arange(12) + 0.2 * noise1
     second = first - 0.9 + 0.2 * noise2
     planes = (torch.tensor(x, dtype=torch.float32)[None] for x in (first, second))
     found = local_motion(*planes)[0]

@@ -149,7 +149,7 @@ class CoarseToFineFlowNetS(Decoder):
             halved: the pair at half that size.
             so_far: flow of the pass before, (N, 2, h / 8, w / 8), in the unit of this one; None:
                 this is the first.
-            last: whether this is the last pass; else the images' width may be no multiple of 64.
+            last: whether this is the last pass, whose refinements take fewer steps.
         """
         conv1, conv2 = self._encode(halved, so_far)
         residuals, context = self._decode(conv2)
@@ -159,13 +159,10 @@ class CoarseToFineFlowNetS(Decoder):
         # In float32: the refinement measures small differences between the maps.
         with torch.autocast(images.device.type, enabled=False):
             maps = self.appearance(images).float()
-        small = halve(maps) if last else F.avg_pool2d(maps, 2)
+            small = halve(maps)
         steps8, steps4 = _LAST_STEPS if last else _COARSER_STEPS
         coarse, hidden = self.refinement8(
-            *(flows[0], context, by_image(small)),
-            scale=self.flow_scale / 4,
-            steps=steps8,
-            any_width=not last,
+            flows[0], context, by_image(small), scale=self.flow_scale / 4, steps=steps8
         )
         fine, _ = self.refinement4(
             F.interpolate(coarse[0], scale_factor=2.0, mode="bilinear", align_corners=False),
@@ -174,7 +171,6 @@ class CoarseToFineFlowNetS(Decoder):
             scale=self.flow_scale / 2,
             coarser=hidden,
             steps=steps4,
-            any_width=not last,
         )
         return (*fine, *coarse, *flows)
 

@@ -11,11 +11,12 @@ def halve(planes: Tensor, *, weight: float = 0.25) -> Tensor:
     for few channels.
 
     Args:
-        planes: (N, C, H, W); H even, W a multiple of 16.
+        planes: (N, C, H, W); H even, W a multiple of 4.
         weight: of each of the four pixels.
     """
     batch, count, height, width = planes.shape
-    pairs = torch.eye(8, dtype=planes.dtype, device=planes.device).repeat_interleave(2, dim=0)
-    columns = planes.reshape(batch, count, height, width // 16, 16) @ (pairs * weight)
+    pairs = torch.eye(2, dtype=planes.dtype, device=planes.device).repeat_interleave(2, dim=0)
+    # By fours: blocks of 16 take 5 % less time, pairs 15 % more.
+    columns = planes.reshape(batch, count, height, width // 4, 4) @ (pairs * weight)
     rows = columns.reshape(batch, count, height // 2, 2, width // 2)
     return rows[:, :, :, 0] + rows[:, :, :, 1]
