@@ -69,9 +69,8 @@ GstFlowReturn transform(GstVideoFilter* filter, GstVideoFrame* frame) {
   const int stride = GST_VIDEO_FRAME_PLANE_STRIDE(frame, 0);
   const auto* const data = static_cast<const uint8_t*>(GST_VIDEO_FRAME_PLANE_DATA(frame, 0));
   const std::vector<uint8_t> current(data, data + static_cast<size_t>(height) * stride);
-  const bool has_last = state.last.size() == current.size();
   state.vectors.assign(static_cast<size_t>(height) * width * 2, 0.0F);
-  if (has_last) {
+  if (!state.last.empty()) {
     const FlowEngineImage first = image_of(state.last.data(), frame, stride);
     const FlowEngineImage second = image_of(current.data(), frame, stride);
     const FlowEngineFlow flow = {sizeof flow, state.vectors.data(), height, width, 0};
@@ -83,6 +82,12 @@ GstFlowReturn transform(GstVideoFilter* filter, GstVideoFrame* frame) {
   draw(state.vectors, frame);
   state.last = current;
   return GST_FLOW_OK;
+}
+
+// Before the first frame, and where the size changes: there is no last frame of that size.
+gboolean set_info(GstVideoFilter* filter, GstCaps*, GstVideoInfo*, GstCaps*, GstVideoInfo*) {
+  self_of(filter)->state->last.clear();
+  return TRUE;
 }
 
 gboolean start(GstBaseTransform* transform) {
@@ -137,6 +142,7 @@ void gst_flow_engine_class_init(GstFlowEngineClass* type) {
 
   GST_BASE_TRANSFORM_CLASS(type)->start = start;
   GST_BASE_TRANSFORM_CLASS(type)->stop = stop;
+  GST_VIDEO_FILTER_CLASS(type)->set_info = set_info;
   GST_VIDEO_FILTER_CLASS(type)->transform_frame_ip = transform;
 }
 

@@ -1,17 +1,19 @@
 // A ROS 2 node: images on `image_raw`, the flow from each to the next on `flow` (32FC2).
 //
-//   ros2 run ... flow_node --ros-args -p bundle:=DIR
+//   flow_node --ros-args -p bundle:=DIR
 //
 // QoS: the newest image counts, so a slow node skips images instead of falling behind.
 
 #include <flow_engine.h>
 
+#include <exception>
 #include <memory>
 #include <rclcpp/rclcpp.hpp>
 #include <sensor_msgs/image_encodings.hpp>
 #include <sensor_msgs/msg/image.hpp>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -36,9 +38,15 @@ FlowEngineImage image_of(const Image& message) {
           format_of(message.encoding)};
 }
 
-// Whether the message has all the rows that it states.
-bool is_whole(const Image& message) {
-  return message.step > 0 && message.data.size() >= size_t{message.step} * message.height;
+// Why the library cannot read it; empty: it can.
+std::string fault_of(const Image& message) {
+  if (format_of(message.encoding) == 0) {
+    return "encoding '" + message.encoding + "'; expected rgb8, bgr8, mono8, rgba8 or bgra8";
+  }
+  const size_t expected = size_t{message.step} * message.height;
+  if (message.step > 0 && message.data.size() >= expected) return "";
+  return std::to_string(message.data.size()) + " bytes of data; expected " +
+         std::to_string(message.height) + " rows of " + std::to_string(message.step);
 }
 
 class FlowNode : public rclcpp::Node {
@@ -58,7 +66,10 @@ class FlowNode : public rclcpp::Node {
 
  private:
   void receive(Image::ConstSharedPtr image) {
-    if (!is_whole(*image)) return;
+    if (const std::string fault = fault_of(*image); !fault.empty()) {
+      RCLCPP_ERROR_THROTTLE(get_logger(), *get_clock(), 1000, "image: %s", fault.c_str());
+      return;
+    }
     const Image::ConstSharedPtr last = std::move(last_);
     last_ = image;
     if (last == nullptr || last->height != image->height || last->width != image->width) return;
@@ -89,7 +100,13 @@ class FlowNode : public rclcpp::Node {
 
 int main(int count, char** arguments) {
   rclcpp::init(count, arguments);
-  rclcpp::spin(std::make_shared<FlowNode>());
+  int status = 0;
+  try {
+    rclcpp::spin(std::make_shared<FlowNode>());
+  } catch (const std::exception& error) {  // no such bundle, no parameter `bundle`
+    RCLCPP_FATAL(rclcpp::get_logger("flow_node"), "%s", error.what());
+    status = 1;
+  }
   rclcpp::shutdown();
-  return 0;
+  return status;
 }

@@ -1,6 +1,7 @@
 """flow_engine.h through ctypes: its structures, and its functions as Python's engine has them."""
 
 import ctypes
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ RGB8, BGR8, GREY8, RGBA8, BGRA8 = range(1, 6)
 ERRORS = {INPUT_ERROR: InputError, BUNDLE_ERROR: BundleError, BACKEND_ERROR: BackendError}
 CHANNELS = {RGB8: 3, BGR8: 3, GREY8: 1, RGBA8: 4, BGRA8: 4}
 
+ROOT = Path(__file__).resolve().parents[2]
+
 Pixels = NDArray[np.uint8]
+
+
+def run(*command: str | Path) -> str:
+    """Return what a command prints; fail with it unless the exit status is 0."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 class Sized(ctypes.Structure):
