@@ -14,6 +14,7 @@ from engine.backends.onnx_graphs import FEATURES, MATCH, SPLIT, WHOLE
 from engine.bundle.manifest import BundleFile, Role, SizeProfile
 from export.build_request import Request
 from export.graph.deployable import Deployable
+from export.graph.flow_heads import split_heads
 from export.graph.fp16_storage import store_in_half
 from export.graph.onnx_from_torch import OPSET, onnx_from_torch, two_graphs_from_torch
 from export.graph.passes import make_passes_optional
@@ -133,6 +134,7 @@ def write_graphs(request: Request, graphs: Graphs, folder: Path) -> dict[str, Bu
         for name, model in graphs.models.items():
             stored = onnx.ModelProto()
             stored.CopyFrom(model)
+            split_heads(stored)
             store_in_half(stored)
             if (passes := passes_of(request.network)) is not None:
                 make_passes_optional(stored, passes)

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from export.graph.deployable import Deployable
-from export.graph.flow_heads import transpose_heads
+from export.graph.flow_heads import split_heads, transpose_heads
 from export.graph.onnx_from_torch import onnx_from_torch
 from training.networks import build_network
 from training.normalise import FixedMean
@@ -59,10 +59,12 @@ def test_the_sums_are_the_same(channels, kernel, size, seed):
         torch.tensor(image), torch.tensor(weight), torch.arange(outputs).float(), padding="same"
     )
     transpose_heads(model)
-    assert kinds(model) == ["ConvTranspose"]
-    onnx.checker.check_model(model, full_check=True)
-    found = ReferenceEvaluator(model).run(None, {"x": image})[0]
-    np.testing.assert_array_equal(found, expected.numpy())
+    for count in 1, 1 + (1 not in kernel):
+        assert kinds(model) == ["ConvTranspose"] * count
+        onnx.checker.check_model(model, full_check=True)
+        found = ReferenceEvaluator(model).run(None, {"x": image})[0]
+        np.testing.assert_array_equal(found, expected.numpy())
+        split_heads(model)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,7 @@ def test_others_stay_as_they_are(outputs, kernel, changes):
     model = convolution(weight, **changes)
     before = model.SerializeToString(deterministic=True)
     transpose_heads(model)
+    split_heads(model)
     assert model.SerializeToString(deterministic=True) == before
 
 
@@ -94,6 +97,28 @@ def test_a_head_that_is_applied_twice():
     (flipped,) = (x for x in model.graph.initializer if len(x.dims) == 4)
     expected = weight[:, :, ::-1, ::-1].swapaxes(0, 1)
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(flipped), expected)
+    image = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    whole = ReferenceEvaluator(model).run(None, {"x": image})
+    split_heads(model)
+    assert kinds(model) == ["ConvTranspose"] * 4
+    onnx.checker.check_model(model, full_check=True)
+    np.testing.assert_array_equal(ReferenceEvaluator(model).run(None, {"x": image}), whole)
+
+
+def test_heads_in_int8_and_in_half_precision_stay_whole():
+    model = convolution(np.ones((2, 4, 3, 3), np.float16))
+    transpose_heads(model)
+    before = model.SerializeToString(deterministic=True)
+    split_heads(model)
+    assert model.SerializeToString(deterministic=True) == before
+    model = convolution(np.ones((2, 4, 3, 3), np.float32))
+    transpose_heads(model)
+    (head,) = model.graph.node
+    head.input[1] = "dequantised"
+    scaled = helper.make_node("DequantizeLinear", ["weight", "scale"], ["dequantised"])
+    model.graph.node.insert(0, scaled)
+    split_heads(model)
+    assert kinds(model) == ["DequantizeLinear", "ConvTranspose"]
 
 
 def test_a_head_that_is_also_applied_at_stride_2():
