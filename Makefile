@@ -113,8 +113,11 @@ gpu-tests: gpu-kernels  ## the tests that need a GPU
 gpu-correlation: gpu-kernels  ## time every implementation of the correlation
 	$(GPU_RUN) bench.correlation --require-gpu --json $(GPU_RESULTS)-correlation.json
 
-gpu-compare: gpu-kernels  ## time every network and runtime
-	$(GPU_RUN) bench.compare --full --require-gpu --json $(GPU_RESULTS).json --report build/gpu.html
+GPU_ROWS ?= --network flownets_pyramid_slim,coarse_to_fine_slim,flownets_slim,flownetc_slim,flownets,flownetc \
+	--sizes 384x512,448x1024 --precisions fp32,fp16 --backends pytorch-cuda,onnxruntime-cuda,tensorrt --seconds 1
+
+gpu-compare: gpu-kernels  ## time networks and runtimes; every one (hours) with GPU_ROWS=--full
+	$(GPU_RUN) bench.compare $(GPU_ROWS) --require-gpu --json $(GPU_RESULTS).json --report build/gpu.html
 
 # Removed first, so that no test runs on an earlier library.
 gpu-kernels: $(GPU_SETUP)  ## compile the CUDA kernels for this machine's GPU
