@@ -37,13 +37,8 @@ _PYRAMID = (
         ("raft_large", 5_257_536),
         ("raft_small", 990_162),
         ("flownets_pyramid_slim", _PYRAMID),
-        (
-            "coarse_to_fine_slim",
-            _PYRAMID
-            # No halving; conv1 also reads flow and mask.
-            - 6 * 6 * 4
-            + 3 * 49 * 24,
-        ),
+        # conv2 also reads flow and mask.
+        ("coarse_to_fine_slim", _PYRAMID + 3 * 9 * 48),
     ],
 )
 def test_parameter_count(name: str, parameters: int) -> None:
