@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from training.losses import _shares, relative_loss
-from training.networks import build_network
+from training.networks import build_network, refinement
 from training.networks.coarse_to_fine import CoarseToFineFlowNetS, _added
+from training.networks.refinement import local_motion
 
 
 @pytest.fixture
@@ -132,3 +133,20 @@ def test_the_loss_counts_ratios_of_errors() -> None:
 
     assert loss(0) < loss(1) < loss(100)
     assert loss(400) - loss(200) == pytest.approx(loss(40) - loss(20), rel=0.01)
+
+
+def test_motion_is_measured_in_float32_whatever_the_layers_compute_in(
+    network: CoarseToFineFlowNetS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In half precision the normal equations become singular, and gradients NaN."""
+    seen = []
+
+    def recorded(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        seen.extend((first.dtype, second.dtype))
+        return local_motion(first, second)
+
+    monkeypatch.setattr(refinement, "local_motion", recorded)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        network(*pair(64, 128))
+    assert set(seen) == {torch.float32}
+    assert len(seen) == 2 * (4 + 3)  # of each step of both passes
