@@ -68,6 +68,16 @@ def test_the_step_in_the_message_is_enough():
         levels_from_flow(flow, 1 / 16)
 
 
+def test_rows_far_apart():
+    flow = np.zeros((40, 3, 2), np.float32)
+    flow[1, 0], flow[20, 1], flow[39, 2] = (512, 0), np.nan, (0, -2049)
+    expected = np.zeros((2, 40, 3), np.int16)
+    expected[0, 1, 0], expected[:, 20, 1], expected[1, 39, 2] = 512 * 8, UNKNOWN, -2049 * 8
+    assert np.array_equal(levels_from_flow(flow, 1 / 8), expected)
+    with pytest.raises(InputError, match=r"up to 2049.00 px; .* a step of 1/8 "):
+        levels_from_flow(flow, 1 / 64)
+
+
 @pytest.mark.parametrize("step", [0, -1, 0.01, 3, 2.0**-13, 32, np.nan, np.inf])
 def test_other_steps_are_refused(step):
     with pytest.raises(InputError, match="expected a power of two from 1/4096 to 16"):

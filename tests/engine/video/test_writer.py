@@ -25,10 +25,10 @@ def plain(color, height=48, width=64):
     return np.full((height, width, 3), color, np.uint8)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
-def test_times_and_colours(tmp_path, suffix):
+@pytest.mark.parametrize(("suffix", "smooth"), [("mp4", False), ("mkv", True), ("mov", True)])
+def test_times_and_colours(tmp_path, suffix, smooth):
     colors = [(200, 30, 90), (0, 0, 255), (255, 255, 255), (0, 0, 0), (10, 200, 60)]
-    path = write(tmp_path / f"clip.{suffix}", [plain(color) for color in colors])
+    path = write(tmp_path / f"clip.{suffix}", [plain(color) for color in colors], smooth=smooth)
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
         assert container.streams.video[0].codec_context.name == "h264"
