@@ -47,7 +47,7 @@ def test_parameter_count(name: str, parameters: int) -> None:
 
 
 FLOWNETS = (4, 8, 16, 32, 64)
-PYRAMID = (4, 8, 8, 16, 32, 64)
+PYRAMID = (4, 4, 8, 8, 16, 32, 64)
 STRIDES_AND_SCALE = {
     **dict.fromkeys(("flownets", "flownets_slim", "flownetc", "flownetc_slim"), (FLOWNETS, 20)),
     **dict.fromkeys(("flownetsd", "flownetcs", "flownetcss"), (FLOWNETS, 20)),

@@ -8,6 +8,10 @@ from training.networks.encoder_decoder import Decoder
 from training.networks.layers import conv, deconv, initialise, predict_flow, upsample_flow
 from training.networks.refinement import Appearance, Refinement, by_image
 
+# Of the refinement at 1/4: the motion that a step measures is too small where the flow is off by
+# more than a pixel of the maps.
+_STEPS = 2
+
 
 class PyramidFlowNetS(Decoder):
     """FlowNetS without its coarsest level, on half-size images, refined at 1/8 and at 1/4.
@@ -65,7 +69,8 @@ class PyramidFlowNetS(Decoder):
 
         Returns:
             Flows (N, 2, H/s, W/s), in pixels of the full-size image divided by ``flow_scale``:
-            refined for s = 4, 8, and unrefined for s = 8, 16, 32, 64.
+            refined for s = 4, after each step, the last one first, and 8; unrefined for s = 8, 16,
+            32, 64.
         """
         images = torch.cat((image1, image2), dim=1)
         conv1 = self.conv1(self.halve(images))
@@ -75,14 +80,15 @@ class PyramidFlowNetS(Decoder):
         (coarse,), hidden = self.refinement8(
             flows[0], context, by_image(F.avg_pool2d(maps, 2)), scale=self.flow_scale / 4
         )
-        (fine,), _ = self.refinement4(
+        fine, _ = self.refinement4(
             F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),
             conv1,
             by_image(maps),
             scale=self.flow_scale / 2,
             coarser=hidden,
+            steps=_STEPS,
         )
-        return fine, coarse, *flows
+        return *fine, coarse, *flows
 
     def _decode(self, conv1: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the flows before refinement, and the maps of the finest deconvolution at 1/8."""
