@@ -26,7 +26,7 @@ MAX_PASSES = 4  # that the loss has weights for
 # Steps of the refinements at 1/8 and at 1/4, in the last pass and in the coarser ones, which take a
 # quarter of the time or less. The motion that a step measures is too small where the flow is off by
 # more than a pixel of its maps; the next step finds the rest.
-_LAST_STEPS, _COARSER_STEPS = (1, 2), (2, 2)
+_LAST_STEPS, _COARSER_STEPS = (1, 2), (3, 3)
 # How often 1 and 2 passes are trained. More passes are the second one again.
 _TRAINED = (0.25, 0.75)
 
