@@ -43,7 +43,8 @@ def pyramid_operations(height, width, *, unit):
     images = (2**2 * 6 * 6 + 4**2 * 6 * 4) / 2**2
     layers = 3**2 * ((4 + 2 + unit) * 32 + 32 * 32 + 32 * 2) / 8**2
     layers += 4**2 * 32 * 16 / 8**2
-    layers += 3**2 * ((4 + 2 + unit) * 16 + 16 * 16 + 16 * 2) / 4**2
+    # Of the second one, all but what reads the context is done twice.
+    layers += 3**2 * (unit * 16 + 2 * ((4 + 2) * 16 + 16 * 16 + 16 * 2)) / 4**2
     return small + 2 * (images + layers) * height * width
 
 
