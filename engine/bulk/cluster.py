@@ -120,7 +120,7 @@ def process_all(
             num_cpus=resources.threads,
             num_gpus=resources.gpus or None,
         )
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # which reset it
+        _log_to_files_only()
         try:
             for row in results.iter_rows():
                 yield from map(_done, row["messages"])
@@ -128,7 +128,7 @@ def process_all(
             raise
         except ray.exceptions.RayError as error:
             raise BackendError(
-                f"Ray failed: {one_line(error)[:500]}. See its logs, /tmp/ray/session_latest/logs."
+                f"Ray failed: {one_line(error)[:500]}. {_advice(resources.address)}"
             ) from error
 
 
@@ -189,13 +189,30 @@ def _connected(ray: ModuleType, resources: Resources) -> Iterator[int]:
             f"cannot be reached at {resources.address}" if resources.address else "did not start"
         )
         raise BackendError(
-            f"Ray {where}: {one_line(error)[:300]}. Give the same command again; check the load of "
-            "the machine and Ray's logs, /tmp/ray/session_latest/logs."
+            f"Ray {where}: {one_line(error)[:300]}. {_advice(resources.address)}"
         ) from error
     try:
         yield _workers(ray.cluster_resources(), resources)
     finally:
         ray.shutdown()
+
+
+def _log_to_files_only() -> None:
+    """Keep Ray Data's progress and stack traces from the terminal: what fails is raised, too."""
+    for handler in logging.getLogger("ray.data").handlers:  # which Ray Data resets
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
+
+
+def _advice(address: str | None) -> str:
+    logs = "see Ray's logs, /tmp/ray/session_latest/logs"
+    if address is None:
+        return f"Give the same command again; check the load of the machine and {logs}."
+    return (
+        "All machines need the same RAY_AUTH_MODE, token and version of Ray: where it is not set, "
+        "`ray start --head` wants a token if there is ~/.ray/auth_token, and --address HOST:PORT "
+        f"sends none. If they have, {logs}."
+    )
 
 
 def _workers(available: Mapping[str, float], resources: Resources) -> int:

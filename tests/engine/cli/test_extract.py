@@ -237,6 +237,29 @@ def test_the_number_of_workers():
     assert cluster._workers({"CPU": 42}, replace(there, workers=5, gpus=1)) == 5
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (None, "Ray did not start: it broke. Give the same command again; check the load"),
+        ("head:6379", "Ray cannot be reached at head:6379: it broke. All machines need the same R"),
+    ],
+)
+def test_ray_does_not_start(address, expected):
+    class Broken:
+        def init(self, **options):
+            raise ConnectionError("it broke.")
+
+        def shutdown(self):
+            pass
+
+    resources = cluster.Resources(1, threads=1, address=address)
+    with (
+        pytest.raises(BackendError, match=re.escape(expected)),
+        cluster._connected(Broken(), resources),
+    ):
+        pass
+
+
 def test_without_ray(clips, tmp_path, tiny_bundle, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert extract(tiny_bundle, clips, "-o", tmp_path / "flows") == 1
