@@ -9,8 +9,8 @@ C_FILES := find capi kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-avx2 lint format kernels docs clean train-gpu fuzz soak sanitize audit \
-	gpu gpu-doctor gpu-tests gpu-correlation gpu-compare gpu-kernels
+.PHONY: help setup demo test test-avx2 lint format kernels docs clean train-gpu fuzz soak sanitize \
+	sanitize-capi audit gpu gpu-doctor gpu-tests gpu-correlation gpu-compare gpu-kernels
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,7 +65,7 @@ soak: setup  ## INFERENCES=100000 in four threads: flows bit-equal, memory flat
 
 # AddressSanitizer and UndefinedBehaviorSanitizer find their faults in C++ alone, so without CUDA.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -g
-sanitize:  ## run the tests of the C++ sources with sanitizers, and with valgrind if it is installed
+sanitize: sanitize-capi  ## run the tests of the C++ sources with sanitizers, and with valgrind if it is installed
 	cmake -S . -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND \
 		-DCMAKE_CXX_FLAGS="$(SANITIZE)"
 	cmake --build build/sanitize --parallel 2
@@ -73,6 +73,22 @@ sanitize:  ## run the tests of the C++ sources with sanitizers, and with valgrin
 	cmake -S . -B build/plain -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND
 	cmake --build build/plain --target correlation_cpu_test
 	! command -v valgrind || OMP_NUM_THREADS=1 valgrind -q --error-exitcode=1 build/plain/correlation_cpu_test
+
+# OpenVINO's threading library starts under neither sanitizers nor valgrind: ONNX Runtime instead.
+SANITIZE_CAPI = cmake -S capi -DCMAKE_BUILD_TYPE=Debug -DCMAKE_UNITY_BUILD=ON -DFLOW_ENGINE_TESTS=ON \
+	-DFLOW_ENGINE_OPENVINO=OFF -DFLOW_ENGINE_ONNXRUNTIME=ON -DONNXRUNTIME_ROOT=$(ONNXRUNTIME_ROOT)
+VALGRIND_CAPI := valgrind -q --error-exitcode=1 --leak-check=full --suppressions=tests/capi/valgrind.supp
+sanitize-capi:
+ifdef ONNXRUNTIME_ROOT
+	$(SANITIZE_CAPI) -B build/sanitize-capi -DCMAKE_C_FLAGS="$(SANITIZE)" -DCMAKE_CXX_FLAGS="$(SANITIZE)"
+	cmake --build build/sanitize-capi --parallel 2
+	ctest --test-dir build/sanitize-capi --output-on-failure
+	$(SANITIZE_CAPI) -B build/plain-capi
+	cmake --build build/plain-capi --parallel 2
+	! command -v valgrind || $(VALGRIND_CAPI) build/plain-capi/tests/flow_engine_test engine/bundle/default
+else
+	@echo "ONNXRUNTIME_ROOT is not set, a folder with ONNX Runtime's include/ and lib/: the C library is left out"
+endif
 
 audit: .venv/audit-ready  ## look up known vulnerabilities of every pinned package
 	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt

@@ -54,11 +54,12 @@ typedef enum FlowEngineFormat {
 /* Zero, except for the size, is the default of all fields. */
 typedef struct FlowEngineOptions {
   size_t struct_size;  /* sizeof(FlowEngineOptions) */
-  const char* backend; /* "openvino" or "onnxruntime"; NULL or "auto": the first of these that this
-                          library was built with and that can run the bundle */
+  const char* backend; /* "tensorrt", "openvino" or "onnxruntime"; NULL or "auto": the first of
+                          these that this library was built with and that can run the bundle */
   int32_t threads;     /* CPU threads; 0: all that the process may use */
   int32_t streams;     /* threads that call the engine at once and share the CPU threads; 0: one */
   int32_t iterations;  /* updates of RAFT, passes of coarse-to-fine networks; 0: the bundle's own */
+  int32_t device;      /* index of the GPU, for "tensorrt" */
 } FlowEngineOptions;
 
 /* Strings belong to the engine. */
@@ -67,7 +68,7 @@ typedef struct FlowEngineInfo {
   const char* network;
   const char* precision;       /* "fp32", "fp16" or "int8" */
   const char* backend;         /* "openvino", ... */
-  const char* device;          /* "cpu" */
+  const char* device;          /* "cpu", "cuda:0" */
   const char* runtime_version; /* of OpenVINO, ... */
   const char* arithmetic;      /* what it computes in, and why where that is not the precision */
   int32_t divisor;             /* images are padded to multiples of it */

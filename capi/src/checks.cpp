@@ -91,7 +91,11 @@ Settings settings_from(const FlowEngineOptions& options) {
         concat("iterations is ", options.iterations,
                "; expected a number of updates from 1 up, or 0 for the bundle's own."));
   }
-  Settings settings{threads, std::max(1, options.streams), {}};
+  if (options.device < 0) {
+    throw InputError(
+        concat("device is ", options.device, "; expected the index of a GPU, 0 or more."));
+  }
+  Settings settings{threads, std::max(1, options.streams), options.device, {}};
   if (options.iterations > 0) settings.iterations = options.iterations;
   return settings;
 }
@@ -122,6 +126,29 @@ void check_pairs(const std::vector<Pair>& pairs) {
     check_same_size(pairs[0].first, "image1[0]", pair.first, "image1" + index);
     check_flow(pair.flow, pair.first, "flow" + index);
   }
+}
+
+void check_profile(const Profile& profile, const std::string& network, const FlowEngineImage& image,
+                   const Shape& shape) {
+  const auto& [fewest, lowest, narrowest] = profile.min;
+  const auto& [most, highest, widest] = profile.max;
+  if (shape.batch < fewest || shape.batch > most) {
+    throw InputError(concat(network, ": the batch has ", shape.batch,
+                            " pairs; the plan's profile allows ", fewest, " to ", most,
+                            ". Split the batch or fill it up."));
+  }
+  const auto check = [&](const char* word, const char* option, const Size& limit, int64_t height,
+                         int64_t width) {
+    if (height == limit[1] && width == limit[2]) return;
+    throw InputError(concat(network, ": image is ", by(image.height, image.width), " (padded ",
+                            by(shape.height, shape.width), "); the plan's profile allows ", word,
+                            " ", by(limit[1], limit[2]), ". Rebuild with ", option, " ",
+                            by(height, width), "."));
+  };
+  check("at most", "--max-size", profile.max, std::max(shape.height, highest),
+        std::max(shape.width, widest));
+  check("at least", "--min-size", profile.min, std::min(shape.height, lowest),
+        std::min(shape.width, narrowest));
 }
 
 void check_memory(const Manifest& manifest, const Shape& shape) {

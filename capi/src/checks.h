@@ -20,6 +20,10 @@ void check_iterations(const Settings& settings, const Manifest& manifest);
 // Throws InputError unless all pairs have images and flows of one size, in memory that is given.
 void check_pairs(const std::vector<Pair>& pairs);
 
+// Throws InputError unless a TensorRT plan accepts so many images of this padded size.
+void check_profile(const Profile& profile, const std::string& network, const FlowEngineImage& image,
+                   const Shape& shape);
+
 // Throws InputError unless a recurrent network's volume fits in memory: engine/recurrence.py.
 void check_memory(const Manifest& manifest, const Shape& shape);
 

@@ -41,7 +41,7 @@ std::shared_ptr<Engine> Engine::open_once(const std::string& bundle,
   const Settings settings = settings_from(options);
   Manifest manifest = manifest_from(bundle, manifest_text(bundle));
   check_iterations(settings, manifest);
-  const Contents contents = verified_files(bundle, manifest, {"network", "features", "match"});
+  const Contents contents = verified_files(bundle, manifest, files_read_by(backend));
   check_backend(backend);
   OpenedBackend opened = open_backend(backend, {bundle, manifest, contents}, settings);
   return std::shared_ptr<Engine>(new Engine(std::move(manifest), std::move(opened)));
@@ -87,6 +87,9 @@ Shape Engine::padded_shape(const std::vector<Pair>& pairs) const {
   const Shape shape = {static_cast<int64_t>(pairs.size()),
                        padded(image.height, manifest_.divisor, manifest_.smallest),
                        padded(image.width, manifest_.divisor, manifest_.smallest)};
+  if (opened_.backend->profile) {
+    check_profile(*opened_.backend->profile, manifest_.network, image, shape);
+  }
   check_memory(manifest_, shape);
   return shape;
 }

@@ -161,6 +161,7 @@ def test_batches(opened: Engine) -> None:
         ({"streams": -1}, InputError, r"streams is -1; expected a number from 1 up\."),
         ({"streams": 2, "threads": 1}, InputError, r"streams is 2, but there are 1 CPU threads"),
         ({"iterations": 3}, InputError, r"iterations is 3, but tiny has no repeated updates"),
+        ({"device": -1}, InputError, r"device is -1; expected the index of a GPU, 0 or more\."),
         ({"backend": b"opnvino"}, InputError, r"unknown backend 'opnvino'; .* mean 'openvino'\?"),
         ({"struct_size": 1}, InputError, r"options.struct_size is 1; expected 32\."),
     ],

@@ -234,6 +234,15 @@ def test_a_program_with_decimal_commas(library: Library, bundle: Path, decimal_c
     assert c_error(library, bundle) is None
 
 
+def test_a_file_with_a_role_that_its_name_contradicts(library: Library, bundle: Path) -> None:
+    content = json.loads((bundle / "manifest.json").read_text())
+    del content[_DIGEST]
+    content["files"]["model.onnx"]["role"] = "plan"
+    (bundle / "manifest.json").write_text(json.dumps(content))
+    engine.load(bundle, backend="openvino").close()
+    library.open(bundle, backend=b"openvino").close()
+
+
 def test_a_signed_bundle_opens(library: Library, bundle: Path) -> None:
     # As in Python without trust=: no signature is looked at.
     (bundle / "manifest.json.sig").write_bytes(b"no signature")

@@ -26,16 +26,18 @@ class Backend {
 
   std::string device = "cpu";
   std::string runtime_version;
-  std::string arithmetic;  // what it computes in, and why where that is not the precision
+  std::string arithmetic;          // what it computes in, and why where that is not the precision
+  std::optional<Profile> profile;  // limits of the padded sizes; none: any multiple of the divisor
 };
 
 struct Settings {
   int threads = 1;
   int streams = 1;
+  int device = 0;                     // index of the GPU
   std::optional<int64_t> iterations;  // none: the bundle's own
 };
 
-// What a backend opens. The contents are those of the files whose roles it keeps.
+// What a backend opens. The contents are those of the files that it reads.
 struct Bundle {
   std::string folder;
   const Manifest& manifest;

@@ -10,20 +10,28 @@ namespace {
 
 struct Entry {
   const char* name;
+  std::vector<std::string> files;                                    // that it reads
   std::unique_ptr<Backend> (*open)(const Bundle&, const Settings&);  // null: not in this build
 };
 
+const std::vector<std::string> kGraphs = {"model.onnx", "features.onnx", "match.onnx"};
+
 // Fastest first.
 const Entry kBackends[] = {
-#if defined(FLOW_ENGINE_OPENVINO)
-    {"openvino", open_openvino},
+#if defined(FLOW_ENGINE_TENSORRT)
+    {"tensorrt", {"model.plan", "libflow_correlation_tensorrt.so"}, open_tensorrt},
 #else
-    {"openvino", nullptr},
+    {"tensorrt", {}, nullptr},
+#endif
+#if defined(FLOW_ENGINE_OPENVINO)
+    {"openvino", kGraphs, open_openvino},
+#else
+    {"openvino", {}, nullptr},
 #endif
 #if defined(FLOW_ENGINE_ONNXRUNTIME)
-    {"onnxruntime", open_onnxruntime},
+    {"onnxruntime", kGraphs, open_onnxruntime},
 #else
-    {"onnxruntime", nullptr},
+    {"onnxruntime", {}, nullptr},
 #endif
 };
 
@@ -50,6 +58,15 @@ void check_backend(const std::string& name) {
   }
   throw InputError(concat("unknown backend ", repr(name), "; expected one of ", join(known, ", "),
                           ".", nearest(name, known)));
+}
+
+std::vector<std::string> files_read_by(const std::string& name) {
+  std::vector<std::string> files;
+  for (const Entry& entry : kBackends) {
+    if (entry.open == nullptr || (name != kAuto && name != entry.name)) continue;
+    files.insert(files.end(), entry.files.begin(), entry.files.end());
+  }
+  return files;
 }
 
 OpenedBackend open_backend(const std::string& name, const Bundle& bundle,

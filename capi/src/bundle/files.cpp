@@ -53,7 +53,7 @@ Contents verified_files(const std::string& bundle, const Manifest& manifest,
                         const std::vector<std::string>& kept) {
   Contents contents;
   for (const BundleFile& file : manifest.files) {
-    const bool keep = std::find(kept.begin(), kept.end(), file.role) != kept.end();
+    const bool keep = std::find(kept.begin(), kept.end(), file.name) != kept.end();
     const std::string path = bundle + "/" + file.name;
     const std::string fault = fault_of(path, file, keep ? &contents[file.name] : nullptr);
     if (fault.empty()) continue;

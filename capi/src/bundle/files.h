@@ -11,7 +11,7 @@ namespace flow_engine {
 using Contents = std::map<std::string, std::string>;  // by file name
 
 // Checks size, then SHA-256, of all of the bundle's files (engine/bundle/verify.py), and returns
-// the content of those with a role of `kept`: what is parsed is what was checked. Throws
+// the content of those named in `kept`: what is parsed is what was checked. Throws
 // BundleError.
 Contents verified_files(const std::string& bundle, const Manifest& manifest,
                         const std::vector<std::string>& kept);

@@ -51,12 +51,17 @@ BundleFile file_from(const std::string& name, const Json& value, const std::stri
   const Json* const stated = value.find("role");
   const std::string role = stated == nullptr ? role_of(name) : stated->text;
   const Json* const own = given(value, "precision");
+  const Json* const capability = given(value, "compute_capability");
   const bool implied = stated == nullptr && role != "plugin";
-  return {name, role,
+  return {name,
+          role,
           implied          ? precision
           : own == nullptr ? ""
                            : own->text,
-          integer(*value.find("bytes")), value.find("sha256")->text};
+          integer(*value.find("bytes")),
+          value.find("sha256")->text,
+          value.find("tool")->text,
+          capability == nullptr ? "" : capability->text};
 }
 
 Manifest fields_from(const Json& content) {

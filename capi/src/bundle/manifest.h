@@ -23,6 +23,8 @@ struct BundleFile {
   std::string precision;  // "" for a plugin
   int64_t bytes;
   std::string sha256;
+  std::string tool;                // name and version of the program that wrote it
+  std::string compute_capability;  // of the GPU that a plan was built for; "": not stated
 };
 
 struct Recurrence {
