@@ -41,11 +41,16 @@ _MIRRORS = (("", 1, 1), (" mirrored", 1, -1), (" upside down", -1, 1), (" turned
 def pairs_within(profile: SizeProfile) -> tuple[Pair, ...]:
     """Return the pairs for verification, all of sizes that the profile allows.
 
-    A real pair with ground truth, and noise under a known shift, see `noise_within`.
+    A real pair with ground truth, noise under a known shift, see `noise_within`, and a part of the
+    real pair where the profile allows another size. The part comes last: OpenVINO computes the
+    sizes after the second one with dynamic shapes, once wrongly (2026.4), in proportion to motion.
     """
     _, *smallest = profile.min
     _, *largest = profile.max
-    return (_within(motorcycle().batched(), smallest, largest), *noise_within(profile))
+    real = motorcycle().batched()
+    whole = _within(real, smallest, largest)
+    part = _within(real, smallest, [3 * side // 4 for side in whole.size])
+    return (whole, *noise_within(profile), *([part] if part.size != whole.size else []))
 
 
 def calibration_pairs(

@@ -63,7 +63,24 @@ def test_pairs_cover_odd_sizes_and_batches() -> None:
         "noise 1x384x512": (1, 384, 512, 3),
         "noise 1x381x507": (1, 381, 507, 3),
         "noise 2x128x128": (2, 128, 128, 3),
+        "motorcycle 375x555": (1, 375, 555, 3),
     }
+
+
+def test_the_last_pair_has_a_size_of_its_own_and_motion() -> None:
+    """OpenVINO computes all sizes but the first two with dynamic shapes."""
+    *others, last = pairs_within(PROFILE)
+    sizes = {tuple(-(-side // 64) * 64 for side in pair.size) for pair in others}
+    assert len(sizes) >= 2
+    assert tuple(-(-side // 64) * 64 for side in last.size) not in sizes
+    assert np.nanmean(np.abs(last.flow[..., 0])) > 10
+
+
+def test_one_size_needs_no_part() -> None:
+    size = (1, 448, 640)
+    names = [pair.name for pair in pairs_within(SizeProfile(size, size, size))]
+    assert names[0] == "motorcycle 448x640"
+    assert sum(name.startswith("motorcycle") for name in names) == 1
 
 
 @pytest.fixture
