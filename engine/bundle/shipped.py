@@ -3,7 +3,7 @@
 from pathlib import Path
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
-ACCURATE_BUNDLE = DEFAULT_BUNDLE.with_name("accurate")  # less error, several times the time
+ACCURATE_BUNDLE = DEFAULT_BUNDLE.with_name("accurate")  # less error, twice the time
 SHIPPED_BUNDLES = (DEFAULT_BUNDLE, ACCURATE_BUNDLE)
 NAMES = tuple(bundle.name for bundle in SHIPPED_BUNDLES)
 
