@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import environment
-from engine.bundle.shipped import NAMES, bundle_named
+from engine.bundle.shipped import HELP, bundle_named
 from engine.errors import EngineError
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.files import write_atomically
@@ -99,7 +99,7 @@ def add_bundle_options(parser: argparse.ArgumentParser) -> None:
         "--bundle",
         type=bundle_named,
         metavar="DIR|NAME",
-        help=f"folder of a bundle, or one that ships: {', '.join(NAMES)} (default: the first)",
+        help=HELP,
     )
     add_trust(parser)
 

@@ -6,6 +6,8 @@ DEFAULT_BUNDLE = Path(__file__).parent / "default"
 ACCURATE_BUNDLE = DEFAULT_BUNDLE.with_name("accurate")  # less error, twice the time
 SHIPPED_BUNDLES = (DEFAULT_BUNDLE, ACCURATE_BUNDLE)
 NAMES = tuple(bundle.name for bundle in SHIPPED_BUNDLES)
+# Of an option that takes one.
+HELP = f"folder of a bundle, or one that ships: {', '.join(NAMES)} (default: the first)"
 
 
 def bundle_named(text: str) -> Path:

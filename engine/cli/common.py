@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engine.bundle.shipped import NAMES, bundle_named
+from engine.bundle.shipped import HELP, bundle_named
 from engine.system.argument_parser import RaisingParser
 from engine.system.argument_types import int_between, levels, positive_int
 
@@ -48,7 +48,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
     add = group.add_argument
     # fmt: off
     add("--bundle", type=bundle_named, metavar="DIR|NAME",
-        help=f"folder of a bundle, or one that ships: {', '.join(NAMES)} (default: the first)")
+        help=HELP)
     add("--trust", type=Path, metavar="FILE",
         help="public key: open the bundle only if it is signed by it")
     add("--device", type=int_between(0, 999), default=0, metavar="N",

@@ -46,8 +46,9 @@ PYRAMID = Int8Recipe(
         "refinement4.predict_residual",
     ),
 )
-# As in a stack, the first layer reads images and flow; the errors of each pass are the next one's
-# input, where the maps that motion is measured on and the finest corrections count most.
+# so_far reads flow, whose values are no images'; the errors of each pass are the next one's input,
+# where the finest corrections count most. With appearance in float, too, OpenVINO 2026.4 computes
+# the graph wrongly with dynamic shapes.
 COARSE_TO_FINE = replace(
     PYRAMID,
     float_layers=("so_far", "refinement4.hidden", *PYRAMID.float_layers),
