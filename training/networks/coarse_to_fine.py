@@ -50,7 +50,7 @@ class CoarseToFineFlowNetS(Decoder):
         self.passes = PASSES
         c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
         self.appearance = Appearance()
-        # The means of 2x2 pixels: as a layer, int8 computes it from the quantised images.
+        # The means of 2x2 pixels, as a layer so that a recipe can name it.
         self.halve = nn.Conv2d(3 + 3, 3 + 3, 2, stride=2, bias=False)
         self.conv1 = conv(3 + 3, c64, kernel_size=7, stride=2)
         # One layer over the concatenation of conv1's maps, the flow so far and whether it leads out
@@ -191,7 +191,7 @@ class CoarseToFineFlowNetS(Decoder):
 
     def _warped(self, halved: Tensor, so_far: Tensor) -> Tensor:
         """Return the images after warping the second one by the flow so far."""
-        first, second = halved.split(3, dim=1)
+        first, second = by_image(halved)
         pixels = self.flow_scale / 2  # of halved images, in the flow's unit
         moved = warp(second, upsample_matmul(so_far * pixels, 4))
         return torch.cat((first, moved), dim=1)
