@@ -5,7 +5,6 @@ import datetime
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -14,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import BackendError
+from engine.system.commit import project_commit
 from engine.system.cpu import cpu_model, gpus
 from engine.system.threads import available_threads
 
 ROOT = Path(__file__).resolve().parents[1]
-
-# Environment variable: the commit of sources without their repository, in a container for example.
-COMMIT = "FLOW_COMMIT"
 
 # Exit code of this project's commands for a request that cannot be met.
 USAGE_ERROR = 2
@@ -52,7 +49,7 @@ def describe(*, threads: int) -> dict[str, Any]:
         "os": platform.platform(),
         "python": platform.python_version(),
         "packages": versions(PACKAGES),
-        "commit": _commit(),
+        "commit": project_commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
@@ -123,13 +120,3 @@ def _memory_gb() -> float | None:
     with contextlib.suppress(AttributeError, OSError, ValueError):
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return None
-
-
-def _commit() -> str | None:
-    if given := os.environ.get(COMMIT):
-        return given
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        return None
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None

@@ -1,8 +1,9 @@
 """Provenance of weights, for the header of their file."""
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+
+from engine.system.commit import project_commit
 
 SOURCE = "trained with python -m training.train"
 
@@ -28,7 +29,7 @@ def origin_of(data: str, steps: int, before: Mapping[str, str] | None) -> dict[s
         "source": SOURCE,
         "data": data,
         "steps": str(steps),
-        "commit": _commit(),
+        "commit": project_commit() or "unknown",
     }
     if before is None:
         return origin
@@ -49,20 +50,3 @@ def origin_of(data: str, steps: int, before: Mapping[str, str] | None) -> dict[s
 def _lists(licences: str, licence: str) -> bool:
     """Return whether a licence is one of those joined by "and"."""
     return f" and {licence} and " in f" and {licences} and "
-
-
-def _commit() -> str:
-    """Return the project's git commit; "unknown" if the project is not tracked by git here."""
-    here = Path(__file__)
-    try:
-        if _git("ls-files", "--error-unmatch", here.name, folder=here.parent).returncode:
-            return "unknown"
-        return _git("describe", "--always", "--dirty", folder=here.parent).stdout.strip()
-    except FileNotFoundError:
-        return "unknown"
-
-
-def _git(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     add("bundle", type=bundle_named, metavar="BUNDLE",
         help=f"its folder, or the name of one that ships: {', '.join(NAMES)}")
     add("-o", "--output", type=Path, required=True, metavar="REPO",
-        help="model repository; other models in it stay")
+        help="model repository; flow_pair and flow_stream in it are replaced, others stay")
     add("--backend", choices=_BACKENDS, default="onnxruntime",
         help="of Triton; default: onnxruntime")
     add("--models", type=names_among(_MODELS, "model"), metavar="A,B",

@@ -1,11 +1,7 @@
 """The history in the header of weights, against histories told by hand."""
 
-import subprocess
-from pathlib import Path
-
 import pytest
 
-from training import origin
 from training.origin import SOURCE, origin_of
 
 
@@ -50,20 +46,3 @@ def test_history(before, data, expected):
     found = origin_of(data, 5, before)
     assert found.pop("commit")
     assert found == expected
-
-
-def test_the_commit_of_another_project_is_not_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where the package is installed inside somebody's checkout, which does not track it."""
-    module = tmp_path / ".venv" / "training" / "origin.py"
-    module.parent.mkdir(parents=True)
-    module.touch()
-    (tmp_path / "theirs").touch()
-    author = ("-c", "user.name=x", "-c", "user.email=x@x")
-    for command in (["init"], ["add", "theirs"], [*author, "commit", "-m", "x"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
-    monkeypatch.setattr(origin, "__file__", str(module))
-    assert origin_of("synthetic", 5, None)["commit"] == "unknown"
-    subprocess.run(["git", "add", "-f", str(module)], cwd=tmp_path, check=True)
-    assert origin_of("synthetic", 5, None)["commit"] != "unknown"
