@@ -51,6 +51,14 @@ def test_many_sizes(library: Library, tiny_bundle: Path, tiny_flow: Truth, rng) 
             np.testing.assert_array_equal(opened.infer(image1, image2), tiny_flow(image1, image2))
 
 
+def test_a_size_that_is_used_often(library: Library, tiny_bundle: Path, rng) -> None:
+    """It gets a model of its own, as in Python: at the same use."""
+    with library.open(tiny_bundle) as opened, engine.load(tiny_bundle) as reference:
+        for side in (64, 128, *[192] * 34, 256, 192):
+            images = pair(rng, side, 64)
+            np.testing.assert_array_equal(opened.infer(*images), reference.infer(*images))
+
+
 def test_a_split_bundle(library: Library, tiny_split_bundle: Path, rng) -> None:
     image1, image2 = pair(rng, 50, 90)
     with library.open(tiny_split_bundle) as opened:

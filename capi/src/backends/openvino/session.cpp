@@ -10,10 +10,13 @@
 namespace flow_engine {
 namespace {
 
-// Sizes with a model compiled for exactly them, 5 to 10 % faster than one with dynamic shapes,
-// which all further sizes share. Of a large file only the first: each compiled model holds the
+// Sizes with a model compiled for exactly them at once, faster than the one with dynamic shapes
+// that all further sizes share. Of a large file only the first: each compiled model holds the
 // weights.
-constexpr size_t kStaticSizes = 2, kLarge = 1 << 28;
+constexpr size_t kAtOnce = 2, kLarge = 1 << 28;
+// Of a small file further sizes get one, this many in all, when they have been used so often.
+constexpr size_t kInAll = 8, kSmall = 1 << 25, kOften = 32;
+constexpr size_t kRemembered = 256;  // sizes that uses are counted of
 
 // Never destroyed: its plugins' threads may outlive the program's main function.
 ov::Core& core() {
@@ -105,7 +108,8 @@ OpenVinoSession::OpenVinoSession(const Bundle& bundle, const std::string& name,
   } catch (const std::exception& error) {
     throw cannot_load(path_, error);
   }
-  static_sizes_ = onnx.size() < kLarge ? kStaticSizes : 1;
+  at_once_ = onnx.size() < kLarge ? kAtOnce : 1;
+  in_all_ = onnx.size() < kSmall ? kInAll : at_once_;
 }
 
 Tensors OpenVinoSession::run(const Tensors& inputs) {
@@ -115,22 +119,32 @@ Tensors OpenVinoSession::run(const Tensors& inputs) {
 }
 
 Compiled& OpenVinoSession::compiled_for(const Shapes& shapes) {
-  const auto find = [&]() -> Compiled* {
+  const auto find = [&](size_t use) -> Compiled* {
     const std::lock_guard guard(known_);
     for (const auto& [known, compiled] : static_) {
       if (known == shapes) return compiled.get();
     }
-    return static_.size() < static_sizes_ ? nullptr : dynamic_.get();
+    return gets_its_own(shapes, use) ? nullptr : dynamic_.get();
   };
-  if (Compiled* const found = find()) return *found;
+  if (Compiled* const found = find(1)) return *found;
   const std::lock_guard guard(compiling_);  // other threads go on with the sizes that are known
-  if (Compiled* const found = find()) return *found;
-  const bool is_static = static_.size() < static_sizes_;
+  if (Compiled* const found = find(0)) return *found;
+  const bool is_static = [&] {
+    const std::lock_guard guard_known(known_);
+    return gets_its_own(shapes, 0);
+  }();
   std::unique_ptr<Compiled> compiled = compile(is_static ? &shapes : nullptr);
   const std::lock_guard guard_known(known_);
   if (!is_static) return *(dynamic_ = std::move(compiled));
   static_.emplace_back(shapes, std::move(compiled));
   return *static_.back().second;
+}
+
+bool OpenVinoSession::gets_its_own(const Shapes& shapes, size_t use) {
+  if (static_.size() < at_once_) return true;
+  if (static_.size() >= in_all_) return false;
+  if (uses_.size() >= kRemembered) uses_.clear();
+  return (uses_[shapes] += use) > kOften;
 }
 
 std::unique_ptr<Compiled> OpenVinoSession::compile(const Shapes* shapes) const {

@@ -3,6 +3,7 @@
 #ifndef FLOW_ENGINE_BACKENDS_OPENVINO_SESSION_H_
 #define FLOW_ENGINE_BACKENDS_OPENVINO_SESSION_H_
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <openvino/runtime/compiled_model.hpp>
@@ -44,14 +45,17 @@ class OpenVinoSession : public Model {
 
   Compiled& compiled_for(const Shapes& shapes);
   std::unique_ptr<Compiled> compile(const Shapes* shapes) const;
+  // Counts uses of a size, and tells whether it is now to have a model of its own. Under known_.
+  bool gets_its_own(const Shapes& shapes, size_t use);
 
   const std::string path_;
   const Settings settings_;
-  size_t static_sizes_;
+  size_t at_once_, in_all_;
   Graph model_;
   std::mutex compiling_, known_;
   std::vector<std::pair<Shapes, std::unique_ptr<Compiled>>> static_;
   std::unique_ptr<Compiled> dynamic_;
+  std::map<Shapes, size_t> uses_;
 };
 
 // Release of OpenVINO, without build number and branch.

@@ -103,6 +103,33 @@ def test_two_sizes_have_a_model_each_and_all_others_share_one(tiny_bundle, tiny_
     backend.close()
 
 
+def test_a_size_that_is_used_often_gets_a_model_too(tiny_bundle, tiny_flow, rng, monkeypatch):
+    monkeypatch.setattr("engine.backends.openvino.session._OFTEN", 2)
+    monkeypatch.setattr("engine.backends.openvino.session._IN_ALL", 3)
+    backend = opened(tiny_bundle)
+    heights = (64, 128, 192, 256, 192, 192, 256, 256, 256, 192, 64)
+    shared = []
+    for height in heights:
+        images = rng.integers(0, 256, (2, 1, height, 64, 3), dtype=np.uint8)
+        compiled = compiled_for(backend, images)
+        shared.append(compiled.inputs[0].partial_shape.is_dynamic)
+    # 192 at its third use; 256 not, as three sizes have one.
+    assert shared == [False, False, True, True, True, False, True, True, True, False, False]
+    for height in (64, 192, 256):
+        images = rng.integers(0, 256, (2, 1, height, 64, 3), dtype=np.uint8)
+        np.testing.assert_allclose(backend.run(*images), tiny_flow(*images), atol=1e-5)
+    backend.close()
+
+
+def test_uses_of_endless_sizes_take_no_endless_memory(tiny_bundle, monkeypatch):
+    monkeypatch.setattr("engine.backends.openvino.session._REMEMBERED", 4)
+    backend = opened(tiny_bundle)
+    for height in range(64, 64 * 12, 64):
+        compiled_for(backend, np.zeros((2, 1, height, 64, 3), np.uint8))
+    assert len(backend.graphs._model._uses) <= 4
+    backend.close()
+
+
 def test_of_a_large_file_only_the_first_size_has_a_model(tiny_bundle, tiny_flow, rng, monkeypatch):
     monkeypatch.setattr("engine.backends.openvino.session._LARGE", 1)
     backend = opened(tiny_bundle)
