@@ -65,7 +65,7 @@ class Launch:
     scalars: tuple[int, ...]
 
 
-def library_directory() -> Path:
+def directory() -> Path:
     """Where the built libraries are: $FLOW_KERNELS, or build/ beside the packages."""
     return Path(os.environ.get("FLOW_KERNELS") or Path(__file__).resolve().parent.parent / "build")
 
@@ -77,7 +77,7 @@ def load(device: str) -> ctypes.CDLL | None:
     Raises:
         KernelError: there is one, but damaged, or of something else.
     """
-    path = library_directory() / f"libflow_correlation_{device}.so"
+    path = directory() / f"libflow_correlation_{device}.so"
     if not path.exists():
         return None
     try:
@@ -180,7 +180,7 @@ def _library(device: str) -> ctypes.CDLL:
     library = load(device)
     if library is None:
         raise KernelError(
-            f"no correlation library for {device} in {library_directory()}; expected "
+            f"no correlation library for {device} in {directory()}; expected "
             f"libflow_correlation_{device}.so; run `make kernels`"
             + (" where nvcc is" if device == "cuda" else "")
         )

@@ -144,7 +144,7 @@ def _has_kernel(device: str, dtype: torch.dtype) -> bool:
             "no correlation library for %s in %s: slower torch operators take its place; "
             "`make kernels` builds it",
             device,
-            library.library_directory(),
+            library.directory(),
         )
         return False
     return True

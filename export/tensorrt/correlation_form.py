@@ -57,4 +57,4 @@ def obstacle_to(form: str, tensorrt: TensorRT, profile: SizeProfile) -> str | No
 
 def plugin_library() -> Path:
     """Return the path of the library that CMake builds for the form ``library``."""
-    return library.library_directory() / PLUGIN_LIBRARY
+    return library.directory() / PLUGIN_LIBRARY

@@ -60,7 +60,7 @@ def kernel_ptx(kernel: str) -> str:
     Raises:
         KernelError: there is no such file, or no such kernel in it.
     """
-    path = library.library_directory() / PTX
+    path = library.directory() / PTX
     if not path.is_file():
         raise library.KernelError(
             f"no {PTX} in {path.parent}; the plan is to contain kernels from it; run "

@@ -30,7 +30,7 @@ def test_no_tensorrt(monkeypatch, creators):
 
 def test_registration_fails_without_the_ptx(trtp, creators, monkeypatch, tmp_path):
     monkeypatch.delattr(trtp.op, "flow")
-    monkeypatch.setattr(library, "library_directory", lambda: tmp_path)
+    monkeypatch.setattr(library, "directory", lambda: tmp_path)
     with pytest.raises(
         library.KernelError, match=r"no flow_correlation\.ptx .*`make kernels` where"
     ):

@@ -18,7 +18,7 @@ from engine.cuda import libcuda
 from engine.cuda.device import CU_STREAM_NON_BLOCKING
 from engine.cuda.foreign_arrays import LEGACY_DEFAULT_STREAM
 from engine.cuda.libcuda import FUNCTIONS
-from kernels.library import library_directory
+from kernels import library
 from kernels.tensorrt_plugin.aot import PTX
 
 HERE = Path(__file__).parent
@@ -40,8 +40,8 @@ def test_contract(package, cases):
 
 
 def test_plugin_contract():
-    if not (library_directory() / PTX).is_file():
-        pytest.skip(f"no {PTX} in {library_directory()}: run `make kernels` where nvcc is")
+    if not (library.directory() / PTX).is_file():
+        pytest.skip(f"no {PTX} in {library.directory()}: run `make kernels` where nvcc is")
     run_cases("tensorrt", ["plugin_cases.py"])
 
 

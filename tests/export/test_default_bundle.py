@@ -1,4 +1,4 @@
-"""The bundles inside the package are built from the weights that the project ships."""
+"""The bundles inside the package: of the weights that the project ships, right at every size."""
 
 from pathlib import Path
 

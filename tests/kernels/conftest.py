@@ -9,7 +9,7 @@ from kernels import library
 def cpu_library() -> None:
     """Skip where the CPU library was not built."""
     if library.load("cpu") is None:
-        pytest.skip(f"no CPU library in {library.library_directory()}: run `make kernels`")
+        pytest.skip(f"no CPU library in {library.directory()}: run `make kernels`")
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +19,4 @@ def cuda_library() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU that torch can use")
     if library.load("cuda") is None:
-        pytest.skip(f"no CUDA library in {library.library_directory()}: run `make kernels`")
+        pytest.skip(f"no CUDA library in {library.directory()}: run `make kernels`")

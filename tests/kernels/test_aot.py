@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def ptx() -> Path:
-    path = library.library_directory() / aot.PTX
+    path = library.directory() / aot.PTX
     if not path.is_file():
         pytest.skip(f"no {aot.PTX} in {path.parent}: run `make kernels` where nvcc is")
     return path

@@ -19,9 +19,7 @@ FLOWNETC = {"max_displacement": 20, "stride_2": 2}
 @pytest.fixture(scope="module", autouse=True)
 def _cuda_library() -> None:
     if library.load("cuda") is None:
-        pytest.skip(
-            f"no CUDA library in {library.library_directory()}: run `make kernels` where nvcc is"
-        )
+        pytest.skip(f"no CUDA library in {library.directory()}: run `make kernels` where nvcc is")
 
 
 def launch(
@@ -184,7 +182,7 @@ def test_the_device_or_why_there_is_none() -> None:
 @pytest.mark.parametrize("variant", ["cuda-plain", "cuda-classic", "auto"])
 @pytest.mark.parametrize("dtype", sorted(library.DTYPES))
 def test_the_entry_point_takes_these_arguments(dtype: str, variant: str) -> None:
-    path = library.library_directory() / "flow_correlation.ptx"
+    path = library.directory() / "flow_correlation.ptx"
     if not path.is_file():
         pytest.skip(f"no PTX in {path.parent}: run `make kernels` where nvcc is")
     found = launch((1, 256, 48, 64), dtype=dtype, variant=variant, **FLOWNETC)

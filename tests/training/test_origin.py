@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.system.commit import COMMIT
 from training.origin import SOURCE, origin_of
 
 
@@ -46,3 +47,8 @@ def test_history(before, data, expected):
     found = origin_of(data, 5, before)
     assert found.pop("commit")
     assert found == expected
+
+
+def test_the_commit_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(COMMIT, "1234567")
+    assert origin_of("synthetic", 5, None)["commit"] == "1234567"

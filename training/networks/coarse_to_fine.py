@@ -50,7 +50,7 @@ class CoarseToFineFlowNetS(Decoder):
         self.passes = PASSES
         c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
         self.appearance = Appearance()
-        # The means of 2x2 pixels, as a layer so that a recipe can name it.
+        # The means of 2x2 pixels, in the time of a pooling; a layer can also be int8.
         self.halve = nn.Conv2d(3 + 3, 3 + 3, 2, stride=2, bias=False)
         self.conv1 = conv(3 + 3, c64, kernel_size=7, stride=2)
         # One layer over the concatenation of conv1's maps, the flow so far and whether it leads out

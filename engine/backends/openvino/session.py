@@ -123,8 +123,9 @@ class OpenVINOSession:
             return False
         if len(self._uses) >= _REMEMBERED:
             self._uses.clear()
-        self._uses[tuple(shapes.values())] += 1
-        return self._uses[tuple(shapes.values())] > _OFTEN
+        size = tuple(shapes.values())
+        self._uses[size] += 1
+        return self._uses[size] > _OFTEN
 
     def _find(self, shapes: Shapes) -> ExecutionSlots | None:
         return next((slots for known, slots in self._static if known == shapes), None)

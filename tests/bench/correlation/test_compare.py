@@ -128,7 +128,7 @@ def test_on_a_gpu():
     if not torch.cuda.is_available():
         pytest.skip("no GPU that torch can use")
     if library.load("cuda") is None:
-        pytest.skip(f"no CUDA library in {library.library_directory()}: run `make kernels`")
+        pytest.skip(f"no CUDA library in {library.directory()}: run `make kernels`")
     code, result, rows = run()
     assert code == 0, [row["reason"] for row in rows.values()]
     assert {(floor["device"], floor["dtype"]) for floor in result["floors"]} == {
