@@ -9,14 +9,14 @@ import pytest
 
 import engine
 from engine.bundle.manifest import read_manifest
-from engine.bundle.shipped import ACCURATE_BUNDLE, DEFAULT_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE, FAST_BUNDLE
 from engine.bundle.verify import verify_files
 from engine.system.files import sha256_of
 from engine.types import Image
 from training.weights import shipped_weights
 
 
-@pytest.mark.parametrize("bundle", [DEFAULT_BUNDLE, ACCURATE_BUNDLE])
+@pytest.mark.parametrize("bundle", [DEFAULT_BUNDLE, FAST_BUNDLE])
 def test_a_bundle_belongs_to_the_shipped_weights(bundle: Path) -> None:
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
@@ -26,7 +26,7 @@ def test_a_bundle_belongs_to_the_shipped_weights(bundle: Path) -> None:
     assert {item.key: item.value for item in properties}["weights_sha256"] == expected
 
 
-@pytest.mark.parametrize("bundle", [DEFAULT_BUNDLE, ACCURATE_BUNDLE])
+@pytest.mark.parametrize("bundle", [DEFAULT_BUNDLE, FAST_BUNDLE])
 def test_a_third_size_is_computed_as_the_others(bundle: Path) -> None:
     """OpenVINO compiles two sizes each by itself, and one model with dynamic sizes for the rest."""
     with (

@@ -14,8 +14,8 @@ from engine.cli.main import _parser
 
 def test_names_and_folders():
     assert bundle_named("default") == engine.DEFAULT_BUNDLE
-    assert bundle_named("accurate") == engine.ACCURATE_BUNDLE
-    for folder in ("./accurate", "build/accurate", "Accurate", ""):
+    assert bundle_named("fast") == engine.FAST_BUNDLE
+    for folder in ("./fast", "build/fast", "Fast", ""):
         assert bundle_named(folder) == Path(folder)
 
 
@@ -34,9 +34,9 @@ def test_names_and_folders():
 )
 def test_commands(command):
     for name, folder in (
-        ("accurate", engine.ACCURATE_BUNDLE),
+        ("fast", engine.FAST_BUNDLE),
         ("default", engine.DEFAULT_BUNDLE),
-        ("build/accurate", Path("build/accurate")),
+        ("build/fast", Path("build/fast")),
     ):
         assert _parser().parse_args([*command.split(), name]).bundle == folder
 
@@ -44,6 +44,6 @@ def test_commands(command):
 def test_benchmarks():
     parser = argparse.ArgumentParser()
     add_bundle_options(parser)
-    assert parser.parse_args(["--bundle", "accurate"]).bundle == engine.ACCURATE_BUNDLE
-    options = parse_options(["--bundle", "accurate", "--bundle", "default"])
-    assert options.bundles == (engine.ACCURATE_BUNDLE, engine.DEFAULT_BUNDLE)
+    assert parser.parse_args(["--bundle", "fast"]).bundle == engine.FAST_BUNDLE
+    options = parse_options(["--bundle", "fast", "--bundle", "default"])
+    assert options.bundles == (engine.FAST_BUNDLE, engine.DEFAULT_BUNDLE)
