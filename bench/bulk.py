@@ -27,7 +27,7 @@ from engine.bulk.cluster import Resources
 from engine.bulk.formats import Settings
 from engine.bulk.plan import Shard
 from engine.bulk.worker import Done, Worker
-from engine.bundle.manifest import MANIFEST_FILE, read_manifest
+from engine.bundle.manifest import MANIFEST_FILE
 from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.errors import InputError
 from engine.store.levels import DEFAULT_STEP
@@ -54,7 +54,8 @@ def _compare(options: argparse.Namespace) -> None:
                 make_clip(clips / f"{index}.mp4", *options.make)
         rows = _measure(clips, options, Path(folder))
     name = str(options.clips or "{} of {}x{}x{}".format(options.count, *options.make))
-    cli.deliver_rows("bulk", {"clips": name, "rows": rows}, _table(rows), options)
+    found = {"clips": name, "network": cli.network_of(options), "rows": rows}
+    cli.deliver_rows("bulk", found, _table(rows), options)
 
 
 def _measure(clips: Path, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -67,23 +68,26 @@ def _measure(clips: Path, options: argparse.Namespace, folder: Path) -> list[dic
     shards = plan.extended([], found, 1)  # one for each clip, so that no worker waits
     runs: dict[int, list[dict[str, float]]] = {workers: [] for workers in options.workers}
     for turn, workers in enumerate(track(options.workers * options.rounds, "measuring")):
-        runs[workers].append(_extract(shards, workers, folder / str(turn)))
+        runs[workers].append(_extract(shards, workers, folder / str(turn), options))
     return [
         {"workers": workers, **{key: median(run[key] for run in each) for key in each[0]}}
         for workers, each in runs.items()
     ]
 
 
-def _extract(shards: Sequence[Shard], workers: int, folder: Path) -> dict[str, float]:
-    bundle = DEFAULT_BUNDLE
+def _extract(
+    shards: Sequence[Shard], workers: int, folder: Path, options: argparse.Namespace
+) -> dict[str, float]:
+    bundle = options.bundle or DEFAULT_BUNDLE
     settings = Settings(
         *("store", 1, 1, None, 1, DEFAULT_STEP, 512),
         sha256_of(bundle / MANIFEST_FILE),
-        read_manifest(bundle).network,
+        cli.network_of(options),
     )
+    opened = partial(engine.load, bundle.absolute(), threads=1, trust=options.trust)
     started = time.perf_counter()
     with extraction.opened(folder, {}, force=False):
-        worker = Worker(folder, settings, partial(engine.load, threads=1), run="bench")
+        worker = Worker(folder, settings, opened, run="bench")
         times, flows = [], []
         with closing(_processed(shards, worker, workers)) as processed:
             for done in processed:
@@ -135,6 +139,7 @@ def _parser() -> RaisingParser:
         help="number of made clips (default: 16)")
     add("--workers", type=_worker_counts, default=[0, 1, 2], metavar="A,B",
         help="numbers of workers, one row each (default: 0,1,2)")
+    cli.add_bundle_options(parser)
     add("--rounds", type=positive_int, default=3, metavar="N", help="default: 3")
     # fmt: on
     return parser

@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from bench import environment
-from engine.bundle.shipped import HELP, bundle_named
+from engine.bundle.shipped import DEFAULT_BUNDLE, HELP, bundle_named
+from engine.bundle.signature import read_trusted
 from engine.errors import EngineError
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.files import write_atomically
@@ -102,6 +103,15 @@ def add_bundle_options(parser: argparse.ArgumentParser) -> None:
         help=HELP,
     )
     add_trust(parser)
+
+
+def network_of(options: argparse.Namespace) -> str:
+    """Return the network of the bundle that `add_bundle_options` names.
+
+    Raises:
+        BundleError: it cannot be read, or is not signed by the given key.
+    """
+    return read_trusted(options.bundle or DEFAULT_BUNDLE, options.trust).network
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -52,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compare(options: argparse.Namespace) -> None:
     if options.alone:
-        print(f"; {ALONE[options.alone](options.clip, options.threads):.3f} s, ")
+        print(f"; {ALONE[options.alone](options):.3f} s, ")
         return
+    network = cli.network_of(options)
     with tempfile.TemporaryDirectory() as folder:
         clip = options.clip
         if options.make is not None:
@@ -61,25 +62,27 @@ def _compare(options: argparse.Namespace) -> None:
             make_clip(clip, *options.make)
         rows = _measure(clip, options, Path(folder))
     name = "{}x{}x{}".format(*options.make) if options.make else options.clip.name
-    cli.deliver_rows("video", {"clip": name, "rows": rows}, _table(rows), options)
+    found = {"clip": name, "network": network, "rows": rows}
+    cli.deliver_rows("video", found, _table(rows), options)
 
 
-def decode(clip: Path, threads: int) -> float:
+def decode(options: argparse.Namespace) -> float:
     """Return the seconds that decoding to RGB takes."""
-    with VideoReader(clip, threads=threads) as frames:
+    with VideoReader(options.clip, threads=options.threads) as frames:
         started = time.perf_counter()
         for _ in frames:
             pass
         return time.perf_counter() - started
 
 
-def infer(clip: Path, threads: int) -> float:
+def infer(options: argparse.Namespace) -> float:
     """Return the seconds that inference takes, of as many pairs, from frames in memory."""
-    with VideoReader(clip, threads=threads) as frames:
+    with VideoReader(options.clip, threads=options.threads) as frames:
         images = [frame.image for frame, _ in zip(frames, range(_CACHED), strict=False)]
         count = frames.expected_frames or 0
     turns = [*images, *images[-2:0:-1]]  # forth and back
-    with engine.load(threads=threads) as flow_engine:
+    loading = {"threads": options.threads, "trust": options.trust}
+    with engine.load(options.bundle, **loading) as flow_engine:
         source = (turns[index % len(turns)] for index in range(count))
         started = time.perf_counter()
         for _ in flow_engine.stream(source):
@@ -93,6 +96,9 @@ ALONE = {"decode": decode, "infer": infer}
 def _measure(clip: Path, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Run every row in each round; return their medians."""
     common = ["--threads", str(options.threads)]
+    for name in ("bundle", "trust"):
+        if value := getattr(options, name):
+            common += [f"--{name}", str(value.absolute())]
     commands = {name: ["bench.video", str(clip), "--alone", name, *common] for name in ALONE} | {
         f"flow video --{name}": [
             *("engine", "video", str(clip), f"--{name}", str(folder / OUTPUTS[name]), "--force"),
@@ -156,6 +162,7 @@ def _parser() -> RaisingParser:
     source.add_argument("--make", type=clip_size, metavar="HxWxN", help="make a clip of N frames")
     add("--outputs", type=names_among(OUTPUTS, "output"), default=["output"], metavar="A,B",
         help=f"options to measure, each alone: {', '.join(OUTPUTS)} (default: output)")
+    cli.add_bundle_options(parser)
     add("--rounds", type=positive_int, default=3, metavar="N", help="default: 3")
     add("--threads", type=positive_int, default=available_threads(), metavar="N",
         help="CPU threads; default: all CPUs")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import engine
 from bench.compare import main
 from bench.environment import ModuleError, RefusedError, child_environment
 from bench.harness.bundles import Weights
+from bench.machine.startup import measure_startup
 from bench.runners.registry import OPENCV_ALGORITHMS
 from engine.bundle.manifest import OperationCount, read_manifest, write_manifest
 from engine.data.files import read_pair
@@ -69,6 +71,7 @@ def _quick_and_in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.compare.ROUNDS", 2)
     monkeypatch.setattr("bench.harness.interleave.PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("bench.compare.measure_peaks", lambda **_: PEAKS)
+    monkeypatch.setattr("bench.compare.measure_startup", partial(measure_startup, repeats=1))
 
 
 def run(*arguments):

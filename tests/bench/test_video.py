@@ -6,6 +6,8 @@ import pytest
 
 from bench import video
 from bench.clips import make_clip
+from engine.bundle.manifest import read_manifest
+from engine.bundle.shipped import FAST_BUNDLE
 from engine.video.reader import VideoReader
 
 
@@ -31,6 +33,26 @@ def test_the_ratio_is_to_both_alone(tmp_path, monkeypatch, capsys):
     assert colours["ratio"] == pytest.approx(1.05)
     assert decode["ratio"] == pytest.approx(0.25)
     assert capsys.readouterr().out.splitlines()[-2].split()[-1] == "1.050"
+
+
+def test_every_process_takes_the_bundle(tmp_path, monkeypatch):
+    asked = []
+
+    def run(command):
+        asked.append(command[command.index("--bundle") + 1])
+        return {"seconds": 1.0, "cpu_seconds": 1.0, "peak_mib": 100.0}
+
+    monkeypatch.setattr(video, "_run", run)
+    path = tmp_path / "result.json"
+    options = ["--rounds", "1", "--bundle", "fast", "--json", str(path)]
+    assert video.main(["--make", "32x48x3", *options]) == 0
+    assert asked == [str(FAST_BUNDLE)] * 3
+    assert json.loads(path.read_text())["network"] == read_manifest(FAST_BUNDLE).network
+
+
+def test_a_bundle_that_is_missing(capsys):
+    assert video.main(["--make", "32x48x3", "--bundle", "nowhere"]) == 2
+    assert "error: nowhere is not a bundle" in capsys.readouterr().err
 
 
 def test_a_clip_and_both_alone(tmp_path):

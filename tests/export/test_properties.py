@@ -3,7 +3,7 @@
 import pytest
 
 from engine.bundle.manifest import Preprocessing, SizeProfile, read_manifest
-from engine.bundle.shipped import DEFAULT_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE, FAST_BUNDLE
 from export.graph.deployable import Deployable
 from export.graph.properties import operation_count, parameter_count, preprocessing_of
 from training.networks import build_network
@@ -35,17 +35,25 @@ def flownets_operations(height, width, *, unit, convolutions=CONVOLUTIONS, level
     return 2 * per_pixel * height * width
 
 
-def pyramid_operations(height, width, *, unit):
+def pyramid_operations(height, width, *, unit, steps=(1, 2)):
     """FlowNetS on images of half the size, 4 feature maps at 1/2, refinements at 1/8 and 1/4."""
     small = flownets_operations(
         height / 2, width / 2, unit=unit, convolutions=CONVOLUTIONS[:-2], levels=FIVE_LEVELS
     )
     images = (2**2 * 6 * 6 + 4**2 * 6 * 4) / 2**2
-    layers = 3**2 * ((4 + 2 + unit) * 32 + 32 * 32 + 32 * 2) / 8**2
-    layers += 4**2 * 32 * 16 / 8**2
-    # Of the second one, all but what reads the context is done twice.
-    layers += 3**2 * (unit * 16 + 2 * ((4 + 2) * 16 + 16 * 16 + 16 * 2)) / 4**2
+    layers = 4**2 * 32 * 16 / 8**2
+    for stride, hidden, repeated in zip((8, 4), (32, 16), steps, strict=True):
+        # All but what reads the context is done in each step.
+        step = (4 + 2) * hidden + hidden * hidden + hidden * 2
+        layers += 3**2 * (unit * hidden + repeated * step) / stride**2
     return small + 2 * (images + layers) * height * width
+
+
+def coarse_to_fine_operations(height, width, *, unit):
+    """The pyramid on images of half the size, then of the full size, where it reads that flow."""
+    so_far = 3**2 * (2 + 1) * 2 * unit / 8**2
+    coarser = pyramid_operations(height / 2, width / 2, unit=unit, steps=(3, 3))
+    return coarser + pyramid_operations(height, width, unit=unit) + 2 * so_far * height * width
 
 
 @pytest.mark.parametrize(("name", "unit"), [("flownets", 64), ("flownets_slim", 24)])
@@ -59,13 +67,17 @@ def test_operations_of_flownets(name, unit):
     assert count.gflop_at(384, 512) == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_default_bundle_states_its_network():
-    manifest = read_manifest(DEFAULT_BUNDLE)
+@pytest.mark.parametrize(
+    ("bundle", "operations"),
+    [(DEFAULT_BUNDLE, coarse_to_fine_operations), (FAST_BUNDLE, pyramid_operations)],
+)
+def test_a_shipped_bundle_states_its_network(bundle, operations):
+    manifest = read_manifest(bundle)
     network = build_network(manifest.network, seed=0)
     assert manifest.parameters == parameter_count(network)
     assert manifest.preprocessing == Preprocessing("RGB", (0, 255), "centred", 40.0, "pixels")
     assert manifest.preprocessing == preprocessing_of(network, Centred())
-    convolutions = pyramid_operations(384, 512, unit=24) / 1e9
+    convolutions = operations(384, 512, unit=24) / 1e9
     # Its refinements also upsample flow, by matrix products.
     assert convolutions < manifest.operations.gflop < 1.01 * convolutions
     assert (manifest.operations.height, manifest.operations.width) == (384, 512)

@@ -43,7 +43,7 @@ def test_defaults(served):
     manifest, settings = served()
     assert manifest.network == "tiny"
     assert settings == Settings()
-    assert served(bundle=None)[0].network == "flownets_pyramid_slim"
+    assert served(bundle=None)[0].network == "coarse_to_fine_slim"
 
 
 def test_every_option(served, tmp_path):

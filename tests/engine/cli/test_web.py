@@ -61,9 +61,7 @@ def test_the_default_bundle_is_refused_and_nothing_written(runtime, tmp_path, ca
     assert main(["web", str(DEFAULT_BUNDLE), "--runtime", runtime, "-o", str(site)]) == 1
     error = capsys.readouterr().err
     assert "has the network in int8, which browsers compute no faster than fp32" in error
-    assert (
-        "`python -m export.build_engine --network flownets_pyramid_slim --precision fp32 " in error
-    )
+    assert "`python -m export.build_engine --network coarse_to_fine_slim --precision fp32 " in error
     assert not site.exists()
 
 

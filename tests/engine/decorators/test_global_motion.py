@@ -7,7 +7,7 @@ import pytest
 
 import engine
 from engine.bundle.manifest import SizeProfile, read_manifest
-from engine.bundle.shipped import DEFAULT_BUNDLE
+from engine.bundle.shipped import FAST_BUNDLE
 from engine.decorators.global_motion import GlobalMotionBackend, is_large
 from engine.engine import FlowEngine
 from engine.errors import BackendError, InputError
@@ -282,7 +282,7 @@ def test_the_argument(tiny_bundle):
 
 @needs_int8
 def test_camera_motion_is_estimated_better(rng):
-    """Noise of several scales, shifted by more than the default network estimates well."""
+    """Noise of several scales, shifted by more than the `fast` bundle estimates well."""
     motion = np.array([46, -34])
     canvas = np.zeros((600, 800, 3))
     for cell in (4, 16, 64):
@@ -294,7 +294,7 @@ def test_camera_motion_is_estimated_better(rng):
     ]
     errors = []
     for compensate in (False, True):
-        with engine.load(DEFAULT_BUNDLE, threads=1, compensate_motion=compensate) as loaded:
+        with engine.load(FAST_BUNDLE, threads=1, compensate_motion=compensate) as loaded:
             flow = loaded.infer(*images)
         # Without the border, which the second image does not show.
         errors.append(np.linalg.norm(flow - motion, axis=-1)[64:-64, 64:-64].mean())
