@@ -72,13 +72,12 @@ class DeployableLastPass(_Around):
             so_far: what `DeployableCoarserPass` returns for half the size.
 
         Returns:
-            The flow, and what the coarser passes read: the pair at 1/2 of the size, and so on.
+            The flow, and what the coarser passes read: the pair at 1/4 of the size, and so on.
         """
         normalised = self.normalisation(planes(image1), planes(image2))
-        first, *smaller = cast(Callable[..., list[Tensor]], self.network.sizes)(*normalised)
+        halved, *smaller = cast(Callable[..., list[Tensor]], self.network.sizes)(*normalised)
         one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
-        flows = one_pass(first, smaller[0], so_far, last=True)
-        return self._in_pixels(flows), *smaller
+        return self._in_pixels(one_pass(halved, so_far, last=True)), *smaller
 
 
 class DeployableCoarserPass(nn.Module):
@@ -90,19 +89,19 @@ class DeployableCoarserPass(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, halved: Tensor, so_far: Tensor) -> Tensor:
+    def forward(self, halved: Tensor, so_far: Tensor) -> Tensor:
         """Compute the flow that the next pass reads.
 
         Args:
-            images: the pair, (N, 6, H, W), normalised; H and W multiples of ``divisor``.
-            halved: the pair at half the size.
+            halved: the pair at half the pass's size, (N, 6, H / 2, W / 2), normalised; H and W
+                multiples of ``divisor``.
             so_far: what this method returns for half the size, (N, 2, H / 8, W / 8).
 
         Returns:
             (N, 2, H / 4, W / 4) float32, in pixels of images of twice the size / ``flow_scale``.
         """
         one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
-        return 2 * one_pass(images, halved, so_far, last=False)[0]
+        return 2 * one_pass(halved, so_far, last=False)[0]
 
 
 class DeployableFeatures(_Around):

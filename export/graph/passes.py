@@ -20,9 +20,10 @@ def add_coarser_passes(model: onnx.ModelProto, coarser: onnx.ModelProto, passes:
 
     Args:
         model: the last pass. It reads ``flow_of_pass2``, the flow that the pass with that number,
-            counted from 1, the last pass, hands on; it also returns ``images_halved1``, the pair at
-            half the size, and so on.
-        coarser: any other pass: ``images``, ``halved`` and ``so_far`` in, ``handed_on`` out.
+            counted from 1, the last pass, hands on; it also returns ``images_halved2``, the pair at
+            a quarter of the size, and so on.
+        coarser: any other pass: ``halved``, the pair at half its size, and ``so_far`` in,
+            ``handed_on`` out.
         passes: their number with the last one.
     """
     graph = model.graph
@@ -30,7 +31,6 @@ def add_coarser_passes(model: onnx.ModelProto, coarser: onnx.ModelProto, passes:
     del graph.input[len(INPUTS) :]
     for number in range(2, passes + 1):
         names = {
-            "images": images_halved(number - 1),
             "halved": images_halved(number),
             "so_far": flow_of_pass(number + 1),
             "handed_on": flow_of_pass(number),

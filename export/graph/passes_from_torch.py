@@ -32,7 +32,7 @@ def passes_from_torch(
     """
     last = DeployableLastPass(network, normalisation, upsample_matmul)
     height, width = 2 * last.divisor, 3 * last.divisor
-    smaller = (Port(images_halved(times), _axes(1 << times)) for times in range(1, passes + 1))
+    smaller = (Port(images_halved(times), _axes(1 << times)) for times in range(2, passes + 1))
     model = export(
         last,
         {
@@ -49,7 +49,6 @@ def passes_from_torch(
     coarser = export(
         DeployableCoarserPass(network),
         {
-            Port("images", _axes(1)): torch.zeros(2, 6, height, width, dtype=dtype),
             Port("halved", _axes(2)): torch.zeros(2, 6, height // 2, width // 2, dtype=dtype),
             Port("so_far", _axes(8)): torch.zeros(2, 2, height // 8, width // 8),
         },

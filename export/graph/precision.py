@@ -60,12 +60,10 @@ class HalfNetwork(nn.Module):
         sizes = cast(Callable[..., list[Tensor]], self.network.sizes)
         return sizes(image1.half(), image2.half())
 
-    def one_pass(
-        self, images: Tensor, halved: Tensor, so_far: Tensor, *, last: bool
-    ) -> tuple[Tensor, ...]:
+    def one_pass(self, halved: Tensor, so_far: Tensor, *, last: bool) -> tuple[Tensor, ...]:
         """Like a `CoarseToFineFlowNetS`'s own: float16 images, float32 flows."""
         one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
-        return _in_float(one_pass(images, halved, so_far, last=last))
+        return _in_float(one_pass(halved, so_far, last=last))
 
 
 def _in_float(flows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -11,7 +11,7 @@ import onnx
 import torch
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
-from export.int8.layers import CONVOLUTIONS, layer_of
+from export.int8.layers import CONVOLUTIONS, layer_of, without_layer
 from export.int8.residual import write_residual_int8
 from training.int8.weights import weight_ranges
 
@@ -27,11 +27,12 @@ def int8_from_fp32(
     Args:
         model: an fp32 graph of `export.graph.onnx_from_torch`; not modified.
         ranges: by layer, of `QuantisationParameters`; for all layers but those in float.
-        in_float: layers that stay in fp32.
+        in_float: layers that stay in fp32; convolutions that are no layers always do.
         residual: layers whose output gets an int8 residual, see `export.int8.residual`.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    in_float = {*in_float, *without_layer(model)}
     rounded = write_residual_int8(result, residual, ranges, in_float)
     _guard_concatenations(result, in_float)
     _add_biases(result, in_float)

@@ -105,8 +105,8 @@ def flownetc_split(flownetc: FlowNetC) -> tuple[onnx.ModelProto, onnx.ModelProto
 def pyramid() -> PyramidFlowNetS:
     network = seeded(lambda: PyramidFlowNetS(width=1 / 16))
     # A pixel or so, and less of what two steps add: each multiplies rounding errors.
-    network.refinement8.predict_residual.weight.data.mul_(100)
-    network.refinement4.predict_residual.weight.data.mul_(30)
+    network.refinement8.predict_residual.weight.data.mul_(10)
+    network.refinement4.predict_residual.weight.data.mul_(3)
     # All alike at first, and then exported as one.
     network.upsampled_flow4_to_3.weight.data.mul_(1.01)
     network.upsampled_flow3_to_2.weight.data.mul_(1.02)

@@ -66,8 +66,8 @@ def test_fp32_is_what_pytorch_computes(
 
 
 def test_windows_are_not_pooled(pyramid_exported: onnx.ModelProto) -> None:
-    """OpenVINO's pooling of few channels is slow; the one that is left halves the maps."""
-    assert [node.op_type for node in pyramid_exported.graph.node].count("AveragePool") == 1
+    """OpenVINO's pooling of few channels is slow."""
+    assert "AveragePool" not in {node.op_type for node in pyramid_exported.graph.node}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -82,9 +82,8 @@ def equal(pyramid_exported: onnx.ModelProto, pyramid: PyramidFlowNetS) -> Equal:
     """The scaled graph and its ranges."""
     observed = calibrate(Deployable(pyramid, FixedMean()), [PAIR])
     chosen = choose_parameters(consumers_in({WHOLE: pyramid_exported}), observed, ENTRY.int8)
-    # The decoder's output is scaled, the maps that motion is measured on are not.
     assert "deconv2" in chosen.factors
-    assert chosen.factors.keys().isdisjoint({"appearance", "predict_flow2"})
+    assert "predict_flow2" not in chosen.factors
     return scaled(pyramid_exported, chosen.factors), chosen.ranges
 
 

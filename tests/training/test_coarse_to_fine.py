@@ -34,7 +34,7 @@ def test_each_pass_predicts_at_half_the_resolution_of_the_next(
     assert network.divisor == (128 if passes == 4 else 64)
     with torch.no_grad():
         flows = network(*pair(*size))
-    refined = [(4, 4, 8)] + [(4, 4, 4, 8, 8, 8)] * (passes - 1)
+    refined = [(4, 4, 8, 8)] + [(4, 4, 4, 8, 8, 8)] * (passes - 1)
     strides = [
         stride << index for index, steps in enumerate(refined) for stride in (*steps, 8, 16, 32, 64)
     ]
@@ -149,4 +149,4 @@ def test_motion_is_measured_in_float32_whatever_the_layers_compute_in(
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         network(*pair(64, 128))
     assert set(seen) == {torch.float32}
-    assert len(seen) == 2 * (6 + 3)  # of each step of both passes
+    assert len(seen) == 2 * (6 + 4)  # of each step of both passes

@@ -15,8 +15,8 @@ _PYRAMID = (
     # Less conv6, conv6_1, what they hand on and what reads it.
     - (384 * (192 + 384) * 9 + 2 * 384 + 2 * (384 * 9 + 1) + 384 * 192 * 16 + 192 + 64)
     - 194 * (96 * 16 + 2 * 9)
-    # Maps, halving, and two refinements, of 32 and of 16 channels.
-    + (4 * 97 + 6 * 6 * 4 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289)
+    # Halving, and two refinements, of 32 and of 16 channels.
+    + (6 * 6 * 4 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289)
     + (16 * (30 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145)
 )
 
@@ -37,8 +37,8 @@ _PYRAMID = (
         ("raft_large", 5_257_536),
         ("raft_small", 990_162),
         ("flownets_pyramid_slim", _PYRAMID),
-        # conv2 also reads flow and mask.
-        ("coarse_to_fine_slim", _PYRAMID + 3 * 9 * 48),
+        # conv2 also reads flow and mask; halving is fixed.
+        ("coarse_to_fine_slim", _PYRAMID + 3 * 9 * 48 - 6 * 6 * 4),
     ],
 )
 def test_parameter_count(name: str, parameters: int) -> None:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.losses import relative_loss
-from training.networks.downsampling import halve
+from training.networks.downsampling import halve, halve_images
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import (
     LEAK,
@@ -18,7 +18,7 @@ from training.networks.layers import (
     upsample_flow,
     warp,
 )
-from training.networks.refinement import Appearance, Refinement, by_image
+from training.networks.refinement import Refinement, by_image, gradient_maps
 from training.networks.upsampling import upsample_matmul
 
 PASSES = 2
@@ -26,7 +26,7 @@ MAX_PASSES = 4  # that the loss has weights for
 # Steps of the refinements at 1/8 and at 1/4, in the last pass and in the coarser ones, which take a
 # quarter of the time or less. The motion that a step measures is too small where the flow is off by
 # more than a pixel of its maps; the next step finds the rest.
-_LAST_STEPS, _COARSER_STEPS = (1, 2), (3, 3)
+_LAST_STEPS, _COARSER_STEPS = (2, 2), (3, 3)
 # How often 1 and 2 passes are trained. More passes are the second one again.
 _TRAINED = (0.25, 0.75)
 
@@ -49,9 +49,6 @@ class CoarseToFineFlowNetS(Decoder):
         super().__init__()
         self.passes = PASSES
         c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
-        self.appearance = Appearance()
-        # The means of 2x2 pixels, in the time of a pooling; a layer can also be int8.
-        self.halve = nn.Conv2d(3 + 3, 3 + 3, 2, stride=2, bias=False)
         self.conv1 = conv(3 + 3, c64, kernel_size=7, stride=2)
         # One layer over the concatenation of conv1's maps, the flow so far and whether it leads out
         # of the image, written as a sum: both have the resolution of the result, and int8 has one
@@ -82,10 +79,6 @@ class CoarseToFineFlowNetS(Decoder):
         self.refinement4 = Refinement(c64, hidden=16, coarser=32)
         initialise(self)
         nn.init.zeros_(self.so_far.weight)
-        self.appearance.init_siamese()
-        self.halve.weight.data.copy_(torch.eye(3 + 3)[..., None, None] / 4)
-        # Fixed: the second image is warped at half its size.
-        self.halve.requires_grad_(False)
 
     @property
     def passes(self) -> int:
@@ -122,31 +115,27 @@ class CoarseToFineFlowNetS(Decoder):
         flows: tuple[Tensor, ...] = ()
         so_far = None
         for finer in reversed(range(self.passes)):
-            images, halved = sizes[finer], sizes[finer + 1]
-            found = self.one_pass(images, halved, so_far, last=finer == 0)
+            found = self.one_pass(sizes[finer], so_far, last=finer == 0)
             so_far = 2 * found[0].detach()  # a pixel of this pass is two of the next one's
             flows = (*(2**finer * flow for flow in found), *flows)
         return flows
 
     def sizes(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
-        """Return the pair, (N, 6, h, w), at the full size, at half of it, and so on.
+        """Return the pair, (N, 6, h, w), at half the size, at a quarter, and so on.
 
-        Pass number n, counted from the last one, 0, reads items n and n + 1.
+        Each pass, counted from the last one, reads one of them: no layer reads the full size.
         """
         sizes = [torch.cat((image1, image2), dim=1)]
         with torch.autocast(image1.device.type, enabled=False):
             for _ in range(self.passes):
-                sizes.append(self.halve(sizes[-1]))
-        return sizes
+                sizes.append(halve_images(sizes[-1]))
+        return sizes[1:]
 
-    def one_pass(
-        self, images: Tensor, halved: Tensor, so_far: Tensor | None, *, last: bool
-    ) -> tuple[Tensor, ...]:
+    def one_pass(self, halved: Tensor, so_far: Tensor | None, *, last: bool) -> tuple[Tensor, ...]:
         """Return the flows of one pass, in pixels of its images divided by ``flow_scale``.
 
         Args:
-            images: the pair, (N, 6, h, w).
-            halved: the pair at half that size.
+            halved: the pair at half the size of the pass's images, (N, 6, h / 2, w / 2).
             so_far: flow of the pass before, (N, 2, h / 8, w / 8), in the unit of this one; None:
                 this is the first.
             last: whether this is the last pass, whose refinements take fewer steps.
@@ -157,8 +146,8 @@ class CoarseToFineFlowNetS(Decoder):
         residuals = tuple(residual.float() for residual in residuals)
         flows = residuals if so_far is None else _added(residuals, so_far)
         # In float32: the refinement measures small differences between the maps.
-        with torch.autocast(images.device.type, enabled=False):
-            maps = self.appearance(images).float()
+        with torch.autocast(halved.device.type, enabled=False):
+            maps = gradient_maps(halved, stride=1)
             small = halve(maps)
         steps8, steps4 = _LAST_STEPS if last else _COARSER_STEPS
         coarse, hidden = self.refinement8(

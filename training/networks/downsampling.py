@@ -1,6 +1,7 @@
 """Halving of a feature map's resolution by means, as runtimes compute it fast."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -20,3 +21,13 @@ def halve(planes: Tensor, *, weight: float = 0.25) -> Tensor:
     columns = planes.reshape(batch, count, height, width // 4, 4) @ (pairs * weight)
     rows = columns.reshape(batch, count, height // 2, 2, width // 2)
     return rows[:, :, :, 0] + rows[:, :, :, 1]
+
+
+def halve_images(planes: Tensor) -> Tensor:
+    """Return the means of 2x2 pixels by a convolution: in OpenVINO faster for large planes.
+
+    Args:
+        planes: (N, C, H, W), which convolutions read, too; H and W even.
+    """
+    each = torch.eye(planes.shape[1], dtype=planes.dtype, device=planes.device)[..., None, None]
+    return F.conv2d(planes, (each / 4).expand(-1, -1, 2, 2), stride=2)

@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.networks.downsampling import halve
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import conv, deconv, initialise, predict_flow, upsample_flow
-from training.networks.refinement import Appearance, Refinement, by_image
+from training.networks.refinement import Refinement, by_image, gradient_maps
 
 # Of the refinement at 1/4: the motion that a step measures is too small where the flow is off by
 # more than a pixel of the maps.
@@ -29,7 +30,6 @@ class PyramidFlowNetS(Decoder):
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()
         c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
-        self.appearance = Appearance()
         # Initialised as the mean of 2x2 pixels.
         self.halve = nn.Conv2d(6, 6, 2, stride=2, bias=False)
         self.conv1 = conv(6, c64, kernel_size=7, stride=2)
@@ -57,7 +57,6 @@ class PyramidFlowNetS(Decoder):
         self.refinement8 = Refinement(c64, hidden=32)
         self.refinement4 = Refinement(c64, hidden=16, coarser=32)
         initialise(self)
-        self.appearance.init_siamese()
         self.halve.weight.data.copy_(torch.eye(6)[..., None, None] / 4)
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
@@ -75,10 +74,9 @@ class PyramidFlowNetS(Decoder):
         images = torch.cat((image1, image2), dim=1)
         conv1 = self.conv1(self.halve(images))
         flows, context = self._decode(conv1)
-        # In float32 before warping: the refinement measures small differences between the maps.
-        maps = self.appearance(images).float()
+        maps = gradient_maps(images, stride=2)
         (coarse,), hidden = self.refinement8(
-            flows[0], context, by_image(F.avg_pool2d(maps, 2)), scale=self.flow_scale / 4
+            flows[0], context, by_image(halve(maps)), scale=self.flow_scale / 4
         )
         fine, _ = self.refinement4(
             F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),

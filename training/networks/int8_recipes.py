@@ -47,14 +47,10 @@ PYRAMID = Int8Recipe(
     ),
 )
 # so_far reads flow, whose values are no images'; the errors of each pass are the next one's input,
-# where the finest corrections count most. Motion is measured on appearance's maps. halve, too: with
-# dynamic shapes OpenVINO 2026.4 computes it wrongly in int8 beside appearance in float.
+# where the finest corrections count most.
 COARSE_TO_FINE = replace(
     PYRAMID,
-    float_layers=(
-        *("halve", "appearance", "so_far", "refinement4.hidden"),
-        *PYRAMID.float_layers,
-    ),
+    float_layers=("so_far", "refinement4.hidden", *PYRAMID.float_layers),
 )
 _SD_DECODER_INPUTS = (
     *("deconv4", "deconv3", "deconv2"),
