@@ -16,9 +16,12 @@ from engine.system.threads import available_threads
 
 PRECISIONS = ("fp32", "fp16", "int8")
 NATIVE = "native"  # of --sizes: each pair at its own size
-QUICK = {"network": ["flownets_pyramid_slim"], "sizes": [(384, 512)], "batch": [1]}
+QUICK = {"network": ["coarse_to_fine_slim"], "sizes": [(384, 512)], "batch": [1]}
 FULL = {
-    "network": ["flownets_pyramid_slim", "flownets_slim", "flownets", "flownetc_slim", "flownetc"],
+    "network": [
+        *("coarse_to_fine_slim", "flownets_pyramid_slim", "flownets_slim", "flownets"),
+        *("flownetc_slim", "flownetc"),
+    ],
     "sizes": [(384, 512), (448, 1024)],
     "batch": [1, 4],
 }
@@ -123,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     # fmt: off
     add("--network", type=names, metavar="A,B",
-        help="networks; default: flownets_pyramid_slim, or those of the bundles")
+        help="networks; default: coarse_to_fine_slim, or those of the bundles")
     add("--backends", default="all", metavar="A,B",
         help="all (default; slow ones only with --full, none for large frames), or some "
         "of: " + ", ".join(BY_NAME))

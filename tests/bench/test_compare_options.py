@@ -19,7 +19,7 @@ def test_default_rows():
     assert [row.network for row in group if row.backend == "opencv"] == list(OPENCV_ALGORITHMS)
     assert all(row.precision in row.method.precisions for row in group)
     # The engine and the bare session, which are compared, are measured in sequence.
-    plain = Row("flownets_pyramid_slim", "openvino", "fp32", (384, 512), 1)
+    plain = Row("coarse_to_fine_slim", "openvino", "fp32", (384, 512), 1)
     assert group[group.index(plain) + 1].backend == "openvino (bare)"
 
 
@@ -69,8 +69,8 @@ def test_chosen_rows():
     arguments = "--backends pytorch-compiled,opencv --sizes 64x96,32x32 --precisions fp16,fp32"
     groups = parse_options([*arguments.split(), "--batch", "2"]).groups
     assert [str(group[0]) for group in groups] == [
-        "flownets_pyramid_slim pytorch-compiled fp32 64x96 batch 2",
-        "flownets_pyramid_slim pytorch-compiled fp32 32x32 batch 2",
+        "coarse_to_fine_slim pytorch-compiled fp32 64x96 batch 2",
+        "coarse_to_fine_slim pytorch-compiled fp32 32x32 batch 2",
     ]
     assert {row.batch for row in groups[0][1:]} == {1}
 
@@ -81,7 +81,7 @@ def test_pairs_at_their_own_size_are_measured_one_at_a_time():
     assert {row.batch for group in options.groups for row in group if row.size} == {1, 4}
     assert options.size == (64, 96)
     assert parse_options(["--sizes", "native"]).size is None
-    assert str(options.groups[0][-1]) == "flownets_pyramid_slim openvino int8 native batch 1"
+    assert str(options.groups[0][-1]) == "coarse_to_fine_slim openvino int8 native batch 1"
 
 
 @pytest.mark.parametrize(
