@@ -3,7 +3,7 @@
 from pathlib import Path
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
-FAST_BUNDLE = DEFAULT_BUNDLE.with_name("fast")  # 0.6 of the time, more error
+FAST_BUNDLE = DEFAULT_BUNDLE.with_name("fast")  # two thirds of the time, more error
 SHIPPED_BUNDLES = (DEFAULT_BUNDLE, FAST_BUNDLE)
 NAMES = tuple(bundle.name for bundle in SHIPPED_BUNDLES)
 # Of an option that takes one.
