@@ -156,8 +156,11 @@ def test_bad_iterations_at_run_time(bundle: Path, iterations: object) -> None:
 
 def test_other_networks_have_no_iterations_and_no_warm_start() -> None:
     with pytest.raises(engine.InputError, match="has no repeated updates, only RAFT and"):
-        engine.load(iterations=2)
-    with engine.load() as opened, pytest.raises(engine.BackendError, match="only RAFT does"):
+        engine.load(engine.FAST_BUNDLE, iterations=2)
+    with (
+        engine.load(engine.FAST_BUNDLE) as opened,
+        pytest.raises(engine.BackendError, match="only RAFT does"),
+    ):
         opened.stream([], warm_start=True)
 
 
