@@ -1,7 +1,7 @@
 # Everything a fresh machine needs: `make demo` runs the main job, `make test` passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO := build/coarse_to_fine_slim-fp16-384x512
+DEMO := build/flownets_pyramid_slim-fp16-384x512
 
 C_FILES := find capi kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 
@@ -27,7 +27,7 @@ setup: .venv/ready  ## create .venv with everything pinned
 	touch $@
 
 demo: setup  ## build a bundle, compare the backends on a real pair, write the report
-	$(BIN)/python -m export.build_engine --network coarse_to_fine_slim --precision fp16 --size 384x512 -o $(DEMO)
+	$(BIN)/python -m export.build_engine --network flownets_pyramid_slim --precision fp16 --size 384x512 -o $(DEMO)
 	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --json build/demo.json --report build/demo.html
 
 test: setup lint kernels docs  ## lint, compile the kernels, build the documentation, run the tests
