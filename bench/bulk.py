@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> None:
+    network = cli.network_of(options)
     with tempfile.TemporaryDirectory() as folder:
         clips = options.clips
         if clips is None:
@@ -52,13 +53,15 @@ def _compare(options: argparse.Namespace) -> None:
             clips.mkdir()
             for index in range(options.count):
                 make_clip(clips / f"{index}.mp4", *options.make)
-        rows = _measure(clips, options, Path(folder))
+        rows = _measure(clips, options, network, Path(folder))
     name = str(options.clips or "{} of {}x{}x{}".format(options.count, *options.make))
-    found = {"clips": name, "network": cli.network_of(options), "rows": rows}
+    found = {"clips": name, "network": network, "rows": rows}
     cli.deliver_rows("bulk", found, _table(rows), options)
 
 
-def _measure(clips: Path, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+def _measure(
+    clips: Path, options: argparse.Namespace, network: str, folder: Path
+) -> list[dict[str, Any]]:
     found = plan.measure(path.absolute() for path in clips_in([str(clips)]))
     if len(found) <= max(options.workers):
         raise InputError(
@@ -66,28 +69,24 @@ def _measure(clips: Path, options: argparse.Namespace, folder: Path) -> list[dic
             "Give fewer --workers."
         )
     shards = plan.extended([], found, 1)  # one for each clip, so that no worker waits
+    bundle = (options.bundle or DEFAULT_BUNDLE).absolute()
+    settings = Settings(
+        *("store", 1, 1, None, 1, DEFAULT_STEP, 512), sha256_of(bundle / MANIFEST_FILE), network
+    )
+    load = partial(engine.load, bundle, threads=1, trust=options.trust)
     runs: dict[int, list[dict[str, float]]] = {workers: [] for workers in options.workers}
     for turn, workers in enumerate(track(options.workers * options.rounds, "measuring")):
-        runs[workers].append(_extract(shards, workers, folder / str(turn), options))
+        worker = Worker(folder / str(turn), settings, load, run="bench")
+        runs[workers].append(_extract(shards, workers, worker))
     return [
         {"workers": workers, **{key: median(run[key] for run in each) for key in each[0]}}
         for workers, each in runs.items()
     ]
 
 
-def _extract(
-    shards: Sequence[Shard], workers: int, folder: Path, options: argparse.Namespace
-) -> dict[str, float]:
-    bundle = options.bundle or DEFAULT_BUNDLE
-    settings = Settings(
-        *("store", 1, 1, None, 1, DEFAULT_STEP, 512),
-        sha256_of(bundle / MANIFEST_FILE),
-        cli.network_of(options),
-    )
-    opened = partial(engine.load, bundle.absolute(), threads=1, trust=options.trust)
+def _extract(shards: Sequence[Shard], workers: int, worker: Worker) -> dict[str, float]:
     started = time.perf_counter()
-    with extraction.opened(folder, {}, force=False):
-        worker = Worker(folder, settings, opened, run="bench")
+    with extraction.opened(worker.folder, {}, force=False):
         times, flows = [], []
         with closing(_processed(shards, worker, workers)) as processed:
             for done in processed:

@@ -36,7 +36,7 @@ def gradient_maps(images: Tensor, *, stride: int) -> Tensor:
     """Return the maps that residual motion is measured on: derivatives of the smoothed grey images.
 
     Constant between frames that differ in brightness alone, as in Brox et al. (ECCV 2004). They are
-    not learnt: learnt ones fit the procedural pairs, and had a larger error on real ones.
+    not learnt: the error with learnt ones was larger (docs/experiments.md).
 
     Args:
         images: the pair, (N, 6, H, W), RGB in any range of length 1.
