@@ -1,7 +1,6 @@
 """The losses of FlowNet (resolutions), of RAFT (iterations) and of coarse-to-fine networks."""
 
 from collections.abc import Sequence
-from itertools import groupby, pairwise
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -81,16 +80,17 @@ def sequence_loss(flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> 
     return loss
 
 
-# Weights of the passes, the last one first, and of a pass's flows. The steps of a refinement before
-# its last one have half its weight.
-_PASSES = (1.0, 0.7, 0.7, 0.7)
-_REFINED_4, _REFINED_8, _DECODED_8, _COARSER = 0.44, 0.22, 0.16, 0.06
 # Pixels. Below it an error counts by its size, above it by its ratio.
 _FLOOR = 0.08
 
 
 def relative_loss(
-    flows: tuple[Tensor, ...], target: Tensor, weight: Tensor, *, flow_scale: float
+    flows: Sequence[Tensor],
+    shares: Sequence[float],
+    target: Tensor,
+    weight: Tensor,
+    *,
+    flow_scale: float,
 ) -> Tensor:
     """Logarithm of each sample's mean end-point error, averaged over samples; summed over flows.
 
@@ -98,14 +98,15 @@ def relative_loss(
     plain mean. The mean of logarithms is the logarithm of a geometric mean.
 
     Args:
-        flows: of each pass, the last one first, as `training.networks.coarse_to_fine` returns them.
+        flows: (N, 2, h, w) of any sizes, in the network's units.
+        shares: weight of each flow in the sum.
         target: (N, 2, H, W) in the network's units (pixels / flow_scale).
         weight: (N, 1, H, W), how much each pixel counts, 0..1.
         flow_scale: pixels in the network's unit.
     """
     loss = target.new_zeros(())
     levels: dict[int, tuple[Tensor, Tensor]] = {}
-    for flow, share in zip(flows, _shares([flow.shape[-1] for flow in flows]), strict=True):
+    for flow, share in zip(flows, shares, strict=True):
         width = flow.shape[-1]
         if width not in levels:
             levels[width] = _at_size(target, weight, (flow.shape[-2], width))
@@ -114,19 +115,6 @@ def relative_loss(
         means = flow_scale * errors / level.sum((1, 2, 3)).clamp(min=1e-3)
         loss = loss + share * (means + _FLOOR).log().mean()
     return loss
-
-
-def _shares(widths: Sequence[int]) -> list[float]:
-    """Return the weights of flows of these widths; a pass begins where they grow."""
-    starts = [0, *(i for i in range(1, len(widths)) if widths[i] > widths[i - 1]), len(widths)]
-    shares = []
-    for weight, (start, stop) in zip(_PASSES, pairwise(starts), strict=False):
-        finest, finer, *coarser = (len(list(same)) for _, same in groupby(widths[start:stop]))
-        within = [_REFINED_4, *[_REFINED_4 / 2] * (finest - 1)]
-        within += [_REFINED_8, *[_REFINED_8 / 2] * (finer - 2), _DECODED_8]
-        within += [_COARSER] * sum(coarser)
-        shares += [weight * share for share in within]
-    return shares
 
 
 def _at_size(target: Tensor, weight: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -72,12 +72,13 @@ class DeployableLastPass(_Around):
             so_far: what `DeployableCoarserPass` returns for half the size.
 
         Returns:
-            The flow, and what the coarser passes read: the pair at 1/4 of the size, and so on.
+            The flow, and what the coarser passes read: the pair at 1/8 of the size, and so on.
         """
         normalised = self.normalisation(planes(image1), planes(image2))
-        halved, *smaller = cast(Callable[..., list[Tensor]], self.network.sizes)(*normalised)
-        one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
-        return self._in_pixels(one_pass(halved, so_far, last=True)), *smaller
+        sizes = cast(Callable[..., list[Tensor]], self.network.sizes)
+        halved, quartered, *smaller = sizes(*normalised)
+        last_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.last_pass)
+        return self._in_pixels(last_pass(halved, quartered, so_far)), *smaller
 
 
 class DeployableCoarserPass(nn.Module):
@@ -100,8 +101,9 @@ class DeployableCoarserPass(nn.Module):
         Returns:
             (N, 2, H / 4, W / 4) float32, in pixels of images of twice the size / ``flow_scale``.
         """
-        one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
-        return 2 * one_pass(halved, so_far, last=False)[0]
+        one_pass = cast(Callable[..., tuple[tuple[Tensor, ...], Tensor]], self.network.one_pass)
+        flows, _ = one_pass(halved, so_far)
+        return 2 * flows[0]
 
 
 class DeployableFeatures(_Around):

@@ -10,8 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.backends.base import INPUTS
 from engine.backends.onnx_graphs import ITERATIONS
 
-# The flow that a pass reads has 1/8 of the resolution of its images.
-_STRIDE = 8
+# The flow that the last pass reads has 1/8 of the resolution of its images, which have half the
+# size.
+_STRIDE = 16
 _COMPUTED = ".computed"
 
 
@@ -20,8 +21,8 @@ def add_coarser_passes(model: onnx.ModelProto, coarser: onnx.ModelProto, passes:
 
     Args:
         model: the last pass. It reads ``flow_of_pass2``, the flow that the pass with that number,
-            counted from 1, the last pass, hands on; it also returns ``images_halved2``, the pair at
-            a quarter of the size, and so on.
+            counted from 1, the last pass, hands on; it also returns ``images_halved3``, the pair at
+            1/8 of the size, which the pass before reads, and so on.
         coarser: any other pass: ``halved``, the pair at half its size, and ``so_far`` in,
             ``handed_on`` out.
         passes: their number with the last one.
@@ -31,7 +32,7 @@ def add_coarser_passes(model: onnx.ModelProto, coarser: onnx.ModelProto, passes:
     del graph.input[len(INPUTS) :]
     for number in range(2, passes + 1):
         names = {
-            "halved": images_halved(number),
+            "halved": images_halved(number + 1),
             "so_far": flow_of_pass(number + 1),
             "handed_on": flow_of_pass(number),
         }

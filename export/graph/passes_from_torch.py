@@ -32,13 +32,13 @@ def passes_from_torch(
     """
     last = DeployableLastPass(network, normalisation, upsample_matmul)
     height, width = 2 * last.divisor, 3 * last.divisor
-    smaller = (Port(images_halved(times), _axes(1 << times)) for times in range(2, passes + 1))
+    smaller = (Port(images_halved(times), _axes(1 << times)) for times in range(3, passes + 2))
     model = export(
         last,
         {
             IMAGES[0]: example(height, width, 64),
             IMAGES[1]: example(height, width, 192),
-            Port(flow_of_pass(2), _axes(8)): torch.zeros(2, 2, height // 8, width // 8),
+            Port(flow_of_pass(2), _axes(16)): torch.zeros(2, 2, height // 16, width // 16),
         },
         (*FLOW, *smaller),
         metadata=metadata,

@@ -20,13 +20,14 @@ RANDOM = np.random.default_rng(1)
 OF_IMAGES, OF_HALVED = (RANDOM.integers(-3, 4, (2, 6)).astype(np.float32) / 64 for _ in range(2))
 LAST = """<ir_version: 9, opset_import: ["": 18]>
 last (uint8[n,h,w,3] image1, uint8[n,h,w,3] image2, float[n,2,a,b] flow_of_pass2)
-    => (float[n,h,w,2] flow, float[n,6,c,d] images_halved2, float[n,6,e,f] images_halved3) {
+    => (float[n,h,w,2] flow, float[n,6,c,d] images_halved3, float[n,6,e,f] images_halved4) {
     images = Concat <axis=-1>(image1, image2)
     values = Cast <to=1>(images)
     planes = Transpose <perm=[0, 3, 1, 2]>(values)
     images_halved1 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(planes)
     images_halved2 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(images_halved1)
     images_halved3 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(images_halved2)
+    images_halved4 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(images_halved3)
     residual = Conv(planes, weights)
     so_far = Resize(flow_of_pass2, "", scales)
     total = Add(residual, so_far)
@@ -52,7 +53,7 @@ def parsed(text: str, **constants: object) -> onnx.ModelProto:
 def model() -> onnx.ModelProto:
     """Each pass adds 1x1 convolutions of the images' block means to the flow of the one before."""
     weights, other = OF_IMAGES[:, :, None, None], OF_HALVED[:, :, None, None]
-    last = parsed(LAST, weights=weights, scales=[1, 1, 8, 8])
+    last = parsed(LAST, weights=weights, scales=[1, 1, 16, 16])
     coarser = parsed(COARSER, other=other, scales=[1, 1, 2, 2])
     add_coarser_passes(last, coarser, 3)
     return last
@@ -70,11 +71,11 @@ def repeated(flow: np.ndarray, times: int) -> np.ndarray:
 
 def expected(images: np.ndarray, passes: int) -> np.ndarray:
     pair = np.concatenate([*images], axis=-1).astype(float)
-    so_far = np.zeros((*means(pair, 8 << (passes - 1)).shape[:3], 2))
+    so_far = np.zeros((*means(pair, 16 << (passes - 1)).shape[:3], 2))
     for number in range(passes - 1, 0, -1):
-        found = means(means(pair, 2 << number), 2) @ OF_HALVED.T
+        found = means(means(pair, 4 << number), 2) @ OF_HALVED.T
         so_far = found + repeated(so_far, 2)
-    return pair @ OF_IMAGES.T + repeated(so_far, 8)
+    return pair @ OF_IMAGES.T + repeated(so_far, 16)
 
 
 @pytest.fixture(scope="module")

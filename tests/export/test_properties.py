@@ -42,21 +42,33 @@ def pyramid_operations(height, width, *, unit, steps=(1, 2), grey_stride=2):
     small = flownets_operations(
         height / 2, width / 2, unit=unit, convolutions=CONVOLUTIONS[:-2], levels=FIVE_LEVELS
     )
-    images = (2**2 * 6 * 6 + grey_stride**2 * 6 * 2 + 5**2 * 2 * 4) / 2**2
     layers = 4**2 * 32 * 16 / 8**2
     for stride, hidden, repeated in zip((8, 4), (32, 16), steps, strict=True):
-        # All but what reads the context is done in each step.
-        step = (4 + 2) * hidden + hidden * hidden + hidden * 2
-        layers += 3**2 * (unit * hidden + repeated * step) / stride**2
-    return small + 2 * (images + layers) * height * width
+        layers += refinement_layers(unit, hidden, repeated) / stride**2
+    return small + 2 * (image_layers(grey_stride) + layers) * height * width
+
+
+def image_layers(grey_stride):
+    """Halving, grey images of half the size and their gradients, per pixel."""
+    return (2**2 * 6 * 6 + grey_stride**2 * 6 * 2 + 5**2 * 2 * 4) / 2**2
+
+
+def refinement_layers(unit, hidden, steps):
+    """Per pixel of the flow; all but what reads the context is done in each step."""
+    step = (5 + 2) * hidden + hidden * hidden + hidden * 2
+    return 3**2 * (unit * hidden + steps * step)
 
 
 def coarse_to_fine_operations(height, width, *, unit):
-    """The pyramid on images of half the size, then of the full size, where it reads that flow."""
-    one_pass = partial(pyramid_operations, unit=unit, grey_stride=1)  # of halved images
-    so_far = 3**2 * (2 + 1) * 2 * unit / 8**2
-    coarser = one_pass(height / 2, width / 2, steps=(3, 3))
-    return coarser + one_pass(height, width, steps=(2, 2)) + 2 * so_far * height * width
+    """The pyramid on images of a quarter, then of half the size; refined at 1/8 and 1/4."""
+    one_pass = partial(pyramid_operations, unit=unit, steps=(3, 3), grey_stride=1)
+    so_far = 3**2 * (2 + 1) * 2 * unit / 8**2  # the second one reads
+    passes = one_pass(height / 4, width / 4) + one_pass(height / 2, width / 2)
+    passes += 2 * so_far * height / 2 * width / 2
+    last = 5**2 * 6 * unit / 4**2 + 3**2 * unit * unit / 8**2
+    last += 4**2 * unit * 32 / 16**2 + refinement_layers(unit, 32, steps=2) / 8**2
+    last += 4**2 * 32 * 16 / 8**2 + refinement_layers(unit, 16, steps=2) / 4**2
+    return passes + 2 * (image_layers(grey_stride=1) + last) * height * width
 
 
 @pytest.mark.parametrize(("name", "unit"), [("flownets", 64), ("flownets_slim", 24)])
@@ -82,7 +94,7 @@ def test_a_shipped_bundle_states_its_network(bundle, operations):
     assert manifest.preprocessing == preprocessing_of(network, Centred())
     convolutions = operations(384, 512, unit=24) / 1e9
     # Its refinements also upsample flow, by matrix products.
-    assert convolutions < manifest.operations.gflop < 1.01 * convolutions
+    assert convolutions < manifest.operations.gflop < 1.02 * convolutions
     assert (manifest.operations.height, manifest.operations.width) == (384, 512)
 
 

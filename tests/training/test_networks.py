@@ -16,8 +16,15 @@ _PYRAMID = (
     - (384 * (192 + 384) * 9 + 2 * 384 + 2 * (384 * 9 + 1) + 384 * 192 * 16 + 192 + 64)
     - 194 * (96 * 16 + 2 * 9)
     # Halving, and two refinements, of 32 and of 16 channels.
-    + (6 * 6 * 4 + 32 * (30 * 9 + 1) + 32 * 289 + 2 * 289)
-    + (16 * (30 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145)
+    + (6 * 6 * 4 + 32 * (31 * 9 + 1) + 32 * 289 + 2 * 289)
+    + (16 * (31 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145)
+)
+# Two layers that read images of half the size, and two more refinements.
+_LAST = (
+    24 * (6 * 25 + 1)
+    + 24 * (24 * 9 + 1)
+    + (32 * (31 * 9 + 1) + 24 * 32 * 16 + 32 * 289 + 2 * 289)
+    + (16 * (31 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145)
 )
 
 
@@ -38,7 +45,7 @@ _PYRAMID = (
         ("raft_small", 990_162),
         ("flownets_pyramid_slim", _PYRAMID),
         # conv2 also reads flow and mask; halving is fixed.
-        ("coarse_to_fine_slim", _PYRAMID + 3 * 9 * 48 - 6 * 6 * 4),
+        ("coarse_to_fine_slim", _PYRAMID + 3 * 9 * 48 - 6 * 6 * 4 + _LAST),
     ],
 )
 def test_parameter_count(name: str, parameters: int) -> None:

@@ -66,19 +66,20 @@ def test_gradients_at_the_border_and_in_half_precision() -> None:
 
 
 def local_motion_twin(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(C, H, W) float64 twice -> (4, H/2, W/2), window by window as a least-squares problem."""
+    """(C, H, W) float64 twice -> (5, H/2, W/2), window by window as a least-squares problem."""
     channels, height, width = first.shape
     middle = np.pad((first + second) / 2, ((0, 0), (1, 1), (1, 1)), mode="edge")
     gx = (middle[:, 1:-1, 2:] - middle[:, 1:-1, :-2]) / 2
     gy = (middle[:, 2:, 1:-1] - middle[:, :-2, 1:-1]) / 2
     gt = second - first
-    result = np.zeros((4, height // 2, width // 2))
+    result = np.zeros((5, height // 2, width // 2))
     for row in range(height // 2):
         for column in range(width // 2):
-            normal, right = np.zeros((2, 2)), np.zeros(2)
+            normal, right, differs = np.zeros((2, 2)), np.zeros(2), 0.0
             for y in range(max(0, 2 * row - 2), min(height, 2 * row + 4)):
                 for x in range(max(0, 2 * column - 2), min(width, 2 * column + 4)):
                     weight = 1 / (np.abs(gt[:, y, x]).mean() + 0.03) / 36
+                    differs += weight * np.abs(gt[:, y, x]).mean()
                     for channel in range(channels):
                         gradient = np.array((gx[channel, y, x], gy[channel, y, x]))
                         normal += weight * np.outer(gradient, gradient)
@@ -87,7 +88,7 @@ def local_motion_twin(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             motion = np.linalg.solve(normal, right).clip(-2, 2)
             smaller, larger = np.linalg.eigvalsh(normal)
             roundness = 1 - ((larger - smaller) / (larger + smaller)) ** 2
-            result[:, row, column] = *motion, roundness, np.log(np.trace(normal))
+            result[:, row, column] = *motion, roundness, np.log(np.trace(normal)), differs
     return result
 
 
@@ -120,8 +121,9 @@ def test_local_motion_of_a_moved_pattern() -> None:
     np.testing.assert_array_equal(found[1], 0)
     assert found[2].max() < 0.1
     flat = torch.zeros(1, 1, 8, 16)
-    motion, varies = local_motion(flat, flat)[0].split([2, 2])
+    motion, varies, differs = local_motion(flat, flat)[0].split([2, 2, 1])
     assert torch.equal(motion, torch.zeros(2, 4, 8))
+    assert torch.equal(differs, torch.zeros(1, 4, 8))
     assert varies[1].max() < -4  # less than anywhere else
 
 

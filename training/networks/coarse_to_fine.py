@@ -18,21 +18,24 @@ from training.networks.layers import (
     upsample_flow,
     warp,
 )
-from training.networks.refinement import Refinement, by_image, gradient_maps
+from training.networks.refinement import Refinement, by_image, gradient_maps, visible
 from training.networks.upsampling import upsample_matmul
 
 PASSES = 2
-MAX_PASSES = 4  # that the loss has weights for
-# Steps of the refinements at 1/8 and at 1/4, in the last pass and in the coarser ones, which take a
-# quarter of the time or less. The motion that a step measures is too small where the flow is off by
-# more than a pixel of its maps; the next step finds the rest.
-_LAST_STEPS, _COARSER_STEPS = (2, 2), (3, 3)
+MAX_PASSES = 3  # more would need sides of multiples of 256
+# Steps of each refinement of a pass, and of the last ones. The motion that a step measures is too
+# small where the flow is off by more than a pixel of its maps; the next step finds the rest.
+_STEPS, _LAST_STEPS = 3, 2
+# Weights of their flows in the loss, the last step first; of the flows of a pass, which ends with
+# unrefined ones at four resolutions.
+_LAST_SHARES = (0.44, 0.22, 0.22, 0.11)
+_PASS_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
 # How often 1 and 2 passes are trained. More passes are the second one again.
-_TRAINED = (0.25, 0.75)
+_TRAINED = (0.35, 0.65)
 
 
 class CoarseToFineFlowNetS(Decoder):
-    """The network of `PyramidFlowNetS`, applied to images of half the size, then of the full size.
+    """A small FlowNetS, applied to images of a quarter, then of half the size, and refined at 1/4.
 
     Each pass reads the first image, the second one warped by the flow so far, and that flow, and
     adds a residual (SPyNet, arXiv 1611.00850; the stacks of FlowNet 2.0, arXiv 1612.01925). The
@@ -77,18 +80,22 @@ class CoarseToFineFlowNetS(Decoder):
 
         self.refinement8 = Refinement(c64, hidden=32)
         self.refinement4 = Refinement(c64, hidden=16, coarser=32)
+        self.shallow4 = conv(3 + 3, c64, kernel_size=5, stride=2)
+        self.shallow8 = conv(c64, c64, stride=2)
+        self.last_refinement8 = Refinement(c64, hidden=32, coarser=c64)
+        self.last_refinement4 = Refinement(c64, hidden=16, coarser=32)
         initialise(self)
         nn.init.zeros_(self.so_far.weight)
 
     @property
     def passes(self) -> int:
-        """Number of passes: 1 reads the full size alone, 2 begin at half of it, and so on."""
+        """Number of passes: 1 reads images of half the size, 2 begin at a quarter, and so on."""
         return self._passes
 
     @passes.setter
     def passes(self, passes: int) -> None:
         self._passes = passes
-        self.divisor = max(64, 16 << (passes - 1))  # the smallest images' divisor is 16
+        self.divisor = max(64, 16 << passes)  # the smallest images' divisor is 16
 
     def begin_step(self, seed: int) -> None:
         """Draw the number of passes of a training step."""
@@ -97,7 +104,8 @@ class CoarseToFineFlowNetS(Decoder):
 
     def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss over all passes; arguments as `relative_loss`."""
-        return relative_loss(flows, target, weight, flow_scale=self.flow_scale)
+        shares = (*_LAST_SHARES, *_PASS_SHARES * self.passes)
+        return relative_loss(flows, shares, target, weight, flow_scale=self.flow_scale)
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
         """Predict flow from coarse to fine.
@@ -107,38 +115,42 @@ class CoarseToFineFlowNetS(Decoder):
             image2: second image, likewise.
 
         Returns:
-            Flows in pixels of the full-size image divided by ``flow_scale``: of the last pass at
-            1/4 and 1/8 of the resolution, refined, after each step, the last one first; at 1/8,
-            1/16, 1/32 and 1/64; of the pass before at half of these resolutions, and so on.
+            Flows in pixels of the full-size image divided by ``flow_scale``: refined at 1/4 of the
+            resolution, after each step, the last one first; of the last pass at 1/8 and 1/16,
+            likewise, then at 1/16, 1/32, 1/64 and 1/128; of the pass before at half of these
+            resolutions, and so on.
         """
         sizes = self.sizes(image1, image2)
         flows: tuple[Tensor, ...] = ()
         so_far = None
-        for finer in reversed(range(self.passes)):
-            found = self.one_pass(sizes[finer], so_far, last=finer == 0)
+        for finer in reversed(range(2, self.passes + 1)):
+            found, _ = self.one_pass(sizes[finer], so_far)
             so_far = 2 * found[0].detach()  # a pixel of this pass is two of the next one's
             flows = (*(2**finer * flow for flow in found), *flows)
-        return flows
+        return (*self.last_pass(sizes[0], sizes[1], so_far), *flows)
 
     def sizes(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
         """Return the pair, (N, 6, h, w), at half the size, at a quarter, and so on.
 
-        Each pass, counted from the last one, reads one of them: no layer reads the full size.
+        The refinement reads the first one, each pass, counted from the last one, one of the others:
+        no layer reads the full size.
         """
         sizes = [torch.cat((image1, image2), dim=1)]
         with torch.autocast(image1.device.type, enabled=False):
-            for _ in range(self.passes):
+            for _ in range(self.passes + 1):
                 sizes.append(halve_images(sizes[-1]))
         return sizes[1:]
 
-    def one_pass(self, halved: Tensor, so_far: Tensor | None, *, last: bool) -> tuple[Tensor, ...]:
+    def one_pass(self, halved: Tensor, so_far: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the flows of one pass, in pixels of its images divided by ``flow_scale``.
 
         Args:
             halved: the pair at half the size of the pass's images, (N, 6, h / 2, w / 2).
             so_far: flow of the pass before, (N, 2, h / 8, w / 8), in the unit of this one; None:
                 this is the first.
-            last: whether this is the last pass, whose refinements take fewer steps.
+
+        Returns:
+            The flows, the finest first, and the maps of the finest deconvolution, at 1/8.
         """
         conv1, conv2 = self._encode(halved, so_far)
         residuals, context = self._decode(conv2)
@@ -149,19 +161,54 @@ class CoarseToFineFlowNetS(Decoder):
         with torch.autocast(halved.device.type, enabled=False):
             maps = gradient_maps(halved, stride=1)
             small = halve(maps)
-        steps8, steps4 = _LAST_STEPS if last else _COARSER_STEPS
         coarse, hidden = self.refinement8(
-            flows[0], context, by_image(small), scale=self.flow_scale / 4, steps=steps8
+            flows[0], context, by_image(small), scale=self.flow_scale / 4, steps=_STEPS
         )
         fine, _ = self.refinement4(
-            F.interpolate(coarse[0], scale_factor=2.0, mode="bilinear", align_corners=False),
+            _doubled(coarse[0]),
             conv1,
             by_image(maps),
             scale=self.flow_scale / 2,
             coarser=hidden,
-            steps=steps4,
+            steps=_STEPS,
         )
-        return (*fine, *coarse, *flows)
+        return (*fine, *coarse, *flows), context
+
+    def last_pass(
+        self, halved: Tensor, quartered: Tensor, so_far: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Return the flows of the last pass, and before them those refined at 1/4 and at 1/8.
+
+        Args:
+            halved: the pair at half its size, (N, 6, H / 2, W / 2).
+            quartered: at a quarter.
+            so_far: as for `one_pass`.
+        """
+        found, context = self.one_pass(quartered, so_far)
+        flows = tuple(2 * flow for flow in found)
+        with torch.autocast(halved.device.type, enabled=False):
+            maps = gradient_maps(halved, stride=1)
+            small = halve(maps)
+        shallow = self.shallow4(halved)
+        coarse, hidden = self.last_refinement8(
+            flows[0],
+            self.shallow8(shallow),
+            by_image(small),
+            scale=self.flow_scale / 4,
+            coarser=context,
+            steps=_LAST_STEPS,
+        )
+        fine, _ = self.last_refinement4(
+            _doubled(coarse[0]),
+            shallow,
+            by_image(maps),
+            scale=self.flow_scale / 2,
+            coarser=hidden,
+            steps=_LAST_STEPS,
+        )
+        # Where nothing is to be seen, biases would be taken for motion.
+        last, *others = fine
+        return last * visible(maps), *others, *coarse, *flows
 
     def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
         """Crop what was upsampled from an odd height or width, and concatenate along channels."""
@@ -200,6 +247,11 @@ class CoarseToFineFlowNetS(Decoder):
         conv4 = self.conv4_1(self.conv4(conv3))
         conv5 = self.conv5_1(self.conv5(conv4))
         return self.decode_finer((conv2, conv3, conv4), conv5, self.predict_flow5(conv5))
+
+
+def _doubled(flow: Tensor) -> Tensor:
+    """Return a flow at twice the resolution; its values stay."""
+    return F.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def _added(residuals: tuple[Tensor, ...], so_far: Tensor) -> tuple[Tensor, ...]:

@@ -29,6 +29,8 @@ _DERIVATIVES = np.kron(_OF_EACH, _GAIN * np.stack((_ALONG_X, _ALONG_X.T))[:, Non
 # In units of the maps' values: below this gradient energy, motion is noise.
 _DAMPING = 0.005
 _NOISE = 0.03
+# The gradient of an edge of one grey level of 255, which is not rounded away.
+_EDGE = _GAIN * 3 / 8 / 255
 _MAX_MOTION = 2.0  # pixels of the maps; the linear model does not hold beyond
 
 
@@ -50,6 +52,15 @@ def gradient_maps(images: Tensor, *, stride: int) -> Tensor:
     grey = F.conv2d(images.float(), torch.from_numpy(mean).to(images.device).float(), stride=stride)
     padded = F.pad(grey, (2, 2, 2, 2), mode="replicate")
     return F.conv2d(padded, torch.from_numpy(_DERIVATIVES).to(grey))
+
+
+def visible(maps: Tensor) -> Tensor:
+    """Return 1 for pairs with any gradient, 0 for those without, (N, 1, 1, 1).
+
+    Args:
+        maps: of `gradient_maps`.
+    """
+    return (maps.abs().amax(dim=(1, 2, 3), keepdim=True) / _EDGE).clamp(max=1.0)
 
 
 def by_image(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +88,7 @@ class Refinement(nn.Module):
         # producers, and int8 has one step for each layer's input.
         self.context = nn.Conv2d(context, hidden, 3, padding=1)
         self.coarser = nn.ConvTranspose2d(coarser, hidden, 4, 2, 1, bias=False) if coarser else None
-        self.left = nn.Conv2d(4 + 2, hidden, 3, padding=1, bias=False)
+        self.left = nn.Conv2d(5 + 2, hidden, 3, padding=1, bias=False)
         self.hidden = conv(hidden, hidden)
         self.predict_residual = predict_flow(hidden)
 
@@ -134,27 +145,28 @@ def local_motion(first: Tensor, second: Tensor) -> Tensor:
         second: likewise.
 
     Returns:
-        (N, 4, H/2, W/2): motion from first to second in pixels of the maps, x then y; Foerstner's
+        (N, 5, H/2, W/2): motion from first to second in pixels of the maps, x then y; Foerstner's
         roundness, 1 where the gradients point in all directions, 0 where in one only (the aperture
-        problem); and the logarithm of the gradient energy.
+        problem); the logarithm of the gradient energy; and how much the maps differ, 0 to 1.
     """
     difference, middle = second - first, F.pad(first + second, (1, 1, 1, 1), mode="replicate")
     along_x = (middle[:, :, 1:-1, 2:] - middle[:, :, 1:-1, :-2]) / 4
     along_y = (middle[:, :, 2:, 1:-1] - middle[:, :, :-2, 1:-1]) / 4
     # Map by map: OpenVINO fuses a sum of a few maps into one pass, but not a Reduce over them.
     t, x, y = difference.split(1, dim=1), along_x.split(1, dim=1), along_y.split(1, dim=1)
-    weight = 1 / (reduce(add, map(torch.abs, t)) / len(t) + _NOISE)
+    differs = reduce(add, map(torch.abs, t)) / len(t)
+    weight = 1 / (differs + _NOISE)
     products = [
         reduce(add, map(mul, one, other)) * weight
         for one, other in ((x, x), (x, y), (y, y), (x, t), (y, t))
     ]
-    xx, xy, yy, xt, yt = _window_means(products)
+    xx, xy, yy, xt, yt, left = _window_means([*products, differs * weight])
     xx, yy = xx + _DAMPING, yy + _DAMPING
     determinant = xx * yy - xy * xy
     u = ((xy * yt - yy * xt) / determinant).clamp(-_MAX_MOTION, _MAX_MOTION)
     v = ((xy * xt - xx * yt) / determinant).clamp(-_MAX_MOTION, _MAX_MOTION)
     trace = xx + yy
-    return torch.cat((u, v, 4 * determinant / (trace * trace), trace.log()), dim=1)
+    return torch.cat((u, v, 4 * determinant / (trace * trace), trace.log(), left), dim=1)
 
 
 def _window_means(planes: list[Tensor]) -> list[Tensor]:
