@@ -20,7 +20,7 @@ if getattr(sys, "argv", None):  # first: the imports below take a tenth of a sec
     hide_tracebacks()
 
 from engine.bundle.manifest import Manifest
-from engine.bundle.shipped import DEFAULT_BUNDLE, FAST_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.cuda.flow_array import DeviceArray
 from engine.engine import FlowEngine
 from engine.errors import (
@@ -47,7 +47,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "DEFAULT_BUNDLE",
-    "FAST_BUNDLE",
     "BackendError",
     "BackendNotInstalledError",
     "BundleError",

@@ -51,8 +51,7 @@ def load(
 
     Args:
         bundle: a folder written by ``python -m export.build_engine``; by default the one inside
-            this package. ``engine.FAST_BUNDLE`` is a second one: more error, in two
-            thirds of the time.
+            this package.
         backend: ``"tensorrt"``, ``"onnxruntime-cuda"``, ``"openvino"``, ``"onnxruntime"`` or
             another key of ``engine.backends.registry.BACKENDS``, an error if it cannot run here;
             ``"auto"`` opens the first of these four that can, and logs which, and why not the

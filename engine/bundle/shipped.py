@@ -3,8 +3,7 @@
 from pathlib import Path
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
-FAST_BUNDLE = DEFAULT_BUNDLE.with_name("fast")  # two thirds of the time, more error
-SHIPPED_BUNDLES = (DEFAULT_BUNDLE, FAST_BUNDLE)
+SHIPPED_BUNDLES = (DEFAULT_BUNDLE,)
 NAMES = tuple(bundle.name for bundle in SHIPPED_BUNDLES)
 # Of an option that takes one.
 HELP = f"folder of a bundle, or one that ships: {', '.join(NAMES)} (default: the first)"
@@ -13,6 +12,6 @@ HELP = f"folder of a bundle, or one that ships: {', '.join(NAMES)} (default: the
 def bundle_named(text: str) -> Path:
     """Return the folder of a bundle that ships, by its name; any other text is a path.
 
-    ``./fast`` is a folder even where ``fast`` is a name.
+    ``./default`` is a folder, ``default`` a name.
     """
     return DEFAULT_BUNDLE.with_name(text) if text in NAMES else Path(text)

@@ -7,7 +7,7 @@ import pytest
 from bench import video
 from bench.clips import make_clip
 from engine.bundle.manifest import read_manifest
-from engine.bundle.shipped import FAST_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.video.reader import VideoReader
 
 
@@ -44,10 +44,10 @@ def test_every_process_takes_the_bundle(tmp_path, monkeypatch):
 
     monkeypatch.setattr(video, "_run", run)
     path = tmp_path / "result.json"
-    options = ["--rounds", "1", "--bundle", "fast", "--json", str(path)]
+    options = ["--rounds", "1", "--bundle", "default", "--json", str(path)]
     assert video.main(["--make", "32x48x3", *options]) == 0
-    assert asked == [str(FAST_BUNDLE)] * 3
-    assert json.loads(path.read_text())["network"] == read_manifest(FAST_BUNDLE).network
+    assert asked == [str(DEFAULT_BUNDLE)] * 3
+    assert json.loads(path.read_text())["network"] == read_manifest(DEFAULT_BUNDLE).network
 
 
 def test_a_bundle_that_is_missing(capsys):

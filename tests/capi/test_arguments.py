@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import engine
-from engine.bundle.shipped import FAST_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.errors import BundleError, InputError
 from tests.support.c_library import (
     INPUT_ERROR,
@@ -60,7 +60,7 @@ def test_exports_its_functions_and_nothing_else(build: Path) -> None:
 
 def test_the_program_in_c(build: Path) -> None:
     limited = os.environ.get("ONEDNN_MAX_CPU_ISA") is not None
-    if not limited and engine.load(FAST_BUNDLE).backend.name != "openvino":
+    if not limited and engine.load(DEFAULT_BUNDLE).backend.name != "openvino":
         pytest.skip("OpenVINO does not run the bundles that ship here")
     command = ["ctest", "--test-dir", build, "--output-on-failure"]
     done = subprocess.run(command, capture_output=True, text=True)

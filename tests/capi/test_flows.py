@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import engine
-from engine.bundle.shipped import DEFAULT_BUNDLE, FAST_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from tests.support.c_library import BGR8, BGRA8, GREY8, RGB8, RGBA8, Library
 from tests.support.cpu import needs_int8
 
@@ -56,8 +56,8 @@ def test_a_size_that_is_used_often(library: Library, rng: np.random.Generator) -
     """It gets a model of its own, which rounds differently than the shared one: at one use."""
     pairs = [pair(rng, side, 64) for side in (64, 128, 192)]
     with (
-        library.open(FAST_BUNDLE) as opened,
-        engine.load(FAST_BUNDLE, backend="openvino") as reference,
+        library.open(DEFAULT_BUNDLE) as opened,
+        engine.load(DEFAULT_BUNDLE, backend="openvino") as reference,
     ):
         for images in (*pairs, *[pairs[2]] * 34):
             np.testing.assert_array_equal(opened.infer(*images), reference.infer(*images))

@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 
 import engine
 from engine import FlowEngine
+from engine.backends.onnx_graphs import WHOLE
 from engine.backends.tensorrt.package import load_tensorrt
 from engine.bundle.manifest import BundleFile, read_manifest, write_manifest
 from engine.cuda.device import Device
@@ -25,10 +26,13 @@ from export import rebuild
 from export.graph import onnx_models as graphs
 from export.graph.deployable import Deployable
 from export.graph.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
+from export.graph.passes import make_passes_optional
 from export.graph.precision import HalfNetwork
 from export.tensorrt.plan_from_onnx import build_plan
 from tests.export.rebuilding import Builder, no_gpu, run_plans_as, written
 from tests.export.tiny import save_tiny, seeded, tiny_entry, tiny_flownetc, tiny_flownets
+from tests.export.tiny_passes import model
+from tests.support.tiny_network import manifest_for
 from training.networks import NETWORKS
 from training.networks.flownetc import FlowNetC
 from training.networks.flownets import FlowNetS
@@ -213,3 +217,14 @@ def plan_engine(gpu: Device, tiny_bundle: Path, tmp_path: Path) -> Iterator[Flow
         pytest.skip(str(error))
     with opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def bundle_with_passes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The number of its passes can be lowered when it is loaded."""
+    folder = tmp_path_factory.mktemp("passes")
+    optional = model()
+    make_passes_optional(optional, 3)
+    onnx.save(optional, folder / WHOLE)
+    write_manifest(folder, replace(manifest_for(folder), passes=3))
+    return folder

@@ -1,6 +1,4 @@
-"""The bundles inside the package: of the weights that the project ships, right at every size."""
-
-from pathlib import Path
+"""The bundle inside the package: of the weights that the project ships, right at every size."""
 
 import cv2
 import numpy as np
@@ -9,29 +7,27 @@ import pytest
 
 import engine
 from engine.bundle.manifest import read_manifest
-from engine.bundle.shipped import DEFAULT_BUNDLE, FAST_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.bundle.verify import verify_files
 from engine.system.files import sha256_of
 from engine.types import Image
 from training.weights import shipped_weights
 
 
-@pytest.mark.parametrize("bundle", [DEFAULT_BUNDLE, FAST_BUNDLE])
-def test_a_bundle_belongs_to_the_shipped_weights(bundle: Path) -> None:
-    manifest = read_manifest(bundle)
-    verify_files(bundle, manifest)
+def test_it_belongs_to_the_shipped_weights() -> None:
+    manifest = read_manifest(DEFAULT_BUNDLE)
+    verify_files(DEFAULT_BUNDLE, manifest)
     expected = sha256_of(shipped_weights(manifest.network))
     assert manifest.weights.sha256 == expected
-    properties = onnx.load(bundle / "model.onnx").metadata_props
+    properties = onnx.load(DEFAULT_BUNDLE / "model.onnx").metadata_props
     assert {item.key: item.value for item in properties}["weights_sha256"] == expected
 
 
-@pytest.mark.parametrize("bundle", [DEFAULT_BUNDLE, FAST_BUNDLE])
-def test_a_third_size_is_computed_as_the_others(bundle: Path) -> None:
+def test_a_third_size_is_computed_as_the_others() -> None:
     """OpenVINO compiles two sizes each by itself, and one model with dynamic sizes for the rest."""
     with (
-        engine.load(bundle, backend="openvino", threads=1) as tested,
-        engine.load(bundle, backend="onnxruntime", threads=1) as reference,
+        engine.load(DEFAULT_BUNDLE, backend="openvino", threads=1) as tested,
+        engine.load(DEFAULT_BUNDLE, backend="onnxruntime", threads=1) as reference,
     ):
         for size in ((64, 64), (64, 128)):
             tested.infer(*moved_texture(*size))

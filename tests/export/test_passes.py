@@ -1,98 +1,23 @@
 """Optional passes: the same model with fewer of them, in each runtime, against NumPy."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
 import engine
 from engine.backends.base import INPUTS
-from engine.backends.onnx_graphs import WHOLE
-from engine.bundle.manifest import write_manifest
-from export.graph.passes import add_coarser_passes, make_passes_optional, with_all_passes
-from tests.support.tiny_network import manifest_for
-
-RANDOM = np.random.default_rng(1)
-OF_IMAGES, OF_HALVED = (RANDOM.integers(-3, 4, (2, 6)).astype(np.float32) / 64 for _ in range(2))
-LAST = """<ir_version: 9, opset_import: ["": 18]>
-last (uint8[n,h,w,3] image1, uint8[n,h,w,3] image2, float[n,2,a,b] flow_of_pass2)
-    => (float[n,h,w,2] flow, float[n,6,c,d] images_halved3, float[n,6,e,f] images_halved4) {
-    images = Concat <axis=-1>(image1, image2)
-    values = Cast <to=1>(images)
-    planes = Transpose <perm=[0, 3, 1, 2]>(values)
-    images_halved1 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(planes)
-    images_halved2 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(images_halved1)
-    images_halved3 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(images_halved2)
-    images_halved4 = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(images_halved3)
-    residual = Conv(planes, weights)
-    so_far = Resize(flow_of_pass2, "", scales)
-    total = Add(residual, so_far)
-    flow = Transpose <perm=[0, 2, 3, 1]>(total)
-}"""
-COARSER = """<ir_version: 9, opset_import: ["": 18]>
-coarser (float[n,6,a,b] halved, float[n,2,c,d] so_far) => (float[n,2,e,f] handed_on) {
-    coarse = AveragePool <kernel_shape=[2, 2], strides=[2, 2]>(halved)
-    of_halved = Conv(coarse, other)
-    before = Resize(so_far, "", scales)
-    handed_on = Sum(of_halved, before)
-}"""
-
-
-def parsed(text: str, **constants: object) -> onnx.ModelProto:
-    model = onnx.parser.parse_model(text)
-    for name, value in constants.items():
-        tensor = numpy_helper.from_array(np.asarray(value, np.float32), name)
-        model.graph.initializer.append(tensor)
-    return model
-
-
-def model() -> onnx.ModelProto:
-    """Each pass adds 1x1 convolutions of the images' block means to the flow of the one before."""
-    weights, other = OF_IMAGES[:, :, None, None], OF_HALVED[:, :, None, None]
-    last = parsed(LAST, weights=weights, scales=[1, 1, 16, 16])
-    coarser = parsed(COARSER, other=other, scales=[1, 1, 2, 2])
-    add_coarser_passes(last, coarser, 3)
-    return last
-
-
-def means(image: np.ndarray, stride: int) -> np.ndarray:
-    batch, height, width, channels = image.shape
-    shape = batch, height // stride, stride, width // stride, stride, channels
-    return image.reshape(shape).mean((2, 4))
-
-
-def repeated(flow: np.ndarray, times: int) -> np.ndarray:
-    return flow.repeat(times, 1).repeat(times, 2)
-
-
-def expected(images: np.ndarray, passes: int) -> np.ndarray:
-    pair = np.concatenate([*images], axis=-1).astype(float)
-    so_far = np.zeros((*means(pair, 16 << (passes - 1)).shape[:3], 2))
-    for number in range(passes - 1, 0, -1):
-        found = means(means(pair, 4 << number), 2) @ OF_HALVED.T
-        so_far = found + repeated(so_far, 2)
-    return pair @ OF_IMAGES.T + repeated(so_far, 16)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("passes")
-    optional = model()
-    make_passes_optional(optional, 3)
-    onnx.save(optional, folder / WHOLE)
-    write_manifest(folder, replace(manifest_for(folder), passes=3))
-    return folder
+from export.graph.passes import make_passes_optional, with_all_passes
+from tests.export.tiny_passes import expected, model
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("passes", [None, 3, 2, 1])
-def test_passes_at_run_time(bundle: Path, backend: str, passes: int | None) -> None:
+def test_passes_at_run_time(bundle_with_passes: Path, backend: str, passes: int | None) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 2, 64, 128, 3), np.uint8)
-    with engine.load(bundle, backend=backend, iterations=passes, threads=1) as opened:
+    with engine.load(bundle_with_passes, backend=backend, iterations=passes, threads=1) as opened:
         flow = opened.infer(*images)
     np.testing.assert_allclose(flow, expected(images, passes or 3), atol=1e-4)
 
@@ -114,10 +39,10 @@ def test_all_passes_in_a_row_again() -> None:
     np.testing.assert_allclose(flow, expected(images, 3), atol=1e-4)
 
 
-def test_more_passes_than_the_bundle_has(bundle: Path) -> None:
+def test_more_passes_than_the_bundle_has(bundle_with_passes: Path) -> None:
     message = r"iterations is 4, but this tiny has 3 passes; expected 1 to 3, or rebuild"
     with pytest.raises(engine.InputError, match=message):
-        engine.load(bundle, iterations=4)
+        engine.load(bundle_with_passes, iterations=4)
 
 
 def test_passes_share_their_weights() -> None:

@@ -154,11 +154,11 @@ def test_bad_iterations_at_run_time(bundle: Path, iterations: object) -> None:
         engine.load(bundle, iterations=iterations)  # type: ignore[arg-type]
 
 
-def test_other_networks_have_no_iterations_and_no_warm_start() -> None:
+def test_other_networks_have_no_iterations_and_no_warm_start(tiny_bundle: Path) -> None:
     with pytest.raises(engine.InputError, match="has no repeated updates, only RAFT and"):
-        engine.load(engine.FAST_BUNDLE, iterations=2)
+        engine.load(tiny_bundle, iterations=2)
     with (
-        engine.load(engine.FAST_BUNDLE) as opened,
+        engine.load(tiny_bundle) as opened,
         pytest.raises(engine.BackendError, match="only RAFT does"),
     ):
         opened.stream([], warm_start=True)

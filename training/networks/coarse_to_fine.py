@@ -21,7 +21,7 @@ from training.networks.layers import (
 from training.networks.refinement import Refinement, by_image, gradient_maps, visible
 from training.networks.upsampling import upsample_matmul
 
-PASSES = 2
+PASSES = 1
 MAX_PASSES = 3  # more would need sides of multiples of 256
 # Steps of each refinement of a pass, and of the last ones. The motion that a step measures is too
 # small where the flow is off by more than a pixel of its maps; the next step finds the rest.
@@ -30,7 +30,7 @@ _STEPS, _LAST_STEPS = 3, 2
 # unrefined ones at four resolutions.
 _LAST_SHARES = (0.44, 0.22, 0.22, 0.11)
 _PASS_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
-# How often 1 and 2 passes are trained. More passes are the second one again.
+# How often 1 and 2 passes are trained. Further passes have the second one's weights, too.
 _TRAINED = (0.35, 0.65)
 
 

@@ -14,8 +14,7 @@ from engine.cli.main import _parser
 
 def test_names_and_folders():
     assert bundle_named("default") == engine.DEFAULT_BUNDLE
-    assert bundle_named("fast") == engine.FAST_BUNDLE
-    for folder in ("./fast", "build/fast", "Fast", ""):
+    for folder in ("./default", "build/default", "Default", ""):
         assert bundle_named(folder) == Path(folder)
 
 
@@ -34,9 +33,8 @@ def test_names_and_folders():
 )
 def test_commands(command):
     for name, folder in (
-        ("fast", engine.FAST_BUNDLE),
         ("default", engine.DEFAULT_BUNDLE),
-        ("build/fast", Path("build/fast")),
+        ("build/default", Path("build/default")),
     ):
         assert _parser().parse_args([*command.split(), name]).bundle == folder
 
@@ -44,6 +42,6 @@ def test_commands(command):
 def test_benchmarks():
     parser = argparse.ArgumentParser()
     add_bundle_options(parser)
-    assert parser.parse_args(["--bundle", "fast"]).bundle == engine.FAST_BUNDLE
-    options = parse_options(["--bundle", "fast", "--bundle", "default"])
-    assert options.bundles == (engine.FAST_BUNDLE, engine.DEFAULT_BUNDLE)
+    assert parser.parse_args(["--bundle", "default"]).bundle == engine.DEFAULT_BUNDLE
+    options = parse_options(["--bundle", "build/x", "--bundle", "default"])
+    assert options.bundles == (Path("build/x"), engine.DEFAULT_BUNDLE)

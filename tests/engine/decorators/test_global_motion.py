@@ -7,7 +7,7 @@ import pytest
 
 import engine
 from engine.bundle.manifest import SizeProfile, read_manifest
-from engine.bundle.shipped import FAST_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.decorators.global_motion import GlobalMotionBackend, is_large
 from engine.engine import FlowEngine
 from engine.errors import BackendError, InputError
@@ -294,7 +294,7 @@ def test_camera_motion_is_estimated_better(rng):
     ]
     errors = []
     for compensate in (False, True):
-        with engine.load(FAST_BUNDLE, threads=1, compensate_motion=compensate) as loaded:
+        with engine.load(DEFAULT_BUNDLE, threads=1, compensate_motion=compensate) as loaded:
             flow = loaded.infer(*images)
         # Without the border, which the second image does not show.
         errors.append(np.linalg.norm(flow - motion, axis=-1)[64:-64, 64:-64].mean())

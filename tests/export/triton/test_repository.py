@@ -9,7 +9,6 @@ import pytest
 from onnx import TensorProto
 
 from engine.bundle.manifest import BundleFile, read_manifest, write_manifest
-from engine.bundle.shipped import FAST_BUNDLE
 from export.triton import verify
 from export.triton.__main__ import main
 from export.triton.graphs import State
@@ -50,9 +49,9 @@ def test_both_models(tiny_bundle, tiny_flow, rng, tmp_path, capsys):
     np.testing.assert_allclose(third, tiny_flow(*images[1:]), atol=TOLERANCE)
 
 
-def test_all_passes_of_a_coarse_to_fine_network(tmp_path, capsys):
+def test_all_passes_of_a_coarse_to_fine_network(bundle_with_passes, tmp_path, capsys):
     output = ["-o", str(tmp_path), "--models", "flow_pair"]
-    assert main([str(FAST_BUNDLE), *output]) == 0
+    assert main([str(bundle_with_passes), *output]) == 0
     assert "differs by " in capsys.readouterr().out  # else `verify_pair` had raised
     written = onnx.load(tmp_path / "flow_pair" / "1" / "model.onnx")
     assert "If" not in {node.op_type for node in written.graph.node}

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 import engine
 from engine.backends.registry import open_backend
 from engine.bundle.manifest import read_manifest, write_manifest
-from engine.bundle.shipped import FAST_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.errors import BackendError
 from engine.system import cache
 from tests.support.cpu import needs_int8
@@ -222,7 +222,7 @@ print(compiled.get_property("LOADED_FROM_CACHE"))
 def test_a_second_process_loads_from_the_cache_and_computes_the_same_flow(
     network, tiny_bundle, tmp_path
 ):
-    bundle = tiny_bundle if network == "tiny" else FAST_BUNDLE
+    bundle = tiny_bundle if network == "tiny" else DEFAULT_BUNDLE
     flows = []
     for folder, expected in (("", "False"), ("cache", "False"), ("cache", "True")):
         out = tmp_path / f"{len(flows)}.npy"
