@@ -23,13 +23,14 @@ from training.networks.upsampling import upsample_matmul
 
 PASSES = 1
 MAX_PASSES = 3  # more would need sides of multiples of 256
-# Steps of each refinement of a pass, and of the last ones. The motion that a step measures is too
-# small where the flow is off by more than a pixel of its maps; the next step finds the rest.
-_STEPS, _LAST_STEPS = 3, 2
+# Steps of the refinements of a pass at 1/8 and 1/4, and of the last ones. The motion that a step
+# measures is too small where the flow is off by more than a pixel of its maps; the next step finds
+# the rest.
+_STEPS, _LAST_STEPS = (4, 3), (2, 2)
 # Weights of their flows in the loss, the last step first; of the flows of a pass, which ends with
 # unrefined ones at four resolutions.
 _LAST_SHARES = (0.44, 0.22, 0.22, 0.11)
-_PASS_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
+_PASS_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
 # How often 1 and 2 passes are trained. Further passes have the second one's weights, too.
 _TRAINED = (0.35, 0.65)
 
@@ -162,7 +163,7 @@ class CoarseToFineFlowNetS(Decoder):
             maps = gradient_maps(halved, stride=1)
             small = halve(maps)
         coarse, hidden = self.refinement8(
-            flows[0], context, by_image(small), scale=self.flow_scale / 4, steps=_STEPS
+            flows[0], context, by_image(small), scale=self.flow_scale / 4, steps=_STEPS[0]
         )
         fine, _ = self.refinement4(
             _doubled(coarse[0]),
@@ -170,7 +171,7 @@ class CoarseToFineFlowNetS(Decoder):
             by_image(maps),
             scale=self.flow_scale / 2,
             coarser=hidden,
-            steps=_STEPS,
+            steps=_STEPS[1],
         )
         return (*fine, *coarse, *flows), context
 
@@ -196,7 +197,7 @@ class CoarseToFineFlowNetS(Decoder):
             by_image(small),
             scale=self.flow_scale / 4,
             coarser=context,
-            steps=_LAST_STEPS,
+            steps=_LAST_STEPS[0],
         )
         fine, _ = self.last_refinement4(
             _doubled(coarse[0]),
@@ -204,7 +205,7 @@ class CoarseToFineFlowNetS(Decoder):
             by_image(maps),
             scale=self.flow_scale / 2,
             coarser=hidden,
-            steps=_LAST_STEPS,
+            steps=_LAST_STEPS[1],
         )
         # Where nothing is to be seen, biases would be taken for motion.
         last, *others = fine

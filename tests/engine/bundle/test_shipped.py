@@ -43,5 +43,5 @@ def test_benchmarks():
     parser = argparse.ArgumentParser()
     add_bundle_options(parser)
     assert parser.parse_args(["--bundle", "default"]).bundle == engine.DEFAULT_BUNDLE
-    options = parse_options(["--bundle", "build/x", "--bundle", "default"])
-    assert options.bundles == (Path("build/x"), engine.DEFAULT_BUNDLE)
+    options = parse_options(["--bundle", "default"])
+    assert options.bundles == (engine.DEFAULT_BUNDLE,)
