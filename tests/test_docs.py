@@ -134,7 +134,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(folder / "drive.mp4", levels(3))
     few = ["--pairs", "10", "--size", "64x64", "-o", f"{folder}/data/chairs1485"]
     run_module("training.synthetic", few)
-    shutil.copytree(DEFAULT_BUNDLE, folder / "build" / "flownets")
+    for name in ("flownets", "pyramid"):
+        shutil.copytree(DEFAULT_BUNDLE, folder / "build" / name)
     torch.save(
         {"epoch": 1, "state_dict": build_network("flownets_slim", seed=0).state_dict()},
         folder / "FlowNet2_checkpoint.pth.tar",

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.graph.deployable import Deployable
+from export.graph.deployable import Deployable, DeployableCoarserPass, DeployableLastPass
 from export.graph.onnx_from_torch import onnx_from_torch
 from tests.export.runtimes import RUNTIMES, Runner, random_images
+from training.networks import build_network
+from training.networks.coarse_to_fine import CoarseToFineFlowNetS
 from training.normalise import FixedMean, PairMean
 
 
@@ -45,6 +47,23 @@ def test_flow_is_scaled_and_interpolated_between_half_pixel_centres() -> None:
     expected_x = torch.arange(2.0, width - 2).expand(height - 4, -1)
     expected_y = 2 * torch.arange(2.0, height - 2)[:, None].expand(-1, width - 4)
     torch.testing.assert_close(inner, torch.stack((expected_x, expected_y), dim=-1))
+
+
+def test_passes_one_by_one_are_the_whole_network() -> None:
+    network = build_network("coarse_to_fine_slim", seed=0).eval()
+    assert isinstance(network, CoarseToFineFlowNetS)
+    network.passes = 3
+    images = torch.randint(0, 256, (2, 1, 128, 128, 3), dtype=torch.uint8)
+    last, coarser = DeployableLastPass(network, FixedMean()), DeployableCoarserPass(network)
+    with torch.no_grad():
+        expected = Deployable(network, FixedMean())(*images)
+        _, *halved = last(*images, torch.zeros(1, 2, 8, 8))
+        so_far = torch.zeros(1, 2, 2, 2)
+        for pair in reversed(halved):
+            so_far = coarser(pair, so_far)
+        flow, *_ = last(*images, so_far)
+    torch.testing.assert_close(flow, expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(flow, last(*images, torch.zeros(1, 2, 8, 8))[0], atol=1e-3)
 
 
 @pytest.mark.parametrize("normalisation", [FixedMean(), PairMean()])

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("narrow_network")
         (("--recipe", "chair"), "invalid choice: 'chair'"),
         (
             ("--only", "conv"),
-            "narrow has no such layer; expected some of conv1, conv1.0,",
+            "narrow has no such layer; expected some of conv3_1, conv3_1.0,",
         ),
         (("--only", "conv1,"), "'conv1,' has an empty name"),
         (("--optimizer", "sgd"), "invalid choice: 'sgd'"),

@@ -282,7 +282,7 @@ def test_the_argument(tiny_bundle):
 
 @needs_int8
 def test_camera_motion_is_estimated_better(rng):
-    """Noise of several scales, shifted by more than the `fast` bundle estimates well."""
+    """Noise of several scales, shifted by more than the network estimates well."""
     motion = np.array([46, -34])
     canvas = np.zeros((600, 800, 3))
     for cell in (4, 16, 64):
