@@ -1,27 +1,33 @@
 """Every Python block and every command of the README and docs/ runs."""
 
+import copy
 import importlib
 import importlib.util
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 import engine
 from engine.backends.openvino.runtime import import_openvino
 from engine.bundle.manifest import read_manifest
-from engine.bundle.shipped import DEFAULT_BUNDLE
+from engine.bundle.shipped import FAST_BUNDLE
 from engine.errors import EngineError
 from engine.flow.formats import write_flow
 from engine.images import write_image
 from engine.store.writer import write_store
+from engine.system.cache import VARIABLE
+from export.graph import onnx_models
+from export.graph.deployable import Deployable
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.data_sets import TREES
 from tests.support.one_process import replace_ray
@@ -45,11 +51,15 @@ SHORTER = {
     "bench.video": "--make 32x48x4 --outputs output --rounds 1",
     "export.build_engine": "--targets onnxruntime --size 64x128",
     "training.synthetic": "--pairs 1 --size 64x64",
-    "training.train": "--steps 2 --batch-size 2 --height 64 --width 64 --device cpu",
+    "training.train": "--steps 1 --batch-size 2 --height 64 --width 64 --device cpu",
 }
 SHORTER_RENDERING = "--pool 4"
 # Ranges from pairs with little motion saturate for larger motion.
 SHORTER_INT8 = "--calibration pairs --gate pairs --max-epe-increase 1000%"
+# Commands and programs that name no bundle get the fast one: the default one takes three times as
+# long to open (its own tests: tests/engine/test_load.py and tests/export/test_default_bundle.py).
+TAKE_A_BUNDLE = ("bench.evaluate", "bench.reliability")
+ENGINE_TAKES_A_BUNDLE = ("infer", "video", "folder", "score", "extract")
 # Pages share the names of outputs, which these commands do not overwrite by themselves.
 ENGINE_WRITES = ("infer", "video", "folder", "show", "convert", "extract")
 # The first two are checked in test_docs_facts.py, CMake runs in `make kernels`.
@@ -128,7 +138,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(folder / "drive.mp4", levels(3))
     few = ["--pairs", "10", "--size", "64x64", "-o", f"{folder}/data/chairs1485"]
     run_module("training.synthetic", few)
-    shutil.copytree(DEFAULT_BUNDLE, folder / "build" / "flownets")
+    shutil.copytree(FAST_BUNDLE, folder / "build" / "flownets")
     torch.save(
         {"epoch": 1, "state_dict": build_network("flownets_slim", seed=0).state_dict()},
         folder / "FlowNet2_checkpoint.pth.tar",
@@ -138,13 +148,45 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _less_is_computed_again(workplace: Path) -> Iterator[None]:
+    """Programs that name no bundle get the fast one; what is compiled or exported is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.loader.DEFAULT_BUNDLE", FAST_BUNDLE)
+        patch.setattr(engine, "_default", None)
+        patch.setenv(VARIABLE, str(workplace / "cache"))
+        patch.setattr("bench.harness.interleave.PAUSE_SECONDS", 0.0)
+        patch.setattr(onnx_models, "onnx_from_torch", exported_once(onnx_models.onnx_from_torch))
+        yield
+
+
+def exported_once(export: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
+    """Return an export that remembers the graph of each network: builds differ in what follows."""
+    known: dict[tuple[str, ...], onnx.ModelProto] = {}
+
+    def exported(deployable: Deployable, **options: Any) -> onnx.ModelProto:
+        metadata = options.pop("metadata")
+        dtype = str(next(deployable.parameters()).dtype)
+        key = metadata["weights_sha256"], dtype, str(options)
+        if key not in known:
+            known[key] = export(deployable, metadata={}, **options)
+        model = copy.deepcopy(known[key])
+        onnx.helper.set_model_props(model, metadata)
+        return model
+
+    return exported
+
+
 @contextmanager
 def served(block: str) -> Iterator[str]:
     """Yield the block, with a server at the address in it."""
     if "localhost:8000" not in block:
         yield block
         return
-    with engine.load(backend="onnxruntime") as flow_engine, running(flow_engine) as server:
+    with (
+        engine.load(FAST_BUNDLE, backend="onnxruntime") as flow_engine,
+        running(flow_engine) as server,
+    ):
         yield block.replace("localhost:8000", place_of(server))
 
 
@@ -186,6 +228,9 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
         arguments += shlex.split(SHORTER_RENDERING)
     if module == "export.build_engine" and {"int8", "auto"} & {*arguments}:
         arguments += shlex.split(SHORTER_INT8)
+    takes_a_bundle = module in TAKE_A_BUNDLE or arguments[0] in ENGINE_TAKES_A_BUNDLE
+    if takes_a_bundle and "--bundle" not in arguments:
+        arguments += ["--bundle", "fast"]
     if module == "engine" and arguments[0] in ENGINE_WRITES and "--force" not in arguments:
         arguments.append("--force")
     assert not run_module(module, arguments)
