@@ -62,6 +62,7 @@ ROW = {
 
 
 PEAKS = {"fp32_gflops": 200.0, "int8_gops": 800.0, "how": {"fp32": "a test", "int8": "a test"}}
+NOT_STARTED = {"status": "skipped", "reason": "a test"}
 WEIGHTS = Weights(Path("weights.safetensors"), "0" * 64, "closed form")
 
 
@@ -71,7 +72,18 @@ def _quick_and_in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.compare.ROUNDS", 2)
     monkeypatch.setattr("bench.harness.interleave.PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("bench.compare.measure_peaks", lambda **_: PEAKS)
-    monkeypatch.setattr("bench.compare.measure_startup", partial(measure_startup, repeats=1))
+    # It starts a process that opens the default bundle: one test does.
+    monkeypatch.setattr("bench.compare.measure_startup", lambda *_: NOT_STARTED)
+
+
+@pytest.fixture
+def no_reference(monkeypatch):
+    """There are no weights of a network: they are looked up in a process that imports PyTorch."""
+
+    def fail(*_):
+        raise ModuleError("no weights left")
+
+    monkeypatch.setattr("bench.harness.bundles.Bundles.weights_for", fail)
 
 
 def run(*arguments):
@@ -113,6 +125,7 @@ def test_opencv_only(capsys, tmp_path):
 
 
 def test_engine_and_its_bare_runtime_without_torch(tiny_bundle, tiny_flow, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.compare.measure_startup", partial(measure_startup, repeats=1))
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
     # 1x1 convolution of six channels to two.
     operations = OperationCount(2 * 12 * 128 * 192 / 1e9, 128, 192)
@@ -144,10 +157,11 @@ def test_engine_and_its_bare_runtime_without_torch(tiny_bundle, tiny_flow, tmp_p
     assert "tiny fp32 in onnxruntime, 40x100 batch 2: " in line
     assert line.endswith(" of the 200 GFLOP/s of fp32 matrix products")
     assert result["summary"][0].startswith("overhead   engine.infer compared with")
+    assert result["startup"]["status"] == "ok"
+    assert not result["startup"]["torch_imported"]
 
 
-def test_pairs_at_their_own_size(tiny_bundle, tiny_flow, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("bench.compare._startup", lambda *_: {"status": "skipped", "reason": ""})
+def test_pairs_at_their_own_size(tiny_bundle, tiny_flow, tmp_path, capsys, no_reference):
     (tmp_path / "data").mkdir()
     for name, height, width in (("a", 64, 64), ("b", 48, 80)):
         write_pair(tmp_path / "data", name, height, width)
@@ -178,11 +192,7 @@ def test_pairs_at_their_own_size(tiny_bundle, tiny_flow, tmp_path, capsys, monke
     assert "48x80" in (tmp_path / "out.html").read_text()
 
 
-def test_a_missing_reference_is_noted(tiny_bundle, monkeypatch):
-    def fail(*_):
-        raise ModuleError("no weights left")
-
-    monkeypatch.setattr("bench.harness.bundles.Bundles.weights_for", fail)
+def test_a_missing_reference_is_noted(tiny_bundle, no_reference):
     arguments = ["--bundle", str(tiny_bundle), "--sizes", "64x64", "--precisions", "fp32"]
     code, result = run(*arguments, "--backends", "onnxruntime")
     assert code == 0
@@ -207,7 +217,7 @@ def test_a_motion_compensated_row_is_not_compared_with_pytorch(tiny_bundle):
     assert "with global motion compensation the flow differs" in row["reason"]
 
 
-def test_streams_with_and_without_reuse(tiny_bundle, tiny_split_bundle, monkeypatch):
+def test_streams_with_and_without_reuse(tiny_bundle, tiny_split_bundle, no_reference):
     backends = ["onnxruntime", "onnxruntime (stream)", "onnxruntime (stream+reuse)"]
     given = ["--bundle", str(tiny_bundle), "--bundle", str(tiny_split_bundle)]
     code, result = run(

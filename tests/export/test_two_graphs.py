@@ -1,5 +1,6 @@
 """FlowNetC: exported whole and in two graphs, and built into bundles of both kinds."""
 
+import copy
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -162,8 +163,15 @@ def test_weights_with_the_pairs_mean_are_not_split(
     reason="needs tensorrt_rtx, and no tensorrt (which builds on a GPU only)",
 )
 def test_tensorrt_for_rtx_takes_no_plugins(
-    flownetc: FlowNetC, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flownetc: FlowNetC,
+    flownetc_exported: onnx.ModelProto,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(
+        graphs, "onnx_from_torch", lambda *_, **__: copy.deepcopy(flownetc_exported)
+    )
     weights = save_tiny(flownetc, tmp_path / "tiny.safetensors")
     for form in ("plugin", "library"):
         assert build(weights, tmp_path / "bundle", "--correlation", form) == 2
