@@ -30,8 +30,10 @@ demo: setup  ## build a bundle, compare the backends on a real pair, write the r
 	$(BIN)/python -m export.build_engine --network flownets_pyramid_slim --precision fp16 --size 384x512 -o $(DEMO)
 	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --json build/demo.json --report build/demo.html
 
-test: setup lint kernels docs  ## lint, compile the kernels, build the documentation, run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --durations=5
+test: setup  ## lint, compile the kernels, build the documentation, run the tests
+	$(MAKE) --jobs=2 --output-sync lint kernels docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
+		--durations=5
 	ctest --test-dir build --output-on-failure
 
 # The limit is oneDNN's, which OpenVINO and PyTorch compute with; the second one is PyTorch's own.

@@ -24,6 +24,19 @@ os.fsync = lambda descriptor: None
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any speed")
 
+# What takes long, first: the last file of a run may keep one process busy while the others wait.
+FIRST = ("test_docs.py", "export", "capi", "bench", "contract")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files; pytest-xdist hands them out so with ``--no-loadscope-reorder``."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(Path(__file__).parent).parts[0]
+        return FIRST.index(name) if name in FIRST else len(FIRST)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _frozen_modules() -> None:
