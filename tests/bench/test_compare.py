@@ -202,7 +202,7 @@ def test_a_missing_reference_is_noted(tiny_bundle, no_reference):
     assert f"note       tiny: {row['reason']}" in result["summary"]
 
 
-def test_a_motion_compensated_row_is_not_compared_with_pytorch(tiny_bundle):
+def test_a_motion_compensated_row_is_not_compared_with_pytorch(tiny_bundle, no_reference):
     backends = "pytorch-eager,onnxruntime,onnxruntime (motion compensated)"
     arguments = ["--network", "tiny", "--bundle", str(tiny_bundle), "--sizes", "192x256"]
     _, result = run(*arguments, "--precisions", "fp32", "--backends", backends)
@@ -249,7 +249,7 @@ def test_a_row_that_its_network_does_not_support_is_skipped(tiny_bundle, monkeyp
     assert (reusing["status"], reusing["reason"]) == ("skipped", "--split: leave it out")
 
 
-def test_a_row_that_fails_is_kept(tiny_bundle, tmp_path, capsys):
+def test_a_row_that_fails_is_kept(tiny_bundle, tmp_path, capsys, no_reference):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "broken"))
     (bundle / "model.onnx").write_bytes(b"")
     arguments = ["--network", "tiny", "--bundle", str(bundle), "--sizes", "64x64"]

@@ -2,6 +2,7 @@
 
 import copy
 import fcntl
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,10 +96,17 @@ def flownetc_exported(flownetc: FlowNetC, once: Once) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
-def flownetc_split(flownetc: FlowNetC) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+def flownetc_split(flownetc: FlowNetC, once: Once) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """FlowNetC's two fp32 graphs; copy them before changing them."""
-    with _single_trace():
+
+    @functools.cache
+    def exported() -> tuple[onnx.ModelProto, onnx.ModelProto]:
         return two_graphs_from_torch(flownetc, FixedMean(), metadata={})
+
+    return (
+        once("flownetc-features", lambda: exported()[0]),
+        once("flownetc-match", lambda: exported()[1]),
+    )
 
 
 @pytest.fixture(scope="session")
