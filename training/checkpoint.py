@@ -31,6 +31,7 @@ def save_checkpoint(
         "data": config.data,
         "initial": initial,
         "optimizer": config.optimizer,
+        "only": ",".join(config.only),
     }
     try:
         with replacing(path) as partial, partial.open("wb") as file:
@@ -83,6 +84,12 @@ def load_checkpoint(
         raise TrainingError(
             f"{path} is a run with --optimizer {optimizer}; give the same to continue it, or "
             f"{elsewhere}"
+        )
+    only = facts.get("only", "")  # all, before it was an option
+    if only != ",".join(config.only):
+        raise TrainingError(
+            f"{path} is a run {f'with --only {only}' if only else 'without --only'}; give the same "
+            f"to continue it, or {elsewhere}"
         )
     # The licence of the weights depends on all data that they were trained on.
     if facts["data"] != config.data:

@@ -12,6 +12,7 @@ from engine.data.sources import DATA_SETS, parse_source
 from engine.system.argument_types import (
     fraction,
     int_between,
+    names,
     non_negative_float,
     positive_float,
     positive_int,
@@ -45,6 +46,7 @@ class TrainingConfig:
         validate: such a folder to report the error on, too; None: procedural pairs only.
         out: the run's folder.
         init: weights file to start from; None: random initialisation.
+        only: layers that are trained, others keep their weights; empty: all are.
         steps: length of the run; ignored if one of the following is set.
         epochs: length in passes over ``data``, see `training.inputs.count_steps`.
         minutes: length in time; the learning rate then follows the time.
@@ -74,6 +76,7 @@ class TrainingConfig:
     validate: str | None
     out: Path
     init: Path | None
+    only: Sequence[str]
     steps: int
     epochs: int | None
     minutes: float | None
@@ -180,6 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--validate", type=_source, metavar="NAME:DIR", help="report the error on these, too")
     add("--out", required=True, metavar="RUN", type=Path, help="the run's folder")
     add("--init", metavar="FILE", type=Path, help="weights to start from")
+    add("--only", metavar="A,B", type=names, default=[], help="train these layers and modules "
+        "alone, by their names in the network; default: all")  # fmt: skip
     length = parser.add_mutually_exclusive_group().add_argument
     length("--steps", type=positive_int, help=f"default: {_DEFAULT_STEPS}")
     length("--epochs", type=positive_int, metavar="N", help="train for N passes over --data")

@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.data.chairs_split import SPLIT_FILES
+from engine.errors import nearest
 from training.config import TrainingConfig, TrainingError
 from training.data.sets import PairDataset
+from training.networks.registry import network_without_weights
 from training.normalise import NORMALISATIONS
 from training.weights import Weights, load_weights, network_from_weights
 
@@ -35,12 +37,24 @@ def open_inputs(config: TrainingConfig) -> Inputs:
     for place in (config.out, *config.out.parents):
         if place.exists() and not place.is_dir():
             raise TrainingError(f"--out {config.out}: {place} is a file; expected a folder")
+    _check_layers(config)
     try:
         return Inputs(
             _initial(config), training := _training(config), _validation(config, training)
         )
     except ValueError as error:
         raise TrainingError(str(error)) from error
+
+
+def _check_layers(config: TrainingConfig) -> None:
+    network = network_without_weights(config.network)
+    own = [name for name, module in network.named_modules() if name and [*module.parameters()]]
+    for name in config.only:
+        if name not in own:
+            raise TrainingError(
+                f"--only {name}: {config.network} has no such layer; expected some of "
+                f"{', '.join(own)}.{nearest(name, own)}"
+            )
 
 
 def count_steps(config: TrainingConfig, inputs: Inputs) -> TrainingConfig:

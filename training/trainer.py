@@ -60,6 +60,9 @@ class Trainer:
         else:
             network = build_network(config.network, seed=config.seed)
             self.normalisation = network.normalisation
+        for name, parameter in network.named_parameters():
+            chosen = (name.startswith(f"{layer}.") for layer in config.only)
+            parameter.requires_grad_(not config.only or any(chosen))
         self.network: FlowNetwork = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # torch.compile fuses kernels on a GPU; on a CPU it gains nothing for this network.

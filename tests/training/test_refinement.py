@@ -7,7 +7,7 @@ from scipy.ndimage import correlate, map_coordinates
 
 from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.layers import warp
-from training.networks.refinement import Refinement, gradient_maps, local_motion
+from training.networks.refinement import Refinement, gradient_maps, local_motion, visible
 
 
 def test_warp_against_scipy() -> None:
@@ -63,6 +63,14 @@ def test_gradients_at_the_border_and_in_half_precision() -> None:
         torch.testing.assert_close(found[:, ::2, :, 2:-2], torch.full((1, 2, 8, 12), 0.5))
         assert (found[:, ::2, :, [0, -1]] < 0.5).all()
         torch.testing.assert_close(found[:, 1::2], torch.zeros(1, 2, 8, 16))
+
+
+@pytest.mark.parametrize(("levels", "seen"), [(0, 0), (1, 1), (200, 1)])
+def test_one_grey_level_is_visible(levels: int, seen: float) -> None:
+    edge = torch.zeros(2, 6, 16, 16)
+    edge[0, :3, :, 8:] = levels / 255
+    found = visible(gradient_maps(edge, stride=1))
+    torch.testing.assert_close(found.flatten(), torch.tensor([float(seen), 0.0]))
 
 
 def local_motion_twin(first: np.ndarray, second: np.ndarray) -> np.ndarray:

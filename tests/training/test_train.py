@@ -173,6 +173,17 @@ def test_learns_to_see_a_shift(tmp_path: Path) -> None:
     assert last < 0.5 * first
 
 
+def test_only_the_named_layers_are_trained(tmp_path: Path) -> None:
+    trainer = trainer_for(options(tmp_path, "--only", "conv2,predict_flow2"))
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    images = torch.rand(2, 2, 3, 96, 128).mul(255).byte()
+    trainer.train_step(PairBatch.all_visible(*images, torch.ones(2, 2, 96, 128)))
+    after = trainer.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    layers = ("conv2.0", "predict_flow2")
+    assert changed == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+
+
 @pytest.mark.parametrize("int8", [(), ("--int8",)])
 def test_a_run_that_diverges_keeps_what_was_good(tmp_path: Path, int8: tuple[str, ...]) -> None:
     trainer = trainer_for(options(tmp_path / "run", *int8))

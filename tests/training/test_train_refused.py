@@ -31,6 +31,11 @@ pytestmark = pytest.mark.usefixtures("narrow_network")
         (("--network", "flownet"), "Did you mean 'flownets'?"),
         (("--init", "none.safetensors"), "none.safetensors: no such weights file"),
         (("--recipe", "chair"), "invalid choice: 'chair'"),
+        (
+            ("--only", "conv"),
+            "narrow has no such layer; expected some of conv3_1, conv3_1.0,",
+        ),
+        (("--only", "conv1,"), "'conv1,' has an empty name"),
         (("--optimizer", "sgd"), "invalid choice: 'sgd'"),
         (("--data", "chairs:"), "'chairs:' names no folder; expected DIR or chairs:DIR"),
         (("--data", "sintel:x"), "x does not exist; expected a folder with sintel: check the path"),
@@ -109,6 +114,15 @@ def test_a_run_that_started_from_other_weights_is_refused(tmp_path: Path) -> Non
         trainer_for(options(run, *first))
         with pytest.raises(TrainingError, match="started from other weights"):
             trainer_for(options(run, *then))
+
+
+def test_a_run_of_other_layers_is_not_gone_on_with(tmp_path: Path) -> None:
+    trainer_for(options(tmp_path / "run")).save()
+    with pytest.raises(TrainingError, match=r"is a run without --only; give the same"):
+        trainer_for(options(tmp_path / "run", "--only", "conv1"))
+    trainer_for(options(tmp_path / "part", "--only", "conv1")).save()
+    with pytest.raises(TrainingError, match=r"is a run with --only conv1; give the same"):
+        trainer_for(options(tmp_path / "part"))
 
 
 def test_a_run_on_other_data_is_not_gone_on_with(tmp_path: Path) -> None:

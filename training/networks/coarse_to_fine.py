@@ -18,7 +18,7 @@ from training.networks.layers import (
     upsample_flow,
     warp,
 )
-from training.networks.refinement import Refinement, by_image, gradient_maps
+from training.networks.refinement import Refinement, by_image, gradient_maps, visible
 from training.networks.upsampling import upsample_matmul
 
 PASSES = 2
@@ -161,7 +161,9 @@ class CoarseToFineFlowNetS(Decoder):
             coarser=hidden,
             steps=steps4,
         )
-        return (*fine, *coarse, *flows)
+        # Where nothing is to be seen, biases would be taken for motion.
+        refined, *others = fine
+        return (refined * visible(maps), *others, *coarse, *flows)
 
     def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
         """Crop what was upsampled from an odd height or width, and concatenate along channels."""

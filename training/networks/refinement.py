@@ -29,6 +29,8 @@ _DERIVATIVES = np.kron(_OF_EACH, _GAIN * np.stack((_ALONG_X, _ALONG_X.T))[:, Non
 # In units of the maps' values: below this gradient energy, motion is noise.
 _DAMPING = 0.005
 _NOISE = 0.03
+# The gradient of an edge of one grey level of 255, which is not rounded away.
+_EDGE = _GAIN * 3 / 8 / 255
 _MAX_MOTION = 2.0  # pixels of the maps; the linear model does not hold beyond
 
 
@@ -50,6 +52,15 @@ def gradient_maps(images: Tensor, *, stride: int) -> Tensor:
     grey = F.conv2d(images.float(), torch.from_numpy(mean).to(images.device).float(), stride=stride)
     padded = F.pad(grey, (2, 2, 2, 2), mode="replicate")
     return F.conv2d(padded, torch.from_numpy(_DERIVATIVES).to(grey))
+
+
+def visible(maps: Tensor) -> Tensor:
+    """Return 1 for pairs with any gradient, 0 for those without, (N, 1, 1, 1).
+
+    Args:
+        maps: of `gradient_maps`.
+    """
+    return (maps.abs().amax(dim=(1, 2, 3), keepdim=True) / _EDGE).clamp(max=1.0)
 
 
 def by_image(maps: Tensor) -> tuple[Tensor, Tensor]:
