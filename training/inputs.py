@@ -37,7 +37,8 @@ def open_inputs(config: TrainingConfig) -> Inputs:
     for place in (config.out, *config.out.parents):
         if place.exists() and not place.is_dir():
             raise TrainingError(f"--out {config.out}: {place} is a file; expected a folder")
-    _check_layers(config)
+    if config.only:
+        _check_layers(config)
     try:
         return Inputs(
             _initial(config), training := _training(config), _validation(config, training)

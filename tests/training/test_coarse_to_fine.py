@@ -56,18 +56,23 @@ def test_flows_of_passes_add_up_in_pixels_of_each_size(network: CoarseToFineFlow
     torch.testing.assert_close(flow[0], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_pair_without_gradients_has_no_flow(network: CoarseToFineFlowNetS) -> None:
+@pytest.mark.parametrize("name", ["coarse_to_fine_slim", "flownets_pyramid_slim"])
+def test_a_pair_without_gradients_has_no_flow(name: str) -> None:
     """Alone in its batch, and beside another one."""
+    network = build_network(name, seed=0).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
+            torch.nn.init.normal_(module.bias)
     first, second = pair(64, 128)
     flat, darker = torch.full_like(first, 0.5), torch.full_like(first, -0.2)
     with torch.no_grad():
         alone = network(flat, darker)[0]
         both = network(torch.cat((first, flat)), torch.cat((second, darker)))[0]
         moved = network(first, second)[0]
-    torch.testing.assert_close(alone, torch.zeros_like(alone), rtol=0, atol=1e-5)
-    torch.testing.assert_close(both[1:], torch.zeros_like(alone), rtol=0, atol=1e-5)
-    torch.testing.assert_close(both[:1], moved)
-    assert moved.abs().max() > 1e-3
+    torch.testing.assert_close(alone, torch.zeros_like(alone), rtol=0, atol=1e-4)
+    torch.testing.assert_close(both[1:], torch.zeros_like(alone), rtol=0, atol=1e-4)
+    torch.testing.assert_close(both[:1], moved, rtol=1e-4, atol=1e-4)
+    assert moved.abs().max() > 1e-2
 
 
 def test_the_second_image_is_warped_by_the_flow_so_far(network: CoarseToFineFlowNetS) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from training.networks.downsampling import halve
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import conv, deconv, initialise, predict_flow, upsample_flow
-from training.networks.refinement import Refinement, by_image, gradient_maps
+from training.networks.refinement import Refinement, by_image, gradient_maps, visible
 
 # Of the refinement at 1/4: the motion that a step measures is too small where the flow is off by
 # more than a pixel of the maps.
@@ -86,7 +86,9 @@ class PyramidFlowNetS(Decoder):
             coarser=hidden,
             steps=_STEPS,
         )
-        return *fine, coarse, *flows
+        # Where nothing is to be seen, biases would be taken for motion.
+        refined, *others = fine
+        return refined * visible(maps), *others, coarse, *flows
 
     def _decode(self, conv1: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the flows before refinement, and the maps of the finest deconvolution at 1/8."""

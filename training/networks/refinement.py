@@ -30,7 +30,7 @@ _DERIVATIVES = np.kron(_OF_EACH, _GAIN * np.stack((_ALONG_X, _ALONG_X.T))[:, Non
 _DAMPING = 0.005
 _NOISE = 0.03
 # The gradient of an edge of one grey level of 255, which is not rounded away.
-_EDGE = _GAIN * 3 / 8 / 255
+_EDGE = _GAIN * float(_STEP[_STEP > 0].sum()) / 255
 _MAX_MOTION = 2.0  # pixels of the maps; the linear model does not hold beyond
 
 
