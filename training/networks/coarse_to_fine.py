@@ -32,7 +32,9 @@ _STEPS, _LAST_STEPS = (4, 3), (2, 2)
 _LAST_SHARES = (0.44, 0.22, 0.22, 0.11)
 _PASS_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
 # How often 1 and 2 passes are trained. Further passes have the second one's weights, too.
-_TRAINED = (0.35, 0.65)
+_TRAINED = (0.5, 0.5)
+# Share of the training samples whose flow so far is wrong in some areas, and by how many pixels.
+_DISTURBED, _WRONG_BY = 0.5, (1.0, 60.0)
 
 
 class CoarseToFineFlowNetS(Decoder):
@@ -52,6 +54,7 @@ class CoarseToFineFlowNetS(Decoder):
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()
         self.passes = PASSES
+        self._random = np.random.default_rng(0)
         c64, c128, c256, c512 = (round(c * width) for c in (64, 128, 256, 512))
         self.conv1 = conv(3 + 3, c64, kernel_size=7, stride=2)
         # One layer over the concatenation of conv1's maps, the flow so far and whether it leads out
@@ -100,8 +103,8 @@ class CoarseToFineFlowNetS(Decoder):
 
     def begin_step(self, seed: int) -> None:
         """Draw the number of passes of a training step."""
-        drawn = np.random.default_rng(seed).choice(len(_TRAINED), p=_TRAINED)
-        self.passes = 1 + int(drawn)
+        self._random = np.random.default_rng(seed)
+        self.passes = 1 + int(self._random.choice(len(_TRAINED), p=_TRAINED))
 
     def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss over all passes; arguments as `relative_loss`."""
@@ -127,6 +130,8 @@ class CoarseToFineFlowNetS(Decoder):
         for finer in reversed(range(2, self.passes + 1)):
             found, _ = self.one_pass(sizes[finer], so_far)
             so_far = 2 * found[0].detach()  # a pixel of this pass is two of the next one's
+            if self.training:
+                so_far = self._disturbed(so_far)
             flows = (*(2**finer * flow for flow in found), *flows)
         return (*self.last_pass(sizes[0], sizes[1], so_far), *flows)
 
@@ -210,6 +215,25 @@ class CoarseToFineFlowNetS(Decoder):
         # Where nothing is to be seen, biases would be taken for motion.
         last, *others = fine
         return last * visible(maps), *others, *coarse, *flows
+
+    def _disturbed(self, so_far: Tensor) -> Tensor:
+        """Replace the flow so far in some areas of some samples by a wrong one.
+
+        A pass then learns to find what the one before has missed: a flow that was wrong at a quarter
+        of the size stayed wrong.
+        """
+        samples, _, height, width = so_far.shape
+        draw = self._random
+        shapes = torch.from_numpy(draw.normal(size=(samples, 1, 4, 5))).to(so_far)
+        shapes = F.interpolate(shapes, (height, width), mode="bilinear", align_corners=False)
+        chosen = torch.from_numpy(draw.random((samples, 1, 1, 1)) < _DISTURBED).to(so_far.device)
+        pixels = np.exp(draw.uniform(*np.log(_WRONG_BY), (samples, 1)))
+        angle = draw.uniform(0, 2 * np.pi, (samples, 1))
+        wrong = pixels * np.concatenate((np.cos(angle), np.sin(angle)), axis=1) / self.flow_scale
+        kept = draw.integers(0, 2, (samples, 1, 1, 1))  # else it is another motion, or none
+        moved = so_far * torch.from_numpy(kept).to(so_far)
+        moved = moved + torch.from_numpy(wrong).to(so_far)[..., None, None]
+        return torch.where(chosen & (shapes > 0.4), moved, so_far)
 
     def concatenate(self, skip: Tensor, *upsampled: Tensor) -> Tensor:
         """Crop what was upsampled from an odd height or width, and concatenate along channels."""

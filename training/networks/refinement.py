@@ -13,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.networks.downsampling import halve
-from training.networks.layers import LEAK, conv, predict_flow, warp
-from training.networks.upsampling import upsample_matmul
+from training.networks.layers import LEAK, conv, pixel_centres, predict_flow
 
 # Kernels that treat both images of a pair alike.
 _OF_EACH = np.eye(2)[..., None, None]
@@ -116,7 +114,7 @@ class Refinement(nn.Module):
             The flow after each step, the last one first, and the hidden layer that that one was
             predicted from.
         """
-        first, second = maps
+        first, second = cells(maps[0]), maps[1]
         given = self.context(context)
         if self.coarser is not None:
             given = given + self.coarser(coarser)
@@ -125,8 +123,7 @@ class Refinement(nn.Module):
             flow = flow.detach()
             # Always float32: the measured differences are small.
             with torch.autocast(flow.device.type, enabled=False):
-                warped = warp(second, upsample_matmul(flow.float() * scale, 2))
-                residual = local_motion(first, warped)
+                residual = local_motion(first, warp_cells(second, flow.float() * scale))
             measured = torch.cat((residual.to(context.dtype), flow.to(context.dtype)), dim=1)
             hidden = self.hidden(F.leaky_relu(given + self.left(measured), LEAK))
             flow = flow + self.predict_residual(hidden)
@@ -134,30 +131,64 @@ class Refinement(nn.Module):
         return tuple(flows), hidden
 
 
+def cells(maps: Tensor) -> Tensor:
+    """Return pixels by their place in a cell of 2x2: (N, C, 2 H, 2 W) to (N, C, 2, 2, H, W).
+
+    Sums over a cell are sums of planes then, and a pixel of the flow is one cell.
+    """
+    batch, count, height, width = maps.shape
+    placed = maps.reshape(batch, count, height // 2, 2, width // 2, 2)
+    return placed.permute(0, 1, 3, 5, 2, 4)
+
+
+def warp_cells(maps: Tensor, flow: Tensor) -> Tensor:
+    """Backward-warp maps of the second image to the first; the pixels of a cell move alike.
+
+    Bilinear, and clamping coordinates to the border, as `training.networks.layers.warp`.
+
+    Args:
+        maps: (N, C, 2 H, 2 W) float32.
+        flow: (N, 2, H, W), in pixels of the maps.
+
+    Returns:
+        (N, C, 2, 2, H, W), as of `cells`.
+    """
+    batch, _, height, width = flow.shape
+    centres, unit = pixel_centres(maps.permute(0, 2, 3, 1))
+    # A line of numbers for each row: OpenVINO computes along the last axis, and two are too few.
+    places = centres.reshape(height, 2, width, 2, 2).permute(1, 3, 0, 2, 4)
+    lines = flow.permute(0, 2, 3, 1).reshape(batch, 1, height, 2 * width)
+    grid = places.reshape(1, 4, height, 2 * width) + lines * unit.repeat(width)
+    grid = grid.reshape(batch, 4 * height, width, 2)
+    moved = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
+    return moved.reshape(batch, -1, 2, 2, height, width)
+
+
 def local_motion(first: Tensor, second: Tensor) -> Tensor:
     """Estimate small motion between two maps and its reliability (Lucas and Kanade, 1981).
 
-    Windows are 6x6 with stride 2. The normal equations are damped (Levenberg-Marquardt), and pixels
-    where the maps differ strongly, which small motion cannot explain, have less weight.
+    Windows are 3x3 cells, with stride 1. The normal equations are damped (Levenberg-Marquardt), and
+    cells where the maps differ strongly, which small motion cannot explain, have less weight.
 
     Args:
-        first: (N, C, H, W) float32; H even, W a multiple of 4.
+        first: (N, C, 2, 2, H, W) float32, as of `cells`.
         second: likewise.
 
     Returns:
-        (N, 5, H/2, W/2): motion from first to second in pixels of the maps, x then y; Foerstner's
+        (N, 5, H, W): motion from first to second in pixels of the maps, x then y; Foerstner's
         roundness, 1 where the gradients point in all directions, 0 where in one only (the aperture
         problem); the logarithm of the gradient energy; and how much the maps differ, 0 to 1.
     """
-    difference, middle = second - first, F.pad(first + second, (1, 1, 1, 1), mode="replicate")
-    along_x = (middle[:, :, 1:-1, 2:] - middle[:, :, 1:-1, :-2]) / 4
-    along_y = (middle[:, :, 2:, 1:-1] - middle[:, :, :-2, 1:-1]) / 4
-    # Map by map: OpenVINO fuses a sum of a few maps into one pass, but not a Reduce over them.
-    t, x, y = difference.split(1, dim=1), along_x.split(1, dim=1), along_y.split(1, dim=1)
+    t, total = _planes(second - first), first + second
+    # Twice the means of both images, over a distance of two pixels.
+    x, y = (
+        _planes(torch.stack(_differences(total, axis), dim=axis - 2) / 4) for axis in (-1, -2)
+    )
     differs = reduce(add, map(torch.abs, t)) / len(t)
     weight = 1 / (differs + _NOISE)
+    # Plane by plane: OpenVINO fuses a sum of a few planes into one pass, but not a Reduce over them.
     products = [
-        reduce(add, map(mul, one, other)) * weight
+        reduce(add, map(mul, one, other)) / 4 * weight
         for one, other in ((x, x), (x, y), (y, y), (x, t), (y, t))
     ]
     xx, xy, yy, xt, yt, left = _window_means([*products, differs * weight])
@@ -169,11 +200,29 @@ def local_motion(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat((u, v, 4 * determinant / (trace * trace), trace.log(), left), dim=1)
 
 
-def _window_means(planes: list[Tensor]) -> list[Tensor]:
-    """Return the means of windows of 6x6 with stride 2 of each plane, (N, 1, H, W).
+def _planes(placed: Tensor) -> tuple[Tensor, ...]:
+    """Split (N, C, 2, 2, H, W) into planes (N, 1, H, W)."""
+    return placed.flatten(1, 3).split(1, dim=1)
 
-    As sums of 2x2, then 3x3 sums of slices: 0.4 of the time of pooling in OpenVINO.
+
+def _differences(placed: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return differences of the pixels on both sides, of the first and of the second of a cell.
+
+    Args:
+        placed: (N, C, 2, 2, H, W).
+        axis: -1, along x, or -2, along y. Beyond the border, its pixels are repeated.
     """
-    small = F.pad(halve(torch.cat(planes, dim=1), weight=1 / 36), (1, 1, 1, 1))
-    small = small[:, :, :-2] + small[:, :, 1:-1] + small[:, :, 2:]
-    return list((small[..., :-2] + small[..., 1:-1] + small[..., 2:]).split(1, dim=1))
+    one, two = placed.unbind(axis - 2)
+    count = one.shape[axis]
+    before = torch.cat((one.narrow(axis, 0, 1), two.narrow(axis, 0, count - 1)), dim=axis)
+    after = torch.cat((one.narrow(axis, 1, count - 1), two.narrow(axis, count - 1, 1)), dim=axis)
+    return two - before, after - one
+
+
+def _window_means(planes: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return the means of windows of 3x3 cells of each plane, (N, 1, H, W); nothing is outside."""
+    padded = F.pad(torch.cat(planes, dim=1), (1, 1, 1, 1))
+    # As sums of slices: 0.4 of the time of pooling in OpenVINO.
+    rows = padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]
+    windows = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    return (windows / 9).split(1, dim=1)
