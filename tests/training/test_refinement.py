@@ -5,9 +5,16 @@ import pytest
 import torch
 from scipy.ndimage import correlate, map_coordinates
 
+from training.networks.downsampling import cells
 from training.networks.flownets_pyramid import PyramidFlowNetS
 from training.networks.layers import warp
-from training.networks.refinement import Refinement, gradient_maps, local_motion, visible
+from training.networks.refinement import (
+    Refinement,
+    gradient_maps,
+    local_motion,
+    visible,
+    warp_cells,
+)
 
 
 def test_warp_against_scipy() -> None:
@@ -73,6 +80,15 @@ def test_one_grey_level_is_visible(levels: int, seen: float) -> None:
     torch.testing.assert_close(found.flatten(), torch.tensor([float(seen), 0.0]))
 
 
+def test_cells_of_a_warp_move_alike() -> None:
+    """Like a warp by the repeated flow."""
+    torch.manual_seed(0)
+    maps, flow = torch.randn(2, 3, 12, 20), 3 * torch.randn(2, 2, 6, 10)
+    repeated = flow.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    expected = cells(warp(maps, repeated.permute(0, 2, 3, 1)))
+    torch.testing.assert_close(warp_cells(maps, flow), expected, rtol=1e-4, atol=1e-4)
+
+
 def local_motion_twin(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(C, H, W) float64 twice -> (5, H/2, W/2), window by window as a least-squares problem."""
     channels, height, width = first.shape
@@ -86,8 +102,10 @@ def local_motion_twin(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             normal, right, differs = np.zeros((2, 2)), np.zeros(2), 0.0
             for y in range(max(0, 2 * row - 2), min(height, 2 * row + 4)):
                 for x in range(max(0, 2 * column - 2), min(width, 2 * column + 4)):
-                    weight = 1 / (np.abs(gt[:, y, x]).mean() + 0.03) / 36
-                    differs += weight * np.abs(gt[:, y, x]).mean()
+                    top, left = y // 2 * 2, x // 2 * 2  # of its cell, all of which weighs the same
+                    difference = np.abs(gt[:, top : top + 2, left : left + 2]).mean()
+                    weight = 1 / (difference + 0.03) / 36
+                    differs += weight * difference
                     for channel in range(channels):
                         gradient = np.array((gx[channel, y, x], gy[channel, y, x]))
                         normal += weight * np.outer(gradient, gradient)
@@ -105,7 +123,7 @@ def test_local_motion_against_a_solver() -> None:
     # Darker by what three pixels of the slope are: more than the two that it says.
     first = 0.3 * np.arange(12) + 0.2 * noise1
     second = first - 0.9 + 0.2 * noise2
-    planes = (torch.tensor(x, dtype=torch.float32)[None] for x in (first, second))
+    planes = (cells(torch.tensor(x, dtype=torch.float32)[None]) for x in (first, second))
     found = local_motion(*planes)[0]
     np.testing.assert_allclose(found, local_motion_twin(first, second), rtol=1e-3, atol=1e-4)
     assert found[:2].abs().max() == 2
@@ -118,7 +136,7 @@ def test_local_motion_of_a_moved_pattern() -> None:
 
     def pattern(u: float, v: float, rows: float = 1) -> torch.Tensor:
         waves = np.sin((x - u) / 12 * 2 * np.pi) + rows * np.cos((y - v) / 16 * 2 * np.pi)
-        return torch.tensor(waves, dtype=torch.float32)[None, None]
+        return cells(torch.tensor(waves, dtype=torch.float32)[None, None])
 
     found = local_motion(pattern(0, 0), pattern(0.4, -0.3))[0, :, 3:-3, 3:-3]
     np.testing.assert_allclose(found[0], 0.4, atol=0.05)
@@ -128,7 +146,7 @@ def test_local_motion_of_a_moved_pattern() -> None:
     np.testing.assert_allclose(found[0], 0.4, atol=0.05)
     np.testing.assert_array_equal(found[1], 0)
     assert found[2].max() < 0.1
-    flat = torch.zeros(1, 1, 8, 16)
+    flat = torch.zeros(1, 1, 2, 2, 4, 8)
     motion, varies, differs = local_motion(flat, flat)[0].split([2, 2, 1])
     assert torch.equal(motion, torch.zeros(2, 4, 8))
     assert torch.equal(differs, torch.zeros(1, 4, 8))
@@ -143,7 +161,7 @@ def test_each_step_starts_from_the_flow_of_the_step_before() -> None:
         torch.randn(1, 4, 8, 16),
         torch.randn(1, 6, 4, 8),
     )
-    maps = torch.randn(1, 2, 16, 32), torch.randn(1, 2, 16, 32)
+    maps = torch.randn(1, 4, 16, 32)
 
     def refined(flow: torch.Tensor, steps: int) -> tuple[torch.Tensor, ...]:
         return refinement(flow, context, maps, scale=2.0, coarser=coarser, steps=steps)[0]

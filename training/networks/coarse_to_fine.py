@@ -168,12 +168,12 @@ class CoarseToFineFlowNetS(Decoder):
             maps = gradient_maps(halved, stride=1)
             small = halve(maps)
         coarse, hidden = self.refinement8(
-            flows[0], context, by_image(small), scale=self.flow_scale / 4, steps=_STEPS[0]
+            flows[0], context, small, scale=self.flow_scale / 4, steps=_STEPS[0]
         )
         fine, _ = self.refinement4(
             _doubled(coarse[0]),
             conv1,
-            by_image(maps),
+            maps,
             scale=self.flow_scale / 2,
             coarser=hidden,
             steps=_STEPS[1],
@@ -199,7 +199,7 @@ class CoarseToFineFlowNetS(Decoder):
         coarse, hidden = self.last_refinement8(
             flows[0],
             self.shallow8(shallow),
-            by_image(small),
+            small,
             scale=self.flow_scale / 4,
             coarser=context,
             steps=_LAST_STEPS[0],
@@ -207,7 +207,7 @@ class CoarseToFineFlowNetS(Decoder):
         fine, _ = self.last_refinement4(
             _doubled(coarse[0]),
             shallow,
-            by_image(maps),
+            maps,
             scale=self.flow_scale / 2,
             coarser=hidden,
             steps=_LAST_STEPS[1],

@@ -5,22 +5,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def halve(planes: Tensor, *, weight: float = 0.25) -> Tensor:
-    """Return the weighted sums of 2x2 pixels, by default their means.
+def cells(planes: Tensor) -> Tensor:
+    """Return pixels by their place in a cell of 2x2: (N, C, 2 H, 2 W) to (N, C, 2, 2, H, W).
 
-    A sum over columns by a matrix product, then one over rows. OpenVINO's pooling is not vectorised
-    for few channels.
+    A sum over a cell is then one of whole planes, which runtimes compute faster than pooling.
+    """
+    placed = planes.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+    return placed.permute(0, 1, 3, 5, 2, 4).contiguous()
+
+
+def halve(planes: Tensor) -> Tensor:
+    """Return the means of 2x2 pixels.
 
     Args:
-        planes: (N, C, H, W); H even, W a multiple of 4.
-        weight: of each of the four pixels.
+        planes: (N, C, H, W) float32; H and W even.
     """
-    batch, count, height, width = planes.shape
-    pairs = torch.eye(2, dtype=planes.dtype, device=planes.device).repeat_interleave(2, dim=0)
-    # By fours: blocks of 16 take 5 % less time, pairs 15 % more.
-    columns = planes.reshape(batch, count, height, width // 4, 4) @ (pairs * weight)
-    rows = columns.reshape(batch, count, height // 2, 2, width // 2)
-    return rows[:, :, :, 0] + rows[:, :, :, 1]
+    (first, second), (third, fourth) = (row.unbind(2) for row in cells(planes).unbind(2))
+    return (first + second + third + fourth) / 4
 
 
 def halve_images(planes: Tensor) -> Tensor:

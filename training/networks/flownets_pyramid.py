@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from training.networks.downsampling import halve
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import conv, deconv, initialise, predict_flow, upsample_flow
-from training.networks.refinement import Refinement, by_image, gradient_maps, visible
+from training.networks.refinement import Refinement, gradient_maps, visible
 
 # Of the refinement at 1/4: the motion that a step measures is too small where the flow is off by
 # more than a pixel of the maps.
@@ -76,12 +76,12 @@ class PyramidFlowNetS(Decoder):
         flows, context = self._decode(conv1)
         maps = gradient_maps(images, stride=2)
         (coarse,), hidden = self.refinement8(
-            flows[0], context, by_image(halve(maps)), scale=self.flow_scale / 4
+            flows[0], context, halve(maps), scale=self.flow_scale / 4
         )
         fine, _ = self.refinement4(
             F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False),
             conv1,
-            by_image(maps),
+            maps,
             scale=self.flow_scale / 2,
             coarser=hidden,
             steps=_STEPS,

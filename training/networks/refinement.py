@@ -5,6 +5,7 @@ images and have to learn the matching themselves, as in FlowNet 2.0 and LiteFlow
 the error in 1,400 steps; this refinement reduced it by a tenth in the same steps.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import add, mul
 
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.networks.downsampling import cells
 from training.networks.layers import LEAK, conv, pixel_centres, predict_flow
 
 # Kernels that treat both images of a pair alike.
@@ -62,7 +64,7 @@ def visible(maps: Tensor) -> Tensor:
 
 
 def by_image(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Split maps of a pair, (N, 2 C, H, W), into the two images' (N, C, H, W)."""
+    """Split maps of a pair, (N, 2 C, ...), into the two images' (N, C, ...)."""
     # unflatten and unbind, not chunk: in OpenVINO a split along channels of channels-last data
     # takes three times as long as a reorder to planar layout followed by reading each half.
     first, second = maps.unflatten(1, (2, -1)).unbind(1)
@@ -94,7 +96,7 @@ class Refinement(nn.Module):
         self,
         flow: Tensor,
         context: Tensor,
-        maps: tuple[Tensor, Tensor],
+        maps: Tensor,
         *,
         scale: float,
         coarser: Tensor | None = None,
@@ -105,7 +107,7 @@ class Refinement(nn.Module):
         Args:
             flow: (N, 2, H, W). It is detached, as in RAFT (arXiv 2003.12039): it has its own loss.
             context: (N, C, H, W).
-            maps: the first image's and the second's, (N, M, 2 H, 2 W) float32.
+            maps: of the pair, (N, 2 M, 2 H, 2 W) float32.
             scale: pixels of the maps per unit of the flow.
             coarser: hidden layer of the refinement at half the resolution, (N, C', H/2, W/2).
             steps: how often; each time the motion that remains is measured anew.
@@ -114,7 +116,7 @@ class Refinement(nn.Module):
             The flow after each step, the last one first, and the hidden layer that that one was
             predicted from.
         """
-        first, second = cells(maps[0]), maps[1]
+        first, second = by_image(cells(maps))[0], by_image(maps)[1]
         given = self.context(context)
         if self.coarser is not None:
             given = given + self.coarser(coarser)
@@ -129,16 +131,6 @@ class Refinement(nn.Module):
             flow = flow + self.predict_residual(hidden)
             flows.insert(0, flow)
         return tuple(flows), hidden
-
-
-def cells(maps: Tensor) -> Tensor:
-    """Return pixels by their place in a cell of 2x2: (N, C, 2 H, 2 W) to (N, C, 2, 2, H, W).
-
-    Sums over a cell are sums of planes then, and a pixel of the flow is one cell.
-    """
-    batch, count, height, width = maps.shape
-    placed = maps.reshape(batch, count, height // 2, 2, width // 2, 2)
-    return placed.permute(0, 1, 3, 5, 2, 4)
 
 
 def warp_cells(maps: Tensor, flow: Tensor) -> Tensor:
@@ -180,16 +172,13 @@ def local_motion(first: Tensor, second: Tensor) -> Tensor:
         problem); the logarithm of the gradient energy; and how much the maps differ, 0 to 1.
     """
     t, total = _planes(second - first), first + second
-    # Twice the means of both images, over a distance of two pixels.
-    x, y = (
-        _planes(torch.stack(_differences(total, axis), dim=axis - 2) / 4) for axis in (-1, -2)
-    )
+    x, y = _along(total, -1), _along(total, -2)
     differs = reduce(add, map(torch.abs, t)) / len(t)
     weight = 1 / (differs + _NOISE)
-    # Plane by plane: OpenVINO fuses a sum of a few planes into one pass, but not a Reduce over them.
+    # x and y are four times the mean of both images' derivatives, and a cell has four pixels.
     products = [
-        reduce(add, map(mul, one, other)) / 4 * weight
-        for one, other in ((x, x), (x, y), (y, y), (x, t), (y, t))
+        *(_dot(one, other) / 64 * weight for one, other in ((x, x), (x, y), (y, y))),
+        *(_dot(one, t) / 16 * weight for one in (x, y)),
     ]
     xx, xy, yy, xt, yt, left = _window_means([*products, differs * weight])
     xx, yy = xx + _DAMPING, yy + _DAMPING
@@ -200,23 +189,33 @@ def local_motion(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat((u, v, 4 * determinant / (trace * trace), trace.log(), left), dim=1)
 
 
+def _dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    # OpenVINO fuses a sum of a few planes into one pass, but not a Reduce over them.
+    return reduce(add, map(mul, one, other))
+
+
 def _planes(placed: Tensor) -> tuple[Tensor, ...]:
     """Split (N, C, 2, 2, H, W) into planes (N, 1, H, W)."""
     return placed.flatten(1, 3).split(1, dim=1)
 
 
-def _differences(placed: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Return differences of the pixels on both sides, of the first and of the second of a cell.
+def _along(placed: Tensor, axis: int) -> list[Tensor]:
+    """Return the difference of the pixels on both sides of each, in the order of `_planes`.
 
     Args:
         placed: (N, C, 2, 2, H, W).
         axis: -1, along x, or -2, along y. Beyond the border, its pixels are repeated.
     """
     one, two = placed.unbind(axis - 2)
-    count = one.shape[axis]
-    before = torch.cat((one.narrow(axis, 0, 1), two.narrow(axis, 0, count - 1)), dim=axis)
-    after = torch.cat((one.narrow(axis, 1, count - 1), two.narrow(axis, count - 1, 1)), dim=axis)
-    return two - before, after - one
+    last = one.shape[axis] - 1
+    before = torch.cat((one.narrow(axis, 0, 1), two.narrow(axis, 0, last)), dim=axis)
+    after = torch.cat((one.narrow(axis, 1, last), two.narrow(axis, last, 1)), dim=axis)
+    sides = [side.flatten(1, 2).split(1, dim=1) for side in (two - before, after - one)]
+    # As lists of planes: stacked, they would be copied. The places along x alternate, those along y
+    # come in pairs.
+    count = -axis
+    starts = range(0, len(sides[0]), count)
+    return [plane for start in starts for side in sides for plane in side[start : start + count]]
 
 
 def _window_means(planes: list[Tensor]) -> tuple[Tensor, ...]:
