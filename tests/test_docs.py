@@ -20,7 +20,7 @@ import torch
 import engine
 from engine.backends.openvino.runtime import import_openvino
 from engine.bundle.manifest import read_manifest
-from engine.bundle.shipped import FAST_BUNDLE
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.errors import EngineError
 from engine.flow.formats import write_flow
 from engine.images import write_image

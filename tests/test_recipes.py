@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import engine
-from engine.bundle.shipped import FAST_BUNDLE
 from tests.support import ros2_double
 from tests.support.pages import PAGES, blocks
 from tests.support.videos import write_clip
@@ -16,13 +15,6 @@ from tests.support.videos import write_clip
 def program(name: str) -> object:
     (text,) = blocks(f'python title="{name}"', PAGES["docs/recipes.md"])
     return compile(text, name, "exec")
-
-
-@pytest.fixture(autouse=True)
-def _the_fast_bundle_is_the_default(monkeypatch):
-    """The default one takes three times as long to open."""
-    monkeypatch.setattr("engine.loader.DEFAULT_BUNDLE", FAST_BUNDLE)
-    monkeypatch.setattr(engine, "_default", None)
 
 
 @pytest.fixture

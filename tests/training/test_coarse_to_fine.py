@@ -116,6 +116,33 @@ def test_a_flow_is_added_at_every_resolution() -> None:
         torch.testing.assert_close(total, torch.full_like(total, 3.0))
 
 
+def test_training_disturbs_the_flow_so_far_in_places(network: CoarseToFineFlowNetS) -> None:
+    """In about half of the samples, by 1 to 60 pixels; the same for the same seed."""
+    so_far = torch.full((200, 2, 12, 16), 5.0) / network.flow_scale
+    network.begin_step(3)
+    found = network._disturbed(so_far)
+    wrong = (found != so_far).any(dim=1).flatten(1)
+    assert wrong.any(dim=1).float().mean().item() == pytest.approx(0.45, abs=0.15)
+    assert 0.1 < wrong[wrong.any(dim=1)].float().mean() < 0.6
+    off = network.flow_scale * (found - so_far).norm(dim=1)
+    assert off.max() < 60 + 5 * 2**0.5 + 0.01
+    assert len({round(float(one.max()), 3) for one in off}) > 60
+    network.begin_step(3)
+    torch.testing.assert_close(network._disturbed(so_far), found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_only_training_disturbs(
+    network: CoarseToFineFlowNetS, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    monkeypatch.setattr(network, "_disturbed", lambda flow: called.append(1) or flow)
+    network.passes = 2
+    with torch.no_grad():
+        network.train(training)(*pair(64, 128))
+    assert bool(called) == training
+
+
 def test_training_draws_the_number_of_passes(network: CoarseToFineFlowNetS) -> None:
     drawn = []
     for seed in range(1000):

@@ -219,8 +219,8 @@ class CoarseToFineFlowNetS(Decoder):
     def _disturbed(self, so_far: Tensor) -> Tensor:
         """Replace the flow so far in some areas of some samples by a wrong one.
 
-        A pass then learns to find what the one before has missed: a flow that was wrong at a quarter
-        of the size stayed wrong.
+        A pass then learns to find what the one before has missed. Without, a flow that was wrong at
+        a quarter of the size stayed wrong.
         """
         samples, _, height, width = so_far.shape
         draw = self._random
