@@ -227,7 +227,8 @@ class CoarseToFineFlowNetS(Decoder):
         shapes = torch.from_numpy(draw.normal(size=(samples, 1, 4, 5))).to(so_far)
         shapes = F.interpolate(shapes, (height, width), mode="bilinear", align_corners=False)
         chosen = torch.from_numpy(draw.random((samples, 1, 1, 1)) < _DISTURBED).to(so_far.device)
-        pixels = np.exp(draw.uniform(*np.log(_WRONG_BY), (samples, 1)))
+        least, most = np.log(_WRONG_BY)
+        pixels = np.exp(draw.uniform(least, most, (samples, 1)))
         angle = draw.uniform(0, 2 * np.pi, (samples, 1))
         wrong = pixels * np.concatenate((np.cos(angle), np.sin(angle)), axis=1) / self.flow_scale
         kept = draw.integers(0, 2, (samples, 1, 1, 1))  # else it is another motion, or none
