@@ -150,7 +150,8 @@ def warp_cells(maps: Tensor, flow: Tensor) -> Tensor:
     # A line of numbers for each row: OpenVINO computes along the last axis, and two are too few.
     places = centres.reshape(height, 2, width, 2, 2).permute(1, 3, 0, 2, 4)
     lines = flow.permute(0, 2, 3, 1).reshape(batch, 1, height, 2 * width)
-    grid = places.reshape(1, 4, height, 2 * width) + lines * unit.repeat(width)
+    units = unit.expand(width, 2).reshape(2 * width)
+    grid = places.reshape(1, 4, height, 2 * width) + lines * units
     grid = grid.reshape(batch, 4 * height, width, 2)
     moved = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
     return moved.reshape(batch, -1, 2, 2, height, width)
