@@ -56,10 +56,6 @@ SHORTER = {
 SHORTER_RENDERING = "--pool 4"
 # Ranges from pairs with little motion saturate for larger motion.
 SHORTER_INT8 = "--calibration pairs --gate pairs --max-epe-increase 1000%"
-# Commands and programs that name no bundle get the fast one: the default one takes three times as
-# long to open (its own tests: tests/engine/test_load.py and tests/export/test_default_bundle.py).
-TAKE_A_BUNDLE = ("bench.evaluate", "bench.reliability")
-ENGINE_TAKES_A_BUNDLE = ("infer", "video", "folder", "score", "extract")
 # Pages share the names of outputs, which these commands do not overwrite by themselves.
 ENGINE_WRITES = ("infer", "video", "folder", "show", "convert", "extract")
 # The first two are checked in test_docs_facts.py, CMake runs in `make kernels`.
@@ -228,9 +224,6 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
         arguments += shlex.split(SHORTER_RENDERING)
     if module == "export.build_engine" and {"int8", "auto"} & {*arguments}:
         arguments += shlex.split(SHORTER_INT8)
-    takes_a_bundle = module in TAKE_A_BUNDLE or arguments[0] in ENGINE_TAKES_A_BUNDLE
-    if takes_a_bundle and "--bundle" not in arguments:
-        arguments += ["--bundle", "fast"]
     if module == "engine" and arguments[0] in ENGINE_WRITES and "--force" not in arguments:
         arguments.append("--force")
     assert not run_module(module, arguments)

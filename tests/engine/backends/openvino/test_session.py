@@ -218,7 +218,7 @@ print(compiled.get_property("LOADED_FROM_CACHE"))
 """
 
 
-@pytest.mark.parametrize("network", ["tiny", pytest.param("fast", marks=needs_int8)])
+@pytest.mark.parametrize("network", ["tiny", pytest.param("default", marks=needs_int8)])
 def test_a_second_process_loads_from_the_cache_and_computes_the_same_flow(
     network, tiny_bundle, tmp_path
 ):
