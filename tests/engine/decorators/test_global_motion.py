@@ -283,7 +283,7 @@ def test_the_argument(tiny_bundle):
 @needs_int8
 def test_camera_motion_is_estimated_better(rng):
     """Noise of several scales, shifted by more than the network estimates well."""
-    motion = np.array([46, -34])
+    motion = np.array([90, -70])
     canvas = np.zeros((600, 800, 3))
     for cell in (4, 16, 64):
         coarse = rng.uniform(0, 85, (600 // cell + 1, 800 // cell + 1, 3))
