@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.support.tiny_network import affine_flow, manifest_for, tiny_model, ti
 os.environ[VARIABLE] = ""
 # No test outlives a power failure, and waiting for a disk thousands of times takes minutes.
 os.fsync = lambda descriptor: None
+# A shell starts background jobs with SIGINT ignored, which programs that tests start inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test depends on the speed of the machine.
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any speed")
