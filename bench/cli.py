@@ -96,12 +96,7 @@ def rows_parser(module: str, description: str | None) -> RaisingParser:
 
 def add_bundle_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--bundle`` and ``--trust``."""
-    parser.add_argument(
-        "--bundle",
-        type=bundle_named,
-        metavar="DIR|NAME",
-        help=HELP,
-    )
+    parser.add_argument("--bundle", type=bundle_named, metavar="DIR", help=HELP)
     add_trust(parser)
 
 

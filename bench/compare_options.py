@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.cli import add_trust, output_file
 from bench.harness.plan import Row, Size, backend_names, row_groups
 from bench.runners.registry import BY_NAME
-from engine.bundle.shipped import NAMES, bundle_named
+from engine.bundle.shipped import HELP, bundle_named
 from engine.bundle.signature import read_trusted
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import names, names_among, positive_float, positive_int, size
@@ -138,8 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", default="motorcycle", help="motorcycle (default), synthetic, or pairs "
         "with true flow: a data set as NAME:DIR, for example middlebury:DIR, or a folder")
     add("--pairs", type=positive_int, default=8, metavar="N", help="at most N pairs; default: 8")
-    add("--bundle", type=bundle_named, action="append", default=[], metavar="DIR|NAME",
-        help=f"use this bundle: its folder, or one that ships: {', '.join(NAMES)}; may be repeated")
+    add("--bundle", type=bundle_named, action="append", default=[], metavar="DIR",
+        help=f"use this bundle: {HELP}; may be repeated")
     add_trust(parser)
     add("--weights", type=Path, metavar="FILE", help="weights instead of the shipped ones")
     add("--threads", type=positive_int, metavar="N", help="CPU threads; default: all CPUs")

@@ -10,7 +10,7 @@ from bench.environment import ModuleError, fingerprint, run_module, versions
 from bench.harness.plan import Row
 from engine.backends.onnx_graphs import FEATURES
 from engine.bundle.manifest import Manifest, read_manifest
-from engine.bundle.shipped import SHIPPED_BUNDLES
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.bundle.signature import read_trusted
 from engine.errors import BackendError
 from engine.images import padded_size
@@ -51,7 +51,7 @@ class Bundles:
     """Finds bundles and weights, and builds missing ones at most once in a run.
 
     Args:
-        given: preferred bundles, in order; those that ship with the engine follow them.
+        given: preferred bundles, in order; the one that ships with the engine follows them.
         trust: public key that signed the given bundles; None: they are not checked.
         weights: weights instead of the shipped ones; bundles of other weights are not used, unless
             they are given.
@@ -75,8 +75,8 @@ class Bundles:
         batch: int,
     ) -> None:
         self._bundles = [Bundle(path, read_trusted(path, trust)) for path in given]
-        shipped = [path for path in SHIPPED_BUNDLES if path.is_dir()]
-        self._bundles += [Bundle(path, read_manifest(path)) for path in shipped]
+        if DEFAULT_BUNDLE.is_dir():
+            self._bundles.append(Bundle(DEFAULT_BUNDLE, read_manifest(DEFAULT_BUNDLE)))
         self._built: list[Bundle] = []
         self._given = len(given)
         self._given_weights = weights

@@ -1,17 +1,15 @@
-"""The bundles inside this package, and their names in commands."""
+"""The bundle inside this package, and its name in commands."""
 
 from pathlib import Path
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
-SHIPPED_BUNDLES = (DEFAULT_BUNDLE,)
-NAMES = tuple(bundle.name for bundle in SHIPPED_BUNDLES)
-# Of an option that takes one.
-HELP = f"folder of a bundle, or one that ships: {', '.join(NAMES)} (default: the first)"
+# Of an argument that takes a bundle.
+HELP = "folder of a bundle, or `default`, the one that ships"
 
 
 def bundle_named(text: str) -> Path:
-    """Return the folder of a bundle that ships, by its name; any other text is a path.
+    """Return the folder of the bundle that ships for its name; any other text is a path.
 
-    ``./default`` is a folder, ``default`` a name.
+    ``./default`` is a folder, ``default`` the name.
     """
-    return DEFAULT_BUNDLE.with_name(text) if text in NAMES else Path(text)
+    return DEFAULT_BUNDLE if text == DEFAULT_BUNDLE.name else Path(text)

@@ -34,7 +34,7 @@ def add_command(commands: common.Commands) -> None:
     add = parser.add_argument
     # fmt: off
     add("bundle", type=bundle_named, metavar="BUNDLE",
-        help="bundle in fp32 or fp16 (those that ship are in int8)")
+        help="bundle in fp32 or fp16 (the one that ships is in int8)")
     add("-o", "--output", type=Path, metavar="DIR",
         help="write the page into a folder for a static host; serve nothing")
     add("--force", action="store_true", help="overwrite files that exist")

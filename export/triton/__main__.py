@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.backends.onnx_graphs import WHOLE
 from engine.bundle.manifest import Manifest, read_manifest
-from engine.bundle.shipped import NAMES, bundle_named
+from engine.bundle.shipped import HELP, bundle_named
 from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import (
     int_between,
@@ -42,8 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     # fmt: off
     add = parser.add_argument
-    add("bundle", type=bundle_named, metavar="BUNDLE",
-        help=f"its folder, or the name of one that ships: {', '.join(NAMES)}")
+    add("bundle", type=bundle_named, metavar="BUNDLE", help=HELP)
     add("-o", "--output", type=Path, required=True, metavar="REPO",
         help="model repository; flow_pair and flow_stream in it are replaced, others stay")
     add("--backend", choices=_BACKENDS, default="onnxruntime",

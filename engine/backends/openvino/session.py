@@ -39,7 +39,7 @@ class OpenVINOSession:
     """One ONNX file, compiled for each input size; a ``Model``.
 
     The first two sizes (of a file over 256 MB, the first) get a model compiled for exactly that
-    size. All further sizes share one with dynamic shapes, which takes 1.4 times as long on a CPU
+    size. All further sizes share one with dynamic shapes, which takes 1.7 times as long on a CPU
     with AVX2, so that a folder of images of many sizes does not compile for each. Of a file below
     32 MB, up to eight sizes get their own: those that have been used 32 times.
 

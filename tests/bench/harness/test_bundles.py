@@ -22,8 +22,8 @@ ROW = Row("tiny", "onnxruntime", "fp32", (64, 70), 1)
 
 
 @pytest.fixture(autouse=True)
-def _no_shipped_bundle(monkeypatch):
-    monkeypatch.setattr("bench.harness.bundles.SHIPPED_BUNDLES", ())
+def _no_shipped_bundle(monkeypatch, tmp_path):
+    monkeypatch.setattr("bench.harness.bundles.DEFAULT_BUNDLE", tmp_path / "none")
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_given_weights_are_not_replaced_by_those_of_the_default_bundle(
     tiny_bundle, tmp_path, commands, monkeypatch
 ):
     default = Path(shutil.copytree(tiny_bundle, tmp_path / "default"))
-    monkeypatch.setattr("bench.harness.bundles.SHIPPED_BUNDLES", (default, tmp_path / "none"))
+    monkeypatch.setattr("bench.harness.bundles.DEFAULT_BUNDLE", default)
     mine = tmp_path / "mine"
     mine.write_bytes(b"weights")
     assert bundles_of(cache=tmp_path).bundle_for(ROW).path == default

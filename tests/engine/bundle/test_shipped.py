@@ -1,4 +1,4 @@
-"""Names of the bundles that ship, in the commands that take a bundle."""
+"""The name of the bundle that ships, in the commands that take a bundle."""
 
 import argparse
 from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 import engine
 from engine.backends.onnxruntime import cuda_backend
 from engine.bundle.manifest import read_manifest
-from engine.bundle.shipped import SHIPPED_BUNDLES
+from engine.bundle.shipped import DEFAULT_BUNDLE
 from engine.data.sources import motorcycle
 from engine.errors import BackendError, BackendNotInstalledError, BundleError, HardwareMissingError
 from engine.system.files import sha256_of
@@ -40,13 +40,12 @@ def test_runs_on_a_gpu(tiny_bundle, tiny_flow, pair_of, caplog, streams):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_CUDA, reason="needs onnxruntime-gpu and an NVIDIA GPU")
-@pytest.mark.parametrize("bundle", SHIPPED_BUNDLES, ids=lambda bundle: bundle.name)
-def test_the_shipped_networks_run_as_cuda_graphs(bundle, caplog):
+def test_the_default_network_runs_as_a_cuda_graph(caplog):
     pair = motorcycle()
     one, two = (image[:384, :512] for image in (pair.image1, pair.image2))
-    with engine.load(bundle, backend="onnxruntime") as on_cpu:
+    with engine.load(DEFAULT_BUNDLE, backend="onnxruntime") as on_cpu:
         expected = [on_cpu.infer(one, two), on_cpu.infer(two, one)]
-    with engine.load(bundle, backend="onnxruntime-cuda") as on_gpu:
+    with engine.load(DEFAULT_BUNDLE, backend="onnxruntime-cuda") as on_gpu:
         found = [on_gpu.infer(*images) for images in [(one, two), (two, one)] * 2]
     assert caplog.messages == []  # it warns where ONNX Runtime refuses a graph
     for flow, other in zip(found, expected * 2, strict=True):
