@@ -28,7 +28,8 @@ setup: .venv/ready  ## create .venv with everything pinned
 
 demo: setup  ## build a bundle, compare the backends on a real pair, write the report
 	$(BIN)/python -m export.build_engine --network flownets_pyramid_slim --precision fp16 --size 384x512 -o $(DEMO)
-	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --json build/demo.json --report build/demo.html
+	$(BIN)/python -m bench.compare --bundle $(DEMO) --data motorcycle --precisions fp32,fp16 \
+		--json build/demo.json --report build/demo.html
 
 test: setup  ## lint, compile the kernels, build the documentation, run the tests
 	$(MAKE) --jobs=2 --output-sync lint kernels docs ARCHITECTURES="75-real;80"
