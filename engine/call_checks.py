@@ -72,9 +72,8 @@ def check_iterations(iterations: int | None, manifest: Manifest) -> None:
         )
     if manifest.passes is not None and iterations > manifest.passes:
         raise InputError(
-            f"iterations is {iterations}, but this {manifest.network} has {manifest.passes} "
-            f"passes; expected 1 to {manifest.passes}, or rebuild the bundle with --iterations "
-            f"{iterations}."
+            f"iterations is {iterations}; expected at most {manifest.passes}, the passes that this "
+            f"bundle of {manifest.network} has. For more, build one with --iterations {iterations}."
         )
 
 

@@ -110,9 +110,9 @@ void check_iterations(const Settings& settings, const Manifest& manifest) {
                             "set it to 0."));
   }
   if (manifest.passes && iterations > *manifest.passes) {
-    throw InputError(concat("iterations is ", iterations, ", but this ", network, " has ",
-                            *manifest.passes, " passes; expected 1 to ", *manifest.passes,
-                            ", or rebuild the bundle with --iterations ", iterations, "."));
+    throw InputError(concat("iterations is ", iterations, "; expected at most ", *manifest.passes,
+                            ", the passes that this bundle of ", network,
+                            " has. For more, build one with --iterations ", iterations, "."));
   }
 }
 

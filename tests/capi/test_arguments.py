@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -173,6 +174,13 @@ def test_options(
 ) -> None:
     with pytest.raises(error, match=message):
         library.open(tiny_bundle, **options)
+
+
+def test_more_passes_than_the_bundle_has(library: Library) -> None:
+    with pytest.raises(engine.InputError) as expected:
+        engine.load(DEFAULT_BUNDLE, iterations=2)
+    with pytest.raises(InputError, match=f"^{re.escape(str(expected.value))}$"):
+        library.open(DEFAULT_BUNDLE, iterations=2)
 
 
 def test_a_closed_engine(library: Library, tiny_bundle: Path) -> None:

@@ -40,7 +40,7 @@ def test_all_passes_in_a_row_again() -> None:
 
 
 def test_more_passes_than_the_bundle_has(bundle_with_passes: Path) -> None:
-    message = r"iterations is 4, but this tiny has 3 passes; expected 1 to 3, or rebuild"
+    message = r"iterations is 4; expected at most 3, the passes that this bundle of tiny has\."
     with pytest.raises(engine.InputError, match=message):
         engine.load(bundle_with_passes, iterations=4)
 
