@@ -107,6 +107,8 @@ OLD = json.loads(SCHEMA1.read_text())
 @example({**FULL, "passes": 0, "recurrence": {"iterations": 0, "lookup": "volume", "stride": 8}})
 @example({**FULL, "network": "\u202e\x07'\"" + "x" * 50})
 @example({**FULL, "parameters": 10**50})
+@example({**FULL, "operations": {"gflop": -(2**53) - 1, "height": 384, "width": 512}})
+@example({**FULL, "operations": {"gflop": -(10**400), "height": 384, "width": 512}})
 @example({key: value for key, value in FULL.items() if key not in ("files", "gate", "layout")})
 @example({**FULL, "a": 1, "b": 2, "c": 3, "passez": 4})
 def test_edited_manifests(library: Library, bundle: Path, content: Any) -> None:

@@ -89,15 +89,11 @@ void check_counts(const Json& content) {
   }
   const Json* const count = content.find("operations");
   if (count == nullptr || count->kind == Json::Kind::kNull) return;
-  const Json &gflop = *count->find("gflop"), &height = *count->find("height"),
-             &width = *count->find("width");
-  const bool is_whole = gflop.kind == Json::Kind::kInteger;
-  if (float_from(gflop.text) > 0 && std::stoll(height.text) > 0 && std::stoll(width.text) > 0) {
-    return;
-  }
-  throw SchemaError(concat("operations is OperationCount(gflop=", gflop.text, is_whole ? ".0" : "",
-                           ", height=", height.text, ", width=", width.text,
-                           "); expected positive numbers"));
+  const double gflop = float_from(count->find("gflop")->text);
+  const Json &height = *count->find("height"), &width = *count->find("width");
+  if (gflop > 0 && std::stoll(height.text) > 0 && std::stoll(width.text) > 0) return;
+  throw SchemaError(concat("operations is OperationCount(gflop=", python_float(gflop), ", height=",
+                           height.text, ", width=", width.text, "); expected positive numbers"));
 }
 
 void check_precisions(const Manifest& manifest) {
