@@ -96,7 +96,8 @@ def rows_parser(module: str, description: str | None) -> RaisingParser:
 
 def add_bundle_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--bundle`` and ``--trust``."""
-    parser.add_argument("--bundle", type=bundle_named, metavar="DIR", help=HELP)
+    more = f"{HELP}; default: that one"
+    parser.add_argument("--bundle", type=bundle_named, metavar="DIR", help=more)
     add_trust(parser)
 
 

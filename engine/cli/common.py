@@ -47,7 +47,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> OptionGroup:
     group = parser.add_argument_group("inference")
     add = group.add_argument
     # fmt: off
-    add("--bundle", type=bundle_named, metavar="DIR", help=HELP)
+    add("--bundle", type=bundle_named, metavar="DIR", help=f"{HELP}; default: that one")
     add("--trust", type=Path, metavar="FILE",
         help="public key: open the bundle only if it is signed by it")
     add("--device", type=int_between(0, 999), default=0, metavar="N",

@@ -72,7 +72,7 @@ def test_a_size_that_is_used_often(library: Library, tmp_path: Path, rng) -> Non
 def rounding_bundle(folder: Path) -> Path:
     """Write a bundle whose flow depends on whether OpenVINO fuses products and sums.
 
-    It does for one size, but on CPUs without AVX-512 not for all sizes.
+    On CPUs with AVX2 it does in a model of one size, but not in one of all sizes.
     """
     model = tiny_model()
     (output,) = model.graph.output
