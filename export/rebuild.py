@@ -167,8 +167,8 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
             f"a rebuild needs the package {error.name}: pip install 'flownet-engine[rebuild]'"
         ) from error
     model = onnx.load_from_string(read_onnx(staged / WHOLE, manifest.files[WHOLE]))
+    with_all_passes(model)  # first: a pass may have the Casts of its weights in its branch
     restore_from_half(model)
-    with_all_passes(model)
     model = unrolled(model)
     source = staged / "plain.onnx"
     onnx.save(model, source)

@@ -107,18 +107,28 @@ def graphs_of(model: onnx.ModelProto) -> list[onnx.GraphProto]:
 
 
 def renamed(graph: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> onnx.GraphProto:
-    """Return a copy of a graph whose tensors have the given names, or else a prefix."""
+    """Return a copy of a graph whose tensors have the given names, or else a prefix.
+
+    Those of its subgraphs, too: they read tensors of the graph around them by their names.
+    """
     copy = onnx.GraphProto()
     copy.CopyFrom(graph)
-    for value in (*copy.input, *copy.output, *copy.initializer):
+    _rename(copy, prefix, names)
+    return copy
+
+
+def _rename(graph: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> None:
+    for value in (*graph.input, *graph.output, *graph.initializer):
         value.name = names.get(value.name, prefix + value.name)
-    for node in copy.node:
-        node.name = prefix + node.name
+    for node in graph.node:
+        node.name = node.name and prefix + node.name  # two may not have the prefix alone
         for tensors in (node.input, node.output):
             for place, name in enumerate(tensors):
                 if name:  # an input that is left out has an empty name
                     tensors[place] = names.get(name, prefix + name)
-    return copy
+        for item in node.attribute:
+            for subgraph in (item.g, *item.graphs):
+                _rename(subgraph, prefix, names)
 
 
 def _add_inputs(graph: onnx.GraphProto, parts: OnnxParts) -> None:

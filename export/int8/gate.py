@@ -143,7 +143,8 @@ class _Gate:
             if self.passes(built):
                 accepted = built
         if built is not accepted:
-            self.build(accepted.in_float)
+            # With its own manifest: TensorRT never writes the same plan twice.
+            accepted = replace(self.build(accepted.in_float), results=accepted.results)
         return accepted
 
 

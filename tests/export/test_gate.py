@@ -28,13 +28,14 @@ class Build:
 
     def __call__(self, in_float: Sequence[str]) -> Candidate:
         self.calls.append(tuple(in_float))
-        manifest: Any = None  # the gate does not read it
+        # The gate does not read it. Each build's is another, as that of a TensorRT plan.
+        manifest: Any = len(self.calls)
         return Candidate(tuple(in_float), Path("bundle"), manifest)
 
 
 def admitted(
     harms: Mapping[str, int], distances: Mapping[str, int], limit: int
-) -> tuple[Build, list[str], tuple[GateResult, ...]]:
+) -> tuple[Build, Candidate]:
     """`admit` where each layer in int8 adds its own error, and its own distance to fp32."""
     build = Build()
 
@@ -53,7 +54,7 @@ def admitted(
         accepted = admit(
             build, list(harms), {"chairs": []}, limit=limit / BEFORE, backends=["a", "b"]
         )
-    return build, list(accepted.in_float), accepted.results
+    return build, accepted
 
 
 effects = st.dictionaries(
@@ -81,8 +82,9 @@ def test_just_as_many_layers_stay_in_float_as_needed(
             assert f" {layer} {distance:+.3f} px" in str(caught.value)
         return
 
-    build, kept, results = admitted(harms, distances, limit)
+    build, accepted = admitted(harms, distances, limit)
 
+    kept, results = list(accepted.in_float), accepted.results
     assert harm_without(kept) <= limit
     for layer in kept:
         assert harm_without([other for other in kept if other != layer]) > limit
@@ -94,10 +96,10 @@ def test_just_as_many_layers_stay_in_float_as_needed(
 
 
 def test_layers_follow_in_the_order_of_their_effect() -> None:
-    build, kept, _ = admitted(
+    build, accepted = admitted(
         {"small": 1, "large": 3, "medium": 3}, {"small": 1, "large": 9, "medium": 5}, 1
     )
-    assert kept == ["large", "medium"]
+    assert accepted.in_float == ("large", "medium")
     assert build.calls == [
         (),
         *(("small",), ("large",), ("medium",)),  # each by itself, for its effect
@@ -108,16 +110,25 @@ def test_layers_follow_in_the_order_of_their_effect() -> None:
 
 
 def test_what_passes_at_once_is_built_once() -> None:
-    build, kept, _ = admitted({"a": 1, "b": 2}, {"a": 1, "b": 2}, 3)
-    assert (kept, build.calls) == ([], [()])
+    build, accepted = admitted({"a": 1, "b": 2}, {"a": 1, "b": 2}, 3)
+    assert (accepted.in_float, build.calls) == ((), [()])
 
 
 def test_what_became_superfluous_returns_to_int8() -> None:
     """The flow is disturbed most by the first layer, and its error by the second alone."""
-    build, kept, results = admitted({"a": 3, "b": 9}, {"a": 9, "b": 5}, 4)
-    assert kept == ["b"]
+    build, accepted = admitted({"a": 3, "b": 9}, {"a": 9, "b": 5}, 4)
+    assert accepted.in_float == ("b",)
     assert build.calls[-1] == ("b",)
-    assert results[-1].epe == BEFORE + 3
+    assert accepted.results[-1].epe == BEFORE + 3
+
+
+def test_the_manifest_is_that_of_the_last_build() -> None:
+    """That one wrote the files: what is accepted is built again after a trial that fails."""
+    build, accepted = admitted({"a": 3, "b": 3, "c": 0}, {"a": 9, "b": 5, "c": 1}, 1)
+    assert build.calls[-3:] == [("a", "b"), ("b",), ("a", "b")]
+    manifest: Any = accepted.manifest
+    assert manifest == len(build.calls)
+    assert accepted.results[-1].epe == BEFORE
 
 
 def test_a_gate_that_cannot_be_met_says_what_each_layer_does() -> None:

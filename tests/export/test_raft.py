@@ -20,6 +20,8 @@ from engine.images import write_image
 from engine.recurrence import carried_forward
 from export import build_engine
 from export.graph.recurrent import graphs_of, unrolled
+from export.triton import __main__ as triton
+from tests.export.tiny import assert_one_line
 from tests.support.reference import reference_images, with_reference_weights
 from training.networks.raft import RAFT
 from training.networks.registry import network_without_weights
@@ -170,6 +172,14 @@ def test_warm_start_needs_a_split_bundle(flow_engine: FlowEngine) -> None:
     whole = FlowEngine(flow_engine.manifest, backend)
     with pytest.raises(engine.BackendError, match="build a bundle with --split"):
         whole.stream([], warm_start=True)
+
+
+def test_triton_gets_a_bundle_in_one_graph(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose Loop `tests.export.triton.test_graphs` has in small."""
+    assert triton.main([str(bundle), "-o", str(tmp_path / "models")]) == 2
+    assert_one_line(capsys, "is raft_small in two graphs, .* build it without --split")
 
 
 @pytest.mark.parametrize(

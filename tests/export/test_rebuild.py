@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 import engine
 from engine.bundle.manifest import (
@@ -25,6 +27,7 @@ from engine.bundle.verify import verify_files
 from engine.errors import BundleError
 from export import rebuild, staging
 from export.graph.fp16_storage import store_in_half
+from export.graph.passes import make_passes_optional
 from export.tensorrt.plan_from_onnx import BuiltPlan, PlanBuildError
 from tests.export.matrix import faults_of
 from tests.export.rebuilding import (
@@ -100,6 +103,41 @@ def test_tensorrt_gets_the_graph_as_it_was_before_it_was_stored(
     assert (builder.options["profile"], builder.options["precision"]) == (PROFILE, "fp16")
     assert (bundle / "model.rtx").read_bytes() == builder.content
     verify_files(bundle, read_manifest(bundle))
+
+
+TWO_PASSES = """<ir_version: 9, opset_import: ["": 18]>
+passes (uint8[n,h,w,3] image1, uint8[n,h,w,3] image2) => (float[n,h,w,2] flow)
+    <float[4] scales = {1, 1, 16, 16}> {
+    values = Cast <to=1>(image1)
+    planes = Transpose <perm=[0, 3, 1, 2]>(values)
+    small = AveragePool <kernel_shape=[16, 16], strides=[16, 16]>(planes)
+    flow_of_pass2 = Conv <pads=[4, 4, 4, 4]>(small, weights)
+    large = Resize (flow_of_pass2, "", scales)
+    flow = Transpose <perm=[0, 2, 3, 1]>(large)
+}"""
+
+
+def test_weights_that_only_an_optional_pass_reads_are_restored(
+    bundle: Path, builder: Builder
+) -> None:
+    weights = np.full((2, 3, 9, 9), 0.5, np.float32)
+    model = onnx.parser.parse_model(TWO_PASSES)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+    store_in_half(model)
+    make_passes_optional(model, 2)
+    assert "Cast" not in {node.op_type for node in model.graph.node if "half" in node.input[0]}
+    onnx.save(model, bundle / "model.onnx")
+    manifest = read_manifest(bundle)
+    manifest.files["model.onnx"] = BundleFile.of(
+        bundle / "model.onnx", role="network", precision="fp32", tool="torch"
+    )
+    write_manifest(bundle, replace(manifest, passes=2))
+
+    assert rebuilt(bundle) == 0
+
+    (built,) = builder.models
+    (restored,) = (each for each in built.graph.initializer if each.name == "weights")
+    np.testing.assert_array_equal(numpy_helper.to_array(restored), weights)
 
 
 def test_the_package_that_the_bundle_has_a_plan_for_comes_first(

@@ -6,15 +6,41 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
-from engine.bundle.manifest import read_manifest
+from engine.bundle.manifest import read_manifest, write_manifest
 from export.triton.graphs import IMAGE, START, Network, pair_graph, stream_graph
 from export.triton.verify import Model, sequence
+from tests.support.tiny_network import manifest_for, tiny_model
 
 # One float32 rounding of values up to 128.
 TOLERANCE = 1e-5
 SIZES = [(1, 64, 64), (2, 64, 128), (1, 61, 93), (3, 1, 1), (1, 65, 63)]
-BUNDLES = ["tiny_bundle", "tiny_split_bundle"]
+BUNDLES = ["tiny_bundle", "tiny_split_bundle", "tiny_loop_bundle"]
+
+
+# In two turns it adds what it reads from the graph around it, as RAFT's updates do.
+LOOP_BODY = """update (int64 turn, bool go_on, float[n,2,h,w] so_far)
+    => (bool goes_on, float[n,2,h,w] next) <float half = {0.5}> {
+    goes_on = Identity(go_on)
+    part = Mul(blocks, half)
+    next = Add(so_far, part)
+}"""
+
+
+@pytest.fixture(scope="module")
+def tiny_loop_bundle(tmp_path_factory):
+    """The network of ``tiny_bundle``, its last sum computed by a Loop."""
+    bundle = tmp_path_factory.mktemp("tiny-loop-fp32")
+    model = tiny_model()
+    (last_sum,) = (node for node in model.graph.node if list(node.output) == ["sum"])
+    body = onnx.parser.parse_graph(LOOP_BODY)
+    last_sum.CopyFrom(helper.make_node("Loop", ["turns", "", "pixels"], ["sum"], body=body))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2), "turns"))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, bundle / "model.onnx")
+    write_manifest(bundle, manifest_for(bundle))
+    return bundle
 
 
 def network(bundle):
