@@ -27,7 +27,7 @@ from export.tensorrt import correlation_form as correlation
 from export.verify.cases import calibration_pairs, described, gate_pairs, name_of
 from training.checkpoints.stated import stated_by
 from training.networks import NETWORKS, network_entry
-from training.networks.coarse_to_fine import MAX_PASSES, PASSES, CoarseToFineFlowNetS
+from training.networks.coarse_to_fine import MAX_PASSES, CoarseToFineFlowNetS
 from training.networks.layers import FlowNetwork, RecurrentNetwork, SiameseNetwork
 from training.normalise import NORMALISATIONS
 from training.weights import facts_in, load_weights, network_from_weights, shipped_weights
@@ -116,8 +116,8 @@ def _recurrence(options: BuildOptions, name: str, network: FlowNetwork) -> str |
 def _checked_passes(name: str, passes: int) -> int:
     if passes > MAX_PASSES:
         raise UsageError(
-            f"--iterations {passes}: {name} is trained for {PASSES} passes over the images; "
-            f"expected 1 to {MAX_PASSES}"
+            f"--iterations {passes}: expected 1 to {MAX_PASSES}, as {name} makes at most so many "
+            "passes over the images"
         )
     return passes
 

@@ -18,6 +18,7 @@ from onnxscript import rewriter
 from torch import Tensor, nn
 from torch._decomp import decomposition_table
 from torch.export import Dim
+from torch.fx.experimental import proxy_tensor
 
 from export.graph.decompose import decompose
 from export.graph.deployable import (
@@ -42,7 +43,6 @@ def onnx_from_torch(
     deployable: Deployable,
     *,
     metadata: Mapping[str, str],
-    outputs: Sequence[Port] = FLOW,
     translation_table: TranslationTable | None = None,
 ) -> onnx.ModelProto:
     """Export a network with dynamic batch, height and width.
@@ -50,7 +50,6 @@ def onnx_from_torch(
     Args:
         deployable: the network to export; on the CPU.
         metadata: written into the file's ``metadata_props``.
-        outputs: names and axes of its outputs.
         translation_table: ONNX functions for custom operators; default: the correlation in standard
             operators.
 
@@ -64,7 +63,7 @@ def onnx_from_torch(
     return export(
         deployable,
         dict(zip(IMAGES, images, strict=True)),
-        outputs,
+        FLOW,
         metadata=metadata,
         table=onnx_ops.translation_table() if translation_table is None else translation_table,
     )
@@ -225,6 +224,13 @@ def _fast_export() -> Iterator[None]:
         patch.object(torch._dynamo.config, "fake_tensor_cache_enabled", False),
         # PyTorch evaluates the shape of grid_sample by computing it from some 100 operators.
         patch.dict(decomposition_table, {torch.ops.aten.grid_sampler_2d.default: _sampled}),
+        # For each tensor, whether its symbolic strides are those of a memory format, of which ONNX
+        # knows nothing.
+        patch.object(
+            proxy_tensor,
+            "_extract_tensor_metadata",
+            partial(proxy_tensor._extract_tensor_metadata, include_contiguity=False),
+        ),
         # Stack traces are not written to the file. PyTorch 2.11 lacks the setting.
         patch.object(torch.fx.config, "do_not_emit_stack_traces", True, create=True),
         # For each node this one of onnxscript's rules goes through all others: half of the time of

@@ -73,9 +73,7 @@ def export_graphs(request: Request) -> Graphs:
             )
         else:
             deployable = Deployable(network, request.normalisation, upsample_matmul)
-            models[WHOLE] = onnx_from_torch(
-                deployable, metadata=metadata, outputs=request.entry.outputs
-            )
+            models[WHOLE] = onnx_from_torch(deployable, metadata=metadata)
         sizes = " + ".join(str(len(model.graph.node)) for model in models.values())
         current.result = f"{sizes} nodes, opset {OPSET}"
     if "tensorrt" not in request.targets:
@@ -136,7 +134,7 @@ def write_graphs(request: Request, graphs: Graphs, folder: Path) -> dict[str, Bu
             stored.CopyFrom(model)
             split_heads(stored)
             store_in_half(stored)
-            if (passes := passes_of(request.network)) is not None:
+            if (passes := passes_of(request.network) or 1) > 1:
                 make_passes_optional(stored, passes)
             onnx.save(stored, folder / name)
             files[name] = BundleFile.of(
@@ -158,7 +156,6 @@ def _model_for_tensorrt(
         model = onnx_from_torch(
             Deployable(network, request.normalisation, upsample_matmul),
             metadata=metadata,
-            outputs=request.entry.outputs,
             translation_table=None if request.correlation == "onnx" else onnx_ops.plugin_table(),
         )
         if request.correlation == "plugin":

@@ -123,7 +123,6 @@ class NetworkEntry:
         fp32_islands: submodules that an fp16 graph computes in float32.
         has_correlation: whether it contains the correlation operator, for which TensorRT can use
             a plugin.
-        outputs: outputs of the graph; the first is the flow in pixels.
         recurrence: of a `RecurrentNetwork`.
     """
 
@@ -132,5 +131,4 @@ class NetworkEntry:
     int8: Int8Recipe = field(default_factory=Int8Recipe)
     fp32_islands: tuple[str, ...] = ()
     has_correlation: bool = False
-    outputs: tuple[Port, ...] = FLOW
     recurrence: Recurrence | None = None

@@ -55,8 +55,8 @@ COARSE_TO_FINE = replace(
         *("last_refinement8.context", "last_refinement4.context"),
     ),
     float_layers=(
-        *("so_far", "refinement4.hidden", *PYRAMID.float_layers),
-        *("last_refinement8.left", "last_refinement8.predict_residual"),
+        *("so_far", "refinement8.hidden", "refinement4.hidden", *PYRAMID.float_layers),
+        *("last_refinement8.left", "last_refinement8.hidden", "last_refinement8.predict_residual"),
         *("last_refinement4.left", "last_refinement4.hidden", "last_refinement4.predict_residual"),
     ),
 )
