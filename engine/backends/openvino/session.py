@@ -26,10 +26,11 @@ from engine.system.cache import writable_folder
 _AT_ONCE = 2
 _LARGE = 1 << 28
 # Of a smaller file further sizes get one, this many in all, when they have been used so often that
-# compiling takes no longer than their own model would have saved (0.5 to 1 s, 15 to 35 ms a flow).
+# compiling takes no longer than their own model would have saved. Compiling takes about 0.6 ms an
+# operation; the model of its own saves 15 to 35 ms a flow.
 _IN_ALL = 8
 _SMALL = 1 << 25
-_OFTEN = 32
+_OFTEN, _OPERATIONS_A_USE = 32, 40
 _REMEMBERED = 256  # sizes that uses are counted of
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -41,7 +42,8 @@ class OpenVINOSession:
     The first two sizes (of a file over 256 MB, the first) get a model compiled for exactly that
     size. All further sizes share one with dynamic shapes, which takes 1.7 times as long on a CPU
     with AVX2, so that a folder of images of many sizes does not compile for each. Of a file below
-    32 MB, up to eight sizes get their own: those that have been used 32 times.
+    32 MB, up to eight sizes get their own: those that have been used 32 times, of a network with
+    more than 1,280 operations as many times as compiling takes it longer.
 
     Attributes:
         arithmetic: see ``Backend.arithmetic``.
@@ -84,9 +86,10 @@ class OpenVINOSession:
         except Exception as error:  # a text of OpenVINO that is not UTF-8 is a UnicodeDecodeError
             raise _cannot_load(openvino, path, error) from error
         self._compile = partial(compile_model, openvino, path, model, threads, streams)
-        self._lock = threading.Lock()
+        self._compiling, self._counting = threading.Lock(), threading.Lock()
         self._at_once = _AT_ONCE if len(onnx) < _LARGE else 1
         self._in_all = _IN_ALL if len(onnx) < _SMALL else self._at_once
+        self._often = max(_OFTEN, len(model.get_ops()) // _OPERATIONS_A_USE)
         self._uses: Counter[tuple[tuple[int, ...], ...]] = Counter()
         self._static: list[tuple[Shapes, ExecutionSlots]] = []  # only ever appended to
         self._dynamic: ExecutionSlots | None = None
@@ -102,33 +105,36 @@ class OpenVINOSession:
             BackendError: OpenVINO cannot compile it.
         """
         shapes = {name: array.shape for name, array in inputs.items()}
-        # Without the lock: another thread may be compiling another size.
-        if (slots := self._find(shapes)) is not None:
+        if (slots := self._find(shapes, use=1)) is not None:
             return slots
-        with self._lock:
-            if (slots := self._find(shapes)) is not None:
+        with self._compiling:  # other threads go on with what is compiled
+            if (slots := self._find(shapes, use=0)) is not None:
                 return slots
-            if self._gets_its_own(shapes):
+            if self._gets_its_own(shapes, use=0):
                 self._static.append((shapes, self._compile(shapes)))
                 return self._static[-1][1]
-            if self._dynamic is None:
-                self._dynamic = self._compile(None)
+            self._dynamic = self._compile(None)
             return self._dynamic
 
-    def _gets_its_own(self, shapes: Shapes) -> bool:
-        """Count a use, and return whether the size is now to have a model of its own."""
+    def _find(self, shapes: Shapes, *, use: int) -> ExecutionSlots | None:
+        """Return the model for a size, None if it has to be compiled; count ``use`` more uses."""
+        own = next((slots for known, slots in self._static if known == shapes), None)
+        if own is not None or self._gets_its_own(shapes, use=use):
+            return own
+        return self._dynamic
+
+    def _gets_its_own(self, shapes: Shapes, *, use: int) -> bool:
+        """Return whether a size is to have a model of its own after ``use`` more uses."""
         if len(self._static) < self._at_once:
             return True
         if len(self._static) >= self._in_all:
             return False
-        if len(self._uses) >= _REMEMBERED:
-            self._uses.clear()
-        size = tuple(shapes.values())
-        self._uses[size] += 1
-        return self._uses[size] > _OFTEN
-
-    def _find(self, shapes: Shapes) -> ExecutionSlots | None:
-        return next((slots for known, slots in self._static if known == shapes), None)
+        with self._counting:
+            if len(self._uses) >= _REMEMBERED:
+                self._uses.clear()
+            size = tuple(shapes.values())
+            self._uses[size] += use
+            return self._uses[size] > self._often
 
 
 def compile_model(
@@ -141,8 +147,7 @@ def compile_model(
 ) -> ExecutionSlots:
     """Compile a model for the CPU.
 
-    OpenVINO caches compiled models (``CACHE_DIR``): load and first flow of a process take 308 ms
-    with the cache and 492 ms without (default bundle, two threads, median of 7 processes).
+    OpenVINO caches compiled models (``CACHE_DIR``).
 
     Args:
         openvino: the module.

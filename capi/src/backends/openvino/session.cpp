@@ -1,5 +1,6 @@
 #include "backends/openvino/session.h"
 
+#include <algorithm>
 #include <openvino/runtime/core.hpp>
 
 #include "backends/registry.h"
@@ -14,8 +15,9 @@ namespace {
 // that all further sizes share. Of a large file only the first: each compiled model holds the
 // weights.
 constexpr size_t kAtOnce = 2, kLarge = 1 << 28;
-// Of a small file further sizes get one, this many in all, when they have been used so often.
-constexpr size_t kInAll = 8, kSmall = 1 << 25, kOften = 32;
+// Of a small file further sizes get one, this many in all, when they have been used so often that
+// compiling, whose time is one of operations, takes no longer than their own model would have saved.
+constexpr size_t kInAll = 8, kSmall = 1 << 25, kOften = 32, kOperationsAUse = 40;
 constexpr size_t kRemembered = 256;  // sizes that uses are counted of
 
 // Never destroyed: its plugins' threads may outlive the program's main function.
@@ -110,6 +112,7 @@ OpenVinoSession::OpenVinoSession(const Bundle& bundle, const std::string& name,
   }
   at_once_ = onnx.size() < kLarge ? kAtOnce : 1;
   in_all_ = onnx.size() < kSmall ? kInAll : at_once_;
+  often_ = std::max(kOften, model_->get_ops().size() / kOperationsAUse);
 }
 
 Tensors OpenVinoSession::run(const Tensors& inputs) {
@@ -144,7 +147,7 @@ bool OpenVinoSession::gets_its_own(const Shapes& shapes, size_t use) {
   if (static_.size() < at_once_) return true;
   if (static_.size() >= in_all_) return false;
   if (uses_.size() >= kRemembered) uses_.clear();
-  return (uses_[shapes] += use) > kOften;
+  return (uses_[shapes] += use) > often_;
 }
 
 std::unique_ptr<Compiled> OpenVinoSession::compile(const Shapes* shapes) const {

@@ -50,7 +50,7 @@ class OpenVinoSession : public Model {
 
   const std::string path_;
   const Settings settings_;
-  size_t at_once_, in_all_;
+  size_t at_once_, in_all_, often_;
   Graph model_;
   std::mutex compiling_, known_;
   std::vector<std::pair<Shapes, std::unique_ptr<Compiled>>> static_;

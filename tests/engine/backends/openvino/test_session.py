@@ -5,6 +5,8 @@ import mmap
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ import pytest
 from onnx import numpy_helper
 
 import engine
+from engine.backends.openvino.session import compile_model
 from engine.backends.registry import open_backend
 from engine.bundle.manifest import read_manifest, write_manifest
 from engine.bundle.shipped import DEFAULT_BUNDLE
@@ -118,6 +121,36 @@ def test_a_size_that_is_used_often_gets_a_model_too(tiny_bundle, tiny_flow, rng,
     for height in (64, 192, 256):
         images = rng.integers(0, 256, (2, 1, height, 64, 3), dtype=np.uint8)
         np.testing.assert_allclose(backend.run(*images), tiny_flow(*images), atol=1e-5)
+    backend.close()
+
+
+def test_other_sizes_do_not_wait_for_the_model_of_one(tiny_bundle, tiny_flow, rng, monkeypatch):
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def compile_slowly(openvino, path, model, threads, streams, shapes):
+        if shapes is not None and shapes["image1"][1] == 192:
+            begun.set()
+            assert goes_on.wait(60)
+        return compile_model(openvino, path, model, threads, streams, shapes)
+
+    monkeypatch.setattr("engine.backends.openvino.session.compile_model", compile_slowly)
+    monkeypatch.setattr("engine.backends.openvino.session._OFTEN", 1)
+    backend = opened(tiny_bundle)
+    pairs = {
+        height: rng.integers(0, 256, (2, 1, height, 64, 3), dtype=np.uint8)
+        for height in (64, 128, 192, 320)
+    }
+    for height in (64, 128, 192):
+        backend.run(*pairs[height])
+    with ThreadPoolExecutor(1) as pool:
+        second_use = pool.submit(backend.run, *pairs[192])
+        assert begun.wait(60)
+        for height in (64, 128, 320):
+            flow = backend.run(*pairs[height])
+            np.testing.assert_allclose(flow, tiny_flow(*pairs[height]), atol=1e-5)
+        assert not second_use.done()
+        goes_on.set()
+        np.testing.assert_allclose(second_use.result(), tiny_flow(*pairs[192]), atol=1e-5)
     backend.close()
 
 
