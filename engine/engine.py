@@ -241,7 +241,8 @@ class FlowEngine(EngineBase):
         check_is_iterable(frames, "frames", "arrays")
         bgr, restart = is_bgr(color), check_on_resize(on_resize)
         opened = self._here()
-        run = opened.inference.run_of(backward=backward, warm_start=warm_start, motions=motions)
+        with opened.lifetime.borrowed():
+            run = opened.inference.run_of(backward=backward, warm_start=warm_start, motions=motions)
         return FrameStream(frames, opened, run, bgr=bgr, restart=restart)
 
     @overload

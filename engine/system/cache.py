@@ -18,7 +18,7 @@ from pathlib import Path
 from engine.system.files import write_atomically
 
 VARIABLE = "FLOWNET_ENGINE_CACHE"
-# Bytes per subfolder. The least recently used files are removed first.
+# Bytes per subfolder. The files that were used least recently are removed first.
 LIMIT = 1 << 30
 _STORE = "data"
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -125,7 +125,10 @@ def _make_room(folder: Path) -> None:
             with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile
                 if entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
-                    found.append((status.st_mtime_ns, status.st_size, entry.path))
+                    # OpenVINO reads its files without changing a time but, on most file systems
+                    # once a day, that of access.
+                    used = max(status.st_mtime_ns, status.st_atime_ns)
+                    found.append((used, status.st_size, entry.path))
     excess = sum(size for _, size, _ in found) - LIMIT
     for _, size, path in sorted(found):
         if excess <= 0:

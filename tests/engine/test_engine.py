@@ -307,6 +307,8 @@ def test_closed_engine(tiny_bundle):
     opened.close()
     with pytest.raises(BackendError, match=r"this engine is closed\. Load another"):
         opened.infer(image, image)
+    with pytest.raises(BackendError, match=r"this engine is closed\. Load another"):
+        opened.stream([image, image], warm_start=True)
 
 
 def test_close_waits_for_running_threads(tiny_bundle):

@@ -21,6 +21,10 @@ std::string rebuild_command(const std::string& bundle, const Manifest& manifest,
   if (!target.empty()) command += " --targets " + target;
   if (manifest.has_role("features") && !whole) command += " --split";
   if (has_plugin) command += " --correlation library";
+  if (manifest.passes) command += concat(" --iterations ", *manifest.passes);
+  if (const auto& updates = manifest.recurrence) {
+    command += concat(" --iterations ", updates->iterations, " --lookup ", updates->lookup);
+  }
   const Profile& profile = manifest.profile;
   const auto size = [&](const char* option, const Size& value) {
     command += concat(" ", option, " ", value[1], "x", value[2]);

@@ -33,10 +33,12 @@ fs::path base_folder() {
   return base.is_absolute() ? base / "flownet-engine" : "";
 }
 
+int64_t nanoseconds(const timespec& time) { return time.tv_sec * 1'000'000'000LL + time.tv_nsec; }
+
 void make_room(const fs::path& folder) {
   constexpr uint64_t kLimit = 1 << 30;
   struct Stored {
-    fs::file_time_type time;
+    int64_t used;  // in nanoseconds: of the last write, or of the last access, which not all note
     uint64_t size;
     fs::path path;
   };
@@ -44,11 +46,14 @@ void make_room(const fs::path& folder) {
   uint64_t total = 0;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    if (!entry.is_regular_file(error) || entry.is_symlink(error)) continue;
-    found.push_back({entry.last_write_time(error), entry.file_size(error), entry.path()});
-    total += error ? 0 : found.back().size;
+    struct stat status;
+    // Another process may remove it meanwhile.
+    if (lstat(entry.path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    const int64_t used = std::max(nanoseconds(status.st_mtim), nanoseconds(status.st_atim));
+    found.push_back({used, static_cast<uint64_t>(status.st_size), entry.path()});
+    total += found.back().size;
   }
-  const auto older = [](const Stored& a, const Stored& b) { return a.time < b.time; };
+  const auto older = [](const Stored& a, const Stored& b) { return a.used < b.used; };
   std::sort(found.begin(), found.end(), older);
   for (const Stored& file : found) {
     if (total <= kLimit) return;

@@ -88,7 +88,8 @@ class OnnxRuntimeCudaBackend:
             )
         self.device = f"cuda:{device}"
         self.runtime_version = str(ort.__version__)
-        self.arithmetic: str = manifest.precision
+        in_float = manifest.precision == "int8" and self.config is FLOAT_INT8
+        self.arithmetic: str = "float32: no int8 on a GPU" if in_float else manifest.precision
         # The two graphs of a split bundle would copy the features to the host and back.
         path = model_file(bundle, manifest, WHOLE, self.name)
         onnx = read_onnx(path, manifest.files[WHOLE])

@@ -11,6 +11,7 @@ from engine.bundle.manifest import (
     BundleFile,
     Gate,
     Manifest,
+    Recurrence,
     SizeProfile,
     WeightsOrigin,
     read_manifest,
@@ -74,6 +75,20 @@ def test_a_plan_alone_is_rebuilt_only_where_it_alone_is_wanted(monkeypatch, tmp_
     # What ships inside the package has the weights that ship.
     command = (FULL + SIZES).replace("--weights FILE ", "") + "-o DIR"
     assert rebuild_command(tmp_path / "b", INT8, target="tensorrt") == command
+
+
+@pytest.mark.parametrize(
+    ("repeated", "options"),
+    [
+        ({"recurrence": Recurrence(20, "on_the_fly", 8)}, "--iterations 20 --lookup on_the_fly "),
+        ({"recurrence": Recurrence(12, "volume", 8)}, "--iterations 12 --lookup volume "),
+        ({"passes": 3}, "--iterations 3 "),
+    ],
+)
+def test_what_is_repeated_is_repeated_as_often(repeated, options):
+    manifest = replace(INT8, **repeated)
+    command = rebuild_command(Path("b"), manifest, target="tensorrt", whole=True)
+    assert command == FULL + options + SIZES + "-o b"
 
 
 def test_a_folder_with_a_space_is_one_argument():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.system import cache
 from engine.system.cache import (
     cache_folder,
     cache_key,
@@ -162,6 +163,16 @@ def test_a_read_only_folder_is_read_without_a_warning(folder, monkeypatch, caplo
     monkeypatch.setattr(os, "utime", refuse)
     assert read_cached(KEY) == b"data"
     assert not caplog.records
+
+
+def test_what_was_written_or_read_last_stays(folder, monkeypatch):
+    monkeypatch.setattr(cache, "LIMIT", 200)
+    folder.mkdir(parents=True)
+    for name, read, written in (("a", 900, 100), ("b", 300, 200), ("c", 100, 800)):
+        (folder / name).write_bytes(bytes(90))
+        os.utime(folder / name, (read, written))
+    assert cache.writable_folder(folder.name) == folder
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "c"]
 
 
 def test_no_cache(monkeypatch, tmp_path, caplog):

@@ -209,7 +209,8 @@ std::unique_ptr<Backend> open_onnxruntime(const Bundle& bundle, const Settings& 
   backend->runtime_version = OrtGetApiBase()->GetVersionString();
   backend->arithmetic = "float32";
   if (bundle.manifest.precision == "int8") {
-    backend->arithmetic += ": int8 convolutions of ONNX Runtime are slower";
+    backend->arithmetic +=
+        concat(": int8 ", kIsArm ? "was not measured on Arm" : "is slower in ONNX Runtime");
   }
   return backend;
 }

@@ -126,3 +126,12 @@ def test_the_file_changes_between_check_and_open(gpu, tiny_bundle):
     with pytest.raises(BundleError, match="was changed while it was being opened"):
         opened(tiny_bundle, manifest=manifest)
     assert not gpu.sessions
+
+
+@pytest.mark.parametrize(
+    ("precision", "arithmetic"),
+    [("fp32", "fp32"), ("fp16", "fp16"), ("int8", "float32: no int8 on a GPU")],
+)
+def test_what_it_computes_in(gpu, tiny_bundle, precision, arithmetic):
+    manifest = replace(read_manifest(tiny_bundle), precision=precision)
+    assert opened(tiny_bundle, manifest=manifest).arithmetic == arithmetic
