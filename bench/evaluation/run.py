@@ -14,8 +14,9 @@ from bench.evaluation.subsets import Subset
 from engine.data.files import read_pair
 from engine.data.pair import Pair
 from engine.engine import FlowEngine
+from engine.errors import EngineError
 from engine.flow.regions import error_sums
-from engine.flow.validity import check_finite, known
+from engine.flow.validity import known
 from engine.images.padding import fit
 from engine.system.progress import progress_bar
 from engine.types import Flow
@@ -45,13 +46,15 @@ class TimedEngine:
         manifest = self.engine.manifest
         around = fit(*pair.size, manifest.divisor, subset.padding, manifest.smallest)
         images = around.apply(pair.image1), around.apply(pair.image2)
-        if images[0].shape not in self._sizes:
-            self._sizes.add(images[0].shape)
-            self.engine.infer(*images)
-        start = time.perf_counter()
-        flow = self.engine.infer(*images)
-        milliseconds = (time.perf_counter() - start) * 1e3
-        check_finite(flow, f"{pair.name}: the flow of {manifest.network}")
+        try:
+            if images[0].shape not in self._sizes:
+                self._sizes.add(images[0].shape)
+                self.engine.infer(*images)
+            start = time.perf_counter()
+            flow = self.engine.infer(*images)
+            milliseconds = (time.perf_counter() - start) * 1e3
+        except EngineError as error:
+            raise type(error)(f"{pair.name}: {error}") from error
         return around.restore(flow), milliseconds
 
 

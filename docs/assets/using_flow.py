@@ -17,7 +17,7 @@ from engine.types import Flow, Image
 POINT = 96, 271  # x, y of the point that is shown in both images
 STEP = 32  # pixels between arrows
 GAP = 8
-WHITE, BLACK, YELLOW, RED = (255, 255, 255), (0, 0, 0), (255, 220, 0), (255, 60, 60)
+BLACK, RED = (0, 0, 0), (255, 60, 60)
 
 
 def main() -> None:

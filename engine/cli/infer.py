@@ -13,7 +13,6 @@ from engine.errors import InputError
 from engine.flow.formats import FLOW_SUFFIXES, bytes_from_flow, check_flow_format
 from engine.flow.picture import flow_picture, own_scale
 from engine.flow.statistics import FlowStatistics
-from engine.flow.validity import check_finite
 from engine.images import bytes_from_image, check_picture_format, images_from_bytes, read_picture
 from engine.types import Flow, Image
 
@@ -76,7 +75,6 @@ def run(options: argparse.Namespace) -> int:
         )
     with inference.open_engine(options) as flow_engine:
         flow = flow_engine.infer(image1, image2)
-        check_finite(flow, f"the flow of {flow_engine.manifest.network}")
         summary = _summary(flow, flow_engine)
     if options.picture is not None:
         summary["scale_px"] = options.scale or own_scale(flow)

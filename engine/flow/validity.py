@@ -6,7 +6,7 @@ A flow is one array, (H, W, 2) float32 in pixels, x then y, with NaN where it is
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import BackendError, InputError
+from engine.errors import InputError
 from engine.types import Array, Flow
 
 Mask = npt.NDArray[np.bool_]
@@ -20,16 +20,6 @@ def known(flow: Array) -> Mask:
     # One component after the other: a third of the memory, and ten times as fast as .all(axis=-1).
     inside = [np.abs(flow[..., axis]) <= UNKNOWN_THRESHOLD for axis in (0, 1)]
     return np.asarray(inside[0] & inside[1])
-
-
-def check_finite(flow: Flow, name: str) -> None:
-    """Raise ``BackendError`` unless a computed flow is a number everywhere; ``name`` it."""
-    finite = np.isfinite(flow).all(axis=-1)
-    if not finite.all():
-        raise BackendError(
-            f"{name} is not finite at {np.count_nonzero(~finite)} pixels; expected numbers: "
-            "rebuild the bundle, with --precision fp32 if it has another."
-        )
 
 
 def unmasked(flow: npt.ArrayLike) -> Array:

@@ -130,10 +130,9 @@ class FlowStore:
         key = self._flow.chunk_key(index)
         with self._named(key):
             sizes = prediction.sizes(self.height, self.width)
-            content = blosc.decompress(
-                self._files.read(key, blosc.largest_frame(max(sizes))), sizes
+            levels = prediction.levels_from_bytes(
+                self._content(key, sizes), self.height, self.width
             )
-            levels = prediction.levels_from_bytes(content, self.height, self.width)
         return flow_from_levels(levels, self.info.step)
 
     def _rows(self, kind: arrays.ArrayKind, dtype: np.dtype[Any]) -> Array:
@@ -142,9 +141,7 @@ class FlowStore:
         for index in range(-(-len(self) // arrays.ROWS)):
             key = kind.chunk_key(index)
             with self._named(key):
-                content = blosc.decompress(
-                    self._files.read(key, blosc.largest_frame(size)), (size,)
-                )
+                content = self._content(key, (size,))
             chunks.append(content.view(dtype).reshape(kind.chunk))
         return np.concatenate(chunks)[: len(self)]
 

@@ -13,7 +13,6 @@ from engine.errors import BackendError, BundleError, EngineError, InputError
 OK, INPUT_ERROR, BUNDLE_ERROR, BACKEND_ERROR, NO_MEMORY, INTERNAL_ERROR = range(6)
 RGB8, BGR8, GREY8, RGBA8, BGRA8 = range(1, 6)
 ERRORS = {INPUT_ERROR: InputError, BUNDLE_ERROR: BundleError, BACKEND_ERROR: BackendError}
-CHANNELS = {RGB8: 3, BGR8: 3, GREY8: 1, RGBA8: 4, BGRA8: 4}
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -39,6 +39,7 @@ _FORMATS = {
     ".flo5": _Format(flo5.decode, flo5.encode, flo5.read_size, b"\x89HDF"),
 }
 FLOW_SUFFIXES = tuple(_FORMATS)
+_PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp")
 _EXPECTED = f"a flow file: {', '.join(_FORMATS)}. Check the name."
 _UNKNOWN = "NaN, beyond 1e9 px, or 0 in the third channel of a KITTI .png"
 
@@ -186,6 +187,12 @@ def _format_of(path: Path) -> _Format:
     if not suffix:
         raise FlowFileError(
             f"{path} has no suffix, which tells the format; expected one of {', '.join(_FORMATS)}."
+        )
+    if suffix in _PICTURES:
+        raise FlowFileError(
+            f"{path}: {suffix!r} is a format of pictures; expected one of flow: "
+            f"{', '.join(_FORMATS)} (.png is KITTI's). For a picture in colours: flow infer "
+            "--picture, or flow show."
         )
     if suffix not in _FORMATS:
         raise FlowFileError(

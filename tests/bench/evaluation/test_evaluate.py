@@ -168,12 +168,12 @@ def test_pairs_without_flow_can_only_be_written(run, pairs, tmp_path, tiny_flow,
 
 
 def test_a_flow_that_is_not_finite_is_an_error(run, monkeypatch, capsys):
-    def infer(self, image1, image2):
-        return np.full((*image1.shape[:2], 2), np.nan, np.float32)
+    def run_nan(self, first, second):
+        return np.full((*first.shape[:3], 2), np.nan, np.float32)
 
-    monkeypatch.setattr("engine.engine.FlowEngine.infer", infer)
+    monkeypatch.setattr("engine.backends.onnx_graphs.CpuBackend.run", run_nan)
     assert run() == (2, None)
-    assert "error: 00001: the flow of tiny is not finite at 8192 pixels" in capsys.readouterr().err
+    assert "error: 00001: the flow of 8192 of 8192 pixels is NaN" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
