@@ -32,8 +32,8 @@ def check_threads(threads: int | None) -> None:
         raise InputError(f"threads is {threads!r}; expected a number from 1 up, or None for all.")
     if threads > (cpus := os.cpu_count() or threads):
         raise InputError(
-            f"threads is {threads}, but this machine has {cpus} CPU(s); expected at most {cpus}, "
-            f"or None for the {available_threads()} that the process may use."
+            f"threads is {threads}, but this machine has {cpus} CPU(s); expected at most {cpus}. "
+            f"Leave it out for the {available_threads()} that the process may use."
         )
 
 

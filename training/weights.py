@@ -167,8 +167,9 @@ def shipped_weights(network: str) -> Path:
     path = SHIPPED / f"{network}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(
-            f"no weights ship for {network!r}. Train them with `python -m training.train "
-            f"--network {network} --data synthetic --out runs/{network}`, or pass --weights FILE."
+            f"no weights ship for {network!r}. Pass --weights FILE (docs/checkpoints.md names "
+            "published ones), or train them with `python -m training.train "
+            f"--network {network} --data synthetic --out runs/{network}`."
         )
     return path
 

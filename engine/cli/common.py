@@ -17,6 +17,15 @@ OptionGroup = Any
 class Parser(RaisingParser):
     """The parser of the command, and of each verb."""
 
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuse what is unknown here: the command's parser would point to its own help."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`: the message, and where to read on."""
         super().error(f"{message.rstrip('.')}. See {self.prog} --help.")

@@ -128,6 +128,11 @@ def _targets(options: argparse.Namespace) -> dict[Path, Path]:
         names.add_folder(output, targets.values())
         return targets
     if output != STREAM:
+        if suffix is not None and not output.suffix:
+            raise InputError(
+                f"{output} has no suffix, which tells the format of one file; expected {output}"
+                f"{suffix}. --format is for folders and stdout."
+            )
         check_flow_format(output)
         if suffix not in (None, output.suffix.lower()):
             raise InputError(f"{output} is not {suffix}; expected one format. Leave --format out.")

@@ -73,7 +73,12 @@ def run(options: argparse.Namespace) -> int:
         for entry in _entries(options, flow_engine):
             failed |= entry["status"] != "ok"
             # Complete lines, also of a run that is interrupted.
-            print(json.dumps(entry) if options.json else _line(entry), flush=True)
+            if options.json:
+                print(json.dumps(entry), flush=True)
+            elif entry["status"] == "ok":
+                print(_line(entry), flush=True)
+            else:
+                print(f"flow: {_fault(entry)}", file=sys.stderr)
     return int(failed)
 
 
@@ -120,10 +125,12 @@ def _of_store(path: Path, stride: int) -> ClipScore:
         return score_store(store, progress=lambda: advance(None))
 
 
+def _fault(entry: dict[str, Any]) -> str:
+    named = entry["file"] in entry["status"]
+    return str(entry["status"] if named else f"{entry['file']}: {entry['status']}")
+
+
 def _line(entry: dict[str, Any]) -> str:
-    if entry["status"] != "ok":
-        named = entry["file"] in entry["status"]
-        return str(entry["status"] if named else f"{entry['file']}: {entry['status']}")
     cells = [
         "-" if entry[key] is None else format(entry[key] * factor, spec)
         for _, key, spec, factor in _COLUMNS

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from engine.data.listing import PICTURE_SUFFIXES, list_files, list_folders, natural
+from engine.errors import InputError
 from engine.images import LevelsChoice
 from engine.store.writer import STORE_SUFFIX
 from engine.video.frame import FrameSource
@@ -55,6 +56,11 @@ def open_clip(
 ) -> Iterator[FrameSource]:
     """Open a video or a folder of pictures; see the errors of `VideoReader`, `PictureReader`."""
     if os.path.isdir(path):
+        if not list_files(path, PICTURE_SUFFIXES):
+            raise InputError(
+                f"{path} contains no clip; expected videos, pictures or stores (.zarr) in it or in "
+                "its folders. Give another folder."
+            )
         yield PictureReader(path, rate=Fraction(DEFAULT_RATE), stride=stride, levels=levels)
     else:
         with VideoReader(path, stride=stride, threads=threads) as video:

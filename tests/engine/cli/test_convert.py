@@ -113,6 +113,8 @@ def test_force(flow, capsys):
         (["a.flo", "old.npy"], "old.npy exists; expected a new name. Give another, or --force"),
         (["a.flo", "folder", "--format", ".npy"], "folder/a.npy exists; expected a new name"),
         (["a.flo", "b.xyz"], "b.xyz: unknown flow format '.xyz', expected one of .flo"),
+        (["a.flo", "b.jpg"], "b.jpg: '.jpg' is a format of pictures; expected one of flow: .flo, "),
+        (["a.flo", "b", "--format", ".npy"], "the format of one file; expected b.npy."),
         (["a.flo", "no/b.npy"], "no/b.npy cannot be written: no is not a folder. Create it."),
         (["a.flo", "b.npy", "--format", ".pfm"], "b.npy is not .pfm; expected one format"),
         (["a.flo", "-"], "stdout has no format; expected --format, e.g. .flo."),

@@ -111,7 +111,7 @@ def test_unknown_everywhere(files, capsys):
     ("arguments", "message"),
     [
         (["none.flo"], "none.flo does not exist; expected a flow file."),
-        (["photo.jpg"], "photo.jpg: unknown flow format '.jpg', expected one of .flo, "),
+        (["photo.jpg"], "photo.jpg: '.jpg' is a format of pictures; expected one of flow: .flo, "),
         (["empty"], "empty contains no flow file; expected some: .flo, .pfm"),
         (["other.png", "-o", "other.png"], "other.png is also an input"),
         (["other.png", "-o", "no/a.png"], "no is not a folder. Create it."),
