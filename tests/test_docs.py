@@ -33,6 +33,7 @@ from export.graph.deployable import Deployable
 from export.tensorrt.plan_from_onnx import BuiltPlan
 from tests.support.data_sets import TREES
 from tests.support.one_process import replace_ray
+from tests.support.opened_once import open_once
 from tests.support.pages import EVERYTHING, PAGES, ROOT, blocks, commands
 from tests.support.serving import place_of, running
 from tests.support.videos import levels, write_clip
@@ -154,6 +155,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _less_is_computed_again(workplace: Path) -> Iterator[None]:
     """What is compiled or exported is kept."""
     with pytest.MonkeyPatch.context() as patch:
+        open_once(patch)
         patch.setattr(engine, "_default", None)
         patch.setenv(VARIABLE, str(workplace / "cache"))
         patch.setattr("bench.harness.interleave.PAUSE_SECONDS", 0.0)
