@@ -21,6 +21,11 @@ def run(options: argparse.Namespace) -> int:
     source, output = options.input, options.output
     if options.format is not None:
         raise InputError(f"{output} is a store; expected no format. Leave --format out.")
+    if options.clip:
+        raise InputError(
+            f"{output} is a store, and --clip limits flow to what .png stores; expected no --clip. "
+            "Leave it out; for flow that is too large, give a larger --store-step."
+        )
     files = flow_files.named(source, options.source)
     names = OutputNames([source], force=options.force)
     check_store_name(output)

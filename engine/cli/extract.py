@@ -96,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
     # Workers are in other folders.
     options.bundle = (options.bundle or DEFAULT_BUNDLE).absolute()
     options.output = options.output.absolute()
+    options.trust = options.trust and options.trust.absolute()
     options.threads = options.threads or 1
     settings = _settings(options)
     OutputNames([options.input], force=True).add_folder(options.output, [])

@@ -90,13 +90,16 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
         known = 0
         started = time.perf_counter()
         with _kept(journal, progress, outputs), ExitStack() as stack:
-            writes = [stack.enter_context(output.open(finished)) for output in outputs]
+            writes = [
+                stack.enter_context(_opened(output, journal, progress))
+                for output in outputs
+                if str(output.path) not in progress.complete
+            ]
             if options.show:
                 writes.append(stack.enter_context(_page(painter)))
             stack.enter_context(_until_interrupted(source, progress))
-            for step in _write_all(flows, writes, source, progress):
+            for step in _write_all(flows, writes, source, painter, progress):
                 known += step.second.motion is not None
-                progress.scale = painter.state()
                 if journal is not None:
                     journal.note(progress)
         seconds = time.perf_counter() - started
@@ -117,6 +120,17 @@ def run(options: argparse.Namespace, source: FrameSource, journal: Journal | Non
 
 
 @contextmanager
+def _opened(output: Output, journal: Journal | None, progress: Progress) -> Iterator[Write]:
+    """Yield what writes the next flow to an output; if the block ends well, note its completion."""
+    with output.open(progress.flows) as write:
+        yield write
+    progress.complete.append(str(output.path))
+    if journal is not None:
+        with suppress(OSError):  # outputs come first
+            journal.write(progress)
+
+
+@contextmanager
 def _page(painter: Painter) -> Iterator[Write]:
     """Yield what shows a flow in a browser."""
     view = SideBySide(painter, every=2)
@@ -130,17 +144,26 @@ def _resumed(journal: Journal | None, outputs: Sequence[Output], painter: Painte
     progress = None if journal is None else journal.read()
     if progress is None:
         return Progress()
+    # Not those of which something was taken away since.
+    there = [str(output.path) for output in outputs if _left(progress, output) >= progress.flows]
+    progress.complete = [path for path in progress.complete if path in there]
     flows = _finished(progress, outputs)
-    if flows == 0:
+    if flows == 0 or len(progress.scale) != len(painter.state()):  # the latter: it is damaged
         return Progress()
     painter.resume(progress.scale)
     print(f"flow: note: {flows} flows are there from an interrupted run", file=sys.stderr)
-    return Progress(flows, progress.motion * flows / progress.flows, progress.scale)
+    motion = progress.motion * flows / progress.flows
+    return Progress(flows, motion, progress.scale, progress.complete)
 
 
 def _finished(progress: Progress, outputs: Sequence[Output]) -> int:
     """Return the number of flows that all outputs have."""
-    return min(progress.flows, *(output.finished() for output in outputs))
+    return min([progress.flows, *(_left(progress, output) for output in outputs)])
+
+
+def _left(progress: Progress, output: Output) -> int:
+    """Return the number of flows that an output has."""
+    return output.finished(complete=str(output.path) in progress.complete)
 
 
 @contextmanager
@@ -190,6 +213,7 @@ def _write_all(
     steps: Generator[FlowFrame, None, None],
     writes: Sequence[Write],
     source: FrameSource,
+    painter: Painter,
     progress: Progress,
 ) -> Iterator[FlowFrame]:
     """Write every flow to every output, and count it; yield it."""
@@ -199,8 +223,10 @@ def _write_all(
         for step in steps:
             for write in writes:
                 write(step)
-            progress.flows += 1
+            # The count comes last: a flow that counts, whatever interrupts this, has all the rest.
+            progress.scale = painter.state()
             progress.motion += float(step.magnitudes.mean())
+            progress.flows += 1
             rate = (progress.flows - finished) / (time.perf_counter() - started)
             advance(f"{rate:.1f} frames/s")
             yield step

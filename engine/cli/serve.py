@@ -22,7 +22,6 @@ _LONGEST_TOKEN = 4096
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _EPILOG = f"""examples:
   flow serve
-  flow serve fast
   flow serve build/mine --port 8001 --warm-up 384x512
   flow serve --host 0.0.0.0 --token-file token
 

@@ -98,8 +98,13 @@ def move_store(source: Path, path: Path) -> None:
         OSError: It cannot be renamed.
     """
     check_store_name(path)
+    aside = path.with_name(f"{hidden_stem(path)}.old")
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was interrupted below
     if path.is_dir():
-        shutil.rmtree(path)
+        # Moved first: what an interruption left of it at `path` would be no store, thus refused.
+        aside.mkdir()
+        os.replace(path, aside / path.name)
+        shutil.rmtree(aside)
     os.replace(source, path)
 
 

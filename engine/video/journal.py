@@ -23,11 +23,14 @@ class Progress:
         flows: number of flows that all outputs have.
         motion: sum of their mean magnitudes in pixels.
         scale: what the colour scale has learned from them; see `Painter.state`.
+        complete: paths of the outputs that are complete. That a file is there does not say so: it
+            may be of an earlier command.
     """
 
     flows: int = 0
     motion: float = 0.0
     scale: list[int] = field(default_factory=list)
+    complete: list[str] = field(default_factory=list)
 
 
 class Journal:
@@ -69,11 +72,13 @@ class Journal:
 
 
 def _is_whole(progress: Progress) -> bool:
-    """Return whether a file had numbers where there are to be some."""
+    """Return whether a file had numbers and names where there are to be some."""
     counts = [progress.flows, *progress.scale]
     return (
         all(type(count) is int and count >= 0 for count in counts)
         and isinstance(progress.scale, list)
+        and isinstance(progress.complete, list)
+        and all(isinstance(path, str) for path in progress.complete)
         and isinstance(progress.motion, int | float)
         and math.isfinite(progress.motion)
     )

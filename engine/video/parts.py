@@ -47,10 +47,6 @@ class VideoParts:
         """Name the parts of the video ``path``; nothing is written yet."""
         self._path = path
 
-    def complete(self) -> bool:
-        """Return whether the video was written, and its parts discarded."""
-        return self._path.exists() and not self._files()
-
     def count(self) -> int:
         """Return the number of images in the parts."""
         count = 0
@@ -66,9 +62,7 @@ class VideoParts:
         Parts that begin there or later are discarded. Whatever ends the block, the part stays if
         it contains an image that counts; see `count`.
         """
-        for number, path in self._files():
-            if number >= first:
-                path.unlink()
+        self._discard(first)
         part = self._name(first)
         least = 2
         try:
@@ -93,8 +87,16 @@ class VideoParts:
         parts = [Part(path, end - number) for (number, path), end in zip(files, ends, strict=True)]
         with replacing(self._path) as temporary, as_os_error(self._path):
             write(temporary, parts)
-        for _, path in files:
-            path.unlink()
+        self._discard(0)
+
+    def _discard(self, first: int) -> None:
+        """Delete the parts that begin at image ``first`` or later.
+
+        The last one comes first: whatever interrupts this, no part stays whose beginning is gone.
+        """
+        for number, path in reversed(self._files()):
+            if number >= first:
+                path.unlink()
 
     def _name(self, first: int) -> Path:
         return self._path.with_name(f"{hidden_stem(self._path)}.{first:08d}.part")

@@ -20,11 +20,14 @@ class Output(Protocol):
 
     path: Path
 
-    def finished(self) -> int:
+    def finished(self, *, complete: bool) -> int:
         """Return how many flows, from the first one on, an earlier run has left here.
 
         Only asked if that run was of the same command. A flow that may be incomplete, as after a
         crash, does not count.
+
+        Args:
+            complete: whether that run completed this output; otherwise a file at ``path`` is older.
         """
 
     def open(self, first: int) -> AbstractContextManager[Write]:

@@ -21,7 +21,7 @@ class FlowFiles:
         """Write files of the format of this suffix."""
         self.path, self._suffix = folder, suffix
 
-    def finished(self) -> int:
+    def finished(self, *, complete: bool) -> int:
         """Return the number of flow files in the folder."""
         return count_files(self.path, self._suffix)
 

@@ -60,16 +60,13 @@ class Movie:
         self._encoding = Encoding(size, source.rate, source.time_base, threads, smooth=view.smooth)
         self._parts = VideoParts(path)
 
-    def finished(self) -> int:
+    def finished(self, *, complete: bool) -> int:
         """Return the number of images that interrupted runs have left."""
-        return sys.maxsize if self._parts.complete() else self._parts.count()
+        return sys.maxsize if complete and self.path.exists() else self._parts.count()
 
     @contextmanager
     def open(self, first: int) -> Iterator[Write]:
         """Yield what adds an image; see `Output`."""
-        if first and self._parts.complete():  # the run ended while another output was completed
-            yield lambda step: None
-            return
         with self._parts.write(first, self._encoding) as video:
 
             def write(step: FlowFrame) -> None:

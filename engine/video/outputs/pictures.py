@@ -26,7 +26,7 @@ class Pictures:
         self.path, self._view = folder, view
         self._legend = Legend(view.height, view.width) if legend else None
 
-    def finished(self) -> int:
+    def finished(self, *, complete: bool) -> int:
         """Return the number of pictures in the folder."""
         return count_files(self.path, _SUFFIX)
 

@@ -38,11 +38,10 @@ class StoredFlows:
         self._bundle = sha256_of(bundle / MANIFEST_FILE)
         self._hidden = partial_store(path)
 
-    def finished(self) -> int:
+    def finished(self, *, complete: bool) -> int:
         """Return the number of flows that an interrupted run has left."""
-        for path in (self._hidden, self.path):  # the second if only another output was interrupted
-            with suppress(FlowFileError, InputError):
-                return len(FlowStore(path))
+        with suppress(FlowFileError, InputError):
+            return len(FlowStore(self.path if complete else self._hidden))
         return 0
 
     @contextmanager
@@ -50,8 +49,6 @@ class StoredFlows:
         """Yield what adds a flow; see `Output`."""
         if not first:
             shutil.rmtree(self._hidden, ignore_errors=True)
-        elif not self._hidden.exists():
-            self.path.rename(self._hidden)
         with (
             self._without_empty(),
             write_store(
@@ -79,6 +76,6 @@ class StoredFlows:
         try:
             yield
         except BaseException:
-            if not self.finished():
+            if not self.finished(complete=False):
                 shutil.rmtree(self._hidden, ignore_errors=True)
             raise

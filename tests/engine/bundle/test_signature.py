@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine.bulk import cluster
 from engine.bundle.manifest import read_manifest, write_manifest
 from engine.bundle.signature import SIGNATURE_FILE, Signer
 from engine.cli.main import main
 from engine.errors import BackendNotInstalledError, BundleError, InputError
+from tests.support.one_process import process_here, replace_ray
 
 cryptography = pytest.importorskip("cryptography", reason="cryptography is an optional extra")
 
@@ -152,3 +154,22 @@ def test_the_command_opens_what_is_signed_only(signed, keys, tmp_path, capsys):
     assert "is no signature of manifest.json by the key in" in capsys.readouterr().err
     assert main(["doctor", "--bundle", str(signed), "--trust", str(keys / "other.pub")]) == 1
     assert "backends  not tried" in capsys.readouterr().out
+
+
+def test_workers_find_the_key_from_their_own_folders(signed, keys, tmp_path, monkeypatch, capsys):
+    clip = tmp_path / "clips" / "pictures"
+    clip.mkdir(parents=True)
+    for name in ("one.ppm", "two.ppm"):
+        (clip / name).write_bytes(b"P6 64 64 255\n" + bytes(3 * 64 * 64))
+
+    def elsewhere(*arguments):
+        monkeypatch.chdir(tmp_path)
+        yield from process_here(*arguments)
+
+    replace_ray(monkeypatch)
+    monkeypatch.setattr(cluster, "process_all", elsewhere)
+    command = ["extract", str(clip.parent), "-o", str(tmp_path / "flows"), "--bundle", str(signed)]
+    for key, code in (("other", 1), ("mine", 0)):
+        monkeypatch.chdir(keys)
+        assert main([*command, "--backend", "onnxruntime", "--trust", f"{key}.pub"]) == code
+    assert "is no signature of manifest.json by the key in" in capsys.readouterr().err

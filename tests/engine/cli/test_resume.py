@@ -3,15 +3,19 @@
 import errno
 import json
 import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from engine.cli import sequence
 from engine.cli.main import main
 from engine.flow.formats import read_flow
 from engine.images import read_image
 from engine.store.reader import FlowStore
+from engine.video.journal import Journal
 from engine.video.reader import VideoReader
+from engine.video.writer import VideoWriter
 from tests.support.videos import write_clip
 
 TIMES = [0, 40, 100, 220, 230, 300, 340, 390]
@@ -161,6 +165,26 @@ def test_a_disk_that_is_full_when_videos_are_completed(tmp_path, flow, monkeypat
     assert sorted(os.listdir(tmp_path)) == ["c.mp4", "clip.mkv", "o.gif"]
 
 
+def test_a_complete_output_that_was_taken_away(tmp_path, flow, monkeypatch):
+    """Somebody makes space on a full disk, between the run that filled it and the next one."""
+    from engine.video.outputs import movie
+
+    def fail(path, parts):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "c.mp4")
+
+    arguments = ["-o", tmp_path / "c.mp4", "--overlay", tmp_path / "o.gif"]
+    arguments += ["--flow", tmp_path / "flow", "--store", tmp_path / "s.zarr"]
+    (tmp_path / "taken").mkdir()
+    for taken in ("o.gif", "flow/000006.flo", "s.zarr"):
+        with monkeypatch.context() as patched:
+            patched.setattr(movie, "join", fail)
+            assert flow(*arguments, "--force") == 1
+        (tmp_path / taken).rename(tmp_path / "taken" / os.path.basename(taken))
+        assert flow(*arguments) == 0
+        assert len(frames(tmp_path / "c.mp4")) == len(frames(tmp_path / "o.gif")) == 7
+        assert len(FlowStore(tmp_path / "s.zarr")) == len(os.listdir(tmp_path / "flow")) == 7
+
+
 def test_another_command_starts_anew(tmp_path, flow, stop, capsys):
     """What an interrupted run left is of use for the same source, network and settings only."""
     stop("000003", KeyboardInterrupt())
@@ -181,6 +205,101 @@ def test_a_changed_video_starts_anew(tmp_path, clip, flow, stop, capsys):
     capsys.readouterr()
     assert flow("--flow", tmp_path / "flow") == 1
     assert "contains files" in capsys.readouterr().err
+
+
+def test_an_old_video_is_not_taken_for_the_new_one(tmp_path, flow, monkeypatch, capsys):
+    """After one flow nothing of the new one is kept, so nothing but its name tells them apart."""
+    path = tmp_path / "c.mp4"
+    assert flow("-o", path, "--end", 0.1) == 0
+    old, written, write = path.read_bytes(), [], VideoWriter.write
+
+    def interrupted(video, *arguments, **named):
+        if written:
+            raise KeyboardInterrupt
+        written.append(video)
+        write(video, *arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VideoWriter, "write", interrupted)
+        assert flow("-o", path, "--force") == 130
+    assert capsys.readouterr().err == "flow: interrupted; no flow is kept.\n"
+    assert path.read_bytes() == old
+    assert sorted(os.listdir(tmp_path)) == ["c.mp4", "clip.mkv"]
+    assert flow("-o", path, "--force") == 0
+    assert len(frames(path)) == 7
+
+
+@pytest.mark.parametrize("shared", [("--overlay", "o.mp4"), ("--store", "s.zarr")])
+def test_what_another_command_completes_in_between(tmp_path, flow, stop, capsys, shared):
+    stop("000003", KeyboardInterrupt())
+    option, path = shared[0], tmp_path / shared[1]
+    arguments = ["-o", tmp_path / "c.mp4", "--flow", tmp_path / "flow", option, path, "--force"]
+    assert flow(*arguments) == 130
+    assert "3 flows are kept" in capsys.readouterr().err
+    assert flow(option, path, "--stride", 2, "--force") == 0
+    assert flow(*arguments) == 0
+    if option == "--store":
+        expected = np.stack([TIMES[:-1], TIMES[1:]], axis=1) / 1000
+        np.testing.assert_allclose(FlowStore(path).times, expected)
+    else:
+        assert len(frames(path)) == 7
+
+
+@contextmanager
+def interrupted_bar(*arguments, **named):
+    """Ctrl-C when progress is shown: between two flows."""
+
+    def advance(text):
+        raise KeyboardInterrupt
+
+    yield advance
+
+
+def test_an_interruption_right_after_the_first_flow(tmp_path, flow, monkeypatch, capsys):
+    """Whatever instruction it comes at, a flow that counts has all that is needed to go on."""
+    arguments = ["-o", tmp_path / "c", "--flow", tmp_path / "flow"]
+    with monkeypatch.context() as patched:
+        patched.setattr(sequence, "progress_bar", interrupted_bar)
+        assert flow(*arguments) == 130
+    assert "1 flows are kept" in capsys.readouterr().err
+    assert flow(*arguments) == 0
+    assert capsys.readouterr().err == "flow: note: 1 flows are there from an interrupted run\n"
+
+
+def test_an_interruption_without_outputs(flow, monkeypatch, capsys):
+    monkeypatch.setattr(sequence, "progress_bar", interrupted_bar)
+    assert flow("--show") == 130
+    assert capsys.readouterr().err == "flow: interrupted; it cannot be continued.\n"
+
+
+def test_an_interruption_when_all_is_complete(tmp_path, flow, monkeypatch, capsys):
+    def interrupted(journal):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "remove", interrupted)
+        assert flow(*outputs(tmp_path / "found")) == 130
+    assert flow(*outputs(tmp_path / "found")) == 0
+    assert "7 flows are there from an interrupted run" in capsys.readouterr().err
+    assert flow(*outputs(tmp_path / "expected")) == 0
+    assert_same(tmp_path / "found", tmp_path / "expected")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("scale", []), ("scale", [0]), ("complete", [3]), ("complete", "c.mp4")]
+)
+def test_a_damaged_journal_is_of_no_use(tmp_path, flow, stop, capsys, name, value):
+    stop("000003", KeyboardInterrupt())
+    arguments = ["-o", tmp_path / "c.mp4", "--flow", tmp_path / "flow"]
+    assert flow(*arguments) == 130
+    journal = tmp_path / ".c.mp4.journal.json"
+    content = json.loads(journal.read_text())
+    content["progress"][name] = value
+    journal.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert flow(*arguments, "--force") == 0
+    assert capsys.readouterr().err == ""
+    assert len(frames(tmp_path / "c.mp4")) == 7
 
 
 def test_a_crash_loses_what_the_journal_does_not_know(tmp_path, flow, stop):

@@ -1,6 +1,7 @@
 """``flow serve``: its options, and the process itself."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine.bundle.shipped import bundle_named
 from engine.cli import serve
 from engine.cli.main import main
 from engine.serving.settings import Settings
@@ -66,6 +68,14 @@ def test_every_option(served, tmp_path):
         sequences=4,
         idle=8,
     )
+
+
+def test_examples_name_folders_or_bundles_that_ship(capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    bundles = re.findall(r"^  flow serve (\w\S*)", capsys.readouterr().out, re.MULTILINE)
+    assert "build/mine" in bundles
+    assert [name for name in bundles if "/" not in name and not bundle_named(name).is_dir()] == []
 
 
 def test_token_of_the_environment(served, monkeypatch):

@@ -98,6 +98,7 @@ def test_eval(flows, capsys):
     ("arguments", "message"),
     [
         (["flows", "a.zarr", "--format", ".png"], "a.zarr is a store; expected no format"),
+        (["flows", "a.zarr", "--clip"], "a.zarr is a store, and --clip limits flow to what .png"),
         (["flows", "no/a.zarr"], "no is not a folder. Create it."),
         (["flows", "other.zarr", "--force"], "other.zarr exists and is no store"),
         (["other.zarr", "back", "--format", ".flo"], "zarr.json: is missing; expected a whole"),

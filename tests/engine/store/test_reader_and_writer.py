@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -245,6 +246,24 @@ def test_bad_flows_leave_the_store_as_it_was(flows, write, flow, name, message):
     ):
         store.append(flow, name=name, times=(Fraction(5), Fraction(6)))
     assert len(FlowStore(path)) == 5
+
+
+def test_an_interruption_while_a_store_is_replaced(flows, write, tmp_path, monkeypatch):
+    """Whatever is left of the old one, the new one can still be moved to its place."""
+    new, old = write(flows), write(flows[:1], "old.zarr")
+
+    def interrupted(path, **named):
+        if path.exists():
+            (path / "zarr.json").unlink(missing_ok=True)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            move_store(new, old)
+    move_store(new, old)
+    assert len(FlowStore(old)) == 5
+    assert os.listdir(tmp_path) == ["old.zarr"]
 
 
 def test_only_stores_are_replaced(flows, write, tmp_path):

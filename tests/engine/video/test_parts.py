@@ -1,6 +1,7 @@
 """Videos in parts: what counts as finished, and how they are joined."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,30 @@ def test_a_crash_while_a_part_is_written(tmp_path):
     assert counts[-1] <= 5
     part.write_bytes(data[: len(data) * 2 // 3])
     write(VideoParts(path), VideoParts(path).count(), 7 - VideoParts(path).count())
+    VideoParts(path).finish(join)
+    assert_whole(path, exact=False)  # Matroska has thousandths
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_an_interruption_while_parts_are_deleted(tmp_path, monkeypatch, left):
+    """What stays is a beginning: the next run completes the whole video, not its end alone."""
+    path, deleted, unlink = tmp_path / "clip.mkv", [], Path.unlink
+    for first, count in ((0, 4), (3, 3), (5, 2)):
+        write(VideoParts(path), first, count)
+
+    def interrupted(file, **named):
+        if file.suffix == ".part":
+            if len(deleted) == left:
+                raise KeyboardInterrupt
+            deleted.append(file)
+        unlink(file, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            VideoParts(path).finish(join)
+    first = VideoParts(path).count()
+    write(VideoParts(path), first, len(LEVELS) - first)
     VideoParts(path).finish(join)
     assert_whole(path, exact=False)  # Matroska has thousandths
 
