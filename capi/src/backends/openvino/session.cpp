@@ -16,7 +16,8 @@ namespace {
 // weights.
 constexpr size_t kAtOnce = 2, kLarge = 1 << 28;
 // Of a small file further sizes get one, this many in all, when they have been used so often that
-// compiling, whose time is one of operations, takes no longer than their own model would have saved.
+// compiling, whose time grows with the operations, takes no longer than their own model would have
+// saved.
 constexpr size_t kInAll = 8, kSmall = 1 << 25, kOften = 32, kOperationsAUse = 40;
 constexpr size_t kRemembered = 256;  // sizes that uses are counted of
 
