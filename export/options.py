@@ -9,7 +9,6 @@ from engine.system.argument_parser import RaisingParser, UsageError
 from engine.system.argument_types import names, percentage, positive_int, size
 from export.tensorrt.correlation_form import FORMS
 from training.checkpoints.stated import add_options
-from training.networks.coarse_to_fine import PASSES
 from training.networks.registry import NETWORKS
 
 # By target: packages of which one is needed, and how to install one.
@@ -163,8 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--correlation", choices=FORMS, help="how the TensorRT plan of a FlowNetC computes the "
         "correlation; default: the best that can be built here")  # fmt: skip
     add("--iterations", type=positive_int, metavar="N", help="updates of a RAFT (default: 12), "
-        f"or passes of coarse_to_fine_slim (default: {PASSES}); engine.load can set others of a "
-        "RAFT, and fewer passes")  # fmt: skip
+        "or passes of coarse_to_fine_slim (default: 1); engine.load can set others of a RAFT, and "
+        "fewer passes")  # fmt: skip
     add("--lookup", choices=LOOKUPS, help="how a RAFT's updates get correlations: from a volume of "
         "all pairs of pixels (default), or on the fly, slower, for frames whose volume does not "
         "fit in memory")  # fmt: skip

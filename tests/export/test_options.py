@@ -21,6 +21,7 @@ from export.verify.cases import CALIBRATION_SEED, GATE_SEED
 from export.verify.noise import noise
 from tests.export.tiny import assert_one_line, build, save_tiny
 from tests.support.pictures import write_pair
+from training.networks.coarse_to_fine import PASSES
 from training.networks.flownets import FlowNetS
 
 
@@ -258,3 +259,10 @@ def test_the_command_that_an_error_gives_builds_the_same_sizes(
     (second,), output = parse_requests(arguments[2:])
     assert (second.profile, second.precision) == (first.profile, "fp16")
     assert output == tmp_path / "a bundle"
+
+
+def test_help_states_the_number_of_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"passes of coarse_to_fine_slim (default: {PASSES})" in text
