@@ -74,8 +74,8 @@ Settings settings_from(const FlowEngineOptions& options) {
   }
   if (options.threads > cpus) {
     throw InputError(concat("threads is ", options.threads, ", but this machine has ", cpus,
-                            " CPU(s); expected at most ", cpus, ". Leave it out for the ",
-                            available, " that the process may use."));
+                            " CPU(s); expected at most ", cpus, ", or 0 for the ", available,
+                            " that the process may use."));
   }
   const int threads = options.threads == 0 ? available : options.threads;
   if (options.streams < 0) {

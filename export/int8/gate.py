@@ -143,7 +143,7 @@ class _Gate:
             if self.passes(built):
                 accepted = built
         if built is not accepted:
-            # With its own manifest: TensorRT never writes the same plan twice.
+            # With its own manifest: a plan's bytes may differ from those of the build before.
             accepted = replace(self.build(accepted.in_float), results=accepted.results)
         return accepted
 

@@ -8,6 +8,7 @@
 #include "backends/graphs.h"
 #include "backends/registry.h"
 #include "errors.h"
+#include "system/cpu.h"
 #include "text.h"
 
 namespace flow_engine {
