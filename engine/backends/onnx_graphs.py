@@ -22,6 +22,9 @@ FEATURES, MATCH = SPLIT = ("features.onnx", "match.onnx")
 # Of a recurrent network: the initializer with the number of its updates; what ``match.onnx`` starts
 # from and ends with, at the features' resolution.
 ITERATIONS, INITIAL_FLOW, COARSE_FLOW = "iterations", "initial_flow", "coarse_flow"
+# Key of a file's metadata: which of its standard operators compute one of this project's operators
+# (kernels/openvino/operators.h). A line for each time: the operator's name, its inputs, its output.
+OPERATORS = "operators"
 
 Arrays = Mapping[str, NDArray[Any]]
 # Runs a model: arrays by input name -> arrays by output name, in memory that the caller owns.

@@ -27,8 +27,10 @@ from export.graph.deployable import (
     DeployableMatch,
 )
 from export.graph.flow_heads import transpose_heads
+from export.graph.operators import local_motion, operator_table
 from export.memory import release_memory
 from kernels import onnx_ops
+from training.networks import refinement
 from training.networks.entry import FEATURES, FLOW, IMAGE, IMAGES, MATCH, Port
 from training.networks.upsampling import upsample_matmul
 
@@ -146,7 +148,7 @@ def export(
             input_names=[port.name for port in inputs],
             output_names=[port.name for port in outputs],
             opset_version=OPSET,
-            custom_translation_table=dict(table or {}),
+            custom_translation_table=operator_table() | dict(table or {}),
             optimize=True,
             verbose=False,
         )
@@ -222,6 +224,7 @@ def _fast_export() -> Iterator[None]:
         patch.object(torch.fx.experimental._config, "backed_size_oblivious", True),
         # With symbolic sizes, looking an operator up takes longer than evaluating its shape.
         patch.object(torch._dynamo.config, "fake_tensor_cache_enabled", False),
+        patch.object(refinement, "remaining_motion", local_motion),
         # PyTorch evaluates the shape of grid_sample by computing it from some 100 operators.
         patch.dict(decomposition_table, {torch.ops.aten.grid_sampler_2d.default: _sampled}),
         # For each tensor, whether its symbolic strides are those of a memory format, of which ONNX

@@ -72,7 +72,7 @@ class Port:
     """
 
     name: str
-    axes: tuple[str, str, str, str]
+    axes: tuple[str, ...]
 
 
 def image_port(name: str) -> Port:

@@ -125,12 +125,29 @@ class Refinement(nn.Module):
             flow = flow.detach()
             # Always float32: the measured differences are small.
             with torch.autocast(flow.device.type, enabled=False):
-                residual = local_motion(first, warp_cells(second, flow.float() * scale))
+                residual = remaining_motion(flow.float() * scale, first, second)
             measured = torch.cat((residual.to(context.dtype), flow.to(context.dtype)), dim=1)
             hidden = self.hidden(F.leaky_relu(given + self.left(measured), LEAK))
             flow = flow + self.predict_residual(hidden)
             flows.insert(0, flow)
         return tuple(flows), hidden
+
+
+def remaining_motion(flow: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Measure the motion that is left after warping.
+
+    One operator of exported graphs (`export.graph.operators`), and one kernel
+    (``kernels/local_motion.h``).
+
+    Args:
+        flow: (N, 2, H, W) float32, in pixels of the maps.
+        first: maps of the first image, (N, C, 2, 2, H, W) float32, as of `cells`.
+        second: of the second image, (N, C, 2 H, 2 W) float32.
+
+    Returns:
+        (N, 5, H, W), of `local_motion`.
+    """
+    return local_motion(first, warp_cells(second, flow))
 
 
 def warp_cells(maps: Tensor, flow: Tensor) -> Tensor:
