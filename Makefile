@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/flownets_pyramid_slim-fp16-384x512
 
+# What setup.py compiles.
+OPERATORS := engine/backends/openvino/_operators.so
+
 C_FILES := find capi kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 
 # Else CMake's own make tells of every folder that it enters.
@@ -19,7 +22,7 @@ setup: .venv/ready  ## create .venv with everything pinned
 
 # torch comes first and by its exact version: a looser demand by another package would bring another
 # build of it.
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt setup.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -qq --disable-pip-version-check torch==2.13.0 --constraint constraints.txt
 	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
@@ -55,10 +58,13 @@ format: setup  ## reformat the sources
 
 # The sources tell GPUs before and from compute capability 8.0 on apart: the tests compile both forms.
 # Newer GPUs than 8.0 get that one's PTX, which has the tensor-core kernel that the host code chooses.
-kernels:  ## build the correlation kernels (CUDA too where nvcc is)
+kernels: setup $(OPERATORS)  ## build the kernels (CUDA too where nvcc is)
 	cmake -S . -B build -DCMAKE_BUILD_TYPE=Release \
 		$(if $(ARCHITECTURES),-D CMAKE_CUDA_ARCHITECTURES="$(ARCHITECTURES)",-U CMAKE_CUDA_ARCHITECTURES)
 	cmake --build build --parallel 2
+
+$(OPERATORS): setup.py $(wildcard kernels/*.cpp kernels/*.h kernels/openvino/*) | .venv/ready
+	$(BIN)/python setup.py -q build_ext --inplace --force
 
 fuzz: MINUTES := 30
 SEED ?= 0

@@ -1,11 +1,67 @@
-"""Build wheels from the checkout alone; the rest is in pyproject.toml."""
+"""Build from the checkout alone, with the kernels for OpenVINO; the rest is in pyproject.toml."""
 
+import os
+import platform
 import shutil
+import sys
+import tomllib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+
+# setuptools takes all paths as relative to the working folder.
+os.chdir(Path(__file__).parent)
+
+
+def openvino_package() -> list[str]:
+    """Return the package with OpenVINO's headers, where it has one: without it, pip would fail."""
+    libc, version = platform.libc_ver()
+    oldest = {"x86_64": (2, 28), "aarch64": (2, 35)}.get(platform.machine(), (1000,))
+    if libc != "glibc" or tuple(map(int, version.split("."))) < oldest:
+        return []
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    return project["optional-dependencies"]["openvino"]
+
+
+def openvino_operators() -> list[Extension]:
+    """Return the operators for OpenVINO, to compile with the headers of its package."""
+    spec = find_spec("openvino")
+    if spec is None or spec.origin is None:
+        return []
+    openvino = Path(spec.origin).parent
+    libraries = [*openvino.glob("libs/libopenvino.so.*"), *openvino.glob("libs/libtbb.so.*")]
+    if not libraries:  # not Linux
+        return []
+    kernels = [path for path in Path("kernels").glob("*.*") if "correlation" not in path.name]
+    files = sorted(map(str, [*kernels, *Path("kernels/openvino").iterdir()]))
+    return [
+        Extension(
+            "engine.backends.openvino._operators",
+            [name for name in files if name.endswith(".cpp")],
+            depends=["setup.py", *(name for name in files if name.endswith(".h"))],
+            include_dirs=["."],
+            extra_compile_args=[
+                *("-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden"),
+                "-Wno-psabi",  # of functions that are inlined
+                f"-isystem{openvino}/include",
+                f"-ffile-prefix-map={openvino}/include/=",  # else messages name a folder of pip's
+            ],
+            # Without a path to them: OpenVINO has loaded these when it loads this one.
+            extra_link_args=[
+                *("-Wl,--no-undefined", f"-L{openvino}/libs"),
+                *(f"-l:{path.name}" for path in libraries),
+            ],
+            # Without a compiler, standard operators take its place, but not where it was asked for.
+            optional="build_ext" not in sys.argv,
+        )
+    ]
 
 
 class BuildPy(build_py):
@@ -17,32 +73,38 @@ class BuildPy(build_py):
         super().run()
 
 
-def openvino_operators() -> list[Extension]:
-    """Return the operators for OpenVINO, to compile with the headers of its package."""
-    spec = find_spec("openvino")
-    if spec is None or spec.origin is None:
-        return []
-    openvino = Path(spec.origin).parent
-    # Not linked by path: OpenVINO has loaded these libraries when it loads this one.
-    libraries = [
-        path for name in ("openvino", "tbb") for path in openvino.glob(f"libs/lib{name}.so*")
-    ]
-    return [
-        Extension(
-            "engine.backends.openvino._operators",
-            ["kernels/local_motion.cpp", *map(str, Path("kernels/openvino").glob("*.cpp"))],
-            include_dirs=["."],
-            extra_compile_args=[
-                "-std=c++17",
-                "-O3",
-                "-g0",
-                "-ffp-contract=off",
-                f"-isystem{openvino}/include",
-            ],
-            extra_link_args=[f"-L{openvino}/libs", *(f"-l:{path.name}" for path in libraries)],
-            optional=True,  # without a compiler, standard operators take their place
-        )
-    ]
+class BuildOperators(build_ext):
+    """Compiles what OpenVINO loads, and not Python: a library of one name for every Python."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """Leave out the version of Python."""
+        return fullname.replace(".", "/") + ".so"
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile all sources at the same time."""
+        compile_in_turn = self.compiler.compile
+
+        def compile_all(sources: Sequence[str], **options: Any) -> list[str]:
+            with ThreadPoolExecutor() as pool:
+                objects = pool.map(lambda source: compile_in_turn([source], **options), sources)
+                return [name for names in objects for name in names]
+
+        self.compiler.compile = compile_all
+        super().build_extension(ext)
 
 
-setup(cmdclass={"build_py": BuildPy}, ext_modules=openvino_operators())
+class Wheel(bdist_wheel):
+    """For any Python, and for any platform, too, if there are no operators in it."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Look at what was compiled, not at what was to be compiled."""
+        compiled = self.get_finalized_command("build_ext").get_outputs()
+        self.root_is_pure = not any(map(os.path.exists, compiled))
+        return "py3", "none", super().get_tag()[2]
+
+
+setup(
+    cmdclass={"bdist_wheel": Wheel, "build_ext": BuildOperators, "build_py": BuildPy},
+    ext_modules=openvino_operators(),
+    setup_requires=openvino_package(),
+)

@@ -1,7 +1,13 @@
 # syntax=docker/dockerfile:1
 # docker build -f docker/cpu.Dockerfile -t flownet-engine .
 
+# The compiler is for the operators for OpenVINO.
 FROM python:3.12.12-slim-bookworm AS build
+# hadolint ignore=DL3008
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    apt-get update \
+    && apt-get install --no-install-recommends --yes g++
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \

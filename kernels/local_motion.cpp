@@ -5,14 +5,7 @@
 #include <cstring>
 #include <vector>
 
-// Compiled for several instruction sets; the best one that the CPU has is taken when the library is
-// loaded.
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define FLOW_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FLOW_CLONES
-#endif
-#define FLOW_INLINE inline __attribute__((always_inline))
+#include "kernels/lanes.h"
 
 namespace flow {
 namespace {
@@ -23,16 +16,6 @@ constexpr float kDamping = 0.005f, kNoise = 0.03f, kLargest = 2.0f;
 constexpr size_t kMaps = 2, kPlaces = 4, kPlanes = kMaps * kPlaces;
 // Sums over a window: products of the gradients, of these and the difference, and the difference.
 constexpr size_t kSums = 6;
-
-// Numbers that are computed at once. The compiler splits them where registers are shorter.
-constexpr size_t kLanes = 8;
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-
-FLOW_INLINE const Lanes& lanes(const float* numbers) {
-  return *reinterpret_cast<const Lanes*>(numbers);
-}
-
-FLOW_INLINE Lanes& lanes(float* numbers) { return *reinterpret_cast<Lanes*>(numbers); }
 
 // Rows of some planes around one; every third takes the same memory. Before each is room for one
 // number, and behind it for whole Lanes.
@@ -195,7 +178,7 @@ void solve_row(const LocalMotion& of, size_t y, Rows& sums) {
   for (size_t x = 0; x < of.width; x += kLanes) {
     Lanes means[kSums];
     for (size_t sum = 0; sum < kSums; ++sum) {
-      const auto column = [&](size_t i) {
+      const auto column = [&](size_t i) FLOW_ALWAYS_INLINE {
         return lanes(rows[sum][0] + i) + lanes(rows[sum][1] + i) + lanes(rows[sum][2] + i);
       };
       means[sum] = (column(x - 1) + column(x) + column(x + 1)) / 9;

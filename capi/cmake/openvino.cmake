@@ -16,10 +16,33 @@ if(NOT OpenVINO_FOUND)
 endif()
 message(STATUS "OpenVINO ${OpenVINO_VERSION}: ${OpenVINO_DIR}")
 
+# What OpenVINO computes with: beside its own configuration, or in the folder of a release.
+find_package(TBB 2021 QUIET CONFIG NO_DEFAULT_PATH
+  PATHS ${OpenVINO_DIR} ${OpenVINO_DIR}/../3rdparty/tbb/lib/cmake/TBB)
+if(NOT TBB_FOUND)
+  find_package(TBB 2021 QUIET CONFIG)
+endif()
+if(NOT TBB_FOUND)
+  message(FATAL_ERROR "TBB was not found, which OpenVINO computes with; its Python package has it. "
+    "For another OpenVINO, say where TBBConfig.cmake is: -DTBB_DIR=DIR; or build without it: "
+    "-DFLOW_ENGINE_OPENVINO=OFF.")
+endif()
+
 target_sources(flow_engine PRIVATE
-  src/backends/openvino/loops.cpp src/backends/openvino/precision.cpp
-  src/backends/openvino/resizes.cpp src/backends/openvino/session.cpp)
+  src/backends/openvino/loops.cpp src/backends/openvino/operators.cpp
+  src/backends/openvino/precision.cpp src/backends/openvino/resizes.cpp
+  src/backends/openvino/session.cpp)
+# The project's operators for OpenVINO, optimised in every build and without products fused into
+# sums, as setup.py compiles them: the flow is Python's bit for bit. GCC's notes on how vectors are
+# passed are about functions that are inlined.
+set(root ${CMAKE_CURRENT_SOURCE_DIR}/..)
+set(kernels ${root}/kernels/local_motion.cpp ${root}/kernels/planes.cpp
+  ${root}/kernels/openvino/operators.cpp)
+target_sources(flow_engine PRIVATE ${kernels})
+target_include_directories(flow_engine PRIVATE ${root})
+set_source_files_properties(${kernels} PROPERTIES
+  COMPILE_OPTIONS "-O3;-ffp-contract=off;-Wno-psabi")
 # Its headers have deprecated parts, which are not ours.
 get_target_property(openvino_headers openvino::runtime INTERFACE_INCLUDE_DIRECTORIES)
 target_include_directories(flow_engine SYSTEM PRIVATE ${openvino_headers})
-target_link_libraries(flow_engine PRIVATE openvino::runtime)
+target_link_libraries(flow_engine PRIVATE openvino::runtime TBB::tbb)

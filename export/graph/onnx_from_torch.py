@@ -27,10 +27,9 @@ from export.graph.deployable import (
     DeployableMatch,
 )
 from export.graph.flow_heads import transpose_heads
-from export.graph.operators import local_motion, operator_table
+from export.graph.operators import operator_table, operators_called
 from export.memory import release_memory
 from kernels import onnx_ops
-from training.networks import refinement
 from training.networks.entry import FEATURES, FLOW, IMAGE, IMAGES, MATCH, Port
 from training.networks.upsampling import upsample_matmul
 
@@ -133,7 +132,7 @@ def export(
     """
     divisor = int(module.divisor)  # type: ignore[arg-type]
     least = int(getattr(module, "smallest", divisor)) // divisor
-    with _quiet_exporter(), _fast_export(), torch.no_grad():
+    with _quiet_exporter(), _fast_export(), operators_called(), torch.no_grad():
         program = torch.export.export(
             module.eval(),
             tuple(inputs.values()),
@@ -224,7 +223,6 @@ def _fast_export() -> Iterator[None]:
         patch.object(torch.fx.experimental._config, "backed_size_oblivious", True),
         # With symbolic sizes, looking an operator up takes longer than evaluating its shape.
         patch.object(torch._dynamo.config, "fake_tensor_cache_enabled", False),
-        patch.object(refinement, "remaining_motion", local_motion),
         # PyTorch evaluates the shape of grid_sample by computing it from some 100 operators.
         patch.dict(decomposition_table, {torch.ops.aten.grid_sampler_2d.default: _sampled}),
         # For each tensor, whether its symbolic strides are those of a memory format, of which ONNX

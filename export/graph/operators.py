@@ -1,43 +1,118 @@
-"""The project's operators as nodes of an exported graph, each with its own name."""
+"""The project's operators as nodes of an exported graph.
 
-from collections.abc import Callable
+Each is a function of `training.networks`, in whose place an export calls the operator.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import onnx
 import onnxscript
 import torch
 from torch import Tensor
 
-from training.networks.refinement import remaining_motion
+from training.networks.downsampling import halve_images
+from training.networks.refinement import derivatives, remaining_motion
 
 NAMESPACE = "flow"
-LOCAL_MOTION = "local_motion"
+_LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")
+
+# Names of variable axes, as those of `training.networks.entry.Port`, and lengths of the others.
+Axes = tuple[str | int, ...]
 
 
-@torch.library.custom_op(f"{NAMESPACE}::{LOCAL_MOTION}", mutates_args=())
-def local_motion(flow: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """`remaining_motion` as one operator, for the time of an export."""
-    return remaining_motion(flow, first, second)
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """An operator on float32 tensors.
+
+    Attributes:
+        function: what it computes; has its name.
+        inputs: axes of each input, by name.
+        output: axes of the output.
+        empty: returns the output without its values, from the inputs.
+    """
+
+    function: Callable[..., Tensor]
+    inputs: Mapping[str, Axes]
+    output: Axes
+    empty: Callable[..., Tensor]
+
+    @property
+    def name(self) -> str:
+        """Its name in PyTorch, in ONNX and in kernels/openvino/operators.cpp."""
+        return self.function.__name__
+
+    def register(self) -> None:
+        """Make it known to PyTorch."""
+        arguments = ", ".join(f"Tensor {name}" for name in self.inputs)
+        _LIBRARY.define(f"{self.name}({arguments}) -> Tensor")
+        torch.library.register_fake(f"{NAMESPACE}::{self.name}", self.empty, lib=_LIBRARY)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Call PyTorch's operator; for lower precisions the function, which then remains."""
+        if any(value.dtype != torch.float32 for value in inputs):
+            return self.function(*inputs)
+        return self._in_torch()(*inputs)
+
+    def translation(self) -> tuple[Any, Callable[..., Any]]:
+        """Return PyTorch's operator and what adds a node to the graph of an onnxscript tracer."""
+        formal = onnx.defs.OpSchema.FormalParameter
+        schema = onnx.defs.OpSchema(
+            self.name,
+            NAMESPACE,
+            1,
+            inputs=[formal(name, "tensor(float)") for name in self.inputs],
+            outputs=[formal("output", "tensor(float)")],
+        )
+        node = onnxscript.values.Op(onnxscript.values.Opset(NAMESPACE, 1), self.name, schema)
+        return self._in_torch(), lambda *inputs: node(*inputs)
+
+    def _in_torch(self) -> Any:
+        return getattr(getattr(torch.ops, NAMESPACE), self.name).default
 
 
-@local_motion.register_fake
-def _empty(flow: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return flow.new_empty((flow.shape[0], 5, *flow.shape[2:]))
+OPERATORS = (
+    Operator(
+        halve_images,
+        {"planes": ("batch", 6, "height", "width")},
+        ("batch", 6, "height / 2", "width / 2"),
+        lambda planes: planes[..., ::2, ::2].clone(),
+    ),
+    Operator(
+        derivatives,
+        {"grey": ("batch", 2, "height", "width")},
+        ("batch", 4, "height", "width"),
+        lambda grey: grey.repeat(1, 2, 1, 1),
+    ),
+    Operator(
+        remaining_motion,
+        {
+            "flow": ("batch", 2, "height / 2", "width / 2"),
+            "first": ("batch", 2, 2, 2, "height / 2", "width / 2"),
+            "second": ("batch", 2, "height", "width"),
+        },
+        ("batch", 5, "height / 2", "width / 2"),
+        lambda flow, *_: flow.new_empty((flow.shape[0], 5, *flow.shape[2:])),
+    ),
+)
+for operator in OPERATORS:
+    operator.register()
+
+
+@contextlib.contextmanager
+def operators_called() -> Iterator[None]:
+    """Let `training.networks` call the operators in place of their functions."""
+    with contextlib.ExitStack() as stack:
+        for operator in OPERATORS:
+            module = sys.modules[operator.function.__module__]
+            stack.enter_context(patch.object(module, operator.name, operator))
+        yield
 
 
 def operator_table() -> dict[Any, Callable[..., Any]]:
     """For ``torch.onnx.export(..., custom_translation_table=...)``: a node for each operator."""
-    formal = onnx.defs.OpSchema.FormalParameter
-    schema = onnx.defs.OpSchema(
-        LOCAL_MOTION,
-        NAMESPACE,
-        1,
-        inputs=[formal(name, "tensor(float)") for name in ("flow", "first", "second")],
-        outputs=[formal("measured", "tensor(float)")],
-    )
-    node = onnxscript.values.Op(onnxscript.values.Opset(NAMESPACE, 1), LOCAL_MOTION, schema)
-
-    def translate(flow: Any, first: Any, second: Any) -> Any:
-        return node(flow, first, second)
-
-    return {torch.ops.flow.local_motion.default: translate}
+    return dict(operator.translation() for operator in OPERATORS)

@@ -10,62 +10,75 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from engine.backends.onnx_graphs import OPERATORS
+from engine.backends.onnx_graphs import OPERATORS as KEY
 from export.graph.onnx_from_torch import export
-from export.graph.operators import LOCAL_MOTION, NAMESPACE
+from export.graph.operators import NAMESPACE, OPERATORS, Axes, Operator
 from export.graph.recurrent import renamed
 from training.networks.entry import Port
-from training.networks.refinement import remaining_motion
 
 
 def in_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace the nodes of `export.graph.operators.operator_table` by standard ones, in place.
+    """Return a graph whose nodes of `export.graph.operators` are replaced by standard ones.
 
     Returns:
-        The model, with `OPERATORS` in its metadata if there were such nodes.
+        The model, with what was replaced in its metadata, under `KEY`.
     """
-    found = [node for node in model.graph.node if node.op_type == LOCAL_MOTION]
-    if not found:
-        return model
-    body = _local_motion().graph
-    ports = [value.name for value in (*body.input, *body.output)]
-    constants = {constant.name: f"{LOCAL_MOTION}.{constant.name}" for constant in body.initializer}
+    known = {operator.name: operator for operator in OPERATORS}
     nodes: list[onnx.NodeProto] = []
+    constants: dict[str, onnx.TensorProto] = {}
+    lines = []
     for node in model.graph.node:
-        if node.op_type == LOCAL_MOTION:
-            names = constants | dict(zip(ports, (*node.input, *node.output), strict=True))
-            nodes += renamed(body, f"{node.output[0]}.", names).node
-        else:
+        if node.domain != NAMESPACE or node.op_type not in known:
             nodes.append(node)
-    model.graph.initializer.extend(renamed(body, "", constants).initializer)
+            continue
+        body = _alone(known[node.op_type]).graph
+        names = {value.name: f"{node.op_type}.{value.name}" for value in body.initializer}
+        ports = [value.name for value in (*body.input, *body.output)]
+        names |= zip(ports, (*node.input, *node.output), strict=True)
+        copy = renamed(body, f"{node.output[0]}.", names)
+        nodes += copy.node
+        constants |= {constant.name: constant for constant in copy.initializer}
+        lines.append(" ".join((node.op_type, *node.input, *node.output)))
+    if not lines:
+        return model
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants.values())
     for opset in [opset for opset in model.opset_import if opset.domain == NAMESPACE]:
         model.opset_import.remove(opset)
-    lines = [" ".join((node.op_type, *node.input, *node.output)) for node in found]
-    model.metadata_props.add(key=OPERATORS, value="\n".join(lines))
+    model.metadata_props.add(key=KEY, value="\n".join(lines))
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 @cache
-def _local_motion() -> onnx.ModelProto:
-    whole, half = ("height", "width"), ("height / 2", "width / 2")
-    height, width = 6, 10  # differ from each other and from constants, as tracing demands
-    return export(
-        _LocalMotion(),
-        {
-            Port("flow", ("batch", "", *half)): torch.zeros(3, 2, height, width),
-            Port("first", ("batch", "", "", "", *half)): torch.zeros(3, 2, 2, 2, height, width),
-            Port("second", ("batch", "", *whole)): torch.zeros(3, 2, 2 * height, 2 * width),
-        },
-        [Port("measured", ("batch", "", *half))],
-    )
+def _alone(operator: Operator) -> onnx.ModelProto:
+    """Return the graph of one operator."""
+    inputs = {
+        _port(name, axes): torch.zeros(*map(_length, axes))
+        for name, axes in operator.inputs.items()
+    }
+    return export(_Function(operator), inputs, [_port("output", operator.output)])
 
 
-class _LocalMotion(nn.Module):
+def _length(axis: str | int) -> int:
+    return axis if isinstance(axis, int) else _EXAMPLE[axis]
+
+
+# Lengths differ from each other and from constants, as tracing demands.
+_EXAMPLE = {"batch": 3, "height": 12, "width": 20, "height / 2": 6, "width / 2": 10}
+
+
+def _port(name: str, axes: Axes) -> Port:
+    return Port(name, tuple(axis if isinstance(axis, str) else "" for axis in axes))
+
+
+class _Function(nn.Module):
     divisor, smallest = 2, 4
 
-    def forward(self, flow: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """See `remaining_motion`."""
-        return remaining_motion(flow, first, second)
+    def __init__(self, operator: Operator) -> None:
+        super().__init__()
+        self._function = operator.function
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self._function(*inputs)

@@ -2,52 +2,150 @@
 
 #include <oneapi/tbb/parallel_for.h>
 
+#include <functional>
 #include <openvino/core/op_extension.hpp>
 #include <openvino/op/op.hpp>
 
 #include "kernels/local_motion.h"
+#include "kernels/planes.h"
 
 namespace flow {
 namespace {
 
-// flow (N, 2, H, W), first (N, 2, 2, 2, H, W), second (N, 2, 2 H, 2 W) -> (N, kMeasured, H, W).
-class LocalMotionOperator : public ov::op::Op {
+// Throws ov::Exception unless the inputs are float32 of these shapes.
+void check_inputs(const ov::Node& node, const std::vector<ov::PartialShape>& expected) {
+  NODE_VALIDATION_CHECK(&node, node.get_input_size() == expected.size(), "it has ",
+                        node.get_input_size(), " inputs; expected ", expected.size());
+  for (size_t input = 0; input < expected.size(); ++input) {
+    const auto type = node.get_input_element_type(input);
+    const auto shape = node.get_input_partial_shape(input);
+    NODE_VALIDATION_CHECK(&node, type == ov::element::f32 && shape.compatible(expected[input]),
+                          "input ", input, " is ", type, " ", shape, "; expected f32 ",
+                          expected[input]);
+  }
+}
+
+// The shape of the first input if it has four axes, else four unknown ones.
+ov::PartialShape first_shape(const ov::Node& node) {
+  if (node.get_input_size() == 0) return ov::PartialShape::dynamic(4);
+  const ov::PartialShape shape = node.get_input_partial_shape(0);
+  return shape.rank() == 4 ? shape : ov::PartialShape::dynamic(4);
+}
+
+// Calls for rows [begin, end) in several threads, those of the inference.
+void for_rows(size_t height, size_t at_once, const std::function<void(size_t, size_t)>& call) {
+  tbb::parallel_for(tbb::blocked_range<size_t>(0, height, at_once),
+                    [&](const auto& rows) { call(rows.begin(), rows.end()); });
+}
+
+// What the operators have in common. Tensors of other shapes than those that
+// `validate_and_infer_types` has seen do not reach `evaluate`.
+template <typename Own>
+class Operator : public ov::op::Op {
  public:
-  OPENVINO_OP("local_motion", "flow_engine");
-
-  LocalMotionOperator() = default;
-
-  explicit LocalMotionOperator(const ov::OutputVector& inputs) : Op(inputs) {
-    constructor_validate_and_infer_types();
-  }
-
-  void validate_and_infer_types() override {
-    NODE_VALIDATION_CHECK(this, get_input_size() == 3, "expected 3 inputs");
-    const ov::PartialShape flow = get_input_partial_shape(0);
-    NODE_VALIDATION_CHECK(this, flow.rank() == 4, "input 0 is ", flow, "; expected 4 axes");
-    const ov::Dimension batch = flow[0], height = flow[2], width = flow[3];
-    const ov::PartialShape expected[] = {{batch, 2, height, width},
-                                         {batch, 2, 2, 2, height, width},
-                                         {batch, 2, height * 2, width * 2}};
-    for (size_t input = 0; input < 3; ++input) {
-      NODE_VALIDATION_CHECK(this,
-                            get_input_element_type(input) == ov::element::f32 &&
-                                get_input_partial_shape(input).compatible(expected[input]),
-                            "input ", input, " is ", get_input_element_type(input), " ",
-                            get_input_partial_shape(input), "; expected f32 ", expected[input]);
-    }
-    set_output_type(0, ov::element::f32, {batch, kMeasured, height, width});
-  }
+  Operator() = default;
 
   std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
-    return std::make_shared<LocalMotionOperator>(inputs);
+    return std::make_shared<Own>(inputs);
   }
 
   bool visit_attributes(ov::AttributeVisitor&) override { return true; }
 
   bool has_evaluate() const override { return true; }
 
-  // The shapes fit: `validate_and_infer_types` has seen those of these tensors, too.
+ protected:
+  explicit Operator(const ov::OutputVector& inputs) : Op(inputs) {}
+};
+
+// planes (N, 6, H, W) -> (N, 6, H / 2, W / 2).
+class HalveImages : public Operator<HalveImages> {
+ public:
+  OPENVINO_OP("halve_images", "flow_engine");
+
+  HalveImages() = default;
+
+  explicit HalveImages(const ov::OutputVector& inputs) : Operator(inputs) {
+    constructor_validate_and_infer_types();
+  }
+
+  void validate_and_infer_types() override {
+    const ov::PartialShape planes = first_shape(*this);
+    check_inputs(*this, {{planes[0], 6, planes[2], planes[3]}});
+    set_output_type(0, ov::element::f32, {planes[0], 6, planes[2] / 2, planes[3] / 2});
+  }
+
+  bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+    const ov::Shape planes = inputs[0].get_shape();
+    const size_t height = planes[2], width = planes[3];
+    outputs[0].set_shape({planes[0], planes[1], height / 2, width / 2});
+    const float* from = inputs[0].data<const float>();
+    float* to = outputs[0].data<float>();
+    const size_t rows = height / 2;
+    for_rows(planes[0] * planes[1] * rows, 64, [&](size_t begin, size_t end) {
+      for (size_t row = begin; row < end; ++row) {
+        const size_t plane = row / rows;
+        Plane{from + plane * height * width, height, width}.halve(row % rows,
+                                                                  to + plane * rows * (width / 2));
+      }
+    });
+    return true;
+  }
+};
+
+// grey (N, 2, H, W) -> (N, 4, H, W).
+class Derivatives : public Operator<Derivatives> {
+ public:
+  OPENVINO_OP("derivatives", "flow_engine");
+
+  Derivatives() = default;
+
+  explicit Derivatives(const ov::OutputVector& inputs) : Operator(inputs) {
+    constructor_validate_and_infer_types();
+  }
+
+  void validate_and_infer_types() override {
+    const ov::PartialShape grey = first_shape(*this);
+    check_inputs(*this, {{grey[0], 2, grey[2], grey[3]}});
+    set_output_type(0, ov::element::f32, {grey[0], 4, grey[2], grey[3]});
+  }
+
+  bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+    const ov::Shape grey = inputs[0].get_shape();
+    const size_t height = grey[2], pixels = height * grey[3];
+    outputs[0].set_shape({grey[0], 4, height, grey[3]});
+    const float* from = inputs[0].data<const float>();
+    float* to = outputs[0].data<float>();
+    for_rows(grey[0] * 2 * height, 32, [&](size_t begin, size_t end) {
+      for (size_t row = begin; row < end; ++row) {
+        const size_t image = row / height;
+        Plane{from + image * pixels, height, grey[3]}.differentiate(
+            row % height, to + 2 * image * pixels, to + (2 * image + 1) * pixels);
+      }
+    });
+    return true;
+  }
+};
+
+// flow (N, 2, H, W), first (N, 2, 2, 2, H, W), second (N, 2, 2 H, 2 W) -> (N, kMeasured, H, W).
+class RemainingMotion : public Operator<RemainingMotion> {
+ public:
+  OPENVINO_OP("remaining_motion", "flow_engine");
+
+  RemainingMotion() = default;
+
+  explicit RemainingMotion(const ov::OutputVector& inputs) : Operator(inputs) {
+    constructor_validate_and_infer_types();
+  }
+
+  void validate_and_infer_types() override {
+    const ov::PartialShape flow = first_shape(*this);
+    const ov::Dimension batch = flow[0], height = flow[2], width = flow[3];
+    check_inputs(*this, {{batch, 2, height, width},
+                         {batch, 2, 2, 2, height, width},
+                         {batch, 2, height * 2, width * 2}});
+    set_output_type(0, ov::element::f32, {batch, kMeasured, height, width});
+  }
+
   bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
     const ov::Shape flow = inputs[0].get_shape();
     const size_t height = flow[2], width = flow[3], cells = height * width;
@@ -59,25 +157,30 @@ class LocalMotionOperator : public ov::op::Op {
                                   outputs[0].data<float>() + pair * kMeasured * cells,
                                   height,
                                   width};
-      tbb::parallel_for(tbb::blocked_range<size_t>(0, height, kRowsAtOnce),
-                        [&](const auto& rows) { motion.rows(rows.begin(), rows.end()); });
+      // A block also computes the rows around it.
+      for_rows(height, 16, [&](size_t begin, size_t end) { motion.rows(begin, end); });
     }
     return true;
   }
-
- private:
-  // Each block of rows also computes those around it.
-  static constexpr size_t kRowsAtOnce = 16;
 };
+
+template <typename Own>
+std::shared_ptr<ov::Node> made(const ov::OutputVector& inputs) {
+  return std::make_shared<Own>(inputs);
+}
 
 }  // namespace
 
 std::vector<ov::Extension::Ptr> operator_extensions() {
-  return {std::make_shared<ov::OpExtension<LocalMotionOperator>>()};
+  return {std::make_shared<ov::OpExtension<HalveImages>>(),
+          std::make_shared<ov::OpExtension<Derivatives>>(),
+          std::make_shared<ov::OpExtension<RemainingMotion>>()};
 }
 
 std::shared_ptr<ov::Node> make_operator(const std::string& name, const ov::OutputVector& inputs) {
-  if (name == "local_motion") return std::make_shared<LocalMotionOperator>(inputs);
+  if (name == "halve_images") return made<HalveImages>(inputs);
+  if (name == "derivatives") return made<Derivatives>(inputs);
+  if (name == "remaining_motion") return made<RemainingMotion>(inputs);
   return nullptr;
 }
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.c_library import ROOT, Library, run
 
 # One unit to compile, without optimisation: a few seconds.
-QUICK = ("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=14")
+QUICK = ("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=15")
 
 
 @pytest.fixture(scope="session")

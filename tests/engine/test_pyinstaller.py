@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import engine
+from engine.backends.openvino import operators
 from engine.backends.registry import BACKENDS
 from engine.pyinstaller import hook_dirs
 
@@ -23,10 +24,12 @@ def test_the_hook_is_found():
 
 
 def test_the_hook_collects_what_is_imported_by_name(monkeypatch):
-    asked = {"data": [], "libraries": [], "modules": []}
+    asked = {"data": [], "libraries": {}, "modules": []}
     utilities = ModuleType("PyInstaller.utils.hooks")
     utilities.collect_data_files = lambda name, **_: asked["data"].append(name) or []
-    utilities.collect_dynamic_libs = lambda name, **_: asked["libraries"].append(name) or []
+    utilities.collect_dynamic_libs = lambda name, search_patterns: (
+        asked["libraries"].update({name: search_patterns}) or []
+    )
     utilities.collect_submodules = lambda name: asked["modules"].append(name) or [f"{name}.*"]
     for name in ("PyInstaller", "PyInstaller.utils"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -36,3 +39,4 @@ def test_the_hook_collects_what_is_imported_by_name(monkeypatch):
     assert all(module.startswith("engine.backends.") for module in BACKENDS.values())
     assert {"engine.backends.*", "onnxruntime"} <= {*found["hiddenimports"]}
     assert "onnxruntime" in asked["libraries"]
+    assert asked["libraries"]["engine"] == [operators._LIBRARY.name]

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.losses import relative_loss
-from training.networks.downsampling import halve, halve_images
+from training.networks import downsampling
+from training.networks.downsampling import halve
 from training.networks.encoder_decoder import Decoder
 from training.networks.layers import (
     LEAK,
@@ -144,7 +145,7 @@ class CoarseToFineFlowNetS(Decoder):
         sizes = [torch.cat((image1, image2), dim=1)]
         with torch.autocast(image1.device.type, enabled=False):
             for _ in range(self.passes + 1):
-                sizes.append(halve_images(sizes[-1]))
+                sizes.append(downsampling.halve_images(sizes[-1]))
         return sizes[1:]
 
     def one_pass(self, halved: Tensor, so_far: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:

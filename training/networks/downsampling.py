@@ -27,6 +27,8 @@ def halve(planes: Tensor) -> Tensor:
 def halve_images(planes: Tensor) -> Tensor:
     """Return the means of 2x2 pixels by a convolution: in OpenVINO faster for large planes.
 
+    One operator of exported graphs (`export.graph.operators`).
+
     Args:
         planes: (N, C, H, W), which convolutions read, too; H and W even.
     """

@@ -50,6 +50,18 @@ def gradient_maps(images: Tensor, *, stride: int) -> Tensor:
     """
     mean = np.kron(_OF_EACH, np.kron(_GREY, np.full((stride, stride), 1 / stride**2)))
     grey = F.conv2d(images.float(), torch.from_numpy(mean).to(images.device).float(), stride=stride)
+    return derivatives(grey)
+
+
+def derivatives(grey: Tensor) -> Tensor:
+    """Return smoothed derivatives: one operator of exported graphs (`export.graph.operators`).
+
+    Args:
+        grey: the pair, (N, 2, H, W) float32.
+
+    Returns:
+        (N, 4, H, W), in the order of `gradient_maps`.
+    """
     padded = F.pad(grey, (2, 2, 2, 2), mode="replicate")
     return F.conv2d(padded, torch.from_numpy(_DERIVATIVES).to(grey))
 
@@ -136,8 +148,7 @@ class Refinement(nn.Module):
 def remaining_motion(flow: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Measure the motion that is left after warping.
 
-    One operator of exported graphs (`export.graph.operators`), and one kernel
-    (``kernels/local_motion.h``).
+    One operator of exported graphs, too.
 
     Args:
         flow: (N, 2, H, W) float32, in pixels of the maps.

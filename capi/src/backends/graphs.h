@@ -54,6 +54,8 @@ class GraphBackend : public Backend {
 const std::string& onnx_of(const Bundle& bundle, const std::string& name);
 
 constexpr const char* kIterations = "iterations";  // the initializer with the number of updates
+// Key of the metadata that tell where a graph has one of this project's operators.
+constexpr const char* kOperators = "operators";
 
 }  // namespace flow_engine
 

@@ -1,7 +1,6 @@
 """Operators that this package has a kernel for, in place of the standard ones in a model."""
 
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ from engine.backends.openvino.runtime import core_of, version_of
 from engine.errors import one_line
 
 # Those that the library has.
-_OPERATORS = ("local_motion",)
+_OPERATORS = ("halve_images", "derivatives", "remaining_motion")
 # What setup.py compiles.
-_LIBRARY = Path(__file__).with_name(f"_operators{EXTENSION_SUFFIXES[0]}")
+_LIBRARY = Path(__file__).with_name("_operators.so")
 
 
 def with_operators(openvino: Any, model: Any) -> tuple[Any, str]:
@@ -24,10 +23,14 @@ def with_operators(openvino: Any, model: Any) -> tuple[Any, str]:
 
     Returns:
         The model, and why it was left as it is; empty: it was not, or has no such operators.
+
+    Raises:
+        ValueError: its metadata cannot be read.
+        RuntimeError: its metadata do not fit it.
     """
     if not model.has_rt_info(["framework", OPERATORS]):
         return model, ""
-    factory, fault = _factory(openvino)
+    factory, fault = operators_of(openvino)
     if factory is None:
         return model, fault
     values = {
@@ -37,17 +40,20 @@ def with_operators(openvino: Any, model: Any) -> tuple[Any, str]:
         for name in output.get_names()
     }
     for line in model.get_rt_info(["framework", OPERATORS]).astype(str).splitlines():
-        name, *inputs, output = line.split()
+        if len(words := line.split()) < 2:
+            raise ValueError(f"its metadata {OPERATORS!r} has a line of fewer than two words")
+        name, *inputs, output = words
         # A pass or an update that is left out takes its tensors with it.
         if name in _OPERATORS and values.keys() >= {*inputs, output}:
             operator = factory.create(name, [values[one] for one in inputs])
             values[output].replace(operator.output(0))
+            values[output] = operator.output(0)  # what the next one reads
     model.validate_nodes_and_infer_types()
     return model, ""
 
 
 @cache
-def _factory(openvino: Any) -> tuple[Any | None, str]:
+def operators_of(openvino: Any) -> tuple[Any | None, str]:
     """Return what creates the operators, or None and why there is none."""
     if not _LIBRARY.exists():
         return None, "this package was installed without a C++ compiler"

@@ -1,6 +1,6 @@
 // Changes of a graph before OpenVINO compiles it:
-// engine/backends/openvino/{updates,resizes,precision,int8}.py. OpenVINO's C interface has none of
-// what they need, its C++ interface has.
+// engine/backends/openvino/{updates,resizes,precision,int8,operators}.py. OpenVINO's C interface
+// has none of what they need, its C++ interface has.
 
 #ifndef FLOW_ENGINE_BACKENDS_OPENVINO_GRAPH_H_
 #define FLOW_ENGINE_BACKENDS_OPENVINO_GRAPH_H_
@@ -30,6 +30,10 @@ void make_float32(const Graph& model);
 // Removes the quantisation that this CPU computes wrongly or slower; returns what the model
 // computes in. Throws BackendError: the CPU would compute the model wrongly.
 std::string fit_to_cpu(const Graph& model);
+
+// Puts operators of this project, which have a kernel, in place of the standard ones that a model
+// has in their place. Throws std::runtime_error or ov::Exception: its metadata do not fit it.
+void place_operators(const Graph& model);
 
 }  // namespace flow_engine
 

@@ -5,6 +5,7 @@
 
 #include "backends/registry.h"
 #include "errors.h"
+#include "kernels/openvino/operators.h"
 #include "system/cache.h"
 #include "text.h"
 
@@ -23,7 +24,11 @@ constexpr size_t kRemembered = 256;  // sizes that uses are counted of
 
 // Never destroyed: its plugins' threads may outlive the program's main function.
 ov::Core& core() {
-  static ov::Core* const only = new ov::Core;
+  static ov::Core* const only = [] {
+    auto* const core = new ov::Core;
+    core->add_extension(flow::operator_extensions());  // for models that were cached
+    return core;
+  }();
   return *only;
 }
 
@@ -106,6 +111,7 @@ OpenVinoSession::OpenVinoSession(const Bundle& bundle, const std::string& name,
     check_resizes(model_);
     make_float32(model_);
     arithmetic = fit_to_cpu(model_);
+    place_operators(model_);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {

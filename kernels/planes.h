@@ -1,0 +1,27 @@
+// What `training.networks` computes of whole images before it measures motion. Sums are in a fixed
+// order, as in local_motion.h.
+
+#ifndef FLOW_KERNELS_PLANES_H_
+#define FLOW_KERNELS_PLANES_H_
+
+#include <cstddef>
+
+namespace flow {
+
+// A plane of numbers, float32, contiguous.
+struct Plane {
+  const float* numbers;
+  size_t height, width;
+
+  // Means of 2x2 pixels: row y of `halved`, (height / 2, width / 2), as
+  // `training.networks.downsampling.halve_images`.
+  void halve(size_t y, float* halved) const;
+
+  // Derivatives along x and y: row y of each, (height, width), as
+  // `training.networks.refinement.derivatives`.
+  void differentiate(size_t y, float* along_x, float* along_y) const;
+};
+
+}  // namespace flow
+
+#endif  // FLOW_KERNELS_PLANES_H_
