@@ -37,7 +37,17 @@ float clamped(float place, float last) {
   return std::min(std::max(0.0f, place), last);  // 0 for NaN
 }
 
-float mixed(float one, float other, float share) { return one + share * (other - one); }
+template <typename Numbers>
+FLOW_INLINE Numbers mixed(Numbers one, Numbers other, float share) {
+  return one + share * (other - one);
+}
+
+// Two neighbours of the first map and two of the second.
+typedef float Both __attribute__((vector_size(4 * sizeof(float))));
+
+FLOW_INLINE Both both(const float* pixel, size_t map) {
+  return Both{pixel[0], pixel[1], pixel[map], pixel[map + 1]};
+}
 
 // Warps row y of the cells of both maps. Coordinates are clamped to the border.
 FLOW_CLONES
@@ -53,17 +63,15 @@ void warp_row(const LocalMotion& of, size_t y, float* const moved[kPlanes]) {
       const size_t top = static_cast<size_t>(to_y), left = static_cast<size_t>(to_x);
       const float down = to_y - static_cast<float>(top), right = to_x - static_cast<float>(left);
       const float* pixels = of.second + top * width + left;
-      for (size_t plane = 0; plane < kPlanes; plane += kPlaces, pixels += map) {
-        float rows[3][2];
-        for (size_t row = 0; row < 3; ++row) {
-          const float* three = pixels + row * width;
-          rows[row][0] = mixed(three[0], three[1], right);
-          rows[row][1] = mixed(three[1], three[2], right);
-        }
-        moved[plane][x] = mixed(rows[0][0], rows[1][0], down);
-        moved[plane + 1][x] = mixed(rows[0][1], rows[1][1], down);
-        moved[plane + 2][x] = mixed(rows[1][0], rows[2][0], down);
-        moved[plane + 3][x] = mixed(rows[1][1], rows[2][1], down);
+      Both rows[3];
+      for (size_t row = 0; row < 3; ++row) {
+        const float* three = pixels + row * width;
+        rows[row] = mixed(both(three, map), both(three + 1, map), right);
+      }
+      const Both above = mixed(rows[0], rows[1], down), below = mixed(rows[1], rows[2], down);
+      for (size_t column = 0; column < 2; ++column) {
+        moved[column][x] = above[column], moved[2 + column][x] = below[column];
+        moved[4 + column][x] = above[2 + column], moved[6 + column][x] = below[2 + column];
       }
       continue;
     }

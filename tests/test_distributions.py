@@ -286,6 +286,10 @@ class TestDockerfiles:
         assert stages == {"build", "runtime", "serve", "flow"}
         assert re.findall(r"^USER (\d+)$", text, re.M) == ["10001"]
 
+    def test_the_compiler_stays_in_the_build_stage(self, path):
+        stages = path.read_text().split("\nFROM ")[1:]
+        assert [" g++" in stage for stage in stages] == [True, False, False, False]
+
     def test_packages_are_those_of_the_project(self, path):
         text = path.read_text()
         extras = re.findall(r"'\.\[(.*)\]'", text)
