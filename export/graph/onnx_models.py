@@ -16,14 +16,14 @@ from export.build_request import Request
 from export.graph.deployable import Deployable
 from export.graph.flow_heads import split_heads
 from export.graph.fp16_storage import store_in_half
-from export.graph.onnx_from_torch import OPSET, onnx_from_torch, two_graphs_from_torch
+from export.graph.onnx_from_torch import onnx_from_torch, two_graphs_from_torch
 from export.graph.passes import make_passes_optional
 from export.graph.passes_from_torch import passes_from_torch
 from export.graph.precision import HalfNetwork
 from export.graph.properties import passes_of
 from export.graph.recurrent import graphs_of, unrolled
 from export.graph.recurrent_from_torch import recurrent_from_torch
-from export.graph.standard_operators import in_standard_operators
+from export.graph.torch_export import OPSET
 from export.progress import step
 from export.tensorrt import correlation_form as correlation
 from export.tensorrt.plan_from_onnx import build_plan
@@ -75,7 +75,6 @@ def export_graphs(request: Request) -> Graphs:
         else:
             deployable = Deployable(network, request.normalisation, upsample_matmul)
             models[WHOLE] = onnx_from_torch(deployable, metadata=metadata)
-        models = {name: in_standard_operators(model) for name, model in models.items()}
         sizes = " + ".join(str(len(model.graph.node)) for model in models.values())
         current.result = f"{sizes} nodes, opset {OPSET}"
     if "tensorrt" not in request.targets:
@@ -160,7 +159,6 @@ def _model_for_tensorrt(
             metadata=metadata,
             translation_table=None if request.correlation == "onnx" else onnx_ops.plugin_table(),
         )
-        in_standard_operators(model)
         if request.correlation == "plugin":
             _fix_sizes(model, request.profile)
         current.result = f"{len(model.graph.node)} nodes for TensorRT"

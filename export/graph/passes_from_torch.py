@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from export.graph.deployable import DeployableCoarserPass, DeployableLastPass
-from export.graph.onnx_from_torch import example, export
 from export.graph.passes import add_coarser_passes, flow_of_pass, images_halved
+from export.graph.standard_operators import in_standard_operators
+from export.graph.torch_export import example, export
 from training.networks.entry import FLOW, IMAGES, Port
 from training.networks.upsampling import upsample_matmul
 
@@ -55,7 +56,7 @@ def passes_from_torch(
         [Port("handed_on", _axes(4))],
     )
     add_coarser_passes(model, coarser, passes)
-    return model
+    return in_standard_operators(model)
 
 
 def _axes(stride: int) -> tuple[str, str, str, str]:

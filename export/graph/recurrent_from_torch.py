@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from engine.backends.onnx_graphs import COARSE_FLOW, INITIAL_FLOW
 from export.graph.deployable import planes
-from export.graph.onnx_from_torch import example, export
 from export.graph.recurrent import OnnxParts, looped
+from export.graph.torch_export import example, export
 from training.networks.entry import FLOW, IMAGE, IMAGES, Port, Recurrence, map_port
 from training.networks.layers import RecurrentNetwork, RecurrentParts
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.backends.onnx_graphs import OPERATORS as KEY
-from export.graph.onnx_from_torch import export
 from export.graph.operators import NAMESPACE, OPERATORS, Axes, Operator
 from export.graph.recurrent import renamed
+from export.graph.torch_export import export
 from training.networks.entry import Port
 
 

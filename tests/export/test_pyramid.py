@@ -40,11 +40,8 @@ Equal = tuple[onnx.ModelProto, dict[str, float]]
 
 @pytest.fixture(scope="module")
 def exported_half(pyramid: PyramidFlowNetS) -> onnx.ModelProto:
-    """For two pairs of 128x192 alone: with any size, as the fp32 graph, it takes much longer."""
     half = HalfNetwork(pyramid, fp32_islands=ENTRY.fp32_islands)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("export.graph.onnx_from_torch._dynamic_axes", lambda *_: {})
-        return onnx_from_torch(Deployable(half, FixedMean(), upsample_matmul), metadata={})
+    return onnx_from_torch(Deployable(half, FixedMean(), upsample_matmul), metadata={})
 
 
 @pytest.fixture(scope="module")
