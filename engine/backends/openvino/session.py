@@ -28,10 +28,10 @@ _AT_ONCE = 2
 _LARGE = 1 << 28
 # Of a smaller file further sizes get one, this many in all, when they have been used so often that
 # compiling takes no longer than their own model would have saved. Compiling takes about 0.6 ms an
-# operation; the model of its own saves 15 to 35 ms a flow.
+# operation; of the default bundle, a model of its own saves 5 to 13 ms a flow.
 _IN_ALL = 8
 _SMALL = 1 << 25
-_OFTEN, _OPERATIONS_A_USE = 32, 40
+_OFTEN, _OPERATIONS_A_USE = 32, 16
 _REMEMBERED = 256  # sizes that uses are counted of
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -41,10 +41,10 @@ class OpenVINOSession:
     """One ONNX file, compiled for each input size; a ``Model``.
 
     The first two sizes (of a file over 256 MB, the first) get a model compiled for exactly that
-    size. All further sizes share one with dynamic shapes, which takes 1.7 times as long on a CPU
-    with AVX2, so that a folder of images of many sizes does not compile for each. Of a file below
+    size. All further sizes share one with dynamic shapes, which takes 1.3 times as long on a CPU
+    with AVX2 (the default bundle; without this package's operators 1.9 times), so that a folder of images of many sizes does not compile for each. Of a file below
     32 MB, up to eight sizes get their own: those that have been used 32 times, of a network with
-    more than 1,280 operations as many times as compiling takes it longer.
+    more than 512 operations as many times as compiling takes it longer.
 
     Attributes:
         arithmetic: see ``Backend.arithmetic``.

@@ -19,7 +19,7 @@ constexpr size_t kAtOnce = 2, kLarge = 1 << 28;
 // Of a small file further sizes get one, this many in all, when they have been used so often that
 // compiling, whose time grows with the operations, takes no longer than their own model would have
 // saved.
-constexpr size_t kInAll = 8, kSmall = 1 << 25, kOften = 32, kOperationsAUse = 40;
+constexpr size_t kInAll = 8, kSmall = 1 << 25, kOften = 32, kOperationsAUse = 16;
 constexpr size_t kRemembered = 256;  // sizes that uses are counted of
 
 // Never destroyed: its plugins' threads may outlive the program's main function.
