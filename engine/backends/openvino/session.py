@@ -41,10 +41,11 @@ class OpenVINOSession:
     """One ONNX file, compiled for each input size; a ``Model``.
 
     The first two sizes (of a file over 256 MB, the first) get a model compiled for exactly that
-    size. All further sizes share one with dynamic shapes, which takes 1.3 times as long on a CPU
-    with AVX2 (the default bundle; without this package's operators 1.9 times), so that a folder of images of many sizes does not compile for each. Of a file below
-    32 MB, up to eight sizes get their own: those that have been used 32 times, of a network with
-    more than 512 operations as many times as compiling takes it longer.
+    size. All further sizes share one with dynamic shapes, so that a folder of images of many sizes
+    does not compile for each. On a CPU with AVX2 it takes 1.3 times as long (the default bundle;
+    with standard operators alone 1.9 times). Of a file below 32 MB, up to eight sizes get their
+    own: those that have been used 32 times, of a network with more than 512 operations as many
+    times as compiling takes it longer.
 
     Attributes:
         arithmetic: see ``Backend.arithmetic``.
