@@ -18,6 +18,8 @@ from setuptools.command.build_py import build_py
 
 # setuptools takes all paths as relative to the working folder.
 os.chdir(Path(__file__).parent)
+# `setup.py build_ext`, not pip, which fetches packages first.
+ASKED_FOR = "build_ext" in sys.argv
 
 
 def openvino_package() -> list[str]:
@@ -25,6 +27,8 @@ def openvino_package() -> list[str]:
     libc, version = platform.libc_ver()
     oldest = {"x86_64": (2, 28), "aarch64": (2, 35)}.get(platform.machine(), (1000,))
     if libc != "glibc" or tuple(map(int, version.split("."))) < oldest:
+        return []
+    if sys.implementation.name != "cpython" or sys.version_info >= (3, 15):
         return []
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     return project["optional-dependencies"]["openvino"]
@@ -39,13 +43,12 @@ def openvino_operators() -> list[Extension]:
     libraries = [*openvino.glob("libs/libopenvino.so.*"), *openvino.glob("libs/libtbb.so.*")]
     if not libraries:  # not Linux
         return []
-    kernels = [path for path in Path("kernels").glob("*.*") if "correlation" not in path.name]
-    files = sorted(map(str, [*kernels, *Path("kernels/openvino").iterdir()]))
+    sources = ("local_motion", "planes", "openvino/operators", "openvino/extension")
     return [
         Extension(
             "engine.backends.openvino._operators",
-            [name for name in files if name.endswith(".cpp")],
-            depends=["setup.py", *(name for name in files if name.endswith(".h"))],
+            [f"kernels/{name}.cpp" for name in sources],
+            depends=["setup.py", *map(str, Path("kernels").rglob("*.h"))],
             include_dirs=["."],
             extra_compile_args=[
                 *("-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden"),
@@ -59,7 +62,7 @@ def openvino_operators() -> list[Extension]:
                 *(f"-l:{path.name}" for path in libraries),
             ],
             # Without a compiler, standard operators take its place, but not where it was asked for.
-            optional="build_ext" not in sys.argv,
+            optional=not ASKED_FOR,
         )
     ]
 
@@ -106,5 +109,5 @@ class Wheel(bdist_wheel):
 setup(
     cmdclass={"bdist_wheel": Wheel, "build_ext": BuildOperators, "build_py": BuildPy},
     ext_modules=openvino_operators(),
-    setup_requires=openvino_package(),
+    setup_requires=[] if ASKED_FOR else openvino_package(),
 )

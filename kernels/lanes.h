@@ -6,8 +6,8 @@
 
 #include <cstddef>
 
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define FLOW_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+#define FLOW_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define FLOW_CLONES
 #endif

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from export.graph.deployable import Deployable, DeployableFeatures, DeployableMatch
+from export.graph.operators import operators_called
 from export.graph.standard_operators import in_standard_operators
 from export.graph.torch_export import TranslationTable, example, export
 from kernels import onnx_ops
@@ -35,13 +36,14 @@ def onnx_from_torch(
     # Two different tensors: the same one twice would become one input.
     size = 2 * deployable.divisor, 3 * deployable.divisor
     images = example(*size, 64), example(*size, 192)
-    model = export(
-        deployable,
-        dict(zip(IMAGES, images, strict=True)),
-        FLOW,
-        metadata=metadata,
-        table=onnx_ops.translation_table() if translation_table is None else translation_table,
-    )
+    with operators_called():
+        model = export(
+            deployable,
+            dict(zip(IMAGES, images, strict=True)),
+            FLOW,
+            metadata=metadata,
+            table=onnx_ops.translation_table() if translation_table is None else translation_table,
+        )
     return in_standard_operators(model)
 
 

@@ -53,10 +53,10 @@ class Operator:
         torch.library.register_fake(f"{NAMESPACE}::{self.name}", self.empty, lib=_LIBRARY)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Call PyTorch's operator; for lower precisions the function, which then remains."""
-        if any(value.dtype != torch.float32 for value in inputs):
-            return self.function(*inputs)
-        return self._in_torch()(*inputs)
+        """Call PyTorch's operator; where it does not fit, the function, which then remains."""
+        if all(map(_fits, inputs, self.inputs.values())):
+            return self._in_torch()(*inputs)
+        return self.function(*inputs)
 
     def translation(self) -> tuple[Any, Callable[..., Any]]:
         """Return PyTorch's operator and what adds a node to the graph of an onnxscript tracer."""
@@ -73,6 +73,13 @@ class Operator:
 
     def _in_torch(self) -> Any:
         return getattr(getattr(torch.ops, NAMESPACE), self.name).default
+
+
+def _fits(value: Tensor, axes: Axes) -> bool:
+    lengths = zip(value.shape, axes, strict=True)
+    return value.dtype == torch.float32 and all(
+        length == axis for length, axis in lengths if isinstance(axis, int)
+    )
 
 
 OPERATORS = (

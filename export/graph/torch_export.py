@@ -22,7 +22,7 @@ from torch.fx.experimental import proxy_tensor
 
 from export.graph.decompose import decompose
 from export.graph.flow_heads import transpose_heads
-from export.graph.operators import operator_table, operators_called
+from export.graph.operators import operator_table
 from export.memory import release_memory
 from training.networks.entry import Port
 
@@ -63,7 +63,7 @@ def export(
     """
     divisor = int(module.divisor)  # type: ignore[arg-type]
     least = int(getattr(module, "smallest", divisor)) // divisor
-    with _quiet_exporter(), _fast_export(), operators_called(), torch.no_grad():
+    with _quiet_exporter(), _fast_export(), torch.no_grad():
         program = torch.export.export(
             module.eval(),
             tuple(inputs.values()),

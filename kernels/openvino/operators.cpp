@@ -71,6 +71,10 @@ class HalveImages : public Operator<HalveImages> {
   void validate_and_infer_types() override {
     const ov::PartialShape planes = first_shape(*this);
     check_inputs(*this, {{planes[0], 6, planes[2], planes[3]}});
+    for (const ov::Dimension& side : {planes[2], planes[3]}) {
+      NODE_VALIDATION_CHECK(this, side.is_dynamic() || side.get_length() % 2 == 0, "input 0 is ",
+                            planes, "; expected even sides");
+    }
     set_output_type(0, ov::element::f32, {planes[0], 6, planes[2] / 2, planes[3] / 2});
   }
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from engine.backends.onnx_graphs import WHOLE
+from engine.backends.openvino.session import OpenVINOSession
 from engine.system.cpu import cpu_flags
 from export.graph.deployable import Deployable
 from export.graph.onnx_from_torch import onnx_from_torch
@@ -26,6 +27,7 @@ from tests.export.runtimes import (
     in_openvino_up_to,
     with_onnxruntime,
 )
+from tests.support.cpu import needs_int8
 from training.int8.fake_quant import FakeQuantiser
 from training.int8.ranges import choose_parameters
 from training.networks.flownets_pyramid import PyramidFlowNetS
@@ -117,6 +119,26 @@ def test_int8_equals_fake_quantisation(
     flow = runtime(in_int8)(PAIR.image1, PAIR.image2)
     # What is left is that a sum between two codes may be rounded to either one.
     assert distance(flow, rounded) < min(0.03, distance(flow, expected) / 3)
+
+
+@needs_int8
+def test_int8_of_any_size_is_right_with_the_operators(
+    equal: Equal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO had moved a division between cells and an operator, where it computed it wrongly."""
+    path = tmp_path / "model.onnx"
+    onnx.save(int8_from_fp32(*equal, ENTRY.int8.float_layers), path)
+    images = {"image1": PAIR.image1, "image2": PAIR.image2}
+
+    def flow() -> np.ndarray:
+        opened = OpenVINOSession(openvino, path, threads=1)
+        opened._at_once = 0  # dynamic sizes alone
+        opened._in_all = 0
+        return opened(images)["flow"]
+
+    found = flow()
+    monkeypatch.setattr("engine.backends.openvino.session.with_operators", lambda _, x: (x, ""))
+    assert distance(found, flow()) < 0.05
 
 
 # Where ONNX Runtime's CUDA kernels take an input in the host's memory.

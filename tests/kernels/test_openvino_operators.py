@@ -117,6 +117,7 @@ def test_derivatives(seed: int, batch: int, height: int, width: int) -> None:
     [
         ("halve_images", [[1, 5, 8, 8]]),
         ("halve_images", [[6, 8, 8]]),
+        ("halve_images", [[1, 6, 8, 7]]),
         ("halve_images", []),
         ("derivatives", [[1, 2, 8, 8], [1, 2, 8, 8]]),
         ("remaining_motion", [[1, 2, 8, 8], [1, 2, 2, 2, 8, 8], [1, 2, 16, 8]]),

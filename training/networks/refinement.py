@@ -128,7 +128,10 @@ class Refinement(nn.Module):
             The flow after each step, the last one first, and the hidden layer that that one was
             predicted from.
         """
-        first, second = by_image(cells(maps))[0], by_image(maps)[1]
+        first, second = by_image(maps)
+        # Not by_image(cells(maps)): in int8 and with dynamic sizes OpenVINO 2026.4.1 moves a
+        # division in front of it behind it, and computes it wrongly over seven axes.
+        first = cells(first)
         given = self.context(context)
         if self.coarser is not None:
             given = given + self.coarser(coarser)

@@ -56,11 +56,11 @@ def with_operators(openvino: Any, model: Any) -> tuple[Any, str]:
 def operators_of(openvino: Any) -> tuple[Any | None, str]:
     """Return what creates the operators, or None and why there is none."""
     if not _LIBRARY.exists():
-        return None, "this package was installed without a C++ compiler"
-    from openvino.utils.node_factory import NodeFactory
-
-    factory = NodeFactory()
+        return None, "they were not compiled when it was installed (docs/install.md)"
     try:
+        from openvino.utils.node_factory import NodeFactory
+
+        factory = NodeFactory()
         core_of(openvino).add_extension(str(_LIBRARY))
         factory.add_extension(str(_LIBRARY))
     except Exception as error:
