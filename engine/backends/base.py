@@ -28,7 +28,7 @@ class Backend(Protocol):
         device: ``"cpu"``, or for instance ``"cuda:0"``.
         runtime_version: version of the runtime.
         arithmetic: what it computes in, and why where that is not the bundle's precision, as
-            ``"int8, with VNNI"``.
+            ``"int8, with VNNI"``; then what it lacks, which makes it slower.
         profile: limits of the padded sizes; None: any multiple of the bundle's divisor.
     """
 
