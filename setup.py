@@ -43,7 +43,7 @@ def openvino_operators() -> list[Extension]:
     libraries = [*openvino.glob("libs/libopenvino.so.*"), *openvino.glob("libs/libtbb.so.*")]
     if not libraries:  # not Linux
         return []
-    sources = ("local_motion", "planes", "openvino/operators", "openvino/extension")
+    sources = ("remaining_motion", "planes", "openvino/operators", "openvino/extension")
     return [
         Extension(
             "engine.backends.openvino._operators",

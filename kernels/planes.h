@@ -1,5 +1,5 @@
 // What `training.networks` computes of whole images before it measures motion. Sums are in a fixed
-// order, as in local_motion.h.
+// order, as in remaining_motion.h.
 
 #ifndef FLOW_KERNELS_PLANES_H_
 #define FLOW_KERNELS_PLANES_H_

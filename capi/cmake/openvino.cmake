@@ -36,7 +36,7 @@ target_sources(flow_engine PRIVATE
 # sums, as setup.py compiles them: the flow is Python's bit for bit. GCC's notes on how vectors are
 # passed are about functions that are inlined.
 set(root ${CMAKE_CURRENT_SOURCE_DIR}/..)
-set(kernels ${root}/kernels/local_motion.cpp ${root}/kernels/planes.cpp
+set(kernels ${root}/kernels/remaining_motion.cpp ${root}/kernels/planes.cpp
   ${root}/kernels/openvino/operators.cpp)
 target_sources(flow_engine PRIVATE ${kernels})
 target_include_directories(flow_engine PRIVATE ${root})

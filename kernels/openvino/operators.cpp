@@ -6,8 +6,8 @@
 #include <openvino/core/op_extension.hpp>
 #include <openvino/op/op.hpp>
 
-#include "kernels/local_motion.h"
 #include "kernels/planes.h"
+#include "kernels/remaining_motion.h"
 
 namespace flow {
 namespace {
@@ -45,28 +45,29 @@ class Operator : public ov::op::Op {
  public:
   Operator() = default;
 
+  explicit Operator(const ov::OutputVector& inputs) : Op(inputs) {}
+
+  static std::shared_ptr<ov::Node> made(const ov::OutputVector& inputs) {
+    const auto node = std::make_shared<Own>(inputs);
+    node->validate_and_infer_types();
+    return node;
+  }
+
   std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
-    return std::make_shared<Own>(inputs);
+    return made(inputs);
   }
 
   bool visit_attributes(ov::AttributeVisitor&) override { return true; }
 
   bool has_evaluate() const override { return true; }
-
- protected:
-  explicit Operator(const ov::OutputVector& inputs) : Op(inputs) {}
 };
 
 // planes (N, 6, H, W) -> (N, 6, H / 2, W / 2).
-class HalveImages : public Operator<HalveImages> {
+class HalveImagesOperator : public Operator<HalveImagesOperator> {
  public:
   OPENVINO_OP("halve_images", "flow_engine");
 
-  HalveImages() = default;
-
-  explicit HalveImages(const ov::OutputVector& inputs) : Operator(inputs) {
-    constructor_validate_and_infer_types();
-  }
+  using Operator::Operator;
 
   void validate_and_infer_types() override {
     const ov::PartialShape planes = first_shape(*this);
@@ -97,15 +98,11 @@ class HalveImages : public Operator<HalveImages> {
 };
 
 // grey (N, 2, H, W) -> (N, 4, H, W).
-class Derivatives : public Operator<Derivatives> {
+class DerivativesOperator : public Operator<DerivativesOperator> {
  public:
   OPENVINO_OP("derivatives", "flow_engine");
 
-  Derivatives() = default;
-
-  explicit Derivatives(const ov::OutputVector& inputs) : Operator(inputs) {
-    constructor_validate_and_infer_types();
-  }
+  using Operator::Operator;
 
   void validate_and_infer_types() override {
     const ov::PartialShape grey = first_shape(*this);
@@ -131,15 +128,11 @@ class Derivatives : public Operator<Derivatives> {
 };
 
 // flow (N, 2, H, W), first (N, 2, 2, 2, H, W), second (N, 2, 2 H, 2 W) -> (N, kMeasured, H, W).
-class RemainingMotion : public Operator<RemainingMotion> {
+class RemainingMotionOperator : public Operator<RemainingMotionOperator> {
  public:
   OPENVINO_OP("remaining_motion", "flow_engine");
 
-  RemainingMotion() = default;
-
-  explicit RemainingMotion(const ov::OutputVector& inputs) : Operator(inputs) {
-    constructor_validate_and_infer_types();
-  }
+  using Operator::Operator;
 
   void validate_and_infer_types() override {
     const ov::PartialShape flow = first_shape(*this);
@@ -155,12 +148,12 @@ class RemainingMotion : public Operator<RemainingMotion> {
     const size_t height = flow[2], width = flow[3], cells = height * width;
     outputs[0].set_shape({flow[0], kMeasured, height, width});
     for (size_t pair = 0; pair < flow[0]; ++pair) {
-      const LocalMotion motion = {inputs[0].data<const float>() + pair * 2 * cells,
-                                  inputs[1].data<const float>() + pair * 8 * cells,
-                                  inputs[2].data<const float>() + pair * 8 * cells,
-                                  outputs[0].data<float>() + pair * kMeasured * cells,
-                                  height,
-                                  width};
+      const RemainingMotion motion = {inputs[0].data<const float>() + pair * 2 * cells,
+                                      inputs[1].data<const float>() + pair * 8 * cells,
+                                      inputs[2].data<const float>() + pair * 8 * cells,
+                                      outputs[0].data<float>() + pair * kMeasured * cells,
+                                      height,
+                                      width};
       // A block also computes the rows around it.
       for_rows(height, 16, [&](size_t begin, size_t end) { motion.rows(begin, end); });
     }
@@ -168,24 +161,28 @@ class RemainingMotion : public Operator<RemainingMotion> {
   }
 };
 
-template <typename Own>
-std::shared_ptr<ov::Node> made(const ov::OutputVector& inputs) {
-  return std::make_shared<Own>(inputs);
-}
+// All operators, each by the name that OPENVINO_OP gives it.
+template <typename... Each>
+struct List {
+  static std::vector<ov::Extension::Ptr> extensions() {
+    return {std::make_shared<ov::OpExtension<Each>>()...};
+  }
+
+  static std::shared_ptr<ov::Node> made(const std::string& name, const ov::OutputVector& inputs) {
+    std::shared_ptr<ov::Node> node;
+    ((name == Each::get_type_info_static().name && (node = Each::made(inputs))) || ...);
+    return node;
+  }
+};
+
+using Operators = List<HalveImagesOperator, DerivativesOperator, RemainingMotionOperator>;
 
 }  // namespace
 
-std::vector<ov::Extension::Ptr> operator_extensions() {
-  return {std::make_shared<ov::OpExtension<HalveImages>>(),
-          std::make_shared<ov::OpExtension<Derivatives>>(),
-          std::make_shared<ov::OpExtension<RemainingMotion>>()};
-}
+std::vector<ov::Extension::Ptr> operator_extensions() { return Operators::extensions(); }
 
 std::shared_ptr<ov::Node> make_operator(const std::string& name, const ov::OutputVector& inputs) {
-  if (name == "halve_images") return made<HalveImages>(inputs);
-  if (name == "derivatives") return made<Derivatives>(inputs);
-  if (name == "remaining_motion") return made<RemainingMotion>(inputs);
-  return nullptr;
+  return Operators::made(name, inputs);
 }
 
 }  // namespace flow

@@ -1,4 +1,4 @@
-#include "kernels/local_motion.h"
+#include "kernels/remaining_motion.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -51,7 +51,7 @@ FLOW_INLINE Both both(const float* pixel, size_t map) {
 
 // Warps row y of the cells of both maps. Coordinates are clamped to the border.
 FLOW_CLONES
-void warp_row(const LocalMotion& of, size_t y, float* const moved[kPlanes]) {
+void warp_row(const RemainingMotion& of, size_t y, float* const moved[kPlanes]) {
   const size_t height = 2 * of.height, width = 2 * of.width, map = height * width;
   const float last_y = static_cast<float>(height - 1), last_x = static_cast<float>(width - 1);
   const float* flow_x = of.flow + y * of.width;
@@ -93,7 +93,7 @@ void warp_row(const LocalMotion& of, size_t y, float* const moved[kPlanes]) {
 
 // Of row y, the difference of both images, and their sum, to be differentiated.
 FLOW_CLONES
-void compare_row(const LocalMotion& of, size_t y, Rows& differences, Rows& totals) {
+void compare_row(const RemainingMotion& of, size_t y, Rows& differences, Rows& totals) {
   const size_t width = of.width;
   for (size_t plane = 0; plane < kPlanes; ++plane) {
     const float* first = of.first + (plane * of.height + y) * width;
@@ -114,7 +114,7 @@ void compare_row(const LocalMotion& of, size_t y, Rows& differences, Rows& total
 
 // The weighted products of row y, which the windows sum.
 FLOW_CLONES
-void product_row(const LocalMotion& of, size_t y, Rows& differences, Rows& totals, Rows& sums) {
+void product_row(const RemainingMotion& of, size_t y, Rows& differences, Rows& totals, Rows& sums) {
   float* out[kSums];
   for (size_t sum = 0; sum < kSums; ++sum) out[sum] = sums.at(y, sum);
   const float *t[kPlanes], *x_high[kPlanes], *x_low[kPlanes], *y_high[kPlanes], *y_low[kPlanes];
@@ -178,7 +178,7 @@ FLOW_INLINE Lanes within(const Lanes& motion) {
 
 // Solves the normal equations of row y.
 FLOW_CLONES
-void solve_row(const LocalMotion& of, size_t y, Rows& sums) {
+void solve_row(const RemainingMotion& of, size_t y, Rows& sums) {
   const float* rows[kSums][3];
   for (size_t sum = 0; sum < kSums; ++sum) {
     for (size_t row = 0; row < 3; ++row) rows[sum][row] = sums.at(y + row + 2, sum);
@@ -206,7 +206,7 @@ void solve_row(const LocalMotion& of, size_t y, Rows& sums) {
 
 }  // namespace
 
-void LocalMotion::rows(size_t begin, size_t end) const {
+void RemainingMotion::rows(size_t begin, size_t end) const {
   Rows totals(kPlanes, width), differences(kPlanes, width), sums(kSums, width);
   const size_t first_product = begin > 0 ? begin - 1 : 0;
   const size_t last_product = std::min(end + 1, height);
