@@ -15,6 +15,15 @@
 #define FLOW_ALWAYS_INLINE __attribute__((always_inline))
 #define FLOW_INLINE inline FLOW_ALWAYS_INLINE
 
+// Before a loop none of whose steps reads what another one writes.
+#if defined(__clang__)
+#define FLOW_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define FLOW_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define FLOW_INDEPENDENT
+#endif
+
 namespace flow {
 
 // Numbers that are computed at once. The compiler splits them where registers are shorter.
