@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := build/flownets_pyramid_slim-fp16-384x512
 
 # What setup.py compiles.
-OPERATORS := engine/backends/openvino/_operators.so
+LIBRARIES := engine/backends/openvino/_operators.so engine/refinement/_kernel.so
 
 C_FILES := find capi kernels tests -regex '.*\.\(c\|cpp\|cuh?\|h\)' -print0
 
@@ -58,12 +58,12 @@ format: setup  ## reformat the sources
 
 # The sources tell GPUs before and from compute capability 8.0 on apart: the tests compile both forms.
 # Newer GPUs than 8.0 get that one's PTX, which has the tensor-core kernel that the host code chooses.
-kernels: setup $(OPERATORS)  ## build the kernels (CUDA too where nvcc is)
+kernels: setup $(LIBRARIES)  ## build the kernels (CUDA too where nvcc is)
 	cmake -S . -B build -DCMAKE_BUILD_TYPE=Release \
 		$(if $(ARCHITECTURES),-D CMAKE_CUDA_ARCHITECTURES="$(ARCHITECTURES)",-U CMAKE_CUDA_ARCHITECTURES)
 	cmake --build build --parallel 2
 
-$(OPERATORS): setup.py $(wildcard kernels/*.cpp kernels/*.h kernels/openvino/*) | .venv/ready
+$(LIBRARIES) &: setup.py $(wildcard kernels/*.cpp kernels/*.h kernels/openvino/*) | .venv/ready
 	$(BIN)/python setup.py -q build_ext --inplace --force
 
 fuzz: MINUTES := 30

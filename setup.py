@@ -1,4 +1,4 @@
-"""Build from the checkout alone, with the kernels for OpenVINO; the rest is in pyproject.toml."""
+"""Build from the checkout alone, with the compiled kernels; the rest is in pyproject.toml."""
 
 import os
 import platform
@@ -77,7 +77,7 @@ class BuildPy(build_py):
 
 
 class BuildOperators(build_ext):
-    """Compiles what OpenVINO loads, and not Python: a library of one name for every Python."""
+    """Compiles what Python does not load as a module: a library of one name for every Python."""
 
     def get_ext_filename(self, fullname: str) -> str:
         """Leave out the version of Python."""
@@ -106,8 +106,24 @@ class Wheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
+def refinement() -> Extension:
+    """Return the kernel of `engine.refinement`."""
+    return Extension(
+        "engine.refinement._kernel",
+        [f"kernels/{name}.cpp" for name in ("refinement_c", "refinement", "variational")],
+        depends=["setup.py", *map(str, Path("kernels").glob("*.h"))],
+        include_dirs=["."],
+        extra_compile_args=[
+            *("-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden"),
+            *("-fno-math-errno", "-fno-trapping-math"),  # or roots and bounds are not vectorised
+        ],
+        extra_link_args=["-pthread"],
+        optional=not ASKED_FOR,  # numpy takes its place
+    )
+
+
 setup(
     cmdclass={"bdist_wheel": Wheel, "build_ext": BuildOperators, "build_py": BuildPy},
-    ext_modules=openvino_operators(),
+    ext_modules=[*openvino_operators(), *([refinement()] if os.name == "posix" else [])],
     setup_requires=[] if ASKED_FOR else openvino_package(),
 )

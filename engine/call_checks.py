@@ -9,7 +9,6 @@ from engine.bundle.manifest import Manifest, SizeProfile
 from engine.decorators.tiles import OVERLAP
 from engine.errors import InputError, nearest
 from engine.images import padded_size
-from engine.images.files import import_opencv
 from engine.system.threads import available_threads
 from engine.types import ImageLike
 
@@ -78,16 +77,11 @@ def check_iterations(iterations: int | None, manifest: Manifest) -> None:
 
 
 def check_refine(refine: str | None) -> None:
-    """Raise an error unless ``refine`` is None or a method of refinement that is installed.
-
-    Raises:
-        InputError: There is no such method.
-        BackendNotInstalledError: It needs OpenCV, which is not installed.
-    """
-    if refine not in (None, "variational"):
-        raise InputError(f"refine is {refine!r}; expected 'variational', or None for none.")
-    if refine is not None:
-        import_opencv(f"refine={refine!r}")
+    """Raise ``InputError`` unless ``refine`` is a method of refinement, ``"none"`` or None."""
+    if refine not in (None, "variational", "none"):
+        raise InputError(
+            f"refine is {refine!r}; expected 'variational' or 'none', or None for the bundle's own."
+        )
 
 
 def check_max_side(max_side: int | None) -> None:

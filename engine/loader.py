@@ -40,7 +40,7 @@ def load(
     threads: int | None = None,
     streams: int = 1,
     compensate_motion: bool = False,
-    refine: Literal["variational"] | None = None,
+    refine: Literal["variational", "none"] | None = None,
     tile: int | tuple[int, int] | None = None,
     max_side: int | None = None,
     iterations: int | None = None,
@@ -66,9 +66,10 @@ def load(
             where that lowers the difference of the images. More accurate under camera motion, in
             2.4 times the time at 384x512. Not available for ``infer_device``; ``stream`` then
             shares no features between frames, and takes motion that is known beforehand.
-        refine: ``"variational"`` refines the flow by ``cv2.VariationalRefinement``: small errors
-            get smaller, and a flow takes some milliseconds more. Needs OpenCV. Not available for
-            ``infer_device``.
+        refine: ``"variational"`` refines the flow on the CPU by the images alone
+            (``engine.refinement``): small errors get smaller, and a flow takes some milliseconds
+            more. ``"none"`` leaves the network's own flow; by default as the bundle says
+            (``manifest.refine``). Not available for ``infer_device``.
         tile: (height, width), or the side of a square: larger images are computed in overlapping
             tiles of this size, and memory does not grow with the images beyond them and their flow.
             Multiples of the bundle's divisor, at least 256. `streams` tiles are computed at once.
@@ -134,7 +135,8 @@ def load(
             decorated = _decorated(
                 *(runtime, manifest),
                 tile=tile_size,
-                refine=refine,
+                refine=manifest.refine if refine is None else refine,
+                threads=max(1, (threads or available_threads()) // streams),
                 max_side=max_side,
                 compensate_motion=compensate_motion,
                 streams=streams,
@@ -172,6 +174,7 @@ def _decorated(
     *,
     tile: tuple[int, int] | None,
     refine: str | None,
+    threads: int,
     max_side: int | None,
     compensate_motion: bool,
     streams: int,
@@ -181,8 +184,8 @@ def _decorated(
     if tile is not None:
         check_tile_fits(tile, backend.profile)
         backend = TiledBackend(backend, tile, divisor=divisor, streams=streams)
-    if refine is not None:
-        backend = VariationalBackend(backend)
+    if refine == "variational":
+        backend = VariationalBackend(backend, threads)
     if max_side is not None:
         backend = DownscaledBackend(backend, max_side, divisor=divisor, smallest=smallest)
     if compensate_motion:  # outermost: the motion of the whole image, not of each tile

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from engine.bundle.manifest import SizeProfile, WeightsOrigin
+from engine.bundle.schema import Refine
 from engine.data.pair import Pair
 from training.networks.entry import NetworkEntry
 from training.networks.layers import FlowNetwork
@@ -50,6 +51,7 @@ class Request:
         correlation: how the TensorRT plan computes the correlation, one of
             `export.tensorrt.correlation_form.FORMS`.
         lookup: how a recurrent network's updates get correlations; None for other networks.
+        refine: how the engine refines the flow, unless `engine.load` says otherwise.
         quantisation: set for int8 only.
     """
 
@@ -64,4 +66,5 @@ class Request:
     split: bool = False
     correlation: str = "onnx"
     lookup: str | None = None
+    refine: Refine | None = None
     quantisation: Quantisation | None = None

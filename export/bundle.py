@@ -92,6 +92,7 @@ def _write(request: Request, graphs: Graphs, folder: Path) -> Manifest:
         smallest=request.network.smallest,
         recurrence=recurrence_of(request),
         passes=passes_of(request.network),
+        refine=request.refine,
         profile=request.profile,
         files=write_graphs(request, graphs, folder),
         parity=(),

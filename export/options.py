@@ -56,6 +56,8 @@ class BuildOptions:
         iterations: updates of a recurrent network, or passes of a coarse-to-fine one; None: its
             own number.
         lookup: how these get correlations; None: the network's default.
+        refine: how the engine refines the flow, ``variational`` or ``none``; None: the network's
+            default.
         sign: PEM file with the private key to sign the bundle with; None: do not sign.
         targets: runtimes to build for; None: all that are installed.
         output: the bundle's folder.
@@ -80,6 +82,7 @@ class BuildOptions:
     correlation: str | None
     iterations: int | None
     lookup: str | None
+    refine: str | None
     sign: Path | None
     targets: Sequence[str] | None
     output: Path
@@ -167,6 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--lookup", choices=LOOKUPS, help="how a RAFT's updates get correlations: from a volume of "
         "all pairs of pixels (default), or on the fly, slower, for frames whose volume does not "
         "fit in memory")  # fmt: skip
+    add("--refine", choices=("variational", "none"), help="how the engine refines the network's "
+        "flow, unless engine.load says otherwise; default: variational for coarse_to_fine_slim, "
+        "none for others")  # fmt: skip
     add("--targets", type=names, metavar="A,B", help=f"of {','.join(TARGETS)}; default: all "
         "that are installed")  # fmt: skip
     add("--sign", type=Path, metavar="KEY", help="sign the bundle with an Ed25519 private key "

@@ -186,7 +186,7 @@ def _build(staged: Path, manifest: Manifest) -> BuiltPlan:
 def _compare(staged: Path, manifest: Manifest, plan: BuiltPlan) -> Parity:
     """Compare the plan with ONNX Runtime; the parity records that PyTorch was not available."""
     pairs = noise_within(manifest.profile)
-    with engine.load(staged, backend="onnxruntime") as flow_engine:
+    with engine.load(staged, backend="onnxruntime", refine="none") as flow_engine:
         cases = [(pair, flow_engine.infer(pair.image1, pair.image2)) for pair in pairs]
     parity, failures = verify_backend(
         staged,

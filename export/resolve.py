@@ -12,6 +12,7 @@ from torch import nn
 
 from engine.backends.tensorrt.package import load_tensorrt
 from engine.bundle.manifest import SizeProfile, WeightsOrigin
+from engine.bundle.schema import Refine
 from engine.data.pair import PairsError
 from engine.errors import nearest
 from engine.images import padded_size
@@ -92,7 +93,14 @@ def _request(options: BuildOptions) -> Request:
         split=options.split,
         correlation=_correlation(name, options.correlation, targets, profile),
         lookup=lookup,
+        refine=_refine(name, options.refine),
     )
+
+
+def _refine(name: str, asked_for: str | None) -> Refine | None:
+    if asked_for is None:
+        return NETWORKS[name].refine
+    return None if asked_for == "none" else "variational"
 
 
 def _recurrence(options: BuildOptions, name: str, network: FlowNetwork) -> str | None:

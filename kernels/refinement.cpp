@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -94,24 +95,28 @@ void add_doubled(const float* half, size_t width, float* __restrict row) {
   if (width % 2 == 0) row[width - 1] += half[last];
 }
 
+// Not set to zero: the system provides memory when it is first written, to each thread its own.
+using Numbers = std::unique_ptr<float[]>;
+
 // A pair at one resolution.
 struct Level {
-  size_t height, width;
-  std::vector<float> first, second, flow, refined;
+  size_t height, width, pixels;
+  Numbers first, second, flow, refined;
 
   Level(size_t height, size_t width)
       : height(height),
         width(width),
-        first(height * width),
-        second(height * width),
-        flow(2 * height * width),
-        refined(2 * height * width) {}
+        pixels(height * width),
+        first(new float[pixels]),
+        second(new float[pixels]),
+        flow(new float[2 * pixels]),
+        refined(new float[2 * pixels]) {}
 
   // The result is `flow`.
   void refine(size_t rounds, size_t threads) {
     for (size_t round = 0; round < rounds; ++round) {
-      const VariationalRound step = {first.data(),   second.data(), flow.data(),
-                                     refined.data(), height,        width};
+      const VariationalRound step = {first.get(),   second.get(), flow.get(),
+                                     refined.get(), height,       width};
       for_rows(height, threads, [&](size_t begin, size_t end) { step.rows(begin, end); });
       std::swap(flow, refined);
     }
@@ -128,24 +133,25 @@ void halve(const float* numbers, const Level& of, size_t y, float scale, float* 
 
 void Refinement::run(size_t threads) const {
   Level whole(height, width), half((height + 1) / 2, (width + 1) / 2);
-  const size_t pixels = height * width, halved = half.height * half.width;
+  const Numbers before(new float[2 * half.pixels]);
   for_rows(half.height, threads, [&](size_t begin, size_t end) {
     for (size_t y = 2 * begin; y < std::min(2 * end, height); ++y) {
       const size_t at = y * width;
-      grey_row(first + 3 * at, width, whole.first.data() + at);
-      grey_row(second + 3 * at, width, whole.second.data() + at);
-      split_row(flow + 2 * at, width, whole.flow.data() + at, whole.flow.data() + pixels + at);
+      grey_row(first + 3 * at, width, whole.first.get() + at);
+      grey_row(second + 3 * at, width, whole.second.get() + at);
+      split_row(flow + 2 * at, width, whole.flow.get() + at, whole.flow.get() + whole.pixels + at);
     }
     for (size_t y = begin; y < end; ++y) {
-      halve(whole.first.data(), whole, y, 0.25f, half.first.data());
-      halve(whole.second.data(), whole, y, 0.25f, half.second.data());
+      halve(whole.first.get(), whole, y, 0.25f, half.first.get());
+      halve(whole.second.get(), whole, y, 0.25f, half.second.get());
       for (size_t axis = 0; axis < 2; ++axis) {
-        halve(whole.flow.data() + axis * pixels, whole, y, 0.125f,
-              half.flow.data() + axis * halved);
+        float* const row = half.flow.get() + axis * half.pixels;
+        halve(whole.flow.get() + axis * whole.pixels, whole, y, 0.125f, row);
+        std::copy_n(row + y * half.width, half.width,
+                    before.get() + axis * half.pixels + y * half.width);
       }
     }
   });
-  const std::vector<float> before = half.flow;
   half.refine(kHalfRounds, threads);
   for_rows(height, threads, [&](size_t begin, size_t end) {
     std::vector<float> change(half.width);
@@ -153,19 +159,19 @@ void Refinement::run(size_t threads) const {
       const size_t near = y / 2;
       const size_t far = y % 2 == 1 ? std::min(near + 1, half.height - 1) : near > 0 ? near - 1 : 0;
       for (size_t axis = 0; axis < 2; ++axis) {
-        const float* after = half.flow.data() + axis * halved;
-        const float* from = before.data() + axis * halved;
+        const float* after = half.flow.get() + axis * half.pixels;
+        const float* from = before.get() + axis * half.pixels;
         change_row(after + near * half.width, from + near * half.width, after + far * half.width,
                    from + far * half.width, half.width, change.data());
-        add_doubled(change.data(), width, whole.flow.data() + axis * pixels + y * width);
+        add_doubled(change.data(), width, whole.flow.get() + axis * whole.pixels + y * width);
       }
     }
   });
   whole.refine(kRounds, threads);
   for_rows(height, threads, [&](size_t begin, size_t end) {
     for (size_t y = begin; y < end; ++y) {
-      const float* x = whole.flow.data() + y * width;
-      merge_row(x, x + pixels, width, refined + 2 * y * width);
+      const float* x = whole.flow.get() + y * width;
+      merge_row(x, x + whole.pixels, width, refined + 2 * y * width);
     }
   });
 }

@@ -136,7 +136,7 @@ class Trainer:
         save_checkpoint(self.checkpoint, self.config, self._initial_hash, state)
 
     def train_step(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
-        """Update once; return the loss and the end-point error in pixels at 1/4 resolution."""
+        """Update once; return the loss, and the finest flow's end-point error in pixels."""
         config = self.config
         crop, seed = (config.height, config.width), config.seed + self.step
         samples = self.prepare(pairs.to(self.device), crop, seed)

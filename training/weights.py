@@ -207,22 +207,33 @@ def check_network(name: str, network: FlowNetwork, weights: Weights) -> None:
         ValueError: they are of another one.
     """
     expected, found = network.state_dict(), weights.state_dict
-    wrong = sorted(expected.keys() ^ found.keys()) + [
-        f"{key} {tuple(found[key].shape)}"
-        for key in expected.keys() & found.keys()
-        if found[key].shape != expected[key].shape
+    both = expected.keys() & found.keys()
+    differences = {
+        "too many": sorted(found.keys() - expected.keys()),
+        "missing": sorted(expected.keys() - found.keys()),
+        "of another shape": [
+            f"{key} {tuple(found[key].shape)}"
+            for key in sorted(both)
+            if found[key].shape != expected[key].shape
+        ],
+    }
+    wrong = [
+        f"{len(names)} tensors {which}, such as {', '.join(names[:3])}"
+        for which, names in differences.items()
+        if names
     ]
     if not wrong:
         return
     theirs = weights.metadata["network"]
-    advice = (
-        f"Pass --network {theirs}."
-        if theirs in NETWORKS and theirs != name
-        else f"Known networks: {', '.join(NETWORKS)}."
-    )
+    if theirs == name:
+        advice = "They are of another version of this network."
+    elif theirs in NETWORKS:
+        advice = f"Pass --network {theirs}."
+    else:
+        advice = f"Known networks: {', '.join(NETWORKS)}."
     raise ValueError(
-        f"these weights are not of {name!r} (their network: {theirs}): {len(wrong)} tensors "
-        f"differ, such as {', '.join(wrong[:3])}. {advice}"
+        f"these weights are not of {name!r} (their network: {theirs}): "
+        f"{'; '.join(wrong)}. {advice}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import engine
 from bench.harness.worker import Flows, Images, Job
+from bench.runners.refinement import refined_backend
 from bench.runners.registry import BY_NAME
 from engine.backends.onnxruntime.cuda_backend import OnnxRuntimeCudaBackend
 from engine.bundle.manifest import read_manifest
@@ -94,7 +95,7 @@ class NhwcRunner(EngineRunner):
         bundle = bundle_of(job)
         manifest = read_manifest(bundle)
         backend = _NhwcBackend(bundle, manifest, device=0, threads=job.threads, streams=1)
-        return engine.FlowEngine(manifest, backend)
+        return engine.FlowEngine(manifest, refined_backend(backend, manifest, job.threads))
 
 
 class _NhwcBackend(OnnxRuntimeCudaBackend):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import engine
 from bench.harness.worker import Job
 from bench.runners.engine import EngineRunner, bundle_of
+from bench.runners.refinement import refined_backend
 from engine.backends.base import INPUTS
 from engine.backends.onnxruntime.cuda_backend import REINSTALL, OnnxRuntimeCudaBackend
 from engine.backends.onnxruntime.slots import Runs
@@ -91,4 +92,4 @@ class OnnxRuntimeTensorRTRunner(EngineRunner):
         bundle = bundle_of(job)
         manifest = read_manifest(bundle)
         backend = BACKENDS[job.backend](bundle, manifest, device=0, threads=job.threads, streams=1)
-        return engine.FlowEngine(manifest, backend)
+        return engine.FlowEngine(manifest, refined_backend(backend, manifest, job.threads))

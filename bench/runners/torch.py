@@ -20,6 +20,7 @@ from torch import nn
 
 from bench.harness.bundles import UNTRAINED
 from bench.harness.worker import Job
+from bench.runners.refinement import refined_flows
 from engine.errors import BackendError
 from engine.system.command import run
 from export.graph.deployable import Deployable
@@ -30,7 +31,7 @@ from training.weights import load_weights, network_from_weights, save_weights, s
 
 
 class TorchRunner:
-    """The exported network in PyTorch, from images to flow in host memory.
+    """The exported network in PyTorch, from images to flow in host memory, refined as the engine's.
 
     Images are padded to the network's divisor by repeating the edge; the flow is cropped.
     """
@@ -49,19 +50,20 @@ class TorchRunner:
         # Convolutions are fastest in this layout, on a CPU (by 5 to 10 %) and on tensor cores.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._divisor = model.divisor
+        self._refine, self._threads = NETWORKS[job.network].refine, job.threads
         self._forward: Any = torch.compile(model, mode=mode, dynamic=False) if mode else model
         self._resident: tuple[torch.Tensor, ...] = ()
 
     def run(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width = image1.shape[1:3]
         padding = ((0, 0), (0, -height % self._divisor), (0, -width % self._divisor), (0, 0))
+        if np.any(padding):
+            image1, image2 = (np.pad(image, padding, mode="edge") for image in (image1, image2))
         self._resident = tuple(
-            torch.from_numpy(np.pad(image, padding, mode="edge") if np.any(padding) else image).to(
-                self.device
-            )
-            for image in (image1, image2)
+            torch.from_numpy(image).to(self.device) for image in (image1, image2)
         )
-        flow: NDArray[np.float32] = self._flow().cpu().numpy()
+        flow = self._flow().cpu().numpy()
+        flow = refined_flows(self._refine, image1, image2, flow, threads=self._threads)
         return flow[:, :height, :width]
 
     def device_ms(self) -> float | None:

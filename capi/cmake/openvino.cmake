@@ -32,16 +32,13 @@ target_sources(flow_engine PRIVATE
   src/backends/openvino/loops.cpp src/backends/openvino/operators.cpp
   src/backends/openvino/precision.cpp src/backends/openvino/resizes.cpp
   src/backends/openvino/session.cpp)
-# The project's operators for OpenVINO, optimised in every build and without products fused into
-# sums, as setup.py compiles them: the flow is Python's bit for bit. GCC's notes on how vectors are
-# passed are about functions that are inlined.
-set(root ${CMAKE_CURRENT_SOURCE_DIR}/..)
-set(kernels ${root}/kernels/remaining_motion.cpp ${root}/kernels/planes.cpp
+# The project's operators for OpenVINO. GCC's notes on how vectors are passed are about functions that
+# are inlined.
+set(operators ${root}/kernels/remaining_motion.cpp ${root}/kernels/planes.cpp
   ${root}/kernels/openvino/operators.cpp)
-target_sources(flow_engine PRIVATE ${kernels})
-target_include_directories(flow_engine PRIVATE ${root})
-set_source_files_properties(${kernels} PROPERTIES
-  COMPILE_OPTIONS "-O3;-ffp-contract=off;-Wno-psabi")
+target_sources(flow_engine PRIVATE ${operators})
+set_source_files_properties(${operators} PROPERTIES
+  COMPILE_OPTIONS "${kernel_options};-Wno-psabi")
 # Its headers have deprecated parts, which are not ours.
 get_target_property(openvino_headers openvino::runtime INTERFACE_INCLUDE_DIRECTORIES)
 target_include_directories(flow_engine SYSTEM PRIVATE ${openvino_headers})

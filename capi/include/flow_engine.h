@@ -23,7 +23,7 @@
 #endif
 
 #define FLOW_ENGINE_VERSION_MAJOR 1
-#define FLOW_ENGINE_VERSION_MINOR 0
+#define FLOW_ENGINE_VERSION_MINOR 1
 #define FLOW_ENGINE_VERSION_PATCH 0
 
 #ifdef __cplusplus
@@ -60,6 +60,8 @@ typedef struct FlowEngineOptions {
   int32_t streams;     /* threads that call the engine at once and share the CPU threads; 0: one */
   int32_t iterations;  /* updates of RAFT, passes of coarse-to-fine networks; 0: the bundle's own */
   int32_t device;      /* index of the GPU, for "tensorrt" */
+  const char* refine;  /* since 1.1: "variational": the flow is refined on the CPU by the images
+                          alone, "none": it is the network's own; NULL: as the bundle says */
 } FlowEngineOptions;
 
 /* Strings belong to the engine. */

@@ -3,6 +3,7 @@
 #ifndef FLOW_ENGINE_ARGUMENTS_H_
 #define FLOW_ENGINE_ARGUMENTS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -11,17 +12,26 @@
 
 namespace flow_engine {
 
-// Throws InputError unless a structure of `stated` bytes can be read as one of `known`. A longer
-// one of a newer header is accepted where the fields that this library does not know are zero.
-void check_size(const void* structure, size_t stated, size_t known, const std::string& name);
+// The sizeof of a structure in version 1.0. Fields that were added since are at its end.
+template <typename Structure>
+constexpr size_t kFirstSize = sizeof(Structure);
+template <>
+inline constexpr size_t kFirstSize<FlowEngineOptions> = offsetof(FlowEngineOptions, refine);
 
-// A copy of a caller's structure. Throws InputError: it is null, or of an unknown version.
+// Throws InputError unless a structure of `stated` bytes can be read as one of `known`. One of
+// version 1.0, of `first` bytes, is accepted, and a longer one of a newer header where the fields
+// that this library does not know are zero.
+void check_size(const void* structure, size_t stated, size_t first, size_t known,
+                const std::string& name);
+
+// A copy of a caller's structure; fields that it does not have are zero. Throws InputError: it is
+// null, or of an unknown version.
 template <typename Structure>
 Structure read(const Structure* given, const std::string& name) {
   if (given == nullptr) throw InputError(name + " is NULL; expected a structure.");
-  check_size(given, given->struct_size, sizeof(Structure), name);
-  Structure copy;
-  std::memcpy(&copy, given, sizeof copy);
+  check_size(given, given->struct_size, kFirstSize<Structure>, sizeof(Structure), name);
+  Structure copy = {};
+  std::memcpy(&copy, given, std::min(given->struct_size, sizeof copy));
   return copy;
 }
 

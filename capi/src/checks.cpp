@@ -95,7 +95,12 @@ Settings settings_from(const FlowEngineOptions& options) {
     throw InputError(
         concat("device is ", options.device, "; expected the index of a GPU, 0 or more."));
   }
-  Settings settings{threads, std::max(1, options.streams), options.device, {}};
+  const std::string refine = options.refine == nullptr ? "" : options.refine;
+  if (options.refine != nullptr && refine != "variational" && refine != "none") {
+    throw InputError(concat("refine is ", repr(refine),
+                            "; expected 'variational' or 'none', or NULL for the bundle's own."));
+  }
+  Settings settings{threads, std::max(1, options.streams), options.device, {}, refine};
   if (options.iterations > 0) settings.iterations = options.iterations;
   return settings;
 }

@@ -30,16 +30,19 @@ class Engine {
   FlowEngineInfo info() const;
 
  private:
-  Engine(Manifest manifest, OpenedBackend opened)
-      : manifest_(std::move(manifest)), opened_(std::move(opened)) {}
+  Engine(Manifest manifest, OpenedBackend opened, const Settings& settings);
 
   static std::shared_ptr<Engine> open_once(const std::string& bundle,
                                            const FlowEngineOptions& options);
   Shape padded_shape(const std::vector<Pair>& pairs) const;
   void deliver(const float* flows, const Shape& shape, const std::vector<Pair>& pairs) const;
+  void refine(const uint8_t* first, const uint8_t* second, const float* flows, const Shape& shape,
+              float* refined) const;
 
   const Manifest manifest_;
   const OpenedBackend opened_;
+  const bool refines_;
+  const size_t refining_threads_;
 };
 
 }  // namespace flow_engine

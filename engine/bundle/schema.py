@@ -13,6 +13,7 @@ OPTIONAL = {"optional": True}
 
 Precision = Literal["fp32", "fp16", "int8"]
 Role = Literal["network", "features", "match", "plan", "plugin"]
+Refine = Literal["variational"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,6 +228,8 @@ class Manifest:
         recurrence: the updates of a recurrent network; None for other networks.
         passes: how often the network is applied from coarse to fine, unless ``engine.load`` sets a
             lower number; None for other networks.
+        refine: how the engine refines the models' flow, unless ``engine.load`` says otherwise;
+            None: not at all.
         profile: sizes that a TensorRT plan accepts; ONNX files accept all multiples of the divisor.
         files: the bundle's other files by name.
         parity: differences to fp32 PyTorch.
@@ -252,6 +255,7 @@ class Manifest:
     smallest: int = dataclasses.field(default=1, metadata=OPTIONAL)
     recurrence: Recurrence | None = dataclasses.field(default=None, metadata=OPTIONAL)
     passes: int | None = dataclasses.field(default=None, metadata=OPTIONAL)
+    refine: Refine | None = dataclasses.field(default=None, metadata=OPTIONAL)
 
     @property
     def iterations(self) -> int | None:

@@ -30,8 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--refine",
-        choices=("variational",),
-        help="refine the flow by OpenCV (slower; smaller errors of less than a pixel)",
+        choices=("variational", "none"),
+        help="refine the network's flow by a variational method, or not (default: as the bundle "
+        "says; slower, with smaller errors)",
     )
     group.add_argument(
         "--tile",

@@ -12,7 +12,7 @@ _LIBRARIES = ["*.dll", "*.dylib", "lib*.so", "lib*.so.*"]
 # Not what npm has installed for the browser page of a checkout.
 datas = collect_data_files("engine", excludes=["**/node_modules"])
 hiddenimports = collect_submodules("engine.backends")
-binaries = collect_dynamic_libs("engine", search_patterns=["_operators.so"])
+binaries = collect_dynamic_libs("engine", search_patterns=["_operators.so", "_kernel.so"])
 for name in _RUNTIMES:
     if find_spec(name) is not None:
         hiddenimports.append(name)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+from engine.types import Array
 
 # Chosen on 26 pairs of public data sets (docs/experiments.md).
 SMOOTHNESS: Final = np.float32(1.7)  # its weight, relative to that of the images
@@ -33,7 +33,9 @@ ROUNDS: Final = 1
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
 
 
-def refined(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: Plane) -> Plane:
+def refined(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return a refined flow: at half the resolution, where it is cheap, then at the whole one.
 
     Args:
@@ -44,22 +46,22 @@ def refined(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: Plane) ->
     Returns:
         A new array of the flow's shape and type.
     """
-    whole = [image.astype(np.float32) @ _LUMA for image in (first, second)]
-    halved = [_halved(grey) for grey in whole]
-    planes = np.ascontiguousarray(flow.transpose(2, 0, 1))
+    one, two = (image.astype(np.float32) @ _LUMA for image in (first, second))
+    half_one, half_two = _halved(one), _halved(two)
+    planes = np.array(flow.transpose(2, 0, 1), order="C")
     before = np.stack([_halved(plane) / 2 for plane in planes])
     after = before
     for _ in range(HALF_ROUNDS):
-        after = _round(*halved, after)
-    height, width = whole[0].shape
+        after = _round(half_one, half_two, after)
+    height, width = one.shape
     # A pixel has half as many of the halved image.
     planes += np.stack([_doubled(plane, height, width) for plane in 2 * (after - before)])
     for _ in range(ROUNDS):
-        planes = _round(*whole, planes)
+        planes = _round(one, two, planes)
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-def _round(first: Plane, second: Plane, flow: Plane) -> Plane:
+def _round(first: Array, second: Array, flow: Array) -> Array:
     """Return the flow, (2, H, W), of less energy after warping once."""
     equations = _equations(first, second, flow)
     refined = flow.copy()
@@ -71,7 +73,7 @@ def _round(first: Plane, second: Plane, flow: Plane) -> Plane:
     return refined
 
 
-def _relax(flow: Plane, equations: dict[str, Plane], chosen: NDArray[np.bool_]) -> None:
+def _relax(flow: Array, equations: dict[str, Array], chosen: NDArray[np.bool_]) -> None:
     """Update the chosen pixels of the flow in place, x first."""
     x, y = flow
     mixed = equations["mixed"]
@@ -82,7 +84,7 @@ def _relax(flow: Plane, equations: dict[str, Plane], chosen: NDArray[np.bool_]) 
         own[chosen] += RELAXATION * change[chosen]
 
 
-def _equations(first: Plane, second: Plane, flow: Plane) -> dict[str, Plane]:
+def _equations(first: Array, second: Array, flow: Array) -> dict[str, Array]:
     """Return each pixel's equations: what its flow, given its neighbours', solves.
 
     Smoothness draws it towards its neighbours' flow with the weights ``beside`` (to the right) and
@@ -115,7 +117,7 @@ def _equations(first: Plane, second: Plane, flow: Plane) -> dict[str, Plane]:
     }
 
 
-def _smoothness(image: Plane, flow: Plane) -> tuple[Plane, Plane]:
+def _smoothness(image: Array, flow: Array) -> tuple[Array, Array]:
     """Return the weights between each pixel and its neighbours to the right and below."""
     squares = sum(part**2 for plane in flow for part in _derivatives(plane))
     weights = SMOOTHNESS / np.sqrt(squares + LEAST**2)
@@ -125,12 +127,12 @@ def _smoothness(image: Plane, flow: Plane) -> tuple[Plane, Plane]:
     return beside, below
 
 
-def _across(difference: Plane) -> Plane:
-    share: Plane = 1 / (1 + (difference / EDGE) ** 2) + LEAST_EDGE
+def _across(difference: Array) -> Array:
+    share: Array = 1 / (1 + (difference / EDGE) ** 2) + LEAST_EDGE
     return share
 
 
-def _neighbours(values: Plane, beside: Plane, below: Plane) -> Plane:
+def _neighbours(values: Array, beside: Array, below: Array) -> Array:
     """Return the weighted sum of each pixel's four neighbours."""
     sums = np.zeros_like(values)
     sums[:, 1:] += beside[:, :-1] * values[:, :-1]
@@ -140,35 +142,38 @@ def _neighbours(values: Plane, beside: Plane, below: Plane) -> Plane:
     return sums
 
 
-def _derivatives(plane: Plane) -> tuple[Plane, Plane]:
+def _derivatives(plane: Array) -> tuple[Array, Array]:
     """Return central differences along x and y; beyond the border its pixels are repeated."""
     padded = np.pad(plane, 1, mode="edge")
     return (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2, (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
 
 
-def _warped(image: Plane, flow: Plane) -> Plane:
+def _warped(image: Array, flow: Array) -> Array:
     """Return the image at where the flow leads, bilinear; beyond the border it is repeated."""
     height, width = image.shape
-    x = np.clip(np.arange(width, dtype=np.float32) + flow[0], 0, width - 1)
-    y = np.clip(np.arange(height, dtype=np.float32)[:, np.newaxis] + flow[1], 0, height - 1)
+    x = np.arange(width, dtype=np.float32) + flow[0]
+    y = np.arange(height, dtype=np.float32)[:, np.newaxis] + flow[1]
+    x = np.fmin(np.fmax(x, 0), np.float32(width - 1))  # 0 for NaN
+    y = np.fmin(np.fmax(y, 0), np.float32(height - 1))
     left = np.minimum(x.astype(np.intp), max(width - 2, 0))
     top = np.minimum(y.astype(np.intp), max(height - 2, 0))
     right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     share, down = x - left.astype(np.float32), y - top.astype(np.float32)
     upper = image[top, left] + share * (image[top, right] - image[top, left])
     lower = image[below, left] + share * (image[below, right] - image[below, left])
-    moved: Plane = upper + down * (lower - upper)
+    moved: Array = upper + down * (lower - upper)
     return moved
 
 
-def _halved(plane: Plane) -> Plane:
+def _halved(plane: Array) -> Array:
     """Return means of 2x2 pixels; where a side is odd, its last row or column counts twice."""
     height, width = plane.shape
     even = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
-    return (even[::2, ::2] + even[::2, 1::2] + even[1::2, ::2] + even[1::2, 1::2]) / np.float32(4)
+    sums: Array = even[::2, ::2] + even[::2, 1::2] + even[1::2, ::2] + even[1::2, 1::2]
+    return sums / np.float32(4)
 
 
-def _doubled(plane: Plane, height: int, width: int) -> Plane:
+def _doubled(plane: Array, height: int, width: int) -> Array:
     """Return a plane at twice the resolution, bilinear."""
     for length in (height, width):
         padded = np.pad(plane, ((1, 1), (0, 0)), mode="edge")

@@ -152,7 +152,7 @@ def _results(
     folder: Path, backend: str, sets: Mapping[str, Sequence[Case]], current: Step
 ) -> list[GateResult]:
     try:
-        flow_engine = engine.load(folder, backend=backend)
+        flow_engine = engine.load(folder, backend=backend, refine="none")
     except EXCUSES:
         return []
     results = []

@@ -67,7 +67,7 @@ def write_repository(request: Request) -> None:
     _check_outputs(request)
     if request.serving.backend == "onnxruntime":
         models = {name: float_from_int8(model) for name, model in models.items()}
-    with engine.load(request.bundle, backend=request.serving.backend) as flow_engine:
+    with engine.load(request.bundle, backend=request.serving.backend, refine="none") as flow_engine:
         if PAIR in request.models:
             graph = pair_graph(Network(models, manifest))
 

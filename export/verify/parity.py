@@ -66,7 +66,7 @@ def verify_backend(
         EngineError: the backend fails at run time.
     """
     try:
-        flow_engine = engine.load(bundle, backend=backend)
+        flow_engine = engine.load(bundle, backend=backend, refine="none")
     except EngineError as error:
         excused = isinstance(error, EXCUSES)
         parity = Parity(backend, "not run", str(error), None, None, None, _names(cases))

@@ -52,7 +52,7 @@ def test_networks_call_the_operators_while_they_are_exported(monkeypatch) -> Non
     network = CoarseToFineFlowNetS(width=1 / 16).eval()
     with torch.no_grad(), operators_called():
         network(torch.zeros(1, 3, 64, 128), torch.zeros(1, 3, 64, 128))
-    # Halved twice; steps of the refinements: 4 and 3 of the pass, 2 and 2 of the last one.
+    # Halved twice; steps of the refinements: 4 and 3 of the pass, 4 of the last one.
     assert called.count("halve_images") == 2
     assert called.count("derivatives") == 2
     assert called.count("remaining_motion") == 11

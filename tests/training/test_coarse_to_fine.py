@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from training.losses import relative_loss
-from training.networks import build_network, refinement
+from training.networks import build_network, coarse_to_fine, refinement
 from training.networks.coarse_to_fine import CoarseToFineFlowNetS, _added
-from training.networks.refinement import local_motion
+from training.networks.refinement import local_motion, visible
 
 
 @pytest.fixture
@@ -35,7 +35,8 @@ def test_each_pass_predicts_at_half_the_resolution_of_the_next(
     with torch.no_grad():
         flows = network(*pair(*size))
     of_a_pass = (8, 8, 8, 16, 16, 16, 16, 16, 32, 64, 128)
-    strides = [4, 4, 8, 8, *(stride << index for index in range(passes) for stride in of_a_pass)]
+    strides = [8, 8, 8, 8, *(stride << index for index in range(passes) for stride in of_a_pass)]
+    assert network.output_stride == strides[0]
     for flow, stride in zip(flows, strides, strict=True):
         expected = (-(-size[0] // stride), -(-size[1] // stride))
         assert tuple(flow.shape[-2:]) == expected
@@ -52,7 +53,7 @@ def test_flows_of_passes_add_up_in_pixels_of_each_size(network: CoarseToFineFlow
     with torch.no_grad():
         flow = network(*pair(64, 128))[0]
     # Predicted at 1/4 and 1/2 of the size, where a pixel is worth 4 and 2.
-    expected = (torch.tensor([1.0, -0.5]) * 6)[:, None, None].expand(2, 16, 32)
+    expected = (torch.tensor([1.0, -0.5]) * 6)[:, None, None].expand(2, 8, 16)
     torch.testing.assert_close(flow[0], expected, atol=1e-4, rtol=1e-4)
 
 
@@ -73,6 +74,22 @@ def test_a_pair_without_gradients_has_no_flow(name: str) -> None:
     torch.testing.assert_close(both[1:], torch.zeros_like(alone), rtol=0, atol=1e-4)
     torch.testing.assert_close(both[:1], moved, rtol=1e-4, atol=1e-4)
     assert moved.abs().max() > 1e-2
+
+
+def test_an_edge_of_one_grey_level_is_fully_visible(
+    network: CoarseToFineFlowNetS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two cells of the maps that the last refinement measures on, too."""
+    found = []
+    monkeypatch.setattr(
+        coarse_to_fine, "visible", lambda maps: found.append(visible(maps)) or found[-1]
+    )
+    edge = torch.zeros(1, 3, 64, 128)
+    edge[..., 64:] = 1 / 255
+    with torch.no_grad():
+        network(edge, edge)
+    (factor,) = found
+    torch.testing.assert_close(factor, torch.ones(1, 1, 1, 1))
 
 
 def test_the_second_image_is_warped_by_the_flow_so_far(network: CoarseToFineFlowNetS) -> None:
@@ -197,4 +214,4 @@ def test_motion_is_measured_in_float32_whatever_the_layers_compute_in(
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         network(*pair(64, 128))
     assert set(seen) == {torch.float32}
-    assert len(seen) == 2 * (7 + 4)  # of each step of the pass and of the last refinements
+    assert len(seen) == 2 * (7 + 4)  # of each step of the pass and of the last refinement

@@ -19,12 +19,11 @@ _PYRAMID = (
     + (6 * 6 * 4 + 32 * (31 * 9 + 1) + 32 * 289 + 2 * 289)
     + (16 * (31 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145)
 )
-# Two layers that read images of half the size, and two more refinements.
+# Two layers that read images of half the size, and one more refinement.
 _LAST = (
     24 * (6 * 25 + 1)
     + 24 * (24 * 9 + 1)
     + (32 * (31 * 9 + 1) + 24 * 32 * 16 + 32 * 289 + 2 * 289)
-    + (16 * (31 * 9 + 1) + 32 * 16 * 16 + 16 * 145 + 2 * 145)
 )
 
 

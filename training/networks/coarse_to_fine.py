@@ -24,13 +24,13 @@ from training.networks.upsampling import upsample_matmul
 
 PASSES = 1
 MAX_PASSES = 3  # more would need sides of multiples of 256
-# Steps of the refinements of a pass at 1/8 and 1/4, and of the last ones. The motion that a step
+# Steps of the refinements of a pass at 1/8 and 1/4, and of the last one. The motion that a step
 # measures is too small where the flow is off by more than a pixel of its maps; the next step finds
 # the rest.
-_STEPS, _LAST_STEPS = (4, 3), (2, 2)
+_STEPS, _LAST_STEPS = (4, 3), 4
 # Weights of their flows in the loss, the last step first; of the flows of a pass, which ends with
 # unrefined ones at four resolutions.
-_LAST_SHARES = (0.44, 0.22, 0.22, 0.11)
+_LAST_SHARES = (0.39, 0.2, 0.2, 0.2)
 _PASS_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
 # How often 1 and 2 passes are trained. Further passes have the second one's weights, too.
 _TRAINED = (0.5, 0.5)
@@ -39,7 +39,7 @@ _DISTURBED, _WRONG_BY = 0.5, (1.0, 60.0)
 
 
 class CoarseToFineFlowNetS(Decoder):
-    """A small FlowNetS, applied to images of a quarter, then of half the size, and refined at 1/4.
+    """A small FlowNetS, applied to images of a quarter, then of half the size, and refined at 1/8.
 
     Each pass reads the first image, the second one warped by the flow so far, and that flow, and
     adds a residual (SPyNet, arXiv 1611.00850; the stacks of FlowNet 2.0, arXiv 1612.01925). The
@@ -51,6 +51,7 @@ class CoarseToFineFlowNetS(Decoder):
     """
 
     flow_scale = 40.0
+    output_stride = 8
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()
@@ -88,7 +89,6 @@ class CoarseToFineFlowNetS(Decoder):
         self.shallow4 = conv(3 + 3, c64, kernel_size=5, stride=2)
         self.shallow8 = conv(c64, c64, stride=2)
         self.last_refinement8 = Refinement(c64, hidden=32, coarser=c64)
-        self.last_refinement4 = Refinement(c64, hidden=16, coarser=32)
         initialise(self)
         nn.init.zeros_(self.so_far.weight)
 
@@ -120,7 +120,7 @@ class CoarseToFineFlowNetS(Decoder):
             image2: second image, likewise.
 
         Returns:
-            Flows in pixels of the full-size image divided by ``flow_scale``: refined at 1/4 of the
+            Flows in pixels of the full-size image divided by ``flow_scale``: refined at 1/8 of the
             resolution, after each step, the last one first; of the last pass at 1/8 and 1/16,
             likewise, then at 1/16, 1/32, 1/64 and 1/128; of the pass before at half of these
             resolutions, and so on.
@@ -184,7 +184,7 @@ class CoarseToFineFlowNetS(Decoder):
     def last_pass(
         self, halved: Tensor, quartered: Tensor, so_far: Tensor | None
     ) -> tuple[Tensor, ...]:
-        """Return the flows of the last pass, and before them those refined at 1/4 and at 1/8.
+        """Return the flows of the last pass, and before them those refined once more at 1/8.
 
         Args:
             halved: the pair at half its size, (N, 6, H / 2, W / 2).
@@ -196,26 +196,17 @@ class CoarseToFineFlowNetS(Decoder):
         with torch.autocast(halved.device.type, enabled=False):
             maps = gradient_maps(halved, stride=1)
             small = halve(maps)
-        shallow = self.shallow4(halved)
-        coarse, hidden = self.last_refinement8(
+        (last, *others), _ = self.last_refinement8(
             flows[0],
-            self.shallow8(shallow),
+            self.shallow8(self.shallow4(halved)),
             small,
             scale=self.flow_scale / 4,
             coarser=context,
-            steps=_LAST_STEPS[0],
+            steps=_LAST_STEPS,
         )
-        fine, _ = self.last_refinement4(
-            _doubled(coarse[0]),
-            shallow,
-            maps,
-            scale=self.flow_scale / 2,
-            coarser=hidden,
-            steps=_LAST_STEPS[1],
-        )
-        # Where nothing is to be seen, biases would be taken for motion.
-        last, *others = fine
-        return last * visible(maps), *others, *coarse, *flows
+        # Where nothing is to be seen, biases would be taken for motion. Not `small`: there an edge
+        # of one grey level between two cells is blurred to two thirds.
+        return last * visible(maps), *others, *flows
 
     def _disturbed(self, so_far: Tensor) -> Tensor:
         """Replace the flow so far in some areas of some samples by a wrong one.

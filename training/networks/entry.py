@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.bundle.schema import Refine
     from training.networks.layers import FlowNetwork
 
 
@@ -124,6 +125,7 @@ class NetworkEntry:
         has_correlation: whether it contains the correlation operator, for which TensorRT can use
             a plugin.
         recurrence: of a `RecurrentNetwork`.
+        refine: how the engine refines its flow, unless a build says otherwise; None: not at all.
     """
 
     build: Callable[[], FlowNetwork]
@@ -132,3 +134,4 @@ class NetworkEntry:
     fp32_islands: tuple[str, ...] = ()
     has_correlation: bool = False
     recurrence: Recurrence | None = None
+    refine: Refine | None = None

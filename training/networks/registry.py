@@ -114,10 +114,8 @@ _COARSE_TO_FINE = replace(
     _PYRAMID,
     build=partial(_coarse_to_fine, 1.0),
     int8=int8_recipes.COARSE_TO_FINE,
-    fp32_islands=(
-        *_PYRAMID.fp32_islands,
-        *("last_refinement8.predict_residual", "last_refinement4.predict_residual"),
-    ),
+    refine="variational",
+    fp32_islands=(*_PYRAMID.fp32_islands, "last_refinement8.predict_residual"),
 )
 _FLOWNETC = replace(
     _FLOWNETS,

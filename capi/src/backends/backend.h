@@ -35,6 +35,7 @@ struct Settings {
   int streams = 1;
   int device = 0;                     // index of the GPU
   std::optional<int64_t> iterations;  // none: the bundle's own
+  std::string refine;                 // "variational" or "none"; "": as the bundle says
 };
 
 // What a backend opens. The contents are those of the files that it reads.

@@ -84,6 +84,7 @@ Manifest fields_from(const Json& content) {
                            integer(*updates->find("stride"))};
   }
   if (const Json* passes = given(content, "passes")) manifest.passes = integer(*passes);
+  if (const Json* refine = given(content, "refine")) manifest.refine = refine->text;
   return manifest;
 }
 

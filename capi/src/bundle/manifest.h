@@ -44,6 +44,7 @@ struct Manifest {
   std::optional<double> max_epe_increase;  // of the gate
   std::optional<Recurrence> recurrence;
   std::optional<int64_t> passes;
+  std::string refine;  // how the flow is refined; "": not at all
 
   // null: the bundle has no such file
   const BundleFile* find(const std::string& name) const;

@@ -45,6 +45,7 @@ Type list_of(const Type& element, size_t count = 0) {
 Type map_of(const Type& element) { return {Type::kMap, false, {}, &element}; }
 
 const Type kPrecision{Type::kWord, false, {"fp32", "fp16", "int8"}};
+const Type kRefine{Type::kWord, false, {"variational"}};
 const Type kSize = list_of(kInteger, 3);
 const std::vector<Field> kProfile = {{"min", kSize}, {"opt", kSize}, {"max", kSize}};
 const std::vector<Field> kOperations = {
@@ -105,7 +106,8 @@ const std::vector<Field> kManifest = {{"schema", kInteger},
                                       {"weights", object_of(kWeights)},
                                       {"smallest", kInteger, true},
                                       {"recurrence", nullable(object_of(kRecurrence)), true},
-                                      {"passes", nullable(kInteger), true}};
+                                      {"passes", nullable(kInteger), true},
+                                      {"refine", nullable(kRefine), true}};
 
 const std::vector<Field> kFile1 = {{"bytes", kInteger},
                                    {"sha256", kText},

@@ -1,0 +1,5 @@
+"""Refinement of the flow after the network, by the images alone."""
+
+from engine.refinement.kernel import fault, refined
+
+__all__ = ["fault", "refined"]
