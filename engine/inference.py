@@ -163,7 +163,8 @@ class Inference:
             raise BackendError(
                 f"backend {self._backend.name} takes no arrays on a GPU; only tensorrt does, "
                 "without options that change its input or its flow. Use infer, or load a bundle "
-                'that has a plan with backend="tensorrt" alone.'
+                'that has a plan with backend="tensorrt" alone, and refine="none" if the bundle '
+                "asks for a refinement."
             )
         order = caller_stream(stream)
         first, second = image_view(image1, "image1", order), image_view(image2, "image2", order)

@@ -55,6 +55,7 @@ def _lines(report: Report) -> list[str]:
         "cache": _text(
             report["cache"] or "none (FLOWNET_ENGINE_CACHE is empty, or there is no home)"
         ),
+        "refine": _text(report["refinement"]),
         "bundle": _text(bundle, _bundle_text),
     }
     lines = [f"{subject:<9} {fact}" for subject, fact in subjects.items()]

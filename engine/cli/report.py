@@ -42,8 +42,9 @@ def collect(
     """Return the report; the value of a probe that failed is ``{"error": text}``.
 
     Keys: ``engine``, ``python``, ``platform``, ``packages`` (installed distributions), ``cpu``,
-    ``gpus``, ``cache``, ``bundle``, ``backends``, ``auto`` (the backend that ``auto`` opens, or
-    None) and ``libraries`` (shared libraries that are loaded after opening the backends).
+    ``gpus``, ``cache``, ``refinement`` (what refines flows), ``bundle``, ``backends``, ``auto``
+    (the backend that ``auto`` opens, or None) and ``libraries`` (shared libraries that are loaded
+    after opening the backends).
     """
     report: Report = {
         "engine": _probe(_engine),
@@ -53,6 +54,7 @@ def collect(
         "cpu": _probe(_cpu),
         "gpus": _probe(_gpus),
         "cache": _probe(_cache),
+        "refinement": _probe(_refinement),
         "bundle": _probe(lambda: _bundle(bundle, trust)),
     }
     report["backends"] = {}
@@ -104,6 +106,12 @@ def _gpus() -> list[str]:
     from engine.system.cpu import gpus
 
     return gpus()
+
+
+def _refinement() -> str:
+    from engine.refinement import fault
+
+    return f"numpy, slower than the network: {fault()}" if fault() else "compiled kernel"
 
 
 def _cache() -> str | None:

@@ -87,6 +87,25 @@ static void test_batch(FlowEngine* engine, const FlowEngineImage* images, const 
   free(data);
 }
 
+static void test_refinement(const char* bundle, const FlowEngineImage* images,
+                            const float* unrefined) {
+  FlowEngineOptions options = {0};
+  options.struct_size = sizeof options;
+  options.refine = "variational";
+  FlowEngine* engine = NULL;
+  expect(flow_engine_open(bundle, &options, &engine) == FLOW_ENGINE_OK, "opens to refine");
+  float* const data = malloc(kFlowBytes);
+  const FlowEngineFlow flow = flow_of(data);
+  expect(flow_engine_infer(engine, &images[0], &images[1], &flow) == FLOW_ENGINE_OK,
+         "a refined flow");
+  expect(memcmp(data, unrefined, kFlowBytes) != 0, "it is another one");
+  flow_engine_close(engine);
+  options.refine = "variationally";
+  expect(flow_engine_open(bundle, &options, &engine) == FLOW_ENGINE_INPUT_ERROR,
+         "an unknown refinement is refused");
+  free(data);
+}
+
 static void test_refusals(FlowEngine* engine, const FlowEngineImage* images, float* data) {
   const FlowEngineFlow flow = flow_of(data);
   FlowEngineImage wrong = images[1];
@@ -106,7 +125,10 @@ int main(int count, char** arguments) {
     return 2;
   }
   FlowEngine* engine = NULL;
-  if (flow_engine_open(arguments[1], NULL, &engine) != FLOW_ENGINE_OK) {
+  FlowEngineOptions options = {0};
+  options.struct_size = sizeof options;
+  options.refine = "none";
+  if (flow_engine_open(arguments[1], &options, &engine) != FLOW_ENGINE_OK) {
     fprintf(stderr, "%s\n", flow_engine_last_error());
     return 1;
   }
@@ -118,6 +140,7 @@ int main(int count, char** arguments) {
   expect(flow_engine_infer(engine, &images[0], &images[1], &flow) == FLOW_ENGINE_OK, "a flow");
   test_threads(engine, images, data);
   test_batch(engine, images, data);
+  test_refinement(arguments[1], images, data);
   test_refusals(engine, images, data);
   flow_engine_close(engine);
   flow_engine_close(engine);

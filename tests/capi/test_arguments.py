@@ -110,7 +110,7 @@ def test_a_structure_of_a_newer_header(opened: Engine) -> None:
     arguments = [ctypes.byref(each) for each in (newer, newer, flow)]
     assert call(opened.handle, *arguments) == OK
     newer.more = 1  # a feature that this library does not have
-    assert "image1 has fields that are not known to this library, version 1.0.0" in refused(
+    assert "image1 has fields that are not known to this library, version 1.1.0" in refused(
         opened, newer, newer, flow
     )
 
@@ -166,7 +166,14 @@ def test_batches(opened: Engine) -> None:
         ({"iterations": 3}, InputError, r"iterations is 3, but tiny has no repeated updates"),
         ({"device": -1}, InputError, r"device is -1; expected the index of a GPU, 0 or more\."),
         ({"backend": b"opnvino"}, InputError, r"unknown backend 'opnvino'; .* mean 'openvino'\?"),
-        ({"struct_size": 1}, InputError, r"options.struct_size is 1; expected 32\."),
+        ({"refine": b"tv-l1"}, InputError, r"refine is 'tv-l1'; expected 'variational' or 'none'"),
+        (
+            {"refine": b""},
+            InputError,
+            r"refine is ''; .* or 'none', or NULL for the bundle's own\.$",
+        ),
+        ({"struct_size": 1}, InputError, r"options.struct_size is 1; expected 40\."),
+        ({"struct_size": 36}, InputError, r"options.struct_size is 36; expected 40\."),
     ],
 )
 def test_options(
@@ -211,5 +218,13 @@ def test_errors_are_of_their_thread(library: Library, tmp_path: Path) -> None:
 
 
 def test_sizes_of_structures() -> None:
-    # What programs that were compiled with version 1.0 pass.
-    assert [ctypes.sizeof(each) for each in (Options, Info, Image, Flow)] == [32, 64, 40, 32]
+    # What programs that were compiled with version 1.1 pass.
+    assert [ctypes.sizeof(each) for each in (Options, Info, Image, Flow)] == [40, 64, 40, 32]
+
+
+def test_options_of_version_1_0(library: Library, tiny_bundle: Path) -> None:
+    """What lies behind them is not read."""
+    with library.open(tiny_bundle, struct_size=32, threads=1, refine=b"of another program") as old:
+        assert old.infer(PIXELS, PIXELS).shape == VECTORS.shape
+    with pytest.raises(InputError, match="threads is -1"):
+        library.open(tiny_bundle, struct_size=32, threads=-1)

@@ -33,14 +33,16 @@ SCHEMA1 = Path("tests/engine/bundle/schema1.json")
 ASSIGNED = st.characters(exclude_categories=["Cn"])
 WORD, LONG = st.text(ASSIGNED, max_size=5), st.text(ASSIGNED, max_size=40)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | LONG
-KNOWN = st.sampled_from(["int8", "fp64", "plan", "NHWC", "NCHW", 0, 1, 64, 63, 2000, 2.0])
+KNOWN = st.sampled_from(
+    ["int8", "fp64", "plan", "NHWC", "NCHW", "variational", 0, 1, 64, 63, 2000, 2.0]
+)
 NAMES = WORD | st.sampled_from(["min", "iterations"])
 VALUES = st.recursive(
     SCALARS | KNOWN,
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(NAMES, inner, max_size=5),
     max_leaves=6,
 )
-KEYS = WORD | st.sampled_from(["passes", "precison", "gate", "Files", "smalest"])
+KEYS = WORD | st.sampled_from(["passes", "precison", "gate", "Files", "smalest", "refine"])
 
 
 def python_error(bundle: Path) -> str | None:
@@ -108,6 +110,14 @@ OLD = json.loads(SCHEMA1.read_text())
 @example({**FULL, "network": "\u202e\x07'\"" + "x" * 50})
 @example({**FULL, "schema": "\U000e00ff\U000e0100\U000e01ef\U000e01f0"})
 @example({**FULL, "parameters": 10**50})
+@example({**FULL, "refine": "other"})
+@example({**FULL, "refine": "variatonal"})
+@example({**FULL, "refine": "none"})
+@example({**FULL, "refine": 3})
+@example({**FULL, "refine": ["variational"]})
+@example({**FULL, "refine": None})
+@example({**FULL, "refine": "variational"})
+@example({**OLD, "refine": "variational"})
 @example({**FULL, "operations": {"gflop": -(2**53) - 1, "height": 384, "width": 512}})
 @example({**FULL, "operations": {"gflop": -(10**400), "height": 384, "width": 512}})
 @example({key: value for key, value in FULL.items() if key not in ("files", "gate", "layout")})

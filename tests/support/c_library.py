@@ -38,6 +38,7 @@ class Options(Sized):
         ("struct_size", ctypes.c_size_t),
         ("backend", ctypes.c_char_p),
         *[(name, ctypes.c_int32) for name in ("threads", "streams", "iterations", "device")],
+        ("refine", ctypes.c_char_p),
     ]
 
 

@@ -76,6 +76,20 @@ def test_weights_of_another_network_are_refused(file: Path) -> None:
         network_from_weights("flownets", load_weights(file))
 
 
+def test_weights_of_another_version_of_a_network_name_the_tensors(file: Path) -> None:
+    weights = load_weights(file)
+    state = weights.state_dict
+    state["conv7.weight"] = state.pop("predict_flow2.weight")
+    state["predict_flow2.bias"] = torch.zeros(3)
+    with pytest.raises(
+        ValueError,
+        match=r"1 tensors too many, such as conv7\.weight; 1 tensors missing, such as "
+        r"predict_flow2\.weight; 1 tensors of another shape, such as predict_flow2\.bias \(3,\)\. "
+        "They are of another version of this network",
+    ):
+        network_from_weights("flownets_slim", weights)
+
+
 def test_wrong_metadata_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="metadata keys"):
         save_weights(tmp_path / "w.safetensors", {"x": torch.zeros(1)}, {"network": "flownets"})

@@ -72,8 +72,8 @@ def report(tiny_bundle, capsys):
 
 def test_json(report, tiny_bundle):
     assert list(report) == [
-        "engine", "python", "platform", "packages", "cpu", "gpus", "cache", "bundle", "backends",
-        "auto", "libraries",
+        "engine", "python", "platform", "packages", "cpu", "gpus", "cache", "refinement",
+        "bundle", "backends", "auto", "libraries",
     ]  # fmt: skip
     assert report["engine"]["version"] == engine.__version__
     assert report["packages"].keys() >= {"numpy", "onnxruntime"}

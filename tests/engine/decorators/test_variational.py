@@ -1,6 +1,7 @@
-"""Variational refinement: it reduces errors, keeps what it need not change, and needs OpenCV."""
+"""Variational refinement: it reduces errors, keeps what it need not change; bundles ask for it."""
 
-import sys
+import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 import engine
+from engine.bundle.manifest import read_manifest, write_manifest
 from engine.decorators.variational import VariationalBackend
-from engine.errors import BackendNotInstalledError, InputError
+from engine.errors import InputError
 from engine.flow.warp import warp
 
 
@@ -57,7 +59,7 @@ def test_the_error_falls_by_a_quarter(texture):
     """Two pairs whose guesses are wrong by 0.5 and 0.7 px."""
     truth = np.array([[2.0, -1.0], [0.5, 0.5]], np.float32)
     guesses = truth + np.array([[0.3, -0.4], [-0.7, 0.0]], np.float32)
-    refined = VariationalBackend(Guess(*guesses))
+    refined = VariationalBackend(Guess(*guesses), threads=2)
     first = np.stack([texture] * 2)
     second = np.stack([moved(texture, one) for one in truth])
     flow = refined.run(refined.prepare(first), refined.prepare(second))
@@ -73,7 +75,7 @@ def test_the_error_falls_by_a_quarter(texture):
 
 
 def test_no_motion_stays_none(texture):
-    refined = VariationalBackend(Guess((0.0, 0.0)))
+    refined = VariationalBackend(Guess((0.0, 0.0)), threads=1)
     prepared = refined.prepare(texture[None])
     assert not refined.run(prepared, prepared).any()
 
@@ -97,7 +99,7 @@ def test_all_methods_agree(tiny_split_bundle, rng):
 
 def test_features_are_shared(texture):
     guess = Guess((0.0, 0.0))
-    refined = VariationalBackend(guess)
+    refined = VariationalBackend(guess, threads=1)
     one, two, three = (refined.prepare(texture[None]) for _ in range(3))
     refined.run(one, two)
     refined.run(two, three)
@@ -106,9 +108,22 @@ def test_features_are_shared(texture):
     assert guess.closed
 
 
-def test_the_argument(tiny_bundle, monkeypatch):
-    with pytest.raises(InputError, match="refine is 'tv-l1'; expected 'variational', or None"):
+def test_the_argument(tiny_bundle):
+    with pytest.raises(InputError, match="refine is 'tv-l1'; expected 'variational' or 'none', or"):
         engine.load(tiny_bundle, refine="tv-l1")
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(BackendNotInstalledError, match=r"refine='variational' needs OpenCV, .*pip"):
-        engine.load(tiny_bundle, refine="variational")
+
+
+def test_a_bundle_says_how_its_flow_is_refined(tiny_bundle, tmp_path, rng):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    write_manifest(bundle, replace(read_manifest(bundle), refine="variational"))
+    pair = rng.integers(0, 256, (2, 50, 70, 3), dtype=np.uint8)
+    flows = {}
+    for refine in (None, "variational", "none"):
+        with engine.load(bundle, threads=1, refine=refine) as loaded:
+            flows[refine] = loaded.infer(*pair)
+            assert loaded.backend.name.endswith("(refined)") == (refine != "none")
+    np.testing.assert_array_equal(flows[None], flows["variational"])
+    assert np.abs(flows[None] - flows["none"]).max() > 0.01
+    with engine.load(tiny_bundle, threads=1) as loaded:
+        np.testing.assert_array_equal(loaded.infer(*pair), flows["none"])
