@@ -23,26 +23,19 @@ constexpr size_t kColours = 2, kHalfSweeps = kColours * kSweeps;
 constexpr size_t kAround = 2 + kHalfSweeps;
 
 // The last rows of some planes, zeros at first: row y is kept until row y + kept is written. Each
-// begins with a cache line, and has room for one number before it and behind it.
+// has room for one number before it and behind it.
 class Rows {
  public:
   Rows(size_t planes, size_t width, size_t kept)
-      : planes_(planes),
-        kept_(kept),
-        pitch_((width + 1) / kLine * kLine + 2 * kLine),
-        data_((kept * planes * pitch_) + 2 * kLine) {
-    const size_t address = reinterpret_cast<uintptr_t>(data_.data()) / sizeof(float);
-    origin_ = data_.data() + kLine + (kLine - address % kLine) % kLine;
+      : planes_(planes), kept_(kept), pitch_(width + 2), data_(kept * planes * pitch_) {}
+
+  float* at(size_t y, size_t plane) {
+    return data_.data() + (y % kept_ * planes_ + plane) * pitch_ + 1;
   }
 
-  float* at(size_t y, size_t plane) { return origin_ + (y % kept_ * planes_ + plane) * pitch_; }
-
  private:
-  static constexpr size_t kLine = 16;
-
   size_t planes_, kept_, pitch_;
   std::vector<float> data_;
-  float* origin_;
 };
 
 // Where a row of the flow leads in the second image: the upper left one of the four pixels around,

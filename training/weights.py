@@ -209,7 +209,7 @@ def check_network(name: str, network: FlowNetwork, weights: Weights) -> None:
     expected, found = network.state_dict(), weights.state_dict
     both = expected.keys() & found.keys()
     differences = {
-        "too many": sorted(found.keys() - expected.keys()),
+        "tensors too many": sorted(found.keys() - expected.keys()),
         "missing": sorted(expected.keys() - found.keys()),
         "of another shape": [
             f"{key} {tuple(found[key].shape)}"
@@ -218,7 +218,7 @@ def check_network(name: str, network: FlowNetwork, weights: Weights) -> None:
         ],
     }
     wrong = [
-        f"{len(names)} tensors {which}, such as {', '.join(names[:3])}"
+        f"{which}: {len(names)}, such as {', '.join(names[:3])}"
         for which, names in differences.items()
         if names
     ]

@@ -83,8 +83,8 @@ def test_weights_of_another_version_of_a_network_name_the_tensors(file: Path) ->
     state["predict_flow2.bias"] = torch.zeros(3)
     with pytest.raises(
         ValueError,
-        match=r"1 tensors too many, such as conv7\.weight; 1 tensors missing, such as "
-        r"predict_flow2\.weight; 1 tensors of another shape, such as predict_flow2\.bias \(3,\)\. "
+        match=r"tensors too many: 1, such as conv7\.weight; missing: 1, such as "
+        r"predict_flow2\.weight; of another shape: 1, such as predict_flow2\.bias \(3,\)\. "
         "They are of another version of this network",
     ):
         network_from_weights("flownets_slim", weights)
