@@ -22,16 +22,21 @@ constexpr size_t kColours = 2, kHalfSweeps = kColours * kSweeps;
 // sweep.
 constexpr size_t kAround = 2 + kHalfSweeps;
 
-// The last rows of some planes, zeros at first: row y is kept until row y + kept is written. Each
-// has room for one number before it and behind it.
+// Some planes of a row. Each has room for one number before it and behind it.
+struct Row {
+  float* first;
+  size_t pitch;
+
+  float* operator[](size_t plane) const { return first + plane * pitch; }
+};
+
+// The last rows of some planes, zeros at first: row y is kept until row y + kept is written.
 class Rows {
  public:
   Rows(size_t planes, size_t width, size_t kept)
       : planes_(planes), kept_(kept), pitch_(width + 2), data_(kept * planes * pitch_) {}
 
-  float* at(size_t y, size_t plane) {
-    return data_.data() + (y % kept_ * planes_ + plane) * pitch_ + 1;
-  }
+  Row operator[](size_t y) { return {data_.data() + y % kept_ * planes_ * pitch_ + 1, pitch_}; }
 
  private:
   size_t planes_, kept_, pitch_;
@@ -266,7 +271,7 @@ class Band {
       };
       at(0, [&](size_t y) { warp(y); });
       at(1, [&](size_t y) { derive(y); });
-      at(1, [&](size_t y) { smooth_row(of_, y, weights_.at(y, 0)); });
+      at(1, [&](size_t y) { smooth_row(of_, y, weights_[y][0]); });
       at(2, [&](size_t y) { equations(y); });
       for (size_t half = 0; half < kHalfSweeps; ++half) {
         at(kBehind + half, [&](size_t y) { relax_row(y, half % kColours); });
@@ -284,74 +289,79 @@ class Band {
   size_t below(size_t y) const { return std::min(y + 1, of_.height - 1); }
 
   void warp(size_t y) {
-    float *right = places_.at(y, 0), *down = places_.at(y, 1);
-    place_row(of_, y, {pixels_.data(), right, down});
+    const Row places = places_[y], images = images_[y];
+    place_row(of_, y, {pixels_.data(), places[0], places[1]});
     gather_row(of_, pixels_.data(), around_.data());
-    warp_row(of_, y, around_.data(), right, down, images_.at(y, 0), images_.at(y, 1));
+    warp_row(of_, y, around_.data(), places[0], places[1], images[0], images[1]);
   }
 
   void derive(size_t y) {
+    const Row row = images_[y], over = images_[above(y)], under = images_[below(y)];
+    const Row along = gradients_[y];
     for (size_t image = 0; image < 2; ++image) {
-      derive_row(of_.width, images_.at(y, image), images_.at(above(y), image),
-                 images_.at(below(y), image), gradients_.at(y, 2 * image),
-                 gradients_.at(y, 2 * image + 1));
+      derive_row(of_.width, row[image], over[image], under[image], along[2 * image],
+                 along[2 * image + 1]);
     }
   }
 
   void equations(size_t y) {
     const size_t width = of_.width;
     const float* image = of_.first + y * width;
+    const Row whole = whole_[y];
     float* out[kEquation];
-    for (size_t plane = 0; plane < kEquation; ++plane) out[plane] = whole_.at(y, plane);
-    const float* weights = weights_.at(y, 0);
+    for (size_t plane = 0; plane < kEquation; ++plane) out[plane] = whole[plane];
+    const float* weights = weights_[y][0];
     neighbour_row(width - 1, image, image + 1, weights, weights + 1, out[kBeside]);
     out[kBeside][-1] = out[kBeside][width - 1] = 0;
     if (y + 1 < of_.height) {
-      neighbour_row(width, image, image + width, weights, weights_.at(y + 1, 0), out[kBelow]);
+      neighbour_row(width, image, image + width, weights, weights_[y + 1][0], out[kBelow]);
     } else {
       std::fill_n(out[kBelow], width, 0.0f);
     }
-    float* over = whole_.at(y + 1, kBelow);  // of row y - 1: two are kept; zeros before row 0
-    const auto around = [&](size_t plane) {
-      return Gradients{gradients_.at(above(y), plane), gradients_.at(y, plane),
-                       gradients_.at(below(y), plane)};
-    };
-    equation_row(of_, y, around(0), around(1), gradients_.at(y, 2), gradients_.at(y, 3), over, out);
+    const float* over = whole_[y + 1][kBelow];  // of row y - 1: two are kept; zeros before row 0
+    const Row along = gradients_[y], along_above = gradients_[above(y)];
+    const Row along_below = gradients_[below(y)];
+    equation_row(of_, y, {along_above[0], along[0], along_below[0]},
+                 {along_above[1], along[1], along_below[1]}, along[2], along[3], over, out);
     const float* flow = of_.flow + y * width;
+    const Row split = split_[y];
     for (size_t plane = 0; plane < kEquation; ++plane) {
       const float* row = plane == kX ? flow : plane == kY ? flow + of_.height * width : out[plane];
-      split_row(row, width, at(y, y % 2, plane), at(y, 1 - y % 2, plane));
+      split_row(row, width, split[of_colour(y % 2, plane)], split[of_colour(1 - y % 2, plane)]);
     }
   }
 
   void relax_row(size_t y, size_t colour) {
     const size_t odd = (y + colour) % 2, other = 1 - colour;
     // Above the first row is one that is not written yet: its weights are zero.
-    const size_t over = y > 0 ? y - 1 : kHalfSweeps + 2;
+    const Row row = split_[y], over = split_[y > 0 ? y - 1 : kHalfSweeps + 2];
+    const Row under = split_[below(y)];
     Step step;
-    for (size_t plane = 0; plane < kEquation; ++plane) step.own[plane] = at(y, colour, plane);
-    step.x = at(y, colour, kX), step.y = at(y, colour, kY);
-    step.weights_left = at(y, other, kBeside) + odd - 1;
-    step.weights_above = at(over, other, kBelow);
+    for (size_t plane = 0; plane < kEquation; ++plane) {
+      step.own[plane] = row[of_colour(colour, plane)];
+    }
+    step.x = row[of_colour(colour, kX)], step.y = row[of_colour(colour, kY)];
+    step.weights_left = row[of_colour(other, kBeside)] + odd - 1;
+    step.weights_above = over[of_colour(other, kBelow)];
     for (size_t axis = 0; axis < 2; ++axis) {
-      step.left[axis] = at(y, other, kX + axis) + odd - 1;
-      step.right[axis] = at(y, other, kX + axis) + odd;
-      step.above[axis] = at(over, other, kX + axis);
-      step.below[axis] = at(below(y), other, kX + axis);
+      const size_t plane = of_colour(other, kX + axis);
+      step.left[axis] = row[plane] + odd - 1;
+      step.right[axis] = row[plane] + odd;
+      step.above[axis] = over[plane];
+      step.below[axis] = under[plane];
     }
     relax(step, (of_.width + 1 - odd) / 2);
   }
 
   void write(size_t y) {
+    const Row split = split_[y];
     for (size_t axis = 0; axis < 2; ++axis) {
-      merge_row(at(y, y % 2, kX + axis), at(y, 1 - y % 2, kX + axis), of_.width,
-                of_.refined + (axis * of_.height + y) * of_.width);
+      merge_row(split[of_colour(y % 2, kX + axis)], split[of_colour(1 - y % 2, kX + axis)],
+                of_.width, of_.refined + (axis * of_.height + y) * of_.width);
     }
   }
 
-  float* at(size_t y, size_t colour, size_t plane) {
-    return split_.at(y, colour * kEquation + plane);
-  }
+  static size_t of_colour(size_t colour, size_t plane) { return colour * kEquation + plane; }
 
   const VariationalRound& of_;
   std::vector<int32_t> pixels_;

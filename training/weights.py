@@ -232,8 +232,7 @@ def check_network(name: str, network: FlowNetwork, weights: Weights) -> None:
     else:
         advice = f"Known networks: {', '.join(NETWORKS)}."
     raise ValueError(
-        f"these weights are not of {name!r} (their network: {theirs}): "
-        f"{'; '.join(wrong)}. {advice}"
+        f"these weights are not of {name!r} (their network: {theirs}): {'; '.join(wrong)}. {advice}"
     )
 
 

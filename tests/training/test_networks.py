@@ -21,9 +21,7 @@ _PYRAMID = (
 )
 # Two layers that read images of half the size, and one more refinement.
 _LAST = (
-    24 * (6 * 25 + 1)
-    + 24 * (24 * 9 + 1)
-    + (32 * (31 * 9 + 1) + 24 * 32 * 16 + 32 * 289 + 2 * 289)
+    24 * (6 * 25 + 1) + 24 * (24 * 9 + 1) + (32 * (31 * 9 + 1) + 24 * 32 * 16 + 32 * 289 + 2 * 289)
 )
 
 
