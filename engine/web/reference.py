@@ -13,7 +13,8 @@ _MOTION = 2, 1  # pixels, x and y
 def reference_pair(flow_engine: FlowEngine) -> tuple[tuple[int, int], bytes]:
     """Return height and width of a pair, and its content: both images, uint8 RGB, and their flow.
 
-    The flow is that of the engine, (H, W, 2) float32 in pixels.
+    The flow is that of the engine, (H, W, 2) float32 in pixels. The page compares it with the
+    network's: the engine must not refine it.
     """
     manifest = flow_engine.manifest
     size = padded_size(_SIDE, _SIDE, manifest.divisor, manifest.smallest)

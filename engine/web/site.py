@@ -37,7 +37,8 @@ def site_files(
         BackendError: as for ``engine.load``: ONNX Runtime computes the flow of `reference_pair`.
         InputError: as for ``engine.load``, of ``trust``.
     """
-    with load(bundle, backend="onnxruntime", threads=1, trust=trust) as flow_engine:
+    # Not refined, as that hides errors of the device, and the page refines on the CPU anyway.
+    with load(bundle, backend="onnxruntime", threads=1, refine="none", trust=trust) as flow_engine:
         manifest = flow_engine.manifest
         _check(bundle, manifest)
         size, pair = reference_pair(flow_engine)

@@ -4,7 +4,7 @@ import { fetched } from "./site.js";
 
 const LIMIT = 0.1; // pixels on average; fp16 is at 0.004
 
-// Throws unless the session's flow of the pair is close to Python's.
+// Throws unless the session's flow, before the refinement, of the pair is close to Python's.
 // `check`: its [height, width] from site.json; check.bin has both images and the flow.
 export async function checkFlow(ort, session, check) {
   const content = await (await fetched("check.bin")).arrayBuffer();

@@ -2,6 +2,7 @@
 
 import { openModel } from "./device.js";
 import { cropped, networkInput, paddedSize } from "./images.js";
+import { refined } from "./refinement.js";
 import { readModel } from "./site.js";
 
 let opened;
@@ -17,21 +18,21 @@ const requests = {
     return { network: manifest.network, precision, device, fault, isolated };
   },
 
-  // Images of one size -> their flow, x and y by turns, how long the network took, and whether that
-  // includes preparing for a new size.
+  // Images of one size -> their flow, x and y by turns, how long network and refinement took, and
+  // whether that includes preparing for a new size.
   async infer({ first, second }) {
     if (!opened) throw new Error("No network is open: choose where to compute, or load the page again.");
     const { ort, session, manifest, sizes } = opened;
     const { width, height } = first;
     const size = paddedSize(height, width, manifest);
-    const [image1, image2] = [first, second].map(
-      (image) => new ort.Tensor("uint8", networkInput(image, size), [1, ...size, 3]),
-    );
+    const images = [first, second].map((image) => networkInput(image, size));
+    const [image1, image2] = images.map((image) => new ort.Tensor("uint8", image, [1, ...size, 3]));
     const start = performance.now();
     const { flow } = await session.run({ image1, image2 });
+    const whole = refined(...images, flow.data, size, manifest);
     const milliseconds = performance.now() - start;
     const isFirst = sizes.size < sizes.add(String(size)).size;
-    const inside = cropped(flow.data, size[1], height, width);
+    const inside = cropped(whole, size[1], height, width);
     return { flow: inside, width, height, milliseconds, isFirst };
   },
 };

@@ -54,6 +54,16 @@ def test_site_of_a_bundle(tiny_bundle, runtime):
     assert description["manifest"]["files"]["model.onnx"]["precision"] == "fp32"
 
 
+def test_the_pair_of_the_check_is_not_refined(tiny_bundle, tmp_path, runtime):
+    """The page compares it with what the device computes, which is the network alone."""
+    shutil.copytree(tiny_bundle, tmp_path / "refined")
+    manifest = replace(read_manifest(tiny_bundle), refine="variational")
+    write_manifest(tmp_path / "refined", manifest)
+    found, site = site_files(tmp_path / "refined", runtime_files(runtime))
+    assert found.refine == json.loads(site["site.json"])["manifest"]["refine"] == "variational"
+    assert site["check.bin"] == site_files(tiny_bundle, runtime_files(runtime))[1]["check.bin"]
+
+
 def test_the_page_asks_for_files_of_the_site_only(tiny_bundle, runtime):
     _, site = site_files(tiny_bundle, runtime_files(runtime))
     for path in (WEB / "page").glob("*.js"):
