@@ -178,7 +178,8 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, float | EngineE
     """Let `engine.load` open a fake for each backend, or raise."""
 
     def patch(backends: dict[str, float | EngineError]) -> None:
-        def load(_folder: Path, *, backend: str) -> FakeEngine:
+        def load(_folder: Path, *, backend: str, refine: str) -> FakeEngine:
+            assert refine == "none"  # the gate judges the network
             found = backends[backend]
             if isinstance(found, EngineError):
                 raise found
