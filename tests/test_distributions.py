@@ -20,6 +20,7 @@ PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
 TOP_LEVEL = {name.partition(".")[0] for name in PACKAGES}
 # What setup.py compiles for OpenVINO.
 LIBRARY = "engine/backends/openvino/_operators.so"
+KERNEL = "engine/refinement/_kernel.so"
 # What work leaves in a checkout.
 LITTER = [
     "build/litter.so",
@@ -106,7 +107,10 @@ def test_without_a_compiler_the_wheel_is_for_any_platform(built):
     with zipfile.ZipFile(built["pure wheel"]) as archive:
         (about,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
         assert b"\nRoot-Is-Purelib: true\nTag: py3-none-any\n" in archive.read(about)
-    assert contents(built["wheel"]).keys() - contents(built["pure wheel"]).keys() == {LIBRARY}
+    assert contents(built["wheel"]).keys() - contents(built["pure wheel"]).keys() == {
+        LIBRARY,
+        KERNEL,
+    }
     assert contents(built["pure wheel"]).keys() < contents(built["wheel"]).keys()
 
 
@@ -141,7 +145,7 @@ def test_the_wheel_is_below_10_mb(built):
 def test_the_wheel_has_the_packages_and_the_default_bundle_alone(built):
     info = built["wheel"].name.partition("-py3-")[0] + ".dist-info"
     names = {name for name in contents(built["wheel"]) if not name.startswith(f"{info}/")}
-    names.remove(LIBRARY)
+    names -= {LIBRARY, KERNEL}
     modules = {
         path.relative_to(ROOT).as_posix()
         for top in TOP_LEVEL

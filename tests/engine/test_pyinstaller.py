@@ -10,6 +10,7 @@ import engine
 from engine.backends.openvino import operators
 from engine.backends.registry import BACKENDS
 from engine.pyinstaller import hook_dirs
+from engine.refinement import kernel
 
 ROOT = Path(engine.__file__).parents[1]
 
@@ -39,4 +40,4 @@ def test_the_hook_collects_what_is_imported_by_name(monkeypatch):
     assert all(module.startswith("engine.backends.") for module in BACKENDS.values())
     assert {"engine.backends.*", "onnxruntime"} <= {*found["hiddenimports"]}
     assert "onnxruntime" in asked["libraries"]
-    assert asked["libraries"]["engine"] == [operators._LIBRARY.name]
+    assert asked["libraries"]["engine"] == [operators._LIBRARY.name, kernel._LIBRARY.name]

@@ -140,7 +140,7 @@ import numpy as np
 import engine
 from engine.cli.main import main
 
-with engine.load(threads=1) as loaded:
+with engine.load(threads=1, refine="none") as loaded:
     np.save(sys.argv[2], loaded.infer(*np.load(sys.argv[1])))
 print(loaded.backend.name)
 main(["doctor", "--threads", "1"])
@@ -163,7 +163,7 @@ def test_the_default_bundle_on_a_cpu_without_vnni(tmp_path, rng):
 
     flows = {"limited": np.load(tmp_path / "flow.npy")}
     for backend in ("onnxruntime", "openvino"):
-        with engine.load(backend=backend, threads=1) as loaded:
+        with engine.load(backend=backend, threads=1, refine="none") as loaded:
             flows[backend] = loaded.infer(*np.load(tmp_path / "images.npy"))
     limited, here = (
         np.linalg.norm(flows[name] - flows["onnxruntime"], axis=-1).mean()
