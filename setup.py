@@ -76,7 +76,7 @@ class BuildPy(build_py):
         super().run()
 
 
-class BuildOperators(build_ext):
+class BuildLibraries(build_ext):
     """Compiles what Python does not load as a module: a library of one name for every Python."""
 
     def get_ext_filename(self, fullname: str) -> str:
@@ -123,7 +123,7 @@ def refinement() -> Extension:
 
 
 setup(
-    cmdclass={"bdist_wheel": Wheel, "build_ext": BuildOperators, "build_py": BuildPy},
+    cmdclass={"bdist_wheel": Wheel, "build_ext": BuildLibraries, "build_py": BuildPy},
     ext_modules=[*openvino_operators(), *([refinement()] if os.name == "posix" else [])],
     setup_requires=[] if ASKED_FOR else openvino_package(),
 )

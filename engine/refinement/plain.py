@@ -8,7 +8,8 @@ is smoothed less across edges of the first image, and brightness constancy is le
 nothing and does not hold when the light changes. It makes small errors smaller and leaves large
 ones.
 
-``kernels/variational.cpp`` and ``kernels/refinement.cpp`` are the same in C++.
+``kernels/variational.cpp`` and ``kernels/refinement.cpp`` are the same in C++,
+``engine/web/page/refinement.js`` in JavaScript.
 """
 
 from typing import Final
