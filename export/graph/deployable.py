@@ -76,9 +76,8 @@ class DeployableLastPass(_Around):
         """
         normalised = self.normalisation(planes(image1), planes(image2))
         sizes = cast(Callable[..., list[Tensor]], self.network.sizes)
-        halved, quartered, *smaller = sizes(*normalised)
-        last_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.last_pass)
-        return self._in_pixels(last_pass(halved, quartered, so_far)), *smaller
+        halved, *smaller = sizes(*normalised)
+        return self._in_pixels((_handed_on(self.network, halved, so_far),)), *smaller
 
 
 class DeployableCoarserPass(nn.Module):
@@ -101,9 +100,12 @@ class DeployableCoarserPass(nn.Module):
         Returns:
             (N, 2, H / 4, W / 4) float32, in pixels of images of twice the size / ``flow_scale``.
         """
-        one_pass = cast(Callable[..., tuple[tuple[Tensor, ...], Tensor]], self.network.one_pass)
-        flows, _ = one_pass(halved, so_far)
-        return 2 * flows[0]
+        return _handed_on(self.network, halved, so_far)
+
+
+def _handed_on(network: nn.Module, halved: Tensor, so_far: Tensor) -> Tensor:
+    one_pass = cast(Callable[..., tuple[Tensor, ...]], network.one_pass)
+    return 2 * one_pass(halved, so_far)[0]
 
 
 class DeployableFeatures(_Around):

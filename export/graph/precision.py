@@ -60,16 +60,10 @@ class HalfNetwork(nn.Module):
         sizes = cast(Callable[..., list[Tensor]], self.network.sizes)
         return sizes(image1.half(), image2.half())
 
-    def one_pass(self, halved: Tensor, so_far: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Like a `CoarseToFineFlowNetS`'s own: float16 images and layers, float32 flows."""
-        one_pass = cast(Callable[..., tuple[tuple[Tensor, ...], Tensor]], self.network.one_pass)
-        flows, hidden = one_pass(halved, so_far)
-        return _in_float(flows), hidden
-
-    def last_pass(self, halved: Tensor, quartered: Tensor, so_far: Tensor) -> tuple[Tensor, ...]:
+    def one_pass(self, halved: Tensor, so_far: Tensor) -> tuple[Tensor, ...]:
         """Like a `CoarseToFineFlowNetS`'s own: float16 images, float32 flows."""
-        last_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.last_pass)
-        return _in_float(last_pass(halved, quartered, so_far))
+        one_pass = cast(Callable[..., tuple[Tensor, ...]], self.network.one_pass)
+        return _in_float(one_pass(halved, so_far))
 
 
 def _in_float(flows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -24,14 +24,12 @@ from training.networks.upsampling import upsample_matmul
 
 PASSES = 1
 MAX_PASSES = 3  # more would need sides of multiples of 256
-# Steps of the refinements of a pass at 1/8 and 1/4, and of the last one. The motion that a step
-# measures is too small where the flow is off by more than a pixel of its maps; the next step finds
-# the rest.
-_STEPS, _LAST_STEPS = (4, 3), 4
-# Weights of their flows in the loss, the last step first; of the flows of a pass, which ends with
-# unrefined ones at four resolutions.
-_LAST_SHARES = (0.39, 0.2, 0.2, 0.2)
-_PASS_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
+# Steps of the refinements of a pass at 1/8 and 1/4. The motion that a step measures is too small
+# where the flow is off by more than a pixel of its maps; the next step finds the rest.
+_STEPS = (4, 4)
+# Weights of the flows of a pass in the loss, the last step first. It ends with unrefined ones at
+# four resolutions.
+_SHARES = (0.31, 0.15, 0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
 # How often 1 and 2 passes are trained. Further passes have the second one's weights, too.
 _TRAINED = (0.5, 0.5)
 # Share of the training samples whose flow so far is wrong in some areas, and by how many pixels.
@@ -39,7 +37,7 @@ _DISTURBED, _WRONG_BY = 0.5, (1.0, 60.0)
 
 
 class CoarseToFineFlowNetS(Decoder):
-    """A small FlowNetS, applied to images of a quarter, then of half the size, and refined at 1/8.
+    """A small FlowNetS, applied to images of a quarter of the size, then of half the size.
 
     Each pass reads the first image, the second one warped by the flow so far, and that flow, and
     adds a residual (SPyNet, arXiv 1611.00850; the stacks of FlowNet 2.0, arXiv 1612.01925). The
@@ -86,9 +84,6 @@ class CoarseToFineFlowNetS(Decoder):
 
         self.refinement8 = Refinement(c64, hidden=32)
         self.refinement4 = Refinement(c64, hidden=16, coarser=32)
-        self.shallow4 = conv(3 + 3, c64, kernel_size=5, stride=2)
-        self.shallow8 = conv(c64, c64, stride=2)
-        self.last_refinement8 = Refinement(c64, hidden=32, coarser=c64)
         initialise(self)
         nn.init.zeros_(self.so_far.weight)
 
@@ -109,7 +104,7 @@ class CoarseToFineFlowNetS(Decoder):
 
     def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
         """Return the loss over all passes; arguments as `relative_loss`."""
-        shares = (*_LAST_SHARES, *_PASS_SHARES * self.passes)
+        shares = _SHARES * self.passes
         return relative_loss(flows, shares, target, weight, flow_scale=self.flow_scale)
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
@@ -120,35 +115,36 @@ class CoarseToFineFlowNetS(Decoder):
             image2: second image, likewise.
 
         Returns:
-            Flows in pixels of the full-size image divided by ``flow_scale``: refined at 1/8 of the
-            resolution, after each step, the last one first; of the last pass at 1/8 and 1/16,
-            likewise, then at 1/16, 1/32, 1/64 and 1/128; of the pass before at half of these
-            resolutions, and so on.
+            Flows in pixels of the full-size image divided by ``flow_scale``, of each pass, the last
+            one first: of that one at 1/8 and 1/16 of the resolution, refined, after each step, the
+            last one first; then unrefined at 1/16, 1/32, 1/64 and 1/128. Those of the pass before
+            are of half these resolutions, and so on.
         """
         sizes = self.sizes(image1, image2)
         flows: tuple[Tensor, ...] = ()
         so_far = None
-        for finer in reversed(range(2, self.passes + 1)):
-            found, _ = self.one_pass(sizes[finer], so_far)
-            so_far = 2 * found[0].detach()  # a pixel of this pass is two of the next one's
-            if self.training:
+        for index in reversed(range(self.passes)):
+            if so_far is not None and self.training:
                 so_far = self._disturbed(so_far)
-            flows = (*(2**finer * flow for flow in found), *flows)
-        return (*self.last_pass(sizes[0], sizes[1], so_far), *flows)
+            found = self.one_pass(sizes[index], so_far)
+            so_far = 2 * found[0].detach()  # a pixel of this pass is two of the next one's
+            flows = (*(2 ** (index + 1) * flow for flow in found), *flows)
+        return flows
 
     def sizes(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
-        """Return the pair, (N, 6, h, w), at half the size, at a quarter, and so on.
+        """Return what each pass reads, the last one first.
 
-        The refinement reads the first one, each pass, counted from the last one, one of the others:
-        no layer reads the full size.
+        Returns:
+            The pair, (N, 6, h, w), at a quarter of the size, at 1/8, and so on: no layer reads
+            images of the pass's own size.
         """
         sizes = [torch.cat((image1, image2), dim=1)]
         with torch.autocast(image1.device.type, enabled=False):
             for _ in range(self.passes + 1):
                 sizes.append(downsampling.halve_images(sizes[-1]))
-        return sizes[1:]
+        return sizes[2:]
 
-    def one_pass(self, halved: Tensor, so_far: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+    def one_pass(self, halved: Tensor, so_far: Tensor | None) -> tuple[Tensor, ...]:
         """Return the flows of one pass, in pixels of its images divided by ``flow_scale``.
 
         Args:
@@ -157,7 +153,7 @@ class CoarseToFineFlowNetS(Decoder):
                 this is the first.
 
         Returns:
-            The flows, the finest first, and the maps of the finest deconvolution, at 1/8.
+            The flows, the finest first.
         """
         conv1, conv2 = self._encode(halved, so_far)
         residuals, context = self._decode(conv2)
@@ -179,34 +175,8 @@ class CoarseToFineFlowNetS(Decoder):
             coarser=hidden,
             steps=_STEPS[1],
         )
-        return (*fine, *coarse, *flows), context
-
-    def last_pass(
-        self, halved: Tensor, quartered: Tensor, so_far: Tensor | None
-    ) -> tuple[Tensor, ...]:
-        """Return the flows of the last pass, and before them those refined once more at 1/8.
-
-        Args:
-            halved: the pair at half its size, (N, 6, H / 2, W / 2).
-            quartered: at a quarter.
-            so_far: as for `one_pass`.
-        """
-        found, context = self.one_pass(quartered, so_far)
-        flows = tuple(2 * flow for flow in found)
-        with torch.autocast(halved.device.type, enabled=False):
-            maps = gradient_maps(halved, stride=1)
-            small = halve(maps)
-        (last, *others), _ = self.last_refinement8(
-            flows[0],
-            self.shallow8(self.shallow4(halved)),
-            small,
-            scale=self.flow_scale / 4,
-            coarser=context,
-            steps=_LAST_STEPS,
-        )
-        # Where nothing is to be seen, biases would be taken for motion. Not `small`: there an edge
-        # of one grey level between two cells is blurred to two thirds.
-        return last * visible(maps), *others, *flows
+        # Where nothing is to be seen, biases would be taken for motion.
+        return (fine[0] * visible(maps), *fine[1:], *coarse, *flows)
 
     def _disturbed(self, so_far: Tensor) -> Tensor:
         """Replace the flow so far in some areas of some samples by a wrong one.

@@ -50,11 +50,7 @@ PYRAMID = Int8Recipe(
 # where the finest corrections count most.
 COARSE_TO_FINE = replace(
     PYRAMID,
-    scaled_layers=(*PYRAMID.scaled_layers, "last_refinement8.context"),
-    float_layers=(
-        *("so_far", "refinement8.hidden", "refinement4.hidden", *PYRAMID.float_layers),
-        *("last_refinement8.left", "last_refinement8.hidden", "last_refinement8.predict_residual"),
-    ),
+    float_layers=("so_far", "refinement8.hidden", "refinement4.hidden", *PYRAMID.float_layers),
 )
 _SD_DECODER_INPUTS = (
     *("deconv4", "deconv3", "deconv2"),

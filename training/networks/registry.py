@@ -115,7 +115,6 @@ _COARSE_TO_FINE = replace(
     build=partial(_coarse_to_fine, 1.0),
     int8=int8_recipes.COARSE_TO_FINE,
     refine="variational",
-    fp32_islands=(*_PYRAMID.fp32_islands, "last_refinement8.predict_residual"),
 )
 _FLOWNETC = replace(
     _FLOWNETS,
