@@ -16,7 +16,7 @@ namespace flow {
 namespace {
 
 // As in engine/refinement/plain.py.
-constexpr size_t kHalfRounds = 4, kRounds = 1;
+constexpr size_t kHalfRounds = 4, kRounds = 2;
 // Fewer rows take a thread less time than starting it.
 constexpr size_t kLeastRows = 24;
 // Numbers that are kept for the next refinement: those of a full HD frame.
@@ -107,14 +107,19 @@ void halve_row(const float* above, const float* below, size_t width, float scale
   }
 }
 
+// The numbers of a row in turns.
 FLOW_CLONES
-void split_row(const float* flow, size_t width, float* __restrict x, float* __restrict y) {
-  for (size_t i = 0; i < width; ++i) x[i] = flow[2 * i], y[i] = flow[2 * i + 1];
+void split_row(const float* row, size_t width, float* __restrict even, float* __restrict odd) {
+  FLOW_INDEPENDENT
+  for (size_t i = 0; i < width / 2; ++i) even[i] = row[2 * i], odd[i] = row[2 * i + 1];
+  if (width % 2 == 1) even[width / 2] = row[width - 1];
 }
 
 FLOW_CLONES
-void merge_row(const float* x, const float* y, size_t width, float* __restrict flow) {
-  for (size_t i = 0; i < width; ++i) flow[2 * i] = x[i], flow[2 * i + 1] = y[i];
+void merge_row(const float* even, const float* odd, size_t width, float* __restrict row) {
+  FLOW_INDEPENDENT
+  for (size_t i = 0; i < width / 2; ++i) row[2 * i] = even[i], row[2 * i + 1] = odd[i];
+  if (width % 2 == 1) row[width - 1] = even[width / 2];
 }
 
 // A mixture of two rows of a change at half the resolution, of which `near` is nearer.
@@ -127,17 +132,17 @@ void change_row(const float* after, const float* before, const float* after_far,
   }
 }
 
-// Adds a row of twice the width.
+// Adds a row of half the width to the numbers of a row at even and odd x.
 FLOW_CLONES
-void add_doubled(const float* half, size_t width, float* __restrict row) {
+void add_doubled(const float* half, size_t width, float* __restrict even, float* __restrict odd) {
   const size_t last = (width - 1) / 2;
-  row[0] += half[0];
+  even[0] += half[0];
   FLOW_INDEPENDENT
   for (size_t i = 0; i < last; ++i) {
-    row[2 * i + 1] += 0.75f * half[i] + 0.25f * half[i + 1];
-    row[2 * i + 2] += 0.25f * half[i] + 0.75f * half[i + 1];
+    odd[i] += 0.75f * half[i] + 0.25f * half[i + 1];
+    even[i + 1] += 0.25f * half[i] + 0.75f * half[i + 1];
   }
-  if (width % 2 == 0) row[width - 1] += half[last];
+  if (width % 2 == 0) odd[last] += half[last];
 }
 
 // Memory for numbers, of the thread that asks. It is not set to zero. To get it from the system
@@ -170,73 +175,115 @@ thread_local size_t Memory::size_ = 0;
 
 // A pair at one resolution.
 struct Level {
-  size_t height, width, pixels;
-  float *first, *second, *flow, *refined;
+  SplitRows shape;
+  float *first, *second, *flow, *refined;  // as of `VariationalRound`
 
   Level(size_t height, size_t width, float* memory)
-      : height(height),
-        width(width),
-        pixels(height * width),
+      : shape{height, width},
         first(memory),
-        second(first + pixels),
-        flow(second + pixels),
-        refined(flow + 2 * pixels) {}
+        second(first + shape.numbers()),
+        flow(second + shape.numbers()),
+        refined(flow + 2 * shape.numbers()) {}
 
-  static size_t numbers(size_t height, size_t width) { return 6 * height * width; }
+  static size_t numbers(size_t height, size_t width) {
+    return 6 * SplitRows{height, width}.numbers();
+  }
 
   // Its flow before a round, and after all of them.
   float* flow_at(size_t round) const { return round % 2 == 0 ? flow : refined; }
 
   void add_rounds(size_t rounds, std::vector<Phase>& phases) const {
     for (size_t round = 0; round < rounds; ++round) {
-      const VariationalRound step = {first,  second, flow_at(round), flow_at(round + 1),
-                                     height, width};
-      phases.push_back({height, [step](size_t begin, size_t end) { step.rows(begin, end); }});
+      const VariationalRound step = {shape, first, second, flow_at(round), flow_at(round + 1)};
+      phases.push_back({shape.height, [step](size_t begin, size_t end) { step.rows(begin, end); }});
     }
   }
 };
 
 // The grey images and the flow of both levels.
-void prepare(const Refinement& of, const Level& whole, const Level& half, float* before,
-             size_t begin, size_t end) {
-  for (size_t y = 2 * begin; y < std::min(2 * end, of.height); ++y) {
-    const size_t at = y * of.width;
-    grey_row(of.first + 3 * at, of.width, whole.first + at);
-    grey_row(of.second + 3 * at, of.width, whole.second + at);
-    split_row(of.flow + 2 * at, of.width, whole.flow + at, whole.flow + whole.pixels + at);
-  }
-  const auto halve = [&](const float* numbers, size_t y, float scale, float* halved) {
-    const float* above = numbers + 2 * y * of.width;
-    const float* below = 2 * y + 1 < of.height ? above + of.width : above;
-    halve_row(above, below, of.width, scale, halved + y * half.width);
-  };
-  for (size_t y = begin; y < end; ++y) {
-    halve(whole.first, y, 0.25f, half.first);
-    halve(whole.second, y, 0.25f, half.second);
-    for (size_t axis = 0; axis < 2; ++axis) {
-      float* plane = half.flow + axis * half.pixels;
-      halve(whole.flow + axis * whole.pixels, y, 0.125f, plane);
-      const size_t at = y * half.width;
-      std::copy_n(plane + at, half.width, before + axis * half.pixels + at);
+class Preparation {
+ public:
+  Preparation(const Refinement& of, const Level& whole, const Level& half, float* before)
+      : of_(of), whole_(whole), half_(half), before_(before) {}
+
+  // Rows [begin, end) of half the resolution, and those of the whole one that they are made from.
+  void rows(size_t begin, size_t end) const {
+    const size_t width = of_.width, half_width = half_.shape.width;
+    // Two rows of the first image, and of x and y of the flow.
+    std::vector<float> pairs(6 * width), halved(half_width);
+    for (size_t y = begin; y < end; ++y) {
+      const size_t rows = std::min<size_t>(2, of_.height - 2 * y);
+      float* const second = whole_.second + 2 * y * width;
+      for (size_t row = 0; row < rows; ++row) {
+        const size_t at = 2 * y + row;
+        float* const first = pairs.data() + row * width;
+        grey_row(of_.first + 3 * at * width, width, first);
+        grey_row(of_.second + 3 * at * width, width, second + row * width);
+        split(first, whole_, at, whole_.first);
+        const float* flow = of_.flow + 2 * at * width;
+        float* const x = first + 2 * width;
+        split_row(flow, 2 * width, x, x + 2 * width);
+        split(x, whole_, at, whole_.flow);
+        split(x + 2 * width, whole_, at, whole_.flow + whole_.shape.numbers());
+      }
+      const auto halve = [&](const float* above, float scale, float* to) {
+        halve_row(above, rows > 1 ? above + width : above, width, scale, to);
+      };
+      halve(second, 0.25f, half_.second + y * half_width);
+      halve(pairs.data(), 0.25f, halved.data());
+      split(halved.data(), half_, y, half_.first);
+      for (size_t axis = 0; axis < 2; ++axis) {
+        float* const plane = half_.flow + axis * half_.shape.numbers();
+        halve(pairs.data() + 2 * (1 + axis) * width, 0.125f, halved.data());
+        split(halved.data(), half_, y, plane);
+        const size_t at = y * half_.shape.pitch();
+        std::copy_n(plane + at, half_.shape.pitch(), before_ + axis * half_.shape.numbers() + at);
+      }
     }
   }
-}
+
+ private:
+  static void split(const float* row, const Level& level, size_t y, float* plane) {
+    float* const even = plane + y * level.shape.pitch();
+    split_row(row, level.shape.width, even, even + level.shape.half());
+  }
+
+  const Refinement& of_;
+  const Level &whole_, &half_;
+  float* const before_;
+};
 
 // Adds what the rounds at half the resolution have changed.
 void add_change(const Level& whole, const Level& half, const float* before, size_t begin,
                 size_t end) {
   const float* after = half.flow_at(kHalfRounds);
-  std::vector<float> change(half.width);
+  const SplitRows& shape = half.shape;
+  std::vector<float> change(shape.pitch()), merged(shape.width);
   for (size_t y = begin; y < end; ++y) {
     const size_t near = y / 2;
-    const size_t far = y % 2 == 1 ? std::min(near + 1, half.height - 1) : near > 0 ? near - 1 : 0;
+    const size_t far = y % 2 == 1 ? std::min(near + 1, shape.height - 1) : near > 0 ? near - 1 : 0;
     for (size_t axis = 0; axis < 2; ++axis) {
-      const size_t near_row = axis * half.pixels + near * half.width;
-      const size_t far_row = axis * half.pixels + far * half.width;
-      change_row(after + near_row, before + near_row, after + far_row, before + far_row, half.width,
-                 change.data());
-      add_doubled(change.data(), whole.width, whole.flow + axis * whole.pixels + y * whole.width);
+      const size_t near_row = axis * shape.numbers() + near * shape.pitch();
+      const size_t far_row = axis * shape.numbers() + far * shape.pitch();
+      change_row(after + near_row, before + near_row, after + far_row, before + far_row,
+                 shape.pitch(), change.data());
+      merge_row(change.data(), change.data() + shape.half(), shape.width, merged.data());
+      float* const even = whole.flow + axis * whole.shape.numbers() + y * whole.shape.pitch();
+      add_doubled(merged.data(), whole.shape.width, even, even + whole.shape.half());
     }
+  }
+}
+
+// The refined flow, x and y in turns.
+void write(const Refinement& of, const Level& whole, size_t begin, size_t end) {
+  const float* const refined = whole.flow_at(kRounds);
+  std::vector<float> both(2 * of.width);
+  for (size_t y = begin; y < end; ++y) {
+    for (size_t axis = 0; axis < 2; ++axis) {
+      const float* even = refined + axis * whole.shape.numbers() + y * whole.shape.pitch();
+      merge_row(even, even + whole.shape.half(), of.width, both.data() + axis * of.width);
+    }
+    merge_row(both.data(), both.data() + of.width, 2 * of.width, of.refined + 2 * y * of.width);
   }
 }
 
@@ -246,25 +293,20 @@ void Refinement::run(size_t threads) const {
   const size_t half_height = (height + 1) / 2, half_width = (width + 1) / 2;
   const size_t at_half = Level::numbers(half_height, half_width);
   const size_t at_whole = Level::numbers(height, width);
-  const Memory memory(at_whole + at_half + 2 * half_height * half_width);
+  const size_t changed = 2 * SplitRows{half_height, half_width}.numbers();
+  const Memory memory(at_whole + at_half + changed);
   const Level whole(height, width, memory.data());
   const Level half(half_height, half_width, memory.data() + at_whole);
   float* const before = memory.data() + at_whole + at_half;
-  std::vector<Phase> phases = {{half.height, [&](size_t begin, size_t end) {
-                                  prepare(*this, whole, half, before, begin, end);
-                                }}};
+  const Preparation preparation(*this, whole, half, before);
+  std::vector<Phase> phases = {
+      {half_height, [&](size_t begin, size_t end) { preparation.rows(begin, end); }}};
   half.add_rounds(kHalfRounds, phases);
   phases.push_back(
       {height, [&](size_t begin, size_t end) { add_change(whole, half, before, begin, end); }});
   whole.add_rounds(kRounds, phases);
-  phases.push_back({height, [&](size_t begin, size_t end) {
-                      const float* x = whole.flow_at(kRounds);
-                      for (size_t y = begin; y < end; ++y) {
-                        merge_row(x + y * width, x + whole.pixels + y * width, width,
-                                  refined + 2 * y * width);
-                      }
-                    }});
-  run_phases(phases, std::max<size_t>(1, std::min(threads, half.height / kLeastRows)));
+  phases.push_back({height, [&](size_t begin, size_t end) { write(*this, whole, begin, end); }});
+  run_phases(phases, std::max<size_t>(1, std::min(threads, half_height / kLeastRows)));
 }
 
 }  // namespace flow

@@ -9,16 +9,28 @@
 
 namespace flow {
 
+// How planes of numbers are stored: of each row those at even x, then those at odd x, so that a
+// neighbour along x is in the other half. Where the width is odd, the last number of a row is
+// unused.
+struct SplitRows {
+  size_t height, width;
+
+  size_t half() const { return (width + 1) / 2; }
+  size_t pitch() const { return 2 * half(); }
+  size_t numbers() const { return height * pitch(); }
+};
+
 // One round at one resolution: warps the second image by the flow and moves the flow towards the
-// least energy. Planes of numbers are float32, contiguous, (height, width).
+// least energy.
 //
 // Sums are in a fixed order: the same bits with every instruction set and however the rows are
 // divided.
 struct VariationalRound {
-  const float *first, *second;  // grey images, 0 to 255
-  const float* flow;            // x, then y, in pixels
-  float* refined;               // likewise; other memory
-  size_t height, width;
+  SplitRows shape;
+  const float* first;   // grey image, 0 to 255, as `shape` says
+  const float* second;  // likewise, but (height, width)
+  const float* flow;    // two planes as `shape` says: x, then y, in pixels
+  float* refined;       // likewise; other memory
 
   // Writes rows [begin, end) of `refined`; thread-safe.
   void rows(size_t begin, size_t end) const;

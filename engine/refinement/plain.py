@@ -30,7 +30,7 @@ RELAXATION: Final = np.float32(1.95)  # of successive over-relaxation, which con
 SWEEPS: Final = 8
 # Each round warps the second image by the flow so far, and is linear from there.
 HALF_ROUNDS: Final = 4
-ROUNDS: Final = 1
+ROUNDS: Final = 2
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
 
 
