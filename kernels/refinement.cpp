@@ -5,12 +5,12 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "kernels/lanes.h"
 #include "kernels/variational.h"
+#include "kernels/workers.h"
 
 namespace flow {
 namespace {
@@ -53,8 +53,8 @@ class Barrier {
 void run_phases(const std::vector<Phase>& phases, size_t threads) {
   Barrier barrier(threads);
   std::vector<std::exception_ptr> failures(threads);
-  std::atomic<bool> failed = false, started = false;
-  const auto part = [&](size_t index) noexcept {
+  std::atomic<bool> failed = false;
+  run_in_threads(threads, [&](size_t index) {
     for (const Phase& phase : phases) {
       if (!failed) {
         try {
@@ -66,23 +66,7 @@ void run_phases(const std::vector<Phase>& phases, size_t threads) {
       }
       barrier.wait();
     }
-  };
-  std::vector<std::thread> others;
-  others.reserve(threads);
-  try {
-    for (size_t index = 1; index < threads; ++index) {
-      others.emplace_back([&, index] {
-        while (!started && !failed) std::this_thread::yield();
-        if (started) part(index);
-      });
-    }
-    started = true;
-    part(0);
-  } catch (const std::system_error&) {  // a thread cannot be started
-    failures[0] = std::current_exception();
-    failed = true;
-  }
-  for (std::thread& thread : others) thread.join();
+  });
   for (const std::exception_ptr& failure : failures) {
     if (failure) std::rethrow_exception(failure);
   }
