@@ -22,6 +22,7 @@ from training.weights import load_weights
 # By their titles in the tables.
 RUNTIMES = {
     "OpenVINO": "openvino",
+    "OpenVINO, unrefined": "openvino (unrefined)",
     "OpenVINO, motion compensated": "openvino (motion compensated)",
     "ONNX Runtime": "onnxruntime",
     "PyTorch eager": "pytorch-eager",

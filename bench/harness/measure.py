@@ -25,13 +25,14 @@ TIMED_PAIRS = 8  # at most; their images stay in the memory of each worker
 AT_ONCE = 8  # pairs whose flows a worker computes before the next one, at least a batch
 
 NOTES = {
+    "unrefined": "without refinement the flow differs from PyTorch's refined one",
     "compensated": "with global motion compensation the flow differs from PyTorch's",
     "tiled": "in tiles the flow differs from PyTorch's",
     "downscaled": "at a smaller size the flow differs from PyTorch's",
     "many": "one pair per thread at the same time: times are per result, not latencies",
 }
 # Methods whose flow differs from that of the network, and those that compute pairs together.
-UNLIKE = ("opencv", "compensated", "tiled", "downscaled")
+UNLIKE = ("opencv", "unrefined", "compensated", "tiled", "downscaled")
 TOGETHER = ("stream", "many")
 # Figures that a row has only if it ran.
 UNKNOWN = (

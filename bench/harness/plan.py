@@ -72,11 +72,12 @@ def row_groups(
 
 
 def backend_names(text: str, *, full: bool) -> list[str]:
-    """Expand ``all``, or check a comma-separated list of names.
+    """Expand ``all`` in a comma-separated list of names, and check the others.
 
     Raises:
         ArgumentTypeError: an unknown name; the message suggests the nearest one.
     """
-    if text == "all":
-        return [m.name for m in METHODS if not m.named and (full or not m.slow)]
-    return names_among(BY_NAME, "backend")(text)
+    everything = [m.name for m in METHODS if not m.named and (full or not m.slow)]
+    given = names_among(("all", *BY_NAME), "backend")(text)
+    expanded = (everything if name == "all" else [name] for name in given)
+    return list(dict.fromkeys(name for names in expanded for name in names))

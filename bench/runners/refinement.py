@@ -1,7 +1,5 @@
 """The refinement that ``engine.load`` adds to a bundle's flow, for runners that do not use it."""
 
-import numpy as np
-
 from bench.harness.worker import Flows, Images
 from engine import refinement
 from engine.backends.base import Backend
@@ -16,8 +14,7 @@ def refined_flows(
     """Refine the flows (N, H, W, 2) of the pairs (N, H, W, 3) if it is asked for."""
     if refine is None:
         return flows
-    pairs = zip(image1, image2, flows, strict=True)
-    return np.stack([refinement.refined(*pair, threads=threads) for pair in pairs])
+    return refinement.refined_batch(image1, image2, flows, threads=threads)
 
 
 def refined_backend(backend: Backend, manifest: Manifest, threads: int) -> Backend:

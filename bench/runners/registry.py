@@ -7,7 +7,8 @@ from typing import Literal
 from engine.backends.onnx_graphs import FEATURES, WHOLE
 
 Kind = Literal[
-    "pytorch", "engine", "stream", "many", "compensated", "tiled", "downscaled", "bare", "opencv"
+    "pytorch", "engine", "stream", "many", "unrefined", "compensated", "tiled", "downscaled",
+    "bare", "opencv"
 ]  # fmt: skip
 
 OPENCV_ALGORITHMS = ("dis_ultrafast", "dis_fast", "dis_medium", "farneback")
@@ -31,8 +32,9 @@ class Method:
         name: its name on the command line and in the table.
         kind: ``engine``: this project's engine; ``stream``: the engine on a video; ``many``: the
             engine on one pair per thread at the same time, whose latency is the time per result;
-            ``compensated``, ``tiled``, ``downscaled``: the engine with global motion compensation,
-            in tiles, at a smaller size; ``bare``: a runtime's session without the engine;
+            ``unrefined``, ``compensated``, ``tiled``, ``downscaled``: the engine without the
+            refinement that the bundle asks for, with global motion compensation, in tiles, at a
+            smaller size; ``bare``: a runtime's session without the engine;
             ``pytorch``: the reference; ``opencv``: an algorithm of OpenCV.
         runner: ``module:function`` in this package; see ``factory``.
         needs: the package that it imports.
@@ -96,6 +98,8 @@ def _on_cpu(name: str, bare: str, needs: Requirement) -> list[Method]:
         Method(f"{name} (many)", "many", MANY, needs, files=both, slow=True),
         Method(f"{name} (motion compensated)", "compensated", OPTIONS, needs, files=both,
                slow=True, options=(("compensate_motion", True),)),
+        Method(f"{name} (unrefined)", "unrefined", OPTIONS, needs, files=both, named=True,
+               options=(("refine", "none"),)),
         *_for_large_frames(name, needs),
     ]  # fmt: skip
 

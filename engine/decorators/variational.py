@@ -3,8 +3,6 @@
 import logging
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from engine import refinement
 from engine.backends.base import Backend, Flows, Images
 from engine.decorators.base import BackendDecorator
@@ -43,5 +41,4 @@ class VariationalBackend(BackendDecorator):
     def run(self, first: _Prepared, second: _Prepared) -> Flows:
         """See ``Backend.run``."""
         flows = self._backend.run(first.image, second.image)
-        pairs = zip(first.pixels, second.pixels, flows, strict=True)
-        return np.stack([refinement.refined(*pair, threads=self._threads) for pair in pairs])
+        return refinement.refined_batch(first.pixels, second.pixels, flows, threads=self._threads)

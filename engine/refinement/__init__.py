@@ -1,5 +1,5 @@
 """Refinement of the flow after the network, by the images alone."""
 
-from engine.refinement.kernel import fault, refined
+from engine.refinement.kernel import fault, refined, refined_batch
 
-__all__ = ["fault", "refined"]
+__all__ = ["fault", "refined", "refined_batch"]

@@ -217,6 +217,20 @@ def test_a_motion_compensated_row_is_not_compared_with_pytorch(tiny_bundle, no_r
     assert "with global motion compensation the flow differs" in row["reason"]
 
 
+def test_an_unrefined_row_is_of_the_network_alone(tiny_bundle, tmp_path):
+    """Of a bundle that asks for refinement; its time is in the table beside that of the refined."""
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "refined")
+    write_manifest(bundle, replace(read_manifest(bundle), refine="variational"))
+    arguments = ["--bundle", str(bundle), "--sizes", "64x96", "--precisions", "fp32"]
+    _, result = run(*arguments, "--backends", "onnxruntime,onnxruntime (unrefined)")
+    pair = resize_pair(motorcycle(), 64, 96)
+    for row, refine in zip(result["rows"], ("variational", "none"), strict=True):
+        with engine.load(bundle, backend="onnxruntime", threads=1, refine=refine) as loaded:
+            flow = loaded.infer(pair.image1, pair.image2)
+        assert row["epe"] == pytest.approx(mean_epe(flow[None], pair.flow[None], pair.valid[None]))
+    assert "without refinement the flow differs" in result["rows"][1]["reason"]
+
+
 def test_streams_with_and_without_reuse(tiny_bundle, tiny_split_bundle, no_reference):
     backends = ["onnxruntime", "onnxruntime (stream)", "onnxruntime (stream+reuse)"]
     given = ["--bundle", str(tiny_bundle), "--bundle", str(tiny_split_bundle)]

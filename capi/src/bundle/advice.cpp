@@ -21,6 +21,7 @@ std::string rebuild_command(const std::string& bundle, const Manifest& manifest,
   if (!target.empty()) command += " --targets " + target;
   if (manifest.has_role("features") && !whole) command += " --split";
   if (has_plugin) command += " --correlation library";
+  if (!manifest.refine.empty()) command += " --refine " + manifest.refine;
   if (manifest.passes) command += concat(" --iterations ", *manifest.passes);
   if (const auto& updates = manifest.recurrence) {
     command += concat(" --iterations ", updates->iterations, " --lookup ", updates->lookup);

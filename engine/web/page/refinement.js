@@ -10,7 +10,7 @@ const STAY = 1e-6;
 const RELAXATION = 1.95;
 const SWEEPS = 8;
 const HALF_ROUNDS = 4;
-const ROUNDS = 1;
+const ROUNDS = 2;
 
 const PLANES = [
   ...["first", "second", "x", "y"], // the images in grey, and the flow

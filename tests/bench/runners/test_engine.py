@@ -65,6 +65,15 @@ def test_motion_compensated_rows(name, tiny_bundle, batches):
     runner.close()
 
 
+def test_names_beside_all_are_added_to_it():
+    everything = backend_names("all", full=False)
+    assert "openvino (unrefined)" not in everything
+    assert backend_names("all, openvino (unrefined),openvino", full=False) == [
+        *everything,
+        "openvino (unrefined)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "suffix", "shape"),
     [

@@ -51,6 +51,11 @@ def test_a_bundle_of_two_graphs_is_rebuilt_as_one(tiny_split_bundle):
     assert "--split" not in rebuild_command(tiny_split_bundle, manifest, whole=True)
 
 
+def test_a_refined_bundle_stays_refined():
+    command = rebuild_command(Path("b"), replace(INT8, refine="variational"), target="openvino")
+    assert " --targets openvino --refine variational --min-size" in command
+
+
 @pytest.mark.parametrize(
     ("names", "command"),
     [

@@ -2,6 +2,11 @@
 
 import ctypes
 import logging
+import os
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -15,6 +20,7 @@ from engine import refinement
 from engine.errors import BackendError
 from engine.refinement import kernel, plain
 
+ROOT = Path(engine.__file__).parents[1]
 NEEDS_KERNEL = pytest.mark.skipif(bool(refinement.fault()), reason=refinement.fault())
 
 
@@ -57,6 +63,58 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(size):
     alone = refinement.refined(*case, threads=1)
     for threads in (2, 3, 7, 64):
         np.testing.assert_array_equal(refinement.refined(*case, threads=threads), alone)
+
+
+IN_A_FORKED_CHILD = """
+import os, signal
+import numpy as np
+from engine import refinement
+
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (2, 97, 131, 3), np.uint8)
+case = *images, rng.normal(0, 1, (97, 131, 2)).astype(np.float32)
+expected = refinement.refined(*case, threads=3)
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+assert np.array_equal(refinement.refined(*case, threads=3), expected)
+if child != 0:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@NEEDS_KERNEL
+def test_a_forked_child_starts_threads_of_its_own():
+    """Both processes end, too: at the end of a thread its threads are joined."""
+    subprocess.run([sys.executable, "-c", IN_A_FORKED_CHILD], cwd=ROOT, check=True, timeout=60)
+
+
+def threads_of_this_process():
+    return len(os.listdir("/proc/self/task"))
+
+
+@NEEDS_KERNEL
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of Linux")
+def test_threads_end_with_the_one_that_called():
+    case = pair_and_flow(97, 131)
+    expected = refinement.refined(*case, threads=1)
+    counts = []
+
+    def refine_twice():
+        before = threads_of_this_process()
+        for _ in range(2):
+            np.testing.assert_array_equal(refinement.refined(*case, threads=2), expected)
+            counts.append(threads_of_this_process() - before)
+
+    before = threads_of_this_process()
+    caller = threading.Thread(target=refine_twice)
+    caller.start()
+    caller.join()
+    assert counts == [1, 1]
+    deadline = time.monotonic() + 10  # `join` returns before the thread has ended
+    while threads_of_this_process() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threads_of_this_process() == before
 
 
 def test_sweeps_approach_the_solution_of_the_equations(monkeypatch):
