@@ -110,7 +110,10 @@ def refinement() -> Extension:
     """Return the kernel of `engine.refinement`."""
     return Extension(
         "engine.refinement._kernel",
-        [f"kernels/{name}.cpp" for name in ("refinement_c", "refinement", "variational", "workers")],
+        [
+            f"kernels/{name}.cpp"
+            for name in ("refinement_c", "refinement", "variational", "workers")
+        ],
         depends=["setup.py", *map(str, Path("kernels").glob("*.h"))],
         include_dirs=["."],
         extra_compile_args=[

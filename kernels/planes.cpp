@@ -1,6 +1,7 @@
 #include "kernels/planes.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/lanes.h"
 
@@ -14,6 +15,19 @@ void halve_row(const Plane& of, size_t y, float* __restrict halved) {
   float* __restrict row = halved + y * (of.width / 2);
   for (size_t x = 0; x < of.width / 2; ++x) {
     row[x] = ((above[2 * x] + above[2 * x + 1]) + (below[2 * x] + below[2 * x + 1])) / 4;
+  }
+}
+
+// Sums of 4x4 pixels of four rows, from each colour of each pixel on.
+FLOW_CLONES
+void add_pixels(const uint8_t* rows, size_t count, uint16_t* __restrict columns,
+                uint16_t* __restrict sums) {
+  for (size_t i = 0; i < count; ++i) {
+    columns[i] = static_cast<uint16_t>(rows[i] + rows[count + i] + rows[2 * count + i] +
+                                       rows[3 * count + i]);
+  }
+  for (size_t i = 0; i + 9 < count; ++i) {
+    sums[i] = static_cast<uint16_t>(columns[i] + columns[i + 3] + columns[i + 6] + columns[i + 9]);
   }
 }
 
@@ -42,6 +56,17 @@ void differentiate_row(const Plane& of, size_t y, float* __restrict along_x,
 }
 
 }  // namespace
+
+void Pixels::quarter(size_t y, float* quartered) const {
+  const size_t columns = width / 4, plane = height / 4 * columns;
+  std::vector<uint16_t> both(2 * 3 * width);
+  uint16_t* const sums = both.data() + 3 * width;
+  add_pixels(numbers + 4 * y * 3 * width, 3 * width, both.data(), sums);
+  for (size_t colour = 0; colour < 3; ++colour) {
+    float* row = quartered + colour * plane + y * columns;
+    for (size_t x = 0; x < columns; ++x) row[x] = static_cast<float>(sums[12 * x + colour]) / 16;
+  }
+}
 
 void Plane::halve(size_t y, float* halved) const { halve_row(*this, y, halved); }
 

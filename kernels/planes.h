@@ -5,8 +5,19 @@
 #define FLOW_KERNELS_PLANES_H_
 
 #include <cstddef>
+#include <cstdint>
 
 namespace flow {
+
+// An image, (height, width, 3) of 8 bits.
+struct Pixels {
+  const uint8_t* numbers;
+  size_t height, width;
+
+  // Means of 4x4 pixels: row y of the three planes of `quartered`, (3, height / 4, width / 4), as
+  // `training.networks.downsampling.quarter_pixels`.
+  void quarter(size_t y, float* quartered) const;
+};
 
 // A plane of numbers, float32, contiguous.
 struct Plane {

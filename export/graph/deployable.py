@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from engine.data.pair import Pair
 from engine.images import padded_size
 from engine.types import Flow, Image
+from training.networks import downsampling
 from training.networks.upsampling import Upsampling, upsample_nearest, upsample_resize
 
 
@@ -37,6 +38,11 @@ class _Around(nn.Module):
         self.output_stride = cast(int, network.output_stride)
         self._upsampling = bilinear if network.interpolation == "bilinear" else upsample_nearest
 
+    def _quartered(self, image1: Tensor, image2: Tensor) -> Tensor:
+        """Return the normalised pair at a quarter of its size, (N, 6, H / 4, W / 4)."""
+        pixels = downsampling.quarter_pixels(image1, image2)
+        return torch.cat(self.normalisation(*pixels.split(3, dim=1)), dim=1)
+
     def _in_pixels(self, flows: tuple[Tensor, ...]) -> Tensor:
         flow = flows[0] * self.flow_scale
         if self.output_stride == 1:
@@ -57,6 +63,9 @@ class Deployable(_Around):
         Returns:
             float32 (N, H, W, 2), x then y, pixels.
         """
+        if self.network.reads_quartered:
+            of_quartered = cast(Callable[..., tuple[Tensor, ...]], self.network.of_quartered)
+            return self._in_pixels(of_quartered(self._quartered(image1, image2)))
         return self._in_pixels(self.network(*self.normalisation(planes(image1), planes(image2))))
 
 
@@ -74,9 +83,8 @@ class DeployableLastPass(_Around):
         Returns:
             The flow, and what the coarser passes read: the pair at 1/8 of the size, and so on.
         """
-        normalised = self.normalisation(planes(image1), planes(image2))
         sizes = cast(Callable[..., list[Tensor]], self.network.sizes)
-        halved, *smaller = sizes(*normalised)
+        halved, *smaller = sizes(self._quartered(image1, image2))
         return self._in_pixels((_handed_on(self.network, halved, so_far),)), *smaller
 
 

@@ -15,7 +15,7 @@ import onnxscript
 import torch
 from torch import Tensor
 
-from training.networks.downsampling import halve_images
+from training.networks.downsampling import halve_images, quarter_pixels
 from training.networks.refinement import derivatives, remaining_motion
 
 NAMESPACE = "flow"
@@ -27,19 +27,23 @@ Axes = tuple[str | int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """An operator on float32 tensors.
+    """An operator that returns a float32 tensor.
 
     Attributes:
         function: what it computes; has its name.
         inputs: axes of each input, by name.
         output: axes of the output.
         empty: returns the output without its values, from the inputs.
+        dtype: of its inputs.
+        divisor: heights and widths must be multiples of it.
     """
 
     function: Callable[..., Tensor]
     inputs: Mapping[str, Axes]
     output: Axes
     empty: Callable[..., Tensor]
+    dtype: torch.dtype = torch.float32
+    divisor: int = 2
 
     @property
     def name(self) -> str:
@@ -54,7 +58,7 @@ class Operator:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Call PyTorch's operator; where it does not fit, the function, which then remains."""
-        if all(map(_fits, inputs, self.inputs.values())):
+        if all(map(self._fits, inputs, self.inputs.values())):
             return self._in_torch()(*inputs)
         return self.function(*inputs)
 
@@ -65,7 +69,7 @@ class Operator:
             self.name,
             NAMESPACE,
             1,
-            inputs=[formal(name, "tensor(float)") for name in self.inputs],
+            inputs=[formal(name, f"tensor({_ONNX[self.dtype]})") for name in self.inputs],
             outputs=[formal("output", "tensor(float)")],
         )
         node = onnxscript.values.Op(onnxscript.values.Opset(NAMESPACE, 1), self.name, schema)
@@ -74,15 +78,27 @@ class Operator:
     def _in_torch(self) -> Any:
         return getattr(getattr(torch.ops, NAMESPACE), self.name).default
 
+    def _fits(self, value: Tensor, axes: Axes) -> bool:
+        lengths = zip(value.shape, axes, strict=True)
+        return value.dtype == self.dtype and all(
+            length == axis for length, axis in lengths if isinstance(axis, int)
+        )
 
-def _fits(value: Tensor, axes: Axes) -> bool:
-    lengths = zip(value.shape, axes, strict=True)
-    return value.dtype == torch.float32 and all(
-        length == axis for length, axis in lengths if isinstance(axis, int)
-    )
+
+_ONNX = {torch.float32: "float", torch.uint8: "uint8"}
 
 
 OPERATORS = (
+    Operator(
+        quarter_pixels,
+        dict.fromkeys(("image1", "image2"), ("batch", "height", "width", 3)),
+        ("batch", 6, "height / 4", "width / 4"),
+        lambda image1, _: image1.new_empty(
+            (image1.shape[0], 6, image1.shape[1] // 4, image1.shape[2] // 4), dtype=torch.float32
+        ),
+        dtype=torch.uint8,
+        divisor=4,
+    ),
     Operator(
         halve_images,
         {"planes": ("batch", 6, "height", "width")},

@@ -40,6 +40,7 @@ class HalfNetwork(nn.Module):
         self.flow_scale = network.flow_scale
         self.output_stride = network.output_stride
         self.interpolation = network.interpolation
+        self.reads_quartered = network.reads_quartered
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:
         """Like the network's own: float32 in, float32 out."""
@@ -55,10 +56,15 @@ class HalfNetwork(nn.Module):
         match = cast(Callable[..., tuple[Tensor, ...]], self.network.match)
         return _in_float(match(skip, first, second))
 
-    def sizes(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
+    def of_quartered(self, quartered: Tensor) -> tuple[Tensor, ...]:
+        """Like a `CoarseToFineFlowNetS`'s own: float32 in, float32 out."""
+        of_quartered = cast(Callable[..., tuple[Tensor, ...]], self.network.of_quartered)
+        return _in_float(of_quartered(quartered.half()))
+
+    def sizes(self, quartered: Tensor) -> list[Tensor]:
         """Like a `CoarseToFineFlowNetS`'s own: float32 in, float16 out."""
         sizes = cast(Callable[..., list[Tensor]], self.network.sizes)
-        return sizes(image1.half(), image2.half())
+        return sizes(quartered.half())
 
     def one_pass(self, halved: Tensor, so_far: Tensor) -> tuple[Tensor, ...]:
         """Like a `CoarseToFineFlowNetS`'s own: float16 images, float32 flows."""

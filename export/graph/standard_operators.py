@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from engine.backends.onnx_graphs import OPERATORS as KEY
 from export.graph.operators import NAMESPACE, OPERATORS, Axes, Operator
 from export.graph.recurrent import renamed
-from export.graph.torch_export import export
+from export.graph.torch_export import cast_images_first, export
 from training.networks.entry import Port
 
 
@@ -47,6 +47,7 @@ def in_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
     for opset in [opset for opset in model.opset_import if opset.domain == NAMESPACE]:
         model.opset_import.remove(opset)
     model.metadata_props.add(key=KEY, value="\n".join(lines))
+    cast_images_first(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -55,7 +56,7 @@ def in_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
 def _alone(operator: Operator) -> onnx.ModelProto:
     """Return the graph of one operator."""
     inputs = {
-        _port(name, axes): torch.zeros(*map(_length, axes))
+        _port(name, axes): torch.zeros(*map(_length, axes), dtype=operator.dtype)
         for name, axes in operator.inputs.items()
     }
     return export(_Function(operator), inputs, [_port("output", operator.output)])
@@ -66,7 +67,10 @@ def _length(axis: str | int) -> int:
 
 
 # Lengths differ from each other and from constants, as tracing demands.
-_EXAMPLE = {"batch": 3, "height": 12, "width": 20, "height / 2": 6, "width / 2": 10}
+_EXAMPLE = {
+    "batch": 7, "height": 24, "width": 40, "height / 2": 12, "width / 2": 20, "height / 4": 6,
+    "width / 4": 10,
+}  # fmt: skip
 
 
 def _port(name: str, axes: Axes) -> Port:
@@ -74,10 +78,11 @@ def _port(name: str, axes: Axes) -> Port:
 
 
 class _Function(nn.Module):
-    divisor, smallest = 2, 4
+    smallest = 4
 
     def __init__(self, operator: Operator) -> None:
         super().__init__()
+        self.divisor = operator.divisor
         self._function = operator.function
 
     def forward(self, *inputs: Tensor) -> Tensor:

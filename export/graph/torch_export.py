@@ -129,10 +129,10 @@ def _tidy(model: onnx.ModelProto, ports: Sequence[Port]) -> None:
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
     model.graph.ClearField("value_info")
-    _cast_images_first(model)
+    cast_images_first(model)
 
 
-def _cast_images_first(model: onnx.ModelProto) -> None:
+def cast_images_first(model: onnx.ModelProto) -> None:
     """Take images' sizes behind their Cast: TensorRT takes a uint8 input straight into that."""
     uint8 = onnx.TensorProto.UINT8
     images = [x.name for x in model.graph.input if x.type.tensor_type.elem_type == uint8]

@@ -12,16 +12,16 @@
 namespace flow {
 namespace {
 
-// Throws ov::Exception unless the inputs are float32 of these shapes.
-void check_inputs(const ov::Node& node, const std::vector<ov::PartialShape>& expected) {
+// Throws ov::Exception unless the inputs are of these shapes and this type.
+void check_inputs(const ov::Node& node, const std::vector<ov::PartialShape>& expected,
+                  const ov::element::Type& of = ov::element::f32) {
   NODE_VALIDATION_CHECK(&node, node.get_input_size() == expected.size(), "it has ",
                         node.get_input_size(), " inputs; expected ", expected.size());
   for (size_t input = 0; input < expected.size(); ++input) {
     const auto type = node.get_input_element_type(input);
     const auto shape = node.get_input_partial_shape(input);
-    NODE_VALIDATION_CHECK(&node, type == ov::element::f32 && shape.compatible(expected[input]),
-                          "input ", input, " is ", type, " ", shape, "; expected f32 ",
-                          expected[input]);
+    NODE_VALIDATION_CHECK(&node, type == of && shape.compatible(expected[input]), "input ", input,
+                          " is ", type, " ", shape, "; expected ", of, " ", expected[input]);
   }
 }
 
@@ -60,6 +60,42 @@ class Operator : public ov::op::Op {
   bool visit_attributes(ov::AttributeVisitor&) override { return true; }
 
   bool has_evaluate() const override { return true; }
+};
+
+// image1, image2 (N, H, W, 3) uint8 -> (N, 6, H / 4, W / 4).
+class QuarterPixelsOperator : public Operator<QuarterPixelsOperator> {
+ public:
+  OPENVINO_OP("quarter_pixels", "flow_engine");
+
+  using Operator::Operator;
+
+  void validate_and_infer_types() override {
+    const ov::PartialShape image = first_shape(*this);
+    const ov::PartialShape expected = {image[0], image[1], image[2], 3};
+    check_inputs(*this, {expected, expected}, ov::element::u8);
+    for (const ov::Dimension& side : {image[1], image[2]}) {
+      NODE_VALIDATION_CHECK(this, side.is_dynamic() || side.get_length() % 4 == 0, "input 0 is ",
+                            image, "; expected sides of multiples of 4");
+    }
+    set_output_type(0, ov::element::f32, {image[0], 6, image[1] / 4, image[2] / 4});
+  }
+
+  bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+    const ov::Shape image = inputs[0].get_shape();
+    const size_t height = image[1], width = image[2], rows = height / 4;
+    const size_t quartered = 3 * rows * (width / 4);
+    outputs[0].set_shape({image[0], 6, rows, width / 4});
+    float* to = outputs[0].data<float>();
+    // A pair's planes are those of its first image, then those of its second.
+    for_rows(image[0] * 2 * rows, 16, [&](size_t begin, size_t end) {
+      for (size_t row = begin; row < end; ++row) {
+        const size_t index = row / rows, pair = index / 2;
+        const uint8_t* from = inputs[index % 2].data<const uint8_t>() + pair * height * width * 3;
+        Pixels{from, height, width}.quarter(row % rows, to + index * quartered);
+      }
+    });
+    return true;
+  }
 };
 
 // planes (N, 6, H, W) -> (N, 6, H / 2, W / 2).
@@ -175,7 +211,8 @@ struct List {
   }
 };
 
-using Operators = List<HalveImagesOperator, DerivativesOperator, RemainingMotionOperator>;
+using Operators =
+    List<QuarterPixelsOperator, HalveImagesOperator, DerivativesOperator, RemainingMotionOperator>;
 
 }  // namespace
 

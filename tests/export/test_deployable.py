@@ -19,6 +19,7 @@ class StubNetwork(nn.Module):
     divisor = smallest = 64
     interpolation = "bilinear"
     output_stride = 4
+    reads_quartered = False
     flow_scale = 20.0
 
     def __init__(self, flow: Tensor) -> None:
@@ -67,6 +68,18 @@ def test_passes_one_by_one_are_the_whole_network() -> None:
 
 
 @pytest.mark.parametrize("normalisation", [FixedMean(), PairMean()])
+def test_a_network_that_reads_small_images_gets_their_means(normalisation: nn.Module) -> None:
+    """The same flow as from normalised images of the whole size."""
+    network = build_network("coarse_to_fine_slim", seed=0).eval()
+    images = torch.randint(0, 256, (2, 1, 64, 128, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        flow = Deployable(network, normalisation)(*images)
+        whole = network(*normalisation(*map(planes, images)))[0] * network.flow_scale
+    expected = upsample_resize(whole, 8)
+    torch.testing.assert_close(flow, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("normalisation", [FixedMean(), PairMean()])
 def test_the_network_sees_normalised_planes_in_rgb_order(normalisation: nn.Module) -> None:
     network = StubNetwork(torch.zeros(1, 2, 16, 16))
     red, blue = torch.zeros(2, 1, 64, 64, 3, dtype=torch.uint8)
@@ -89,6 +102,7 @@ class FirstImage(nn.Module):
     divisor = smallest = 64
     interpolation = "bilinear"
     output_stride = 1
+    reads_quartered = False
     flow_scale = 255.0
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, ...]:

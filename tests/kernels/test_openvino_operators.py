@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.backends.openvino.operators import operators_of
 from engine.backends.openvino.runtime import core_of
-from training.networks.downsampling import cells, halve_images
+from training.networks.downsampling import cells, halve_images, quarter_pixels
 from training.networks.refinement import derivatives, remaining_motion
 
 openvino = pytest.importorskip("openvino", reason="openvino is an optional extra")
@@ -95,6 +95,28 @@ def test_a_flow_that_is_no_motion_reads_the_border(bad: float) -> None:
 
 
 @settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 3), SIDES, SIDES)
+def test_quarter_pixels(seed: int, batch: int, height: int, width: int) -> None:
+    """Exactly: sums of 16 numbers of 8 bits have no rounding."""
+    shape = (batch, 4 * height, 4 * width, 3)
+    images = [np.random.default_rng(seed + i).integers(0, 256, shape, np.uint8) for i in range(2)]
+    inputs = [opset.parameter(list(shape), np.uint8) for _ in images]
+    factory, _ = operators_of(openvino)
+    model = openvino.Model([factory.create("quarter_pixels", inputs)], inputs)
+    found = core_of(openvino).compile_model(model, "CPU")(images)[0]
+    expected = np.concatenate(
+        [
+            i.reshape(batch, height, 4, width, 4, 3).mean((2, 4)).transpose(0, 3, 1, 2)
+            for i in images
+        ],
+        axis=1,
+    )
+    np.testing.assert_array_equal(found, expected)
+    of_function = quarter_pixels(*map(torch.from_numpy, images))
+    np.testing.assert_allclose(of_function.numpy(), expected, rtol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 2), SIDES, SIDES)
 def test_halve_images(seed: int, batch: int, height: int, width: int) -> None:
     planes = noise(seed, batch, 6, 2 * height, 2 * width)
@@ -133,6 +155,15 @@ def test_other_types_are_refused() -> None:
     factory, _ = operators_of(openvino)
     with pytest.raises(RuntimeError, match="expected f32"):
         factory.create("derivatives", [opset.parameter([1, 2, 8, 8], np.float16)])
+    with pytest.raises(RuntimeError, match="expected u8"):
+        factory.create("quarter_pixels", [opset.parameter([1, 8, 8, 3], np.float32)] * 2)
+
+
+@pytest.mark.parametrize("shapes", [[[1, 8, 8, 3]], [[1, 8, 8, 4]] * 2, [[1, 8, 6, 3]] * 2, []])
+def test_images_that_do_not_fit_are_refused(shapes: list[list[int]]) -> None:
+    factory, _ = operators_of(openvino)
+    with pytest.raises(RuntimeError, match="expected"):
+        factory.create("quarter_pixels", [opset.parameter(shape, np.uint8) for shape in shapes])
 
 
 def test_sizes_that_do_not_fit_are_refused_when_they_come() -> None:

@@ -50,6 +50,7 @@ class CoarseToFineFlowNetS(Decoder):
 
     flow_scale = 40.0
     output_stride = 8
+    reads_quartered = True
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()
@@ -120,7 +121,13 @@ class CoarseToFineFlowNetS(Decoder):
             last one first; then unrefined at 1/16, 1/32, 1/64 and 1/128. Those of the pass before
             are of half these resolutions, and so on.
         """
-        sizes = self.sizes(image1, image2)
+        with torch.autocast(image1.device.type, enabled=False):
+            quartered = downsampling.quarter(torch.cat((image1, image2), dim=1))
+        return self.of_quartered(quartered)
+
+    def of_quartered(self, quartered: Tensor) -> tuple[Tensor, ...]:
+        """Return what `forward` does, from the normalised pair at a quarter of its size."""
+        sizes = self.sizes(quartered)
         flows: tuple[Tensor, ...] = ()
         so_far = None
         for index in reversed(range(self.passes)):
@@ -131,18 +138,21 @@ class CoarseToFineFlowNetS(Decoder):
             flows = (*(2 ** (index + 1) * flow for flow in found), *flows)
         return flows
 
-    def sizes(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
+    def sizes(self, quartered: Tensor) -> list[Tensor]:
         """Return what each pass reads, the last one first.
 
+        Args:
+            quartered: the pair at a quarter of its size, (N, 6, H / 4, W / 4).
+
         Returns:
-            The pair, (N, 6, h, w), at a quarter of the size, at 1/8, and so on: no layer reads
-            images of the pass's own size.
+            The pair at a quarter of the size, at 1/8, and so on: no layer reads images of the
+            pass's own size.
         """
-        sizes = [torch.cat((image1, image2), dim=1)]
-        with torch.autocast(image1.device.type, enabled=False):
-            for _ in range(self.passes + 1):
+        sizes = [quartered]
+        with torch.autocast(quartered.device.type, enabled=False):
+            while len(sizes) < self.passes:
                 sizes.append(downsampling.halve_images(sizes[-1]))
-        return sizes[2:]
+        return sizes
 
     def one_pass(self, halved: Tensor, so_far: Tensor | None) -> tuple[Tensor, ...]:
         """Return the flows of one pass, in pixels of its images divided by ``flow_scale``.

@@ -137,6 +137,9 @@ class FlowNetwork(nn.Module):
         flow_scale: divisor of the flow during training (the papers' "div_flow").
         interpolation: how the finest flow is brought to the input's resolution.
         normalisation: key of `training.normalise.NORMALISATIONS` to train from random weights with.
+        reads_quartered: whether no layer reads images of more than a quarter of the size. There is
+            then a method ``of_quartered``, which takes the normalised pair at that size, (N, 6,
+            H / 4, W / 4), and returns what ``forward`` does.
     """
 
     divisor = 64
@@ -145,6 +148,7 @@ class FlowNetwork(nn.Module):
     flow_scale = 20.0
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
     normalisation = "centred"
+    reads_quartered = False
 
     def loss(self, flows: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
         """Return the training loss of what ``forward`` returned; arguments as `multiscale_loss`."""

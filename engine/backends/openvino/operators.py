@@ -9,7 +9,7 @@ from engine.backends.openvino.runtime import core_of, version_of
 from engine.errors import one_line
 
 # Those that the library has.
-_OPERATORS = ("halve_images", "derivatives", "remaining_motion")
+_OPERATORS = ("quarter_pixels", "halve_images", "derivatives", "remaining_motion")
 # What setup.py compiles.
 _LIBRARY = Path(__file__).with_name("_operators.so")
 
