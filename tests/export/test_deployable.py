@@ -5,11 +5,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.graph.deployable import Deployable, DeployableCoarserPass, DeployableLastPass
+from export.graph.deployable import (
+    Deployable,
+    DeployableCoarserPass,
+    DeployableLastPass,
+    planes,
+)
 from export.graph.onnx_from_torch import onnx_from_torch
 from tests.export.runtimes import RUNTIMES, Runner, random_images
 from training.networks import build_network
 from training.networks.coarse_to_fine import CoarseToFineFlowNetS
+from training.networks.upsampling import upsample_resize
 from training.normalise import FixedMean, PairMean
 
 
