@@ -77,7 +77,8 @@ def test_all_of_the_default_bundle_s_operators_are_found() -> None:
     model = onnx.load(DEFAULT_BUNDLE / "model.onnx")
     (text,) = (item.value for item in model.metadata_props if item.key == KEY)
     lines = [line.split() for line in text.split("\n")]
-    known = {name for node in model.graph.node for name in node.output}
+    known = {value.name for value in model.graph.input}
+    known |= {name for node in model.graph.node for name in node.output}
     assert {name for _, *tensors in lines for name in tensors} <= known
     names = np.array([line[0] for line in lines])
     assert [(names == operator.name).sum() for operator in OPERATORS] == [1, 0, 1, 8]
