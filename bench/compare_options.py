@@ -128,8 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--network", type=names, metavar="A,B",
         help="networks; default: coarse_to_fine_slim, or those of the bundles")
     add("--backends", default="all", metavar="A,B",
-        help="all (default; slow ones only with --full, none for large frames or unrefined), and "
-        "some of: " + ", ".join(BY_NAME))
+        help="all (default: slow ones only with --full, neither unrefined ones nor those for large "
+        "frames), or some of, or both: " + ", ".join(BY_NAME))
     add("--precisions", type=names_among(PRECISIONS, "precision"), metavar="A,B",
         default=list(PRECISIONS), help=f"precisions; default: {','.join(PRECISIONS)}")
     add("--sizes", type=_sizes, metavar="HxW,..", help="sizes that pairs are resized to, or "

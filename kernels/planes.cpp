@@ -18,7 +18,7 @@ void halve_row(const Plane& of, size_t y, float* __restrict halved) {
   }
 }
 
-// Sums of 4x4 pixels of four rows, from each colour of each pixel on.
+// Sums of 4x4 pixels. One begins at each byte; of each colour, every twelfth is used.
 FLOW_CLONES
 void add_pixels(const uint8_t* rows, size_t count, uint16_t* __restrict columns,
                 uint16_t* __restrict sums) {

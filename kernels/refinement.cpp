@@ -4,7 +4,9 @@
 #include <atomic>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -17,7 +19,7 @@ namespace {
 
 // As in engine/refinement/plain.py.
 constexpr size_t kHalfRounds = 4, kRounds = 2;
-// Fewer rows take a thread less time than starting it.
+// With fewer rows each, threads spend more time waiting for each other than they save.
 constexpr size_t kLeastRows = 24;
 // Numbers that are kept for the next refinement: those of a full HD frame.
 constexpr size_t kMostKept = size_t{17} << 20;
@@ -274,6 +276,10 @@ void write(const Refinement& of, const Level& whole, size_t begin, size_t end) {
 }  // namespace
 
 void Refinement::run(size_t threads) const {
+  // Places in the second image are numbers of 32 bits.
+  if (width > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / height) {
+    throw std::bad_alloc();
+  }
   const size_t half_height = (height + 1) / 2, half_width = (width + 1) / 2;
   const size_t at_half = Level::numbers(half_height, half_width);
   const size_t at_whole = Level::numbers(height, width);

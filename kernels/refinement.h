@@ -15,7 +15,8 @@ struct Refinement {
   size_t height, width;
 
   // Refines at half the resolution, then at the whole one, in some threads. The result does not
-  // depend on their number. Throws std::bad_alloc, and std::system_error where none can be started.
+  // depend on their number. Throws std::bad_alloc, and std::system_error where a thread cannot be
+  // started. The calling thread keeps memory and threads for its next call, until it ends.
   void run(size_t threads) const;
 };
 

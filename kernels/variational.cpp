@@ -340,15 +340,16 @@ class Band {
   size_t above(size_t y) const { return y > 0 ? y - 1 : 0; }
   size_t below(size_t y) const { return std::min(y + 1, shape_.height - 1); }
   size_t count(size_t parity) const { return (shape_.width + 1 - parity) / 2; }
+
   void warp(size_t y) {
     const Row flow = equations_[y], images = images_[y];
     for (size_t parity = 0; parity < 2; ++parity) {
       const float* first = of_.first + y * shape_.pitch() + parity * shape_.half();
       const float* from = of_.flow + y * shape_.pitch() + parity * shape_.half();
-      float *x = flow[parity][kX], *y_ = flow[parity][kY];
-      std::copy_n(from, count(parity), x);
-      std::copy_n(from + shape_.numbers(), count(parity), y_);
-      place_row(shape_, y, parity, x, y_, {pixels_.data(), right_.data(), down_.data()});
+      float *flow_x = flow[parity][kX], *flow_y = flow[parity][kY];
+      std::copy_n(from, count(parity), flow_x);
+      std::copy_n(from + shape_.numbers(), count(parity), flow_y);
+      place_row(shape_, y, parity, flow_x, flow_y, {pixels_.data(), right_.data(), down_.data()});
       gather_row(of_, count(parity), pixels_.data(), around_.data());
       warp_row(count(parity), first, around_.data(), right_.data(), down_.data(), images[parity][0],
                images[parity][1]);

@@ -1,6 +1,6 @@
 // Variational refinement of a flow: the method of Brox et al., "High Accuracy Optical Flow
 // Estimation Based on a Theory for Warping" (ECCV 2004), from a flow that is known nearly.
-// engine/refinement/ plain.py is the same in numpy, with what each part is from.
+// engine/refinement/plain.py is the same in numpy, with what each part is from.
 
 #ifndef FLOW_KERNELS_VARIATIONAL_H_
 #define FLOW_KERNELS_VARIATIONAL_H_

@@ -12,8 +12,8 @@ namespace flow {
 // returns when all have returned. `work` must not throw.
 //
 // The other threads belong to the calling one: they wait for its next call, and end with it. In a
-// child process they are started anew. Throws std::system_error, before anything is called, if a
-// thread cannot be started.
+// child process they are started anew. Throws std::bad_alloc, and std::system_error if a
+// thread cannot be started, both before anything is called.
 void run_in_threads(size_t threads, const std::function<void(size_t)>& work);
 
 }  // namespace flow

@@ -38,7 +38,9 @@ def rebuild_command(
     command += f" --targets {target}" if target else ""
     command += " --split" if manifest.names("features") and not whole else ""
     command += " --correlation library" if has_plugin else ""
-    command += f" --refine {manifest.refine}" if manifest.refine else ""
+    # The networks that are refined by default are those with passes.
+    refine = manifest.refine or ("none" if manifest.passes else None)
+    command += f" --refine {refine}" if refine else ""
     command += f" --iterations {manifest.iterations}" if manifest.iterations else ""
     command += f" --lookup {manifest.recurrence.lookup}" if manifest.recurrence else ""
     return f"{command}{_sizes(manifest)} -o {'DIR' if in_package else shlex.quote(str(bundle))}"

@@ -112,6 +112,7 @@ class DeployableCoarserPass(nn.Module):
 
 
 def _handed_on(network: nn.Module, halved: Tensor, so_far: Tensor) -> Tensor:
+    """Return a pass's finest flow, in pixels of images of twice its size / ``flow_scale``."""
     one_pass = cast(Callable[..., tuple[Tensor, ...]], network.one_pass)
     return 2 * one_pass(halved, so_far)[0]
 

@@ -68,7 +68,7 @@ def _length(axis: str | int) -> int:
 
 # Lengths differ from each other and from constants, as tracing demands.
 _EXAMPLE = {
-    "batch": 7, "height": 24, "width": 40, "height / 2": 12, "width / 2": 20, "height / 4": 6,
+    "batch": 7, "height": 32, "width": 40, "height / 2": 16, "width / 2": 20, "height / 4": 8,
     "width / 4": 10,
 }  # fmt: skip
 

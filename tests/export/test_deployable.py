@@ -81,8 +81,8 @@ def test_a_network_that_reads_small_images_gets_their_means(normalisation: nn.Mo
     with torch.no_grad():
         flow = Deployable(network, normalisation)(*images)
         whole = network(*normalisation(*map(planes, images)))[0] * network.flow_scale
-    expected = upsample_resize(whole, 8)
-    torch.testing.assert_close(flow, expected, atol=1e-4, rtol=1e-4)
+    assert flow.abs().max() > 0.01
+    torch.testing.assert_close(flow, upsample_resize(whole, 8), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("normalisation", [FixedMean(), PairMean()])

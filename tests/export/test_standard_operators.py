@@ -9,10 +9,12 @@ import torch
 from engine.backends.onnx_graphs import OPERATORS as KEY
 from engine.backends.openvino import operators as in_openvino
 from engine.bundle.shipped import DEFAULT_BUNDLE
+from export.graph.deployable import Deployable
 from export.graph.operators import OPERATORS, Operator, operators_called
 from export.graph.standard_operators import _alone
 from training.networks import downsampling, refinement
 from training.networks.coarse_to_fine import CoarseToFineFlowNetS
+from training.normalise import Centred
 
 SIZES = {"batch": 2, "height": 8, "width": 28, "height / 2": 4, "width / 2": 14}
 SIZES |= {"height / 4": 2, "width / 4": 7}
@@ -36,7 +38,8 @@ def test_standard_operators_compute_the_function(operator: Operator) -> None:
     (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, values)
     expected = operator.function(*inputs)
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
-    assert operator.empty(*inputs).shape == expected.shape
+    empty = operator.empty(*inputs)
+    assert (empty.shape, empty.dtype) == (expected.shape, expected.dtype)
 
 
 def test_openvino_knows_the_names() -> None:
@@ -54,8 +57,10 @@ def test_networks_call_the_operators_while_they_are_exported(monkeypatch) -> Non
     monkeypatch.setattr(Operator, "__call__", count)
     network = CoarseToFineFlowNetS(width=1 / 16).eval()
     network.passes = 2
+    images = torch.zeros(2, 1, 64, 128, 3, dtype=torch.uint8)
     with torch.no_grad(), operators_called():
-        network(torch.zeros(1, 3, 64, 128), torch.zeros(1, 3, 64, 128))
+        Deployable(network, Centred())(*images)
+    assert called.count("quarter_pixels") == 1
     # In each of two passes four steps of each refinement.
     assert called.count("halve_images") == 1
     assert called.count("derivatives") == 2

@@ -24,8 +24,8 @@ from training.networks.upsampling import upsample_matmul
 
 PASSES = 1
 MAX_PASSES = 3  # more would need sides of multiples of 256
-# Steps of the refinements of a pass at 1/8 and 1/4. The motion that a step measures is too small
-# where the flow is off by more than a pixel of its maps; the next step finds the rest.
+# Steps of the refinements of a pass, at 1/8 and 1/4 of its images. The motion that a step measures
+# is too small where the flow is off by more than a pixel of its maps; the next step finds the rest.
 _STEPS = (4, 4)
 # Weights of the flows of a pass in the loss, the last step first. It ends with unrefined ones at
 # four resolutions.
@@ -116,10 +116,10 @@ class CoarseToFineFlowNetS(Decoder):
             image2: second image, likewise.
 
         Returns:
-            Flows in pixels of the full-size image divided by ``flow_scale``, of each pass, the last
-            one first: of that one at 1/8 and 1/16 of the resolution, refined, after each step, the
-            last one first; then unrefined at 1/16, 1/32, 1/64 and 1/128. Those of the pass before
-            are of half these resolutions, and so on.
+            Flows in pixels of the full-size image divided by ``flow_scale``, the last pass first.
+            Of the last pass: after each step at 1/8, then at 1/16 of the resolution, the last step
+            first; then unrefined ones at 1/16, 1/32, 1/64 and 1/128. Each pass before has half
+            these resolutions.
         """
         with torch.autocast(image1.device.type, enabled=False):
             quartered = downsampling.quarter(torch.cat((image1, image2), dim=1))

@@ -1,4 +1,4 @@
-"""Halving of a feature map's resolution by means, as runtimes compute it fast."""
+"""Means of 2x2 and 4x4 pixels, as runtimes compute them fast."""
 
 import torch
 import torch.nn.functional as F

@@ -137,8 +137,8 @@ class FlowNetwork(nn.Module):
         flow_scale: divisor of the flow during training (the papers' "div_flow").
         interpolation: how the finest flow is brought to the input's resolution.
         normalisation: key of `training.normalise.NORMALISATIONS` to train from random weights with.
-        reads_quartered: whether no layer reads images of more than a quarter of the size. There is
-            then a method ``of_quartered``, which takes the normalised pair at that size, (N, 6,
+        reads_quartered: whether its layers read images of a quarter of the size at most. It then
+            has a method ``of_quartered``, which takes the normalised pair at that size, (N, 6,
             H / 4, W / 4), and returns what ``forward`` does.
     """
 

@@ -21,7 +21,9 @@ std::string rebuild_command(const std::string& bundle, const Manifest& manifest,
   if (!target.empty()) command += " --targets " + target;
   if (manifest.has_role("features") && !whole) command += " --split";
   if (has_plugin) command += " --correlation library";
-  if (!manifest.refine.empty()) command += " --refine " + manifest.refine;
+  // The networks that are refined by default are those with passes.
+  const std::string refine = manifest.refine.empty() && manifest.passes ? "none" : manifest.refine;
+  if (!refine.empty()) command += " --refine " + refine;
   if (manifest.passes) command += concat(" --iterations ", *manifest.passes);
   if (const auto& updates = manifest.recurrence) {
     command += concat(" --iterations ", updates->iterations, " --lookup ", updates->lookup);

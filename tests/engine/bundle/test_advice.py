@@ -51,9 +51,18 @@ def test_a_bundle_of_two_graphs_is_rebuilt_as_one(tiny_split_bundle):
     assert "--split" not in rebuild_command(tiny_split_bundle, manifest, whole=True)
 
 
-def test_a_refined_bundle_stays_refined():
-    command = rebuild_command(Path("b"), replace(INT8, refine="variational"), target="openvino")
-    assert " --targets openvino --refine variational --min-size" in command
+@pytest.mark.parametrize(
+    ("fields", "option"),
+    [
+        ({"refine": "variational"}, " --refine variational"),
+        ({"refine": "variational", "passes": 1}, " --refine variational --iterations 1"),
+        ({"passes": 1}, " --refine none --iterations 1"),
+        ({}, ""),
+    ],
+)
+def test_a_bundle_stays_refined_or_not(fields, option):
+    command = rebuild_command(Path("b"), replace(INT8, **fields), target="openvino")
+    assert f" --targets openvino{option} --min-size" in command
 
 
 @pytest.mark.parametrize(
@@ -87,7 +96,7 @@ def test_a_plan_alone_is_rebuilt_only_where_it_alone_is_wanted(monkeypatch, tmp_
     [
         ({"recurrence": Recurrence(20, "on_the_fly", 8)}, "--iterations 20 --lookup on_the_fly "),
         ({"recurrence": Recurrence(12, "volume", 8)}, "--iterations 12 --lookup volume "),
-        ({"passes": 3}, "--iterations 3 "),
+        ({"passes": 3}, "--refine none --iterations 3 "),
     ],
 )
 def test_what_is_repeated_is_repeated_as_often(repeated, options):
