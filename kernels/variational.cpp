@@ -26,7 +26,7 @@ constexpr size_t kAround = 2 + kHalfSweeps;
 constexpr size_t kAligned = 16;  // numbers of a cache line
 
 // Half a row of each of some planes: the numbers at even x, or those at odd x. Each has room for
-// one number before it and behind it.
+// one number before it and for kLanes behind it.
 struct HalfRow {
   float* first;
   size_t pitch;
@@ -79,14 +79,13 @@ class Rows {
   float* first_;
 };
 
-// Numbers of half a row, and their neighbours.
+// The neighbours of the numbers of half a row.
 struct Around {
-  const float *here, *left, *right, *above, *below;
+  const float *left, *right, *above, *below;
 
   // Of a plane, from rows y - 1, y and y + 1.
   Around(const Row& over, const Row& row, const Row& under, size_t parity, size_t plane)
-      : here(row[parity][plane]),
-        left(row[1 - parity][plane] + parity - 1),
+      : left(row[1 - parity][plane] + parity - 1),
         right(row[1 - parity][plane] + parity),
         above(over[parity][plane]),
         below(under[parity][plane]) {}

@@ -47,7 +47,7 @@ def in_standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
     for opset in [opset for opset in model.opset_import if opset.domain == NAMESPACE]:
         model.opset_import.remove(opset)
     model.metadata_props.add(key=KEY, value="\n".join(lines))
-    cast_images_first(model)
+    cast_images_first(model)  # those that read an image inside of an operator until now
     onnx.checker.check_model(model, full_check=True)
     return model
 

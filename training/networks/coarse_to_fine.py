@@ -37,7 +37,7 @@ _DISTURBED, _WRONG_BY = 0.5, (1.0, 60.0)
 
 
 class CoarseToFineFlowNetS(Decoder):
-    """A small FlowNetS, applied to images of a quarter of the size, then of half the size.
+    """A small FlowNetS, applied to images of half the size, or of a quarter and then of half.
 
     Each pass reads the first image, the second one warped by the flow so far, and that flow, and
     adds a residual (SPyNet, arXiv 1611.00850; the stacks of FlowNet 2.0, arXiv 1612.01925). The
