@@ -112,7 +112,14 @@ def refinement() -> Extension:
         "engine.refinement._kernel",
         [
             f"kernels/{name}.cpp"
-            for name in ("refinement_c", "refinement", "variational", "workers")
+            for name in (
+                "refinement_c",
+                "refinement",
+                "patch_search",
+                "phases",
+                "variational",
+                "workers",
+            )
         ],
         depends=["setup.py", *map(str, Path("kernels").glob("*.h"))],
         include_dirs=["."],

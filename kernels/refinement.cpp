@@ -1,78 +1,26 @@
 #include "kernels/refinement.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <functional>
 #include <limits>
-#include <memory>
 #include <new>
-#include <thread>
 #include <vector>
 
 #include "kernels/lanes.h"
+#include "kernels/memory.h"
+#include "kernels/patch_search.h"
+#include "kernels/phases.h"
+#include "kernels/rows.h"
 #include "kernels/variational.h"
-#include "kernels/workers.h"
 
 namespace flow {
 namespace {
 
 // As in engine/refinement/plain.py.
-constexpr size_t kHalfRounds = 4, kRounds = 2;
+constexpr size_t kHalfRounds = 2, kRounds = 1;
+// Resolutions of the search for patches: the whole one, half of it and a quarter.
+constexpr size_t kResolutions = 3;
 // With fewer rows each, threads spend more time waiting for each other than they save.
 constexpr size_t kLeastRows = 24;
-// Numbers that are kept for the next refinement: those of a full HD frame.
-constexpr size_t kMostKept = size_t{17} << 20;
-
-// What is done with rows [begin, end); the whole of a phase before any of the next one.
-struct Phase {
-  size_t height;
-  std::function<void(size_t, size_t)> rows;
-};
-
-// Where threads wait for each other. Phases take less than a millisecond, and threads of the same
-// work end them together: they ask again and again, and let others run in between.
-class Barrier {
- public:
-  explicit Barrier(size_t threads) : threads_(threads) {}
-
-  void wait() {
-    const size_t round = round_.load();
-    if (arrived_.fetch_add(1) + 1 == threads_) {
-      arrived_.store(0);
-      round_.store(round + 1);
-      return;
-    }
-    while (round_.load() == round) std::this_thread::yield();
-  }
-
- private:
-  const size_t threads_;
-  std::atomic<size_t> arrived_ = 0, round_ = 0;
-};
-
-// Goes through the phases; each thread has a part of the rows.
-void run_phases(const std::vector<Phase>& phases, size_t threads) {
-  Barrier barrier(threads);
-  std::vector<std::exception_ptr> failures(threads);
-  std::atomic<bool> failed = false;
-  run_in_threads(threads, [&](size_t index) {
-    for (const Phase& phase : phases) {
-      if (!failed) {
-        try {
-          phase.rows(phase.height * index / threads, phase.height * (index + 1) / threads);
-        } catch (...) {
-          failures[index] = std::current_exception();
-          failed = true;
-        }
-      }
-      barrier.wait();
-    }
-  });
-  for (const std::exception_ptr& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
-  }
-}
 
 FLOW_CLONES
 void grey_row(const uint8_t* pixels, size_t width, float* __restrict grey) {
@@ -131,49 +79,29 @@ void add_doubled(const float* half, size_t width, float* __restrict even, float*
   if (width % 2 == 0) odd[last] += half[last];
 }
 
-// Memory for numbers, of the thread that asks. It is not set to zero. To get it from the system
-// takes a quarter of the time of a refinement, so it is kept.
-class Memory {
- public:
-  explicit Memory(size_t numbers) {
-    if (numbers <= size_) return;
-    size_ = 0, numbers_.reset();
-    numbers_.reset(new float[numbers]);
-    size_ = numbers;
-  }
+// The grey images of one resolution, 0 to 255.
+struct GreyPair {
+  PaddedRows shape;
+  float *first, *second;
 
-  ~Memory() {
-    if (size_ > kMostKept) size_ = 0, numbers_.reset();
-  }
-
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-
-  float* data() const { return numbers_.get(); }
-
- private:
-  static thread_local std::unique_ptr<float[]> numbers_;
-  static thread_local size_t size_;
+  GreyPair(const PaddedRows& of, Memory& memory)
+      : shape(of),
+        first(memory.take<float>(shape.numbers()) + shape.first()),
+        second(memory.take<float>(shape.numbers()) + shape.first()) {}
 };
 
-thread_local std::unique_ptr<float[]> Memory::numbers_;
-thread_local size_t Memory::size_ = 0;
-
-// A pair at one resolution.
+// A pair and its flow at one resolution, for variational rounds.
 struct Level {
   SplitRows shape;
-  float *first, *second, *flow, *refined;  // as of `VariationalRound`
+  const float* second;  // as of `VariationalRound`, like the rest
+  float *first, *flow, *refined;
 
-  Level(size_t height, size_t width, float* memory)
-      : shape{height, width},
-        first(memory),
-        second(first + shape.numbers()),
-        flow(second + shape.numbers()),
-        refined(flow + 2 * shape.numbers()) {}
-
-  static size_t numbers(size_t height, size_t width) {
-    return 6 * SplitRows{height, width}.numbers();
-  }
+  Level(const GreyPair& grey, Memory& memory)
+      : shape{grey.shape.height, grey.shape.width},
+        second(grey.second),
+        first(memory.take<float>(shape.numbers())),
+        flow(memory.take<float>(2 * shape.numbers())),
+        refined(memory.take<float>(2 * shape.numbers())) {}
 
   // Its flow before a round, and after all of them.
   float* flow_at(size_t round) const { return round % 2 == 0 ? flow : refined; }
@@ -184,57 +112,131 @@ struct Level {
       phases.push_back({shape.height, [step](size_t begin, size_t end) { step.rows(begin, end); }});
     }
   }
+
+  // Splits a row of whole numbers.
+  void set_row(const float* row, size_t y, float* plane) const {
+    float* const even = plane + y * shape.pitch();
+    split_row(row, shape.width, even, even + shape.half());
+  }
 };
 
-// The grey images and the flow of both levels.
+// Sets rows [begin, end) of the coarsest resolution, and those of the others that they are made
+// from.
 class Preparation {
  public:
-  Preparation(const Refinement& of, const Level& whole, const Level& half, float* before)
-      : of_(of), whole_(whole), half_(half), before_(before) {}
+  Preparation(const Refinement& of, const std::vector<GreyPair>& greys, const Level& whole,
+              const Level& half)
+      : of_(of), greys_(greys), whole_(whole), half_(half) {}
+
+  void rows(size_t begin, size_t end) const {
+    for (size_t y = begin; y < end; ++y) set_row(kResolutions - 1, y);
+  }
+
+ private:
+  // Of both images, after the rows of twice the resolution.
+  void set_row(size_t halvings, size_t y) const {
+    const PaddedRows& shape = greys_[halvings].shape;
+    if (halvings > 0) {
+      const size_t finer_height = greys_[halvings - 1].shape.height;
+      for (size_t row = 2 * y; row < std::min(2 * y + 2, finer_height); ++row) {
+        set_row(halvings - 1, row);
+      }
+    }
+    for (float* GreyPair::* image : {&GreyPair::first, &GreyPair::second}) {
+      float* const plane = greys_[halvings].*image;
+      float* const row = plane + y * shape.pitch();
+      if (halvings == 0) {
+        const uint8_t* pixels = image == &GreyPair::first ? of_.first : of_.second;
+        grey_row(pixels + 3 * y * of_.width, of_.width, row);
+      } else {
+        const GreyPair& finer = greys_[halvings - 1];
+        const float* above = finer.*image + 2 * y * finer.shape.pitch();
+        const float* below = 2 * y + 1 < finer.shape.height ? above + finer.shape.pitch() : above;
+        halve_row(above, below, finer.shape.width, 0.25f, row);
+      }
+      shape.repeat_border(plane, y);
+    }
+    const float* const first = greys_[halvings].first + y * shape.pitch();
+    if (halvings == 0) whole_.set_row(first, y, whole_.first);
+    if (halvings == 1) half_.set_row(first, y, half_.first);
+  }
+
+  const Refinement& of_;
+  const std::vector<GreyPair>& greys_;
+  const Level &whole_, &half_;
+};
+
+// The flow to begin with: the given one and how the search changes it. It also halves it.
+class Start {
+ public:
+  // Changes: (rows, columns, 2), one for each 4x4 pixels.
+  Start(const Refinement& of, const float* changes, size_t rows, size_t columns, const Level& whole,
+        const Level& half, float* before)
+      : of_(of),
+        changes_(changes),
+        rows_(rows),
+        columns_(columns),
+        whole_(whole),
+        half_(half),
+        before_(before) {}
 
   // Rows [begin, end) of half the resolution, and those of the whole one that they are made from.
   void rows(size_t begin, size_t end) const {
-    const size_t width = of_.width, half_width = half_.shape.width;
-    // Two rows of the first image, and of x and y of the flow.
-    std::vector<float> pairs(6 * width), halved(half_width);
+    const size_t width = of_.width;
+    // Two rows of x and of y; halves of one; changes of a row of 4x4 pixels, and of one pixel.
+    std::vector<float> pairs(4 * width), halved(half_.shape.width), change(2 * columns_);
+    std::vector<float> changes(8 * columns_);
     for (size_t y = begin; y < end; ++y) {
       const size_t rows = std::min<size_t>(2, of_.height - 2 * y);
-      float* const second = whole_.second + 2 * y * width;
       for (size_t row = 0; row < rows; ++row) {
         const size_t at = 2 * y + row;
-        float* const first = pairs.data() + row * width;
-        grey_row(of_.first + 3 * at * width, width, first);
-        grey_row(of_.second + 3 * at * width, width, second + row * width);
-        split(first, whole_, at, whole_.first);
-        const float* flow = of_.flow + 2 * at * width;
-        float* const x = first + 2 * width;
-        split_row(flow, 2 * width, x, x + 2 * width);
-        split(x, whole_, at, whole_.flow);
-        split(x + 2 * width, whole_, at, whole_.flow + whole_.shape.numbers());
+        change_row(at, change.data(), changes.data());
+        float* const x = pairs.data() + row * width;
+        split_row(of_.flow + 2 * at * width, 2 * width, x, x + 2 * width);
+        for (size_t axis = 0; axis < 2; ++axis) {
+          float* const numbers = x + 2 * axis * width;
+          const float* add = changes.data() + 4 * axis * columns_;
+          for (size_t i = 0; i < width; ++i) numbers[i] += add[i];
+          whole_.set_row(numbers, at, whole_.flow + axis * whole_.shape.numbers());
+        }
       }
-      const auto halve = [&](const float* above, float scale, float* to) {
-        halve_row(above, rows > 1 ? above + width : above, width, scale, to);
-      };
-      halve(second, 0.25f, half_.second + y * half_width);
-      halve(pairs.data(), 0.25f, halved.data());
-      split(halved.data(), half_, y, half_.first);
       for (size_t axis = 0; axis < 2; ++axis) {
-        float* const plane = half_.flow + axis * half_.shape.numbers();
-        halve(pairs.data() + 2 * (1 + axis) * width, 0.125f, halved.data());
-        split(halved.data(), half_, y, plane);
-        const size_t at = y * half_.shape.pitch();
-        std::copy_n(plane + at, half_.shape.pitch(), before_ + axis * half_.shape.numbers() + at);
+        const float* above = pairs.data() + 2 * axis * width;
+        halve_row(above, rows > 1 ? above + width : above, width, 0.125f, halved.data());
+        const size_t plane = axis * half_.shape.numbers(), at = plane + y * half_.shape.pitch();
+        half_.set_row(halved.data(), y, half_.flow + plane);
+        std::copy_n(half_.flow + at, half_.shape.pitch(), before_ + at);
       }
     }
   }
 
  private:
-  static void split(const float* row, const Level& level, size_t y, float* plane) {
-    float* const even = plane + y * level.shape.pitch();
-    split_row(row, level.shape.width, even, even + level.shape.half());
+  // How far the pixels between two places are from the first one.
+  static constexpr float kShares[] = {0.125f, 0.375f, 0.625f, 0.875f};
+
+  // Of the pixels of row y: those along x, then those along y.
+  void change_row(size_t y, float* change, float* changes) const {
+    const size_t above = y < 2 ? 0 : std::min((y - 2) / 4, rows_ - 1);
+    const size_t below = y < 2 ? 0 : std::min(above + 1, rows_ - 1);
+    const float share = kShares[(y + 2) % 4];
+    const float *upper = changes_ + 2 * above * columns_, *lower = changes_ + 2 * below * columns_;
+    for (size_t i = 0; i < 2 * columns_; ++i) change[i] = upper[i] + share * (lower[i] - upper[i]);
+    for (size_t axis = 0; axis < 2; ++axis, changes += 4 * columns_) {
+      const float* of = change + axis;
+      std::fill_n(changes, 2, of[0]);
+      for (size_t i = 0; i + 1 < columns_; ++i) {
+        const float left = of[2 * i], by = of[2 * i + 2] - left;
+        for (size_t place = 0; place < 4; ++place) {
+          changes[4 * i + 2 + place] = left + kShares[place] * by;
+        }
+      }
+      std::fill_n(changes + 4 * columns_ - 2, 2, of[2 * columns_ - 2]);
+    }
   }
 
   const Refinement& of_;
+  const float* const changes_;
+  const size_t rows_, columns_;
   const Level &whole_, &half_;
   float* const before_;
 };
@@ -273,30 +275,65 @@ void write(const Refinement& of, const Level& whole, size_t begin, size_t end) {
   }
 }
 
+// Adds the phases of the search, from the coarsest resolution on.
+void add_search(std::vector<PatchSearch>& searches, const Refinement& of,
+                std::vector<Phase>& phases) {
+  const PatchSearch* coarser = nullptr;
+  for (size_t halvings = searches.size(); halvings-- > 0;) {
+    PatchSearch& search = searches[halvings];
+    const PatchSearch::Given given = {of.flow, of.height, of.width, halvings};
+    phases.push_back({search.rows(), [&search, given, coarser](size_t begin, size_t end) {
+                        search.begin(given, coarser, begin, end);
+                      }});
+    phases.push_back(
+        {search.rows(), [&search](size_t begin, size_t end) { search.along_rows(begin, end); }});
+    phases.push_back({search.columns(),
+                      [&search](size_t begin, size_t end) { search.along_columns(begin, end); }});
+    coarser = &search;
+  }
+  PatchSearch& finest = searches.front();
+  phases.push_back(
+      {finest.rows(), [&finest](size_t begin, size_t end) { finest.judge(begin, end); }});
+  phases.push_back(
+      {finest.rows(), [&finest](size_t begin, size_t end) { finest.accept(begin, end); }});
+}
+
 }  // namespace
 
 void Refinement::run(size_t threads) const {
   // Places in the second image are numbers of 32 bits.
-  if (width > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / height) {
+  constexpr size_t kMargins = 2 * PaddedRows::kMargin, kMost = std::numeric_limits<int32_t>::max();
+  if (height > kMost || width > kMost || width + kMargins > kMost / (height + kMargins)) {
     throw std::bad_alloc();
   }
-  const size_t half_height = (height + 1) / 2, half_width = (width + 1) / 2;
-  const size_t at_half = Level::numbers(half_height, half_width);
-  const size_t at_whole = Level::numbers(height, width);
-  const size_t changed = 2 * SplitRows{half_height, half_width}.numbers();
-  const Memory memory(at_whole + at_half + changed);
-  const Level whole(height, width, memory.data());
-  const Level half(half_height, half_width, memory.data() + at_whole);
-  float* const before = memory.data() + at_whole + at_half;
-  const Preparation preparation(*this, whole, half, before);
+  Memory memory;
+  std::vector<GreyPair> greys;
+  std::vector<PatchSearch> searches;
+  for (size_t i = 0; i < kResolutions; ++i) {
+    const PaddedRows of = i > 0 ? greys.back().shape.halved() : PaddedRows{height, width};
+    const GreyPair& grey = greys.emplace_back(of, memory);
+    Patch* const patches = memory.take<Patch>(PatchSearch::count(of));
+    searches.emplace_back(of, grey.first, grey.second, patches);
+  }
+  const Level whole(greys[0], memory), half(greys[1], memory);
+  const size_t rows = searches[0].rows() + 1, columns = searches[0].columns() + 1;
+  float* const changes = memory.take<float>(2 * rows * columns);
+  float* const before = memory.take<float>(2 * half.shape.numbers());
+
+  const Preparation preparation(*this, greys, whole, half);
+  const Start start(*this, changes, rows, columns, whole, half, before);
   std::vector<Phase> phases = {
-      {half_height, [&](size_t begin, size_t end) { preparation.rows(begin, end); }}};
+      {greys.back().shape.height, [&](size_t begin, size_t end) { preparation.rows(begin, end); }}};
+  add_search(searches, *this, phases);
+  phases.push_back(
+      {rows, [&](size_t begin, size_t end) { searches[0].changes(begin, end, changes); }});
+  phases.push_back({half.shape.height, [&](size_t begin, size_t end) { start.rows(begin, end); }});
   half.add_rounds(kHalfRounds, phases);
   phases.push_back(
       {height, [&](size_t begin, size_t end) { add_change(whole, half, before, begin, end); }});
   whole.add_rounds(kRounds, phases);
   phases.push_back({height, [&](size_t begin, size_t end) { write(*this, whole, begin, end); }});
-  run_phases(phases, std::max<size_t>(1, std::min(threads, half_height / kLeastRows)));
+  run_phases(phases, std::max<size_t>(1, std::min(threads, half.shape.height / kLeastRows)));
 }
 
 }  // namespace flow

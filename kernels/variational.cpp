@@ -99,14 +99,15 @@ struct Places {
 };
 
 FLOW_CLONES
-void place_row(const SplitRows& shape, size_t y, size_t parity, const float* flow_x,
+void place_row(const VariationalRound& of, size_t y, size_t parity, const float* flow_x,
                const float* flow_y, const Places& places) {
+  const SplitRows& shape = of.shape;
   const int32_t width = static_cast<int32_t>(shape.width);
   const int32_t height = static_cast<int32_t>(shape.height);
+  const int32_t pitch = static_cast<int32_t>(of.padded().pitch());
   const int32_t begin = static_cast<int32_t>(parity);
   const int32_t count = (width + 1 - begin) / 2;
   const float last_x = static_cast<float>(width - 1), last_y = static_cast<float>(height - 1);
-  const int32_t most_left = std::max(width - 2, 0), most_top = std::max(height - 2, 0);
   const float row = static_cast<float>(y);
   int32_t* __restrict pixel = places.pixel;
   float* __restrict right = places.right;
@@ -116,9 +117,8 @@ void place_row(const SplitRows& shape, size_t y, size_t parity, const float* flo
     const float to_x =
         std::min(std::max(0.0f, static_cast<float>(2 * i + begin) + flow_x[i]), last_x);
     const float to_y = std::min(std::max(0.0f, row + flow_y[i]), last_y);
-    const int32_t left = std::min(static_cast<int32_t>(to_x), most_left);
-    const int32_t top = std::min(static_cast<int32_t>(to_y), most_top);
-    pixel[i] = top * width + left;
+    const int32_t left = static_cast<int32_t>(to_x), top = static_cast<int32_t>(to_y);
+    pixel[i] = top * pitch + left;
     right[i] = to_x - static_cast<float>(left);
     down[i] = to_y - static_cast<float>(top);
   }
@@ -127,18 +127,11 @@ void place_row(const SplitRows& shape, size_t y, size_t parity, const float* flo
 // Of the second image, the pixels around each place: two above, then two below.
 void gather_row(const VariationalRound& of, size_t count, const int32_t* pixels,
                 float* __restrict around) {
-  const size_t width = of.shape.width;
-  if (width == 1) {
-    const size_t below = of.shape.height > 1 ? 1 : 0;
-    const float* pixel = of.second + pixels[0];
-    around[0] = around[1] = pixel[0], around[2] = around[3] = pixel[below];
-    return;
-  }
-  const size_t below = of.shape.height > 1 ? width : 0;
+  const size_t pitch = of.padded().pitch();
   for (size_t i = 0; i < count; ++i) {
     const float* pixel = of.second + pixels[i];
     std::memcpy(around + 4 * i, pixel, 2 * sizeof(float));
-    std::memcpy(around + 4 * i + 2, pixel + below, 2 * sizeof(float));
+    std::memcpy(around + 4 * i + 2, pixel + pitch, 2 * sizeof(float));
   }
 }
 
@@ -348,7 +341,7 @@ class Band {
       float *flow_x = flow[parity][kX], *flow_y = flow[parity][kY];
       std::copy_n(from, count(parity), flow_x);
       std::copy_n(from + shape_.numbers(), count(parity), flow_y);
-      place_row(shape_, y, parity, flow_x, flow_y, {pixels_.data(), right_.data(), down_.data()});
+      place_row(of_, y, parity, flow_x, flow_y, {pixels_.data(), right_.data(), down_.data()});
       gather_row(of_, count(parity), pixels_.data(), around_.data());
       warp_row(count(parity), first, around_.data(), right_.data(), down_.data(), images[parity][0],
                images[parity][1]);

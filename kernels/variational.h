@@ -7,18 +7,9 @@
 
 #include <cstddef>
 
+#include "kernels/rows.h"
+
 namespace flow {
-
-// How planes of numbers are stored: of each row those at even x, then those at odd x, so that a
-// neighbour along x is in the other half. Where the width is odd, the last number of a row is
-// unused.
-struct SplitRows {
-  size_t height, width;
-
-  size_t half() const { return (width + 1) / 2; }
-  size_t pitch() const { return 2 * half(); }
-  size_t numbers() const { return height * pitch(); }
-};
 
 // One round at one resolution: warps the second image by the flow and moves the flow towards the
 // least energy.
@@ -28,9 +19,11 @@ struct SplitRows {
 struct VariationalRound {
   SplitRows shape;
   const float* first;   // grey image, 0 to 255, as `shape` says
-  const float* second;  // likewise, but (height, width)
+  const float* second;  // likewise, but as `padded()` says
   const float* flow;    // two planes as `shape` says: x, then y, in pixels
   float* refined;       // likewise; other memory
+
+  PaddedRows padded() const { return {shape.height, shape.width}; }
 
   // Writes rows [begin, end) of `refined`; thread-safe.
   void rows(size_t begin, size_t end) const;

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.refinement import patches
 from engine.types import Array
 
 # Chosen on 26 pairs of public data sets (docs/experiments.md).
@@ -29,8 +30,9 @@ STAY: Final = np.float32(1e-6)  # weight of the flow so far: without neighbours 
 RELAXATION: Final = np.float32(1.95)  # of successive over-relaxation, which converges below 2
 SWEEPS: Final = 8
 # Each round warps the second image by the flow so far, and is linear from there.
-HALF_ROUNDS: Final = 4
-ROUNDS: Final = 2
+HALF_ROUNDS: Final = 2
+ROUNDS: Final = 1
+RESOLUTIONS: Final = 3  # of the search for patches: the whole one, half of it and a quarter
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
 
 
@@ -47,9 +49,14 @@ def refined(
     Returns:
         A new array of the flow's shape and type.
     """
-    one, two = (image.astype(np.float32) @ _LUMA for image in (first, second))
-    half_one, half_two = _halved(one), _halved(two)
+    ones, twos = ([_grey(image)] for image in (first, second))
+    while len(ones) < RESOLUTIONS:
+        ones.append(_halved(ones[-1]))
+        twos.append(_halved(twos[-1]))
+    one, half_one, *_ = ones
+    two, half_two, *_ = twos
     planes = np.array(flow.transpose(2, 0, 1), order="C")
+    planes += patches.changes(ones, twos, planes)
     before = np.stack([_halved(plane) / 2 for plane in planes])
     after = before
     for _ in range(HALF_ROUNDS):
@@ -60,6 +67,12 @@ def refined(
     for _ in range(ROUNDS):
         planes = _round(one, two, planes)
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+def _grey(image: NDArray[np.uint8]) -> Array:
+    red, green, blue = image.astype(np.float32).transpose(2, 0, 1)
+    grey: Array = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    return grey
 
 
 def _round(first: Array, second: Array, flow: Array) -> Array:
@@ -156,8 +169,7 @@ def _warped(image: Array, flow: Array) -> Array:
     y = np.arange(height, dtype=np.float32)[:, np.newaxis] + flow[1]
     x = np.fmin(np.fmax(x, 0), np.float32(width - 1))  # 0 for NaN
     y = np.fmin(np.fmax(y, 0), np.float32(height - 1))
-    left = np.minimum(x.astype(np.intp), max(width - 2, 0))
-    top = np.minimum(y.astype(np.intp), max(height - 2, 0))
+    left, top = x.astype(np.intp), y.astype(np.intp)
     right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     share, down = x - left.astype(np.float32), y - top.astype(np.float32)
     upper = image[top, left] + share * (image[top, right] - image[top, left])
@@ -170,7 +182,7 @@ def _halved(plane: Array) -> Array:
     """Return means of 2x2 pixels; where a side is odd, its last row or column counts twice."""
     height, width = plane.shape
     even = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
-    sums: Array = even[::2, ::2] + even[::2, 1::2] + even[1::2, ::2] + even[1::2, 1::2]
+    sums: Array = (even[::2, ::2] + even[::2, 1::2]) + (even[1::2, ::2] + even[1::2, 1::2])
     return sums / np.float32(4)
 
 

@@ -1,5 +1,8 @@
-// Variational refinement of the flow by its images. As engine/refinement/plain.py, which says what
-// each part is for. No array is destructured in the loops over pixels: that is slow.
+// Refinement of the flow by its images, at first by a search for patches. As
+// engine/refinement/plain.py, which says what each part is for. No array is destructured in the
+// loops over pixels: that is slow.
+
+import { changes } from "./patches.js";
 
 const SMOOTHNESS = 1.7;
 const EDGE = 20;
@@ -9,8 +12,9 @@ const LEAST = 0.001;
 const STAY = 1e-6;
 const RELAXATION = 1.95;
 const SWEEPS = 8;
-const HALF_ROUNDS = 4;
-const ROUNDS = 2;
+const HALF_ROUNDS = 2;
+const ROUNDS = 1;
+const RESOLUTIONS = 3;
 
 const PLANES = [
   ...["first", "second", "x", "y"], // the images in grey, and the flow
@@ -22,13 +26,19 @@ const PLANES = [
 // `first`, `second`: RGB bytes of the flow's [height, width].
 export function refined(first, second, flow, [height, width], { refine }) {
   if (refine !== "variational") return flow;
-  const whole = new Level(height, width);
-  const half = new Level(Math.ceil(height / 2), Math.ceil(width / 2));
+  const levels = [new Level(height, width)];
+  while (levels.length < RESOLUTIONS) {
+    const finer = levels.at(-1);
+    levels.push(new Level(Math.ceil(finer.height / 2), Math.ceil(finer.width / 2)));
+  }
+  const [whole, half] = levels;
   readGrey(whole.first, first, whole);
   readGrey(whole.second, second, whole);
-  readFlow(whole, flow);
-  halve(half.first, half, whole.first, whole, 1);
-  halve(half.second, half, whole.second, whole, 1);
+  for (let i = 1; i < RESOLUTIONS; i++) {
+    halve(levels[i].first, levels[i], levels[i - 1].first, levels[i - 1], 1);
+    halve(levels[i].second, levels[i], levels[i - 1].second, levels[i - 1], 1);
+  }
+  readFlow(whole, flow, changes(levels, flow));
   // A pixel has half as many of the halved image.
   halve(half.x, half, whole.x, whole, 0.5);
   halve(half.y, half, whole.y, whole, 0.5);
@@ -212,12 +222,13 @@ function readGrey(plane, image, level) {
   extend(plane, level);
 }
 
-function readFlow(level, flow) {
+// Sets `x` and `y` to a flow and what it is changed by.
+function readFlow(level, flow, [changeX, changeY]) {
   const { height, width, pitch, x, y } = level;
   for (let row = 0, from = 0; row < height; row++) {
-    for (let column = 0, to = (row + 1) * pitch + 1; column < width; column++, to++) {
-      x[to] = flow[from++];
-      y[to] = flow[from++];
+    for (let column = 0, to = (row + 1) * pitch + 1; column < width; column++, to++, from++) {
+      x[to] = flow[2 * from] + changeX[from];
+      y[to] = flow[2 * from + 1] + changeY[from];
     }
   }
   extend(x, level);

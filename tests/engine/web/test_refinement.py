@@ -24,7 +24,7 @@ WORKER = ROOT / "tests/engine/web/worker.mjs"
 # Reads first.bin, second.bin and flow.bin; writes refined.bin.
 ALONE = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { refined } from "./refinement.mjs";
+import { refined } from "./refinement.js";
 
 const [first, second, flow] = ["first", "second", "flow"].map(
   (name) => new Uint8Array(readFileSync(`${name}.bin`)),
@@ -48,10 +48,12 @@ def smooth_flow(rng, height, width, motion=3.0):
 def refined_by_the_page(folder, first, second, flow, manifest):
     for name, array in {"first": first, "second": second, "flow": flow}.items():
         (folder / f"{name}.bin").write_bytes(array.tobytes())
-    shutil.copy(PAGE / "refinement.js", folder / "refinement.mjs")
-    (folder / "alone.mjs").write_text(ALONE)
+    for module in ("refinement", "patches"):
+        shutil.copy(PAGE / f"{module}.js", folder)
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "alone.js").write_text(ALONE)
     arguments = [json.dumps(value) for value in (flow.shape[:2], manifest)]
-    subprocess.run([NODE, "alone.mjs", *arguments], cwd=folder, check=True)
+    subprocess.run([NODE, "alone.js", *arguments], cwd=folder, check=True)
     return np.fromfile(folder / "refined.bin", np.float32).reshape(flow.shape)
 
 

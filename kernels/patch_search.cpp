@@ -1,0 +1,284 @@
+#include "kernels/patch_search.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/lanes.h"
+
+namespace flow {
+namespace {
+
+// As in engine/refinement/patches.py.
+constexpr size_t kPatch = 8, kStride = 4, kSteps = 2;
+constexpr float kPixels = kPatch * kPatch;
+constexpr float kLongestStep = 2.0f, kApart = 0.25f;
+constexpr float kNoise = 1.0f, kBetter = 0.7f, kAlike = 0.5f, kRoundness = 0.1f;
+constexpr float kAgree = 1.5f;
+constexpr int kSupport = 3;
+
+static_assert(kPatch == kLanes, "a row of a patch is computed at once");
+
+struct Images {
+  PaddedRows shape;
+  const float *first, *second;
+
+  const float* patch(size_t row, size_t column) const {
+    return first + kStride * row * shape.pitch() + kStride * column;
+  }
+};
+
+FLOW_INLINE float total(const Lanes& of) {
+  return ((of[0] + of[4]) + (of[1] + of[5])) + ((of[2] + of[6]) + (of[3] + of[7]));
+}
+
+// The differences of the pixels on both sides of a row's, along x and along y: twice its
+// derivatives.
+struct Derivatives {
+  Lanes x, y;
+
+  FLOW_INLINE Derivatives(const float* row, size_t pitch)
+      : x(lanes(row + 1) - lanes(row - 1)), y(lanes(row + pitch) - lanes(row - pitch)) {}
+};
+
+// Sets what does not depend on the motion.
+FLOW_CLONES
+void describe(const Images& images, size_t row, size_t column, Patch& patch) {
+  const size_t pitch = images.shape.pitch();
+  const float* pixels = images.patch(row, column);
+  Lanes sum = {}, squares = {}, sum_x = {}, sum_y = {}, xx = {}, xy = {}, yy = {};
+  for (size_t y = 0; y < kPatch; ++y, pixels += pitch) {
+    const Lanes own = lanes(pixels);
+    const Derivatives along(pixels, pitch);
+    sum += own, squares += own * own;
+    sum_x += along.x, sum_y += along.y;
+    xx += along.x * along.x, xy += along.x * along.y, yy += along.y * along.y;
+  }
+  patch.sum_x = total(sum_x), patch.sum_y = total(sum_y);
+  patch.xx = total(xx) - patch.sum_x * patch.sum_x / kPixels;
+  patch.xy = total(xy) - patch.sum_x * patch.sum_y / kPixels;
+  patch.yy = total(yy) - patch.sum_y * patch.sum_y / kPixels;
+  patch.variance = total(squares) - total(sum) * total(sum) / kPixels;
+}
+
+FLOW_INLINE float within(float value, float least, float most) {
+  return std::min(std::max(least, value), most);
+}
+
+// How the images differ where a patch moves by (x, y), which are numbers.
+FLOW_INLINE Patch::Match match(const Images& images, size_t row, size_t column, const Patch& patch,
+                               float x, float y) {
+  const ptrdiff_t pitch = static_cast<ptrdiff_t>(images.shape.pitch());
+  // A patch that leads out of the image stays beside it, on the margin.
+  constexpr float kOut = kPatch;
+  const float to_x = within(static_cast<float>(kStride * column) + x, -kOut,
+                            static_cast<float>(images.shape.width));
+  const float to_y =
+      within(static_cast<float>(kStride * row) + y, -kOut, static_cast<float>(images.shape.height));
+  const ptrdiff_t left = static_cast<ptrdiff_t>(to_x + kOut) - static_cast<ptrdiff_t>(kPatch);
+  const ptrdiff_t top = static_cast<ptrdiff_t>(to_y + kOut) - static_cast<ptrdiff_t>(kPatch);
+  const float right = to_x - static_cast<float>(left), down = to_y - static_cast<float>(top);
+  const float* own = images.patch(row, column);
+  const float* other = images.second + top * pitch + left;
+  Lanes sum = {}, squares = {}, along_x = {}, along_y = {};
+  Lanes upper = lanes(other) + right * (lanes(other + 1) - lanes(other));
+  for (size_t i = 0; i < kPatch; ++i, own += pitch) {
+    other += pitch;
+    const Lanes lower = lanes(other) + right * (lanes(other + 1) - lanes(other));
+    const Lanes difference = upper + down * (lower - upper) - lanes(own);
+    sum += difference, squares += difference * difference;
+    const Derivatives along(own, images.shape.pitch());
+    along_x += difference * along.x, along_y += difference * along.y;
+    upper = lower;
+  }
+  const float whole = total(sum), mean = whole / kPixels;
+  return {x, y, std::max(0.0f, total(squares) - whole * mean), total(along_x) - patch.sum_x * mean,
+          total(along_y) - patch.sum_y * mean};
+}
+
+// Improves a patch's match by steps of inverse compositional descent, as far as they do.
+FLOW_INLINE void descend(const Images& images, size_t row, size_t column, Patch& patch) {
+  const float damping = 4 + 0.001f * (patch.xx + patch.yy);
+  const float xx = patch.xx + damping, yy = patch.yy + damping;
+  const float factor = 2 / (xx * yy - patch.xy * patch.xy);
+  for (size_t step = 0; step < kSteps && !patch.settled; ++step) {
+    const Patch::Match& from = patch.best;
+    const float x = (yy * from.along_x - patch.xy * from.along_y) * factor;
+    const float y = (xx * from.along_y - patch.xy * from.along_x) * factor;
+    const Patch::Match to =
+        match(images, row, column, patch, from.x - within(x, -kLongestStep, kLongestStep),
+              from.y - within(y, -kLongestStep, kLongestStep));
+    patch.settled = !(to.squared < from.squared);
+    if (!patch.settled) patch.best = to;
+  }
+}
+
+// Patches one after the other, along a row or a column.
+struct Line {
+  size_t row, column, length;
+  ptrdiff_t down, right;  // to the next patch
+};
+
+FLOW_CLONES
+void search(const Images& images, Patch* patches, size_t columns, const Line& line) {
+  const ptrdiff_t next = line.down * static_cast<ptrdiff_t>(columns) + line.right;
+  size_t row = line.row, column = line.column;
+  for (size_t i = 0; i < line.length; ++i, row += line.down, column += line.right) {
+    Patch& patch = patches[row * columns + column];
+    if (!patch.searched) continue;
+    if (i > 0) {
+      const Patch::Match& before = (&patch)[-next].best;
+      // Descent leads to what is near.
+      if (std::fabs(before.x - patch.best.x) + std::fabs(before.y - patch.best.y) > kApart) {
+        const Patch::Match other = match(images, row, column, patch, before.x, before.y);
+        if (other.squared < patch.best.squared) patch.best = other, patch.settled = false;
+      }
+    }
+    descend(images, row, column, patch);
+  }
+}
+
+FLOW_CLONES
+void set_match(const Images& images, size_t row, size_t column, float x, float y, Patch& patch) {
+  patch.best = match(images, row, column, patch, x, y);
+}
+
+float weight(float squared) { return 1 / std::max(1.0f, std::sqrt(squared / kPixels)); }
+
+bool is_round(const Patch& of) {
+  const float trace = of.xx + of.yy;
+  return 4 * (of.xx * of.yy - of.xy * of.xy) >= kRoundness * trace * trace;
+}
+
+// What a match must stay below to be accepted.
+float most_squared(const Patch& of) { return kBetter * of.given_squared - kNoise * kPixels; }
+
+size_t patches_along(size_t length) {
+  return std::max<size_t>((length + kStride - 1) / kStride, 2) - 1;
+}
+
+}  // namespace
+
+PatchSearch::PatchSearch(const PaddedRows& shape, const float* first, const float* second,
+                         Patch* patches)
+    : shape_(shape),
+      first_(first),
+      second_(second),
+      patches_(patches),
+      rows_(patches_along(shape.height)),
+      columns_(patches_along(shape.width)) {}
+
+size_t PatchSearch::count(const PaddedRows& shape) {
+  return patches_along(shape.height) * patches_along(shape.width);
+}
+
+void PatchSearch::begin(const Given& given, const PatchSearch* coarser, size_t begin, size_t end) {
+  const Images images = {shape_, first_, second_};
+  const float scale = 1 / static_cast<float>(size_t{1} << given.halvings);
+  for (size_t row = begin; row < end; ++row) {
+    const size_t y = std::min((kStride * (row + 1)) << given.halvings, given.height - 1);
+    for (size_t column = 0; column < columns_; ++column) {
+      const size_t x = std::min((kStride * (column + 1)) << given.halvings, given.width - 1);
+      const float* flow = given.flow + 2 * (y * given.width + x);
+      Patch& patch = patches_[row * columns_ + column];
+      describe(images, row, column, patch);
+      const bool known = std::isfinite(flow[0]) && std::isfinite(flow[1]);
+      set_match(images, row, column, known ? scale * flow[0] : 0, known ? scale * flow[1] : 0,
+                patch);
+      patch.given_x = patch.best.x, patch.given_y = patch.best.y;
+      patch.given_squared = patch.best.squared;
+      // At the whole resolution, only what can be accepted.
+      patch.searched =
+          known && (given.halvings > 0 || (is_round(patch) && most_squared(patch) > 0));
+      patch.settled = patch.fits = patch.accepted = false;
+      if (coarser == nullptr) continue;
+      const Motion start = coarser->found_at((row + 1) / 2, (column + 1) / 2);
+      const Patch::Match of_flow = patch.best;
+      set_match(images, row, column, 2 * start.x, 2 * start.y, patch);
+      if (!(patch.best.squared < of_flow.squared)) patch.best = of_flow;
+    }
+  }
+}
+
+void PatchSearch::along_rows(size_t begin, size_t end) {
+  const Images images = {shape_, first_, second_};
+  for (size_t row = begin; row < end; ++row) {
+    search(images, patches_, columns_, {row, 0, columns_, 0, 1});
+    search(images, patches_, columns_, {row, columns_ - 1, columns_, 0, -1});
+  }
+}
+
+void PatchSearch::along_columns(size_t begin, size_t end) {
+  const Images images = {shape_, first_, second_};
+  for (size_t column = begin; column < end; ++column) {
+    search(images, patches_, columns_, {0, column, rows_, 1, 0});
+    search(images, patches_, columns_, {rows_ - 1, column, rows_, -1, 0});
+  }
+}
+
+void PatchSearch::judge(size_t begin, size_t end) {
+  for (Patch* patch = patches_ + begin * columns_; patch != patches_ + end * columns_; ++patch) {
+    patch->fits = patch->searched && patch->best.squared < most_squared(*patch) &&
+                  patch->best.squared < kAlike * patch->variance + kNoise * kPixels;
+  }
+}
+
+void PatchSearch::accept(size_t begin, size_t end) {
+  for (size_t row = begin; row < end; ++row) {
+    for (size_t column = 0; column < columns_; ++column) {
+      Patch& patch = patches_[row * columns_ + column];
+      patch.accepted = patch.fits && support(row, column) >= kSupport;
+    }
+  }
+}
+
+// How many patches around move like this one and fit.
+int PatchSearch::support(size_t row, size_t column) const {
+  const Patch& own = patches_[row * columns_ + column];
+  int count = -1;  // without itself
+  for (size_t y = row - (row > 0); y < std::min(row + 2, rows_); ++y) {
+    for (size_t x = column - (column > 0); x < std::min(column + 2, columns_); ++x) {
+      const Patch& other = patches_[y * columns_ + x];
+      const float by_x = other.best.x - own.best.x, by_y = other.best.y - own.best.y;
+      count += other.fits && by_x * by_x + by_y * by_y < kAgree * kAgree;
+    }
+  }
+  return count;
+}
+
+// The weighted mean of the matches of the up to four patches over 4x4 pixels.
+PatchSearch::Motion PatchSearch::found_at(size_t row, size_t column) const {
+  row = std::min(row, rows_), column = std::min(column, columns_);
+  float x = 0, y = 0, weights = 0;
+  for (size_t i = row - (row > 0); i < std::min(row + 1, rows_); ++i) {
+    for (size_t j = column - (column > 0); j < std::min(column + 1, columns_); ++j) {
+      const Patch::Match& of = patches_[i * columns_ + j].best;
+      const float own = weight(of.squared);
+      x += own * of.x, y += own * of.y, weights += own;
+    }
+  }
+  return {x / weights, y / weights};
+}
+
+void PatchSearch::changes(size_t begin, size_t end, float* changes) const {
+  for (size_t row = begin; row < end; ++row) {
+    for (size_t column = 0; column <= columns_; ++column) {
+      float x = 0, y = 0, weights = 0;
+      for (size_t i = row - (row > 0); i < std::min(row + 1, rows_); ++i) {
+        for (size_t j = column - (column > 0); j < std::min(column + 1, columns_); ++j) {
+          const Patch& of = patches_[i * columns_ + j];
+          if (of.accepted) {
+            const float own = weight(of.best.squared);
+            x += own * (of.best.x - of.given_x), y += own * (of.best.y - of.given_y);
+            weights += own;
+          } else {
+            weights += weight(of.given_squared);
+          }
+        }
+      }
+      float* change = changes + 2 * (row * (columns_ + 1) + column);
+      change[0] = x / weights, change[1] = y / weights;
+    }
+  }
+}
+
+}  // namespace flow
