@@ -9,9 +9,9 @@ namespace flow {
 namespace {
 
 // As in engine/refinement/patches.py.
-constexpr size_t kPatch = 8, kStride = 4, kSteps = 2;
+constexpr size_t kPatch = 8, kStride = 4, kSteps = 3;
 constexpr float kPixels = kPatch * kPatch;
-constexpr float kLongestStep = 2.0f, kApart = 0.25f;
+constexpr float kLongestStep = 2.0f, kShortestStep = 0.1f, kApart = 0.5f;
 constexpr float kNoise = 1.0f, kBetter = 0.7f, kAlike = 0.5f, kRoundness = 0.1f;
 constexpr float kAgree = 1.5f;
 constexpr int kSupport = 3;
@@ -64,35 +64,87 @@ FLOW_INLINE float within(float value, float least, float most) {
   return std::min(std::max(least, value), most);
 }
 
-// How the images differ where a patch moves by (x, y), which are numbers.
+// The pixels that a patch is compared with, and how far right and down of them it leads.
+struct Place {
+  const float *own, *other;
+  size_t pitch;
+  float right, down;
+
+  // Where it moves by (x, y), which are numbers.
+  FLOW_INLINE Place(const Images& images, size_t row, size_t column, float x, float y)
+      : own(images.patch(row, column)), pitch(images.shape.pitch()) {
+    // A patch that leads out of the image stays beside it, on the margin.
+    constexpr float kOut = kPatch;
+    constexpr ptrdiff_t kOutside = kPatch;
+    const float to_x = within(static_cast<float>(kStride * column) + x, -kOut,
+                              static_cast<float>(images.shape.width));
+    const float to_y = within(static_cast<float>(kStride * row) + y, -kOut,
+                              static_cast<float>(images.shape.height));
+    const ptrdiff_t left = static_cast<ptrdiff_t>(to_x + kOut) - kOutside;
+    const ptrdiff_t top = static_cast<ptrdiff_t>(to_y + kOut) - kOutside;
+    right = to_x - static_cast<float>(left), down = to_y - static_cast<float>(top);
+    other = images.second + top * static_cast<ptrdiff_t>(pitch) + left;
+  }
+};
+
+// The differences of a patch's rows, one after the other.
+class Differences {
+ public:
+  FLOW_INLINE explicit Differences(const Place& place) : place_(place) { set_row(upper_); }
+
+  const float* own() const { return place_.own; }
+
+  // Sets the next row's.
+  FLOW_INLINE void next(Lanes& difference) {
+    Lanes lower;
+    place_.other += place_.pitch;
+    set_row(lower);
+    difference = upper_ + place_.down * (lower - upper_) - lanes(place_.own);
+    upper_ = lower, place_.own += place_.pitch;
+  }
+
+ private:
+  FLOW_INLINE void set_row(Lanes& row) const {
+    row = lanes(place_.other) + place_.right * (lanes(place_.other + 1) - lanes(place_.other));
+  }
+
+  Place place_;
+  Lanes upper_;
+};
+
+// How the images differ where a patch moves by (x, y).
 FLOW_INLINE Patch::Match match(const Images& images, size_t row, size_t column, const Patch& patch,
                                float x, float y) {
-  const ptrdiff_t pitch = static_cast<ptrdiff_t>(images.shape.pitch());
-  // A patch that leads out of the image stays beside it, on the margin.
-  constexpr float kOut = kPatch;
-  const float to_x = within(static_cast<float>(kStride * column) + x, -kOut,
-                            static_cast<float>(images.shape.width));
-  const float to_y =
-      within(static_cast<float>(kStride * row) + y, -kOut, static_cast<float>(images.shape.height));
-  const ptrdiff_t left = static_cast<ptrdiff_t>(to_x + kOut) - static_cast<ptrdiff_t>(kPatch);
-  const ptrdiff_t top = static_cast<ptrdiff_t>(to_y + kOut) - static_cast<ptrdiff_t>(kPatch);
-  const float right = to_x - static_cast<float>(left), down = to_y - static_cast<float>(top);
-  const float* own = images.patch(row, column);
-  const float* other = images.second + top * pitch + left;
+  Differences differences(Place(images, row, column, x, y));
   Lanes sum = {}, squares = {}, along_x = {}, along_y = {};
-  Lanes upper = lanes(other) + right * (lanes(other + 1) - lanes(other));
-  for (size_t i = 0; i < kPatch; ++i, own += pitch) {
-    other += pitch;
-    const Lanes lower = lanes(other) + right * (lanes(other + 1) - lanes(other));
-    const Lanes difference = upper + down * (lower - upper) - lanes(own);
+  for (size_t i = 0; i < kPatch; ++i) {
+    const Derivatives along(differences.own(), images.shape.pitch());
+    Lanes difference;
+    differences.next(difference);
     sum += difference, squares += difference * difference;
-    const Derivatives along(own, images.shape.pitch());
     along_x += difference * along.x, along_y += difference * along.y;
-    upper = lower;
   }
   const float whole = total(sum), mean = whole / kPixels;
   return {x, y, std::max(0.0f, total(squares) - whole * mean), total(along_x) - patch.sum_x * mean,
           total(along_y) - patch.sum_y * mean};
+}
+
+// Whether that has a smaller squared difference than a patch's best match. Half of its rows often
+// have a larger one already.
+FLOW_INLINE bool is_better(const Images& images, size_t row, size_t column, const Patch& patch,
+                           float x, float y) {
+  Differences differences(Place(images, row, column, x, y));
+  Lanes sum = {}, squares = {};
+  for (size_t half = 1; half <= 2; ++half) {
+    for (size_t i = 0; i < kPatch / 2; ++i) {
+      Lanes difference;
+      differences.next(difference);
+      sum += difference, squares += difference * difference;
+    }
+    const float whole = total(sum), mean = whole / (kPixels / 2 * static_cast<float>(half));
+    if (!(total(squares) - whole * mean < patch.best.squared)) return false;
+  }
+  return true;
 }
 
 // Improves a patch's match by steps of inverse compositional descent, as far as they do.
@@ -104,6 +156,8 @@ FLOW_INLINE void descend(const Images& images, size_t row, size_t column, Patch&
     const Patch::Match& from = patch.best;
     const float x = (yy * from.along_x - patch.xy * from.along_y) * factor;
     const float y = (xx * from.along_y - patch.xy * from.along_x) * factor;
+    patch.settled = std::fabs(x) + std::fabs(y) < kShortestStep;
+    if (patch.settled) return;
     const Patch::Match to =
         match(images, row, column, patch, from.x - within(x, -kLongestStep, kLongestStep),
               from.y - within(y, -kLongestStep, kLongestStep));
@@ -129,8 +183,10 @@ void search(const Images& images, Patch* patches, size_t columns, const Line& li
       const Patch::Match& before = (&patch)[-next].best;
       // Descent leads to what is near.
       if (std::fabs(before.x - patch.best.x) + std::fabs(before.y - patch.best.y) > kApart) {
-        const Patch::Match other = match(images, row, column, patch, before.x, before.y);
-        if (other.squared < patch.best.squared) patch.best = other, patch.settled = false;
+        if (is_better(images, row, column, patch, before.x, before.y)) {
+          patch.best = match(images, row, column, patch, before.x, before.y);
+          patch.settled = false;
+        }
       }
     }
     descend(images, row, column, patch);
@@ -140,6 +196,13 @@ void search(const Images& images, Patch* patches, size_t columns, const Line& li
 FLOW_CLONES
 void set_match(const Images& images, size_t row, size_t column, float x, float y, Patch& patch) {
   patch.best = match(images, row, column, patch, x, y);
+}
+
+FLOW_CLONES
+void try_match(const Images& images, size_t row, size_t column, float x, float y, Patch& patch) {
+  if (is_better(images, row, column, patch, x, y)) {
+    patch.best = match(images, row, column, patch, x, y);
+  }
 }
 
 float weight(float squared) { return 1 / std::max(1.0f, std::sqrt(squared / kPixels)); }
@@ -190,11 +253,9 @@ void PatchSearch::begin(const Given& given, const PatchSearch* coarser, size_t b
       patch.searched =
           known && (given.halvings > 0 || (is_round(patch) && most_squared(patch) > 0));
       patch.settled = patch.fits = patch.accepted = false;
-      if (coarser == nullptr) continue;
+      if (coarser == nullptr || !patch.searched) continue;
       const Motion start = coarser->found_at((row + 1) / 2, (column + 1) / 2);
-      const Patch::Match of_flow = patch.best;
-      set_match(images, row, column, 2 * start.x, 2 * start.y, patch);
-      if (!(patch.best.squared < of_flow.squared)) patch.best = of_flow;
+      try_match(images, row, column, 2 * start.x, 2 * start.y, patch);
     }
   }
 }

@@ -27,9 +27,10 @@ from engine.types import Array
 SIDE: Final = 8  # pixels of a patch
 STRIDE: Final = 4  # pixels from one patch to the next
 # Chosen on 26 pairs of public data sets (docs/experiments.md).
-STEPS: Final = 2  # of descent, after each look at a neighbour
+STEPS: Final = 3  # of descent, after each look at a neighbour
 LONGEST_STEP: Final = 2  # pixels along x and along y
-APART: Final = np.float32(0.25)  # pixels: a neighbour that moves less differently is not tried
+SHORTEST_STEP: Final = np.float32(0.1)  # pixels along both: a shorter one is not made
+APART: Final = np.float32(0.5)  # pixels: a neighbour that moves less differently is not tried
 NOISE: Final = 1  # squared grey levels: a difference of that is none
 # A match is accepted if its squared difference is below these shares of that of the flow and of the
 # patch's variance.
@@ -39,7 +40,7 @@ ROUNDNESS: Final = np.float32(0.1)  # Foerstner's, 0 for an edge: less is not se
 AGREE: Final = np.float32(1.5)  # pixels: neighbours that move less differently support a match
 SUPPORT: Final = 3  # neighbours of eight that it takes
 _PIXELS = SIDE**2
-_MARGIN = SIDE + 1
+MARGIN = SIDE + 1
 
 _Mask = NDArray[np.bool_]
 _Places = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows and columns of patches
@@ -125,7 +126,7 @@ def changes(firsts: Sequence[Array], seconds: Sequence[Array], flow: Array) -> A
 
 def _described(first: Array, second: Array) -> _Patches:
     rows, columns = (max(-(-length // STRIDE), 2) - 1 for length in first.shape)
-    one, two = (np.pad(image, _MARGIN, mode="edge") for image in (first, second))
+    one, two = (np.pad(image, MARGIN, mode="edge") for image in (first, second))
     own, along_x, along_y = _pixels(one, _all_places(rows, columns))
     sums = sum_x, sum_y = _total(along_x), _total(along_y)
     xx, xy, yy = (
@@ -167,7 +168,8 @@ def _continue(search: _Search, coarser: _Search) -> None:
         for place, count in zip(places, found.shape[1:], strict=True)
     )
     tried = _matched(search.patches, places, found[0, row, column], found[1, row, column])
-    _set_best(search, places, tried.squared < search.best.squared, tried)
+    better = search.searched & (tried.squared < search.best.squared)
+    _set_best(search, places, better, tried)
 
 
 def _along(lines: list[_Places], search: _Search) -> None:
@@ -200,10 +202,11 @@ def _descend(search: _Search, places: _Places) -> None:
         own = _Match(*(values[places] for values in search.best))
         x = (yy * own.along_x - xy * own.along_y) * factor
         y = (xx * own.along_y - xy * own.along_x) * factor
+        active = search.searched[places] & ~search.settled[places]
+        made = active & (np.abs(x) + np.abs(y) >= SHORTEST_STEP)
         x, y = (np.clip(step, -LONGEST_STEP, LONGEST_STEP) for step in (x, y))
         tried = _matched(of, places, own.x - x, own.y - y)
-        active = search.searched[places] & ~search.settled[places]
-        better = active & (tried.squared < own.squared)
+        better = made & (tried.squared < own.squared)
         _set_best(search, places, better, tried)
         search.settled[places] |= active & ~better
 
@@ -227,7 +230,7 @@ def _pixels(image: Array, places: _Places) -> tuple[Array, Array, Array]:
         places: as said.
     """
     windows = sliding_window_view(image, (SIDE + 2, SIDE + 2))
-    around = windows[tuple(STRIDE * place + _MARGIN - 1 for place in places)]
+    around = windows[tuple(STRIDE * place + MARGIN - 1 for place in places)]
     along_x = around[..., 1:-1, 2:] - around[..., 1:-1, :-2]
     along_y = around[..., 2:, 1:-1] - around[..., :-2, 1:-1]
     return around[..., 1:-1, 1:-1], along_x, along_y
@@ -241,7 +244,7 @@ def _matched(patches: _Patches, places: _Places, x: Array, y: Array) -> _Match:
         # A patch that leads out of the image stays beside it, on the margin.
         to = np.clip(place * np.float32(STRIDE) + motion, -SIDE, length).astype(np.float32)
         start = (to + SIDE).astype(np.intp) - SIDE
-        starts.append(start + _MARGIN)
+        starts.append(start + MARGIN)
         shares.append((to - start.astype(np.float32))[..., np.newaxis, np.newaxis])
     around = sliding_window_view(patches.second, (SIDE + 1, SIDE + 1))[tuple(starts)]
     lines = around[..., :-1] + shares[1] * (around[..., 1:] - around[..., :-1])

@@ -3,9 +3,10 @@
 
 const SIDE = 8;
 const STRIDE = 4;
-const STEPS = 2;
+const STEPS = 3;
 const LONGEST_STEP = 2;
-const APART = 0.25;
+const SHORTEST_STEP = 0.1;
+const APART = 0.5;
 const NOISE = 1;
 const BETTER = 0.7;
 const ALIKE = 0.5;
@@ -72,7 +73,7 @@ class Search {
         this.givenSquared[i] = this.squared[i];
         const worth = halvings > 0 || (this.isRound(i) && this.mostSquared(i) > 0);
         this.searched[i] = known && worth ? 1 : 0;
-        if (!coarser) continue;
+        if (!coarser || !this.searched[i]) continue;
         const [startX, startY] = coarser.foundAt((row + 1) >> 1, (column + 1) >> 1);
         this.match(i, 2 * startX, 2 * startY);
         if (this.found.squared < this.squared[i]) this.keep(i);
@@ -187,6 +188,10 @@ class Search {
     for (let step = 0; step < STEPS && !this.settled[i]; step++) {
       const x = (yy * this.alongX[i] - xy * this.alongY[i]) * factor;
       const y = (xx * this.alongY[i] - xy * this.alongX[i]) * factor;
+      if (Math.abs(x) + Math.abs(y) < SHORTEST_STEP) {
+        this.settled[i] = 1;
+        return;
+      }
       this.match(i, this.x[i] - clamped(x), this.y[i] - clamped(y));
       if (this.found.squared < this.squared[i]) this.keep(i);
       else this.settled[i] = 1;

@@ -39,7 +39,7 @@ def pair_and_flow(height, width, seed=0, motion=3.0):
     height=st.integers(8, 150),
     width=st.integers(8, 50),
     threads=st.integers(1, 5),
-    motion=st.floats(0, 1),
+    motion=st.floats(0, 9),
     seed=st.integers(0, 9),
 )
 @example(height=1, width=1, threads=1, motion=1.0, seed=0)
