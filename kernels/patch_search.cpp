@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/lanes.h"
 
@@ -11,7 +12,7 @@ namespace {
 // As in engine/refinement/patches.py.
 constexpr size_t kPatch = 8, kStride = 4, kSteps = 3;
 constexpr float kPixels = kPatch * kPatch;
-constexpr float kLongestStep = 2.0f, kShortestStep = 0.1f, kApart = 0.5f;
+constexpr float kLongestStep = 2.0f, kShortestStep = 0.1f, kApart = 0.5f, kMoved = 0.25f;
 constexpr float kNoise = 1.0f, kBetter = 0.7f, kAlike = 0.5f, kRoundness = 0.1f;
 constexpr float kAgree = 1.5f;
 constexpr int kSupport = 3;
@@ -212,6 +213,12 @@ bool is_round(const Patch& of) {
   return 4 * (of.xx * of.yy - of.xy * of.xy) >= kRoundness * trace * trace;
 }
 
+// Whether a match is better than the given flow, and not only more exact.
+bool is_improved(const Patch& of) {
+  return of.best.squared < kBetter * of.given_squared &&
+         std::fabs(of.best.x - of.given_x) + std::fabs(of.best.y - of.given_y) > kMoved;
+}
+
 // What a match must stay below to be accepted.
 float most_squared(const Patch& of) { return kBetter * of.given_squared - kNoise * kPixels; }
 
@@ -242,20 +249,29 @@ void PatchSearch::begin(const Given& given, const PatchSearch* coarser, size_t b
     for (size_t column = 0; column < columns_; ++column) {
       const size_t x = std::min((kStride * (column + 1)) << given.halvings, given.width - 1);
       const float* flow = given.flow + 2 * (y * given.width + x);
-      Patch& patch = patches_[row * columns_ + column];
-      describe(images, row, column, patch);
       const bool known = std::isfinite(flow[0]) && std::isfinite(flow[1]);
-      set_match(images, row, column, known ? scale * flow[0] : 0, known ? scale * flow[1] : 0,
-                patch);
-      patch.given_x = patch.best.x, patch.given_y = patch.best.y;
-      patch.given_squared = patch.best.squared;
+      const float own_x = known ? scale * flow[0] : 0, own_y = known ? scale * flow[1] : 0;
+      Patch& patch = patches_[row * columns_ + column];
+      patch.searched = known, patch.settled = patch.fits = patch.accepted = false;
+      Around around = {};
+      if (coarser != nullptr) {
+        around = coarser->around((row + 1) / 2, (column + 1) / 2);
+        patch.searched = known && around.improved;
+      }
+      if (patch.searched || coarser == nullptr) {
+        describe(images, row, column, patch);
+        set_match(images, row, column, own_x, own_y, patch);
+      } else {
+        patch.best = {own_x, own_y, around.given_squared, 0, 0};
+      }
+      patch.given_x = own_x, patch.given_y = own_y, patch.given_squared = patch.best.squared;
       // At the whole resolution, only what can be accepted.
-      patch.searched =
-          known && (given.halvings > 0 || (is_round(patch) && most_squared(patch) > 0));
-      patch.settled = patch.fits = patch.accepted = false;
-      if (coarser == nullptr || !patch.searched) continue;
-      const Motion start = coarser->found_at((row + 1) / 2, (column + 1) / 2);
-      try_match(images, row, column, 2 * start.x, 2 * start.y, patch);
+      if (given.halvings == 0) {
+        patch.searched = patch.searched && is_round(patch) && most_squared(patch) > 0;
+      }
+      if (patch.searched && coarser != nullptr) {
+        try_match(images, row, column, 2 * around.x, 2 * around.y, patch);
+      }
     }
   }
 }
@@ -306,18 +322,21 @@ int PatchSearch::support(size_t row, size_t column) const {
   return count;
 }
 
-// The weighted mean of the matches of the up to four patches over 4x4 pixels.
-PatchSearch::Motion PatchSearch::found_at(size_t row, size_t column) const {
+PatchSearch::Around PatchSearch::around(size_t row, size_t column) const {
+  Around around = {0, 0, false, std::numeric_limits<float>::max()};
+  float weights = 0;
   row = std::min(row, rows_), column = std::min(column, columns_);
-  float x = 0, y = 0, weights = 0;
   for (size_t i = row - (row > 0); i < std::min(row + 1, rows_); ++i) {
     for (size_t j = column - (column > 0); j < std::min(column + 1, columns_); ++j) {
-      const Patch::Match& of = patches_[i * columns_ + j].best;
-      const float own = weight(of.squared);
-      x += own * of.x, y += own * of.y, weights += own;
+      const Patch& of = patches_[i * columns_ + j];
+      const float own = weight(of.best.squared);
+      around.x += own * of.best.x, around.y += own * of.best.y, weights += own;
+      around.improved = around.improved || is_improved(of);
+      around.given_squared = std::min(around.given_squared, of.given_squared);
     }
   }
-  return {x / weights, y / weights};
+  around.x /= weights, around.y /= weights;
+  return around;
 }
 
 void PatchSearch::changes(size_t begin, size_t end, float* changes) const {

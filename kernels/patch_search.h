@@ -48,6 +48,7 @@ class PatchSearch {
   // In this order, each for all rows or columns before the next one; thread-safe.
 
   // Begins with the given flow, or with what was found at half the resolution, if that fits better.
+  // Only where that is an improvement, patches are searched.
   void begin(const Given& given, const PatchSearch* coarser, size_t begin, size_t end);
   // Lets matches spread along rows, then along columns, and improves each.
   void along_rows(size_t begin, size_t end);
@@ -61,11 +62,15 @@ class PatchSearch {
   void changes(size_t begin, size_t end, float* changes) const;
 
  private:
-  struct Motion {
+  // The up to four patches over 4x4 pixels: the weighted mean of their matches, whether one of them
+  // is an improvement, and the least squared difference of the given flow.
+  struct Around {
     float x, y;
+    bool improved;
+    float given_squared;
   };
 
-  Motion found_at(size_t row, size_t column) const;
+  Around around(size_t row, size_t column) const;
   int support(size_t row, size_t column) const;
 
   PaddedRows shape_;

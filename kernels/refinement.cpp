@@ -16,7 +16,7 @@ namespace flow {
 namespace {
 
 // As in engine/refinement/plain.py.
-constexpr size_t kHalfRounds = 2, kRounds = 1;
+constexpr size_t kHalfRounds = 3, kRounds = 1;
 // Resolutions of the search for patches: the whole one, half of it and a quarter.
 constexpr size_t kResolutions = 3;
 // With fewer rows each, threads spend more time waiting for each other than they save.

@@ -58,7 +58,7 @@ def refined_batch(
 
 
 def fault() -> str:
-    """Return why flows are refined in numpy, some 40 times slower; empty: they are not."""
+    """Return why flows are refined in numpy, some 200 times slower; empty: they are not."""
     return _loaded()[1]
 
 

@@ -3,10 +3,11 @@
 A network that reads small images misses what is thin or fast. Patches of the whole resolution find
 it: each descends to where the images differ least (the inverse search of Kroeger et al., "Fast
 Optical Flow using Dense Inverse Search", ECCV 2016), and takes its neighbours' motion where that
-fits better (PatchMatch, Barnes et al., SIGGRAPH 2009), along rows and along columns. It begins at a
-quarter of the resolution. In the end a match replaces the flow only where it is much better, where
-the patch has gradients in all directions, and where its neighbours move alike; elsewhere, as on
-repeated or occluded texture, the flow stays.
+fits better (PatchMatch, Barnes et al., SIGGRAPH 2009), along rows and along columns. The search
+begins at a quarter of the resolution, and goes on to finer ones where it has found an improvement.
+In the end a match replaces the flow only where it is much better, where the patch has gradients in
+all directions, and where its neighbours move alike; elsewhere, as on repeated or occluded texture,
+the flow stays.
 
 ``kernels/patch_search.cpp`` is the same in C++, ``engine/web/page/patches.js`` in JavaScript.
 """
@@ -32,13 +33,14 @@ LONGEST_STEP: Final = 2  # pixels along x and along y
 SHORTEST_STEP: Final = np.float32(0.1)  # pixels along both: a shorter one is not made
 APART: Final = np.float32(0.5)  # pixels: a neighbour that moves less differently is not tried
 NOISE: Final = 1  # squared grey levels: a difference of that is none
-# A match is accepted if its squared difference is below these shares of that of the flow and of the
-# patch's variance.
+# A match is better if its squared difference is below this share of the flow's, and accepted if it
+# is below this one of the patch's variance, too.
 BETTER: Final = np.float32(0.7)
 ALIKE: Final = np.float32(0.5)
 ROUNDNESS: Final = np.float32(0.1)  # Foerstner's, 0 for an edge: less is not searched
 AGREE: Final = np.float32(1.5)  # pixels: neighbours that move less differently support a match
 SUPPORT: Final = 3  # neighbours of eight that it takes
+MOVED: Final = np.float32(0.25)  # pixels: a match that moves less differently is no improvement
 _PIXELS = SIDE**2
 MARGIN = SIDE + 1
 
@@ -112,9 +114,8 @@ def changes(firsts: Sequence[Array], seconds: Sequence[Array], flow: Array) -> A
     """
     coarser = None
     for halvings in reversed(range(len(firsts))):
-        search = _begun(_described(firsts[halvings], seconds[halvings]), flow, halvings)
-        if coarser is not None:
-            _continue(search, coarser)
+        described = _described(firsts[halvings], seconds[halvings])
+        search = _begun(described, flow, halvings, coarser)
         rows, columns = search.searched.shape
         every_row, every_column = np.arange(rows), np.arange(columns)
         _along([(every_row, np.full(rows, at)) for at in range(columns)], search)
@@ -142,8 +143,8 @@ def _described(first: Array, second: Array) -> _Patches:
     return _Patches(one, two, (height, width), sum_x, sum_y, xx, xy, yy, variance)
 
 
-def _begun(patches: _Patches, flow: Array, halvings: int) -> _Search:
-    """Begin with the flow at the pixels in the middle of the patches."""
+def _begun(patches: _Patches, flow: Array, halvings: int, coarser: _Search | None) -> _Search:
+    """Begin with the flow in the middle of the patches, or with what half the resolution found."""
     places = _all_places(*patches.xx.shape)
     y, x = (
         np.minimum((STRIDE * (place + 1)) << halvings, length - 1)
@@ -153,23 +154,25 @@ def _begun(patches: _Patches, flow: Array, halvings: int) -> _Search:
     searched = np.isfinite(motion[0]) & np.isfinite(motion[1])
     motion = np.where(searched, motion, np.float32(0))
     given = _matched(patches, places, motion[0], motion[1])
+    row, column = ((place + 1) // 2 for place in places)
+    if coarser is not None:
+        row, column = (
+            np.minimum(place, count)
+            for place, count in zip((row, column), coarser.searched.shape, strict=True)
+        )
+        searched &= _around(_is_improved(coarser), np.logical_or)[row, column]
+        # Nearly that of the others, which is not computed.
+        least = _around(coarser.given.squared, np.minimum, np.inf)[row, column]
+        given = given._replace(squared=np.where(searched, given.squared, least))
     if halvings == 0:  # only what can be accepted
         searched &= _is_round(patches) & (_most_squared(given) > 0)
     best = _Match(*(values.copy() for values in given))
-    return _Search(patches, given, best, searched, np.zeros_like(searched))
-
-
-def _continue(search: _Search, coarser: _Search) -> None:
-    """Take what was found at half the resolution where it fits better."""
-    found = 2 * _found(coarser)
-    places = _all_places(*search.searched.shape)
-    row, column = (
-        np.minimum((place + 1) // 2, count - 1)
-        for place, count in zip(places, found.shape[1:], strict=True)
-    )
-    tried = _matched(search.patches, places, found[0, row, column], found[1, row, column])
-    better = search.searched & (tried.squared < search.best.squared)
-    _set_best(search, places, better, tried)
+    search = _Search(patches, given, best, searched, np.zeros_like(searched))
+    if coarser is not None:
+        start = 2 * _found(coarser)[:, row, column]
+        tried = _matched(patches, places, start[0], start[1])
+        _set_best(search, places, searched & (tried.squared < given.squared), tried)
+    return search
 
 
 def _along(lines: list[_Places], search: _Search) -> None:
@@ -275,6 +278,14 @@ def _is_round(of: _Patches) -> _Mask:
     return found
 
 
+def _is_improved(search: _Search) -> _Mask:
+    """Return whether matches are better than the given flow, and not only more exact."""
+    best, given = search.best, search.given
+    moved = np.abs(best.x - given.x) + np.abs(best.y - given.y)
+    improved: _Mask = (best.squared < BETTER * given.squared) & (moved > MOVED)
+    return improved
+
+
 def _most_squared(given: _Match) -> Array:
     """Return what a match must stay below to be accepted."""
     return BETTER * given.squared - NOISE * _PIXELS
@@ -319,12 +330,13 @@ def _accepted(search: _Search) -> _Mask:
     return accepted
 
 
-def _around(values: Array) -> Array:
-    """Return the sums of the up to four patches over each 4x4 pixels."""
-    padded = np.pad(values, 1)
+def _around(values: Array, combine: np.ufunc = np.add, beyond: float = 0.0) -> Array:
+    """Return what the up to four patches over each 4x4 pixels combine to, their sum by default."""
+    padded = np.pad(values, 1, constant_values=beyond)
     upper, lower = padded[:-1], padded[1:]
-    sums: Array = ((upper[:, :-1] + upper[:, 1:]) + lower[:, :-1]) + lower[:, 1:]
-    return sums
+    patches = upper[:, :-1], upper[:, 1:], lower[:, :-1], lower[:, 1:]
+    combined: Array = reduce(combine, patches)
+    return combined
 
 
 def _interpolated(values: Array, height: int, width: int) -> Array:

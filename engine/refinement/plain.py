@@ -30,7 +30,7 @@ STAY: Final = np.float32(1e-6)  # weight of the flow so far: without neighbours 
 RELAXATION: Final = np.float32(1.95)  # of successive over-relaxation, which converges below 2
 SWEEPS: Final = 8
 # Each round warps the second image by the flow so far, and is linear from there.
-HALF_ROUNDS: Final = 2
+HALF_ROUNDS: Final = 3
 ROUNDS: Final = 1
 RESOLUTIONS: Final = 3  # of the search for patches: the whole one, half of it and a quarter
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601

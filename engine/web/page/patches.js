@@ -13,6 +13,7 @@ const ALIKE = 0.5;
 const ROUNDNESS = 0.1;
 const AGREE = 1.5;
 const SUPPORT = 3;
+const MOVED = 0.25;
 const PIXELS = SIDE * SIDE;
 const MARGIN = SIDE + 1;
 
@@ -63,19 +64,28 @@ class Search {
       const y = Math.min((STRIDE * (row + 1)) << halvings, height - 1);
       for (let column = 0; column < this.columns; column++, i++) {
         const x = Math.min((STRIDE * (column + 1)) << halvings, width - 1);
-        const [motionX, motionY] = flow.subarray(2 * (y * width + x), 2 * (y * width + x) + 2);
-        const known = Number.isFinite(motionX) && Number.isFinite(motionY);
-        this.describe(i);
-        this.match(i, known ? scale * motionX : 0, known ? scale * motionY : 0);
-        this.keep(i);
-        this.givenX[i] = this.x[i];
-        this.givenY[i] = this.y[i];
+        const at = 2 * (y * width + x);
+        const known = Number.isFinite(flow[at]) && Number.isFinite(flow[at + 1]);
+        const motionX = known ? scale * flow[at] : 0;
+        const motionY = known ? scale * flow[at + 1] : 0;
+        const around = coarser?.around((row + 1) >> 1, (column + 1) >> 1);
+        let searched = known && (!around || around.improved);
+        if (searched || !around) {
+          this.describe(i);
+          this.match(i, motionX, motionY);
+          this.keep(i);
+        } else {
+          this.x[i] = motionX;
+          this.y[i] = motionY;
+          this.squared[i] = around.givenSquared;
+        }
+        this.givenX[i] = motionX;
+        this.givenY[i] = motionY;
         this.givenSquared[i] = this.squared[i];
-        const worth = halvings > 0 || (this.isRound(i) && this.mostSquared(i) > 0);
-        this.searched[i] = known && worth ? 1 : 0;
-        if (!coarser || !this.searched[i]) continue;
-        const [startX, startY] = coarser.foundAt((row + 1) >> 1, (column + 1) >> 1);
-        this.match(i, 2 * startX, 2 * startY);
+        if (halvings === 0) searched &&= this.isRound(i) && this.mostSquared(i) > 0;
+        this.searched[i] = searched ? 1 : 0;
+        if (!searched || !around) continue;
+        this.match(i, 2 * around.x, 2 * around.y);
         if (this.found.squared < this.squared[i]) this.keep(i);
       }
     }
@@ -84,7 +94,13 @@ class Search {
   // Sets what does not depend on the motion.
   describe(i) {
     const { first, pitch } = this;
-    let [sum, squares, sumX, sumY, xx, xy, yy] = [0, 0, 0, 0, 0, 0, 0];
+    let sum = 0;
+    let squares = 0;
+    let sumX = 0;
+    let sumY = 0;
+    let xx = 0;
+    let xy = 0;
+    let yy = 0;
     for (let row = 0, from = this.start(i); row < SIDE; row++, from += pitch) {
       for (let at = from; at < from + SIDE; at++) {
         const alongX = first[at + 1] - first[at - 1];
@@ -126,13 +142,19 @@ class Search {
     const down = toY - top;
     let own = this.start(i);
     let other = (top + MARGIN) * pitch + left + MARGIN;
-    let [sum, squares, alongX, alongY] = [0, 0, 0, 0];
+    const upperLeft = (1 - right) * (1 - down);
+    const upperRight = right * (1 - down);
+    const lowerLeft = (1 - right) * down;
+    const lowerRight = right * down;
+    let sum = 0;
+    let squares = 0;
+    let alongX = 0;
+    let alongY = 0;
     for (let line = 0; line < SIDE; line++, own += pitch, other += pitch) {
       for (let at = own, to = other; at < own + SIDE; at++, to++) {
-        const under = to + pitch;
-        const upper = second[to] + right * (second[to + 1] - second[to]);
-        const lower = second[under] + right * (second[under + 1] - second[under]);
-        const difference = upper + down * (lower - upper) - first[at];
+        const upper = upperLeft * second[to] + upperRight * second[to + 1];
+        const lower = lowerLeft * second[to + pitch] + lowerRight * second[to + pitch + 1];
+        const difference = upper + lower - first[at];
         sum += difference;
         squares += difference * difference;
         alongX += difference * (first[at + 1] - first[at - 1]);
@@ -233,9 +255,21 @@ class Search {
     }
   }
 
-  // Returns the motion of 4x4 pixels: the mean of the patches over them.
-  foundAt(row, column) {
-    return this.meanAt(row, column, (i) => [weight(this.squared[i]), this.x[i], this.y[i]]);
+  // Returns what the up to four patches over 4x4 pixels have found: the mean of their matches,
+  // whether one is an improvement, and the least squared difference of the given flow.
+  around(row, column) {
+    const [x, y] = this.meanAt(row, column, (i) => [weight(this.squared[i]), this.x[i], this.y[i]]);
+    const around = { x, y, improved: false, givenSquared: Infinity };
+    for (const i of this.over(row, column)) {
+      around.improved ||= this.isImproved(i);
+      around.givenSquared = Math.min(around.givenSquared, this.givenSquared[i]);
+    }
+    return around;
+  }
+
+  isImproved(i) {
+    const moved = Math.abs(this.x[i] - this.givenX[i]) + Math.abs(this.y[i] - this.givenY[i]);
+    return this.squared[i] < BETTER * this.givenSquared[i] && moved > MOVED;
   }
 
   // Returns how much the accepted matches change the flow of 4x4 pixels.
@@ -247,18 +281,29 @@ class Search {
     );
   }
 
-  // Returns the mean of [weight, x, y] of the up to four patches over 4x4 pixels.
+  // Returns the mean of [weight, x, y] of the patches over 4x4 pixels.
   meanAt(row, column, valuesOf) {
-    let [x, y, weights] = [0, 0, 0];
-    for (let i = Math.max(row - 1, 0); i <= Math.min(row, this.rows - 1); i++) {
-      for (let j = Math.max(column - 1, 0); j <= Math.min(column, this.columns - 1); j++) {
-        const [own, ofX, ofY] = valuesOf(i * this.columns + j);
-        x += own * ofX;
-        y += own * ofY;
-        weights += own;
-      }
+    let x = 0;
+    let y = 0;
+    let weights = 0;
+    for (const i of this.over(row, column)) {
+      const [own, ofX, ofY] = valuesOf(i);
+      x += own * ofX;
+      y += own * ofY;
+      weights += own;
     }
     return [x / weights, y / weights];
+  }
+
+  // Returns the up to four patches over 4x4 pixels.
+  over(row, column) {
+    const patches = [];
+    for (let i = Math.max(row - 1, 0); i <= Math.min(row, this.rows - 1); i++) {
+      for (let j = Math.max(column - 1, 0); j <= Math.min(column, this.columns - 1); j++) {
+        patches.push(i * this.columns + j);
+      }
+    }
+    return patches;
   }
 }
 

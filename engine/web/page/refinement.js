@@ -12,7 +12,7 @@ const LEAST = 0.001;
 const STAY = 1e-6;
 const RELAXATION = 1.95;
 const SWEEPS = 8;
-const HALF_ROUNDS = 2;
+const HALF_ROUNDS = 3;
 const ROUNDS = 1;
 const RESOLUTIONS = 3;
 

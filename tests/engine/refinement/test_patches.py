@@ -25,11 +25,11 @@ def texture(rng, height, width, blur=1.5):
 
 def square_that_moves(rng, motion):
     """Return a pair where a square of 40x40 pixels moves before a background that does not."""
-    first = texture(rng, 128, 160)
+    first = texture(rng, 128, 160, blur=2.5)
     second = first.copy()
     x, y = motion
     inside = first[40:80, 60:100].copy()
-    second[40:80, 60:100] = texture(rng, 40, 40)
+    second[40:80, 60:100] = texture(rng, 40, 40, blur=2.5)
     second[40 + y : 80 + y, 60 + x : 100 + x] = inside
     return first.round(), second.round()
 
@@ -63,7 +63,7 @@ def test_descent_reaches_the_least_difference(rng, start):
     described = patches._described(
         *(image[inside, inside].astype(np.float32) for image in (large, shifted))
     )
-    search = patches._begun(described, flow, 1)
+    search = patches._begun(described, flow, 1, None)
     search.best.x[:], search.best.y[:] = (motion + start)[:, None, None]
     places = patches._all_places(*search.searched.shape)
     search.best = patches._matched(described, places, search.best.x, search.best.y)
