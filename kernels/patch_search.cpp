@@ -130,22 +130,13 @@ FLOW_INLINE Patch::Match match(const Images& images, size_t row, size_t column, 
           total(along_y) - patch.sum_y * mean};
 }
 
-// Whether that has a smaller squared difference than a patch's best match. Half of its rows often
-// have a larger one already.
-FLOW_INLINE bool is_better(const Images& images, size_t row, size_t column, const Patch& patch,
-                           float x, float y) {
-  Differences differences(Place(images, row, column, x, y));
-  Lanes sum = {}, squares = {};
-  for (size_t half = 1; half <= 2; ++half) {
-    for (size_t i = 0; i < kPatch / 2; ++i) {
-      Lanes difference;
-      differences.next(difference);
-      sum += difference, squares += difference * difference;
-    }
-    const float whole = total(sum), mean = whole / (kPixels / 2 * static_cast<float>(half));
-    if (!(total(squares) - whole * mean < patch.best.squared)) return false;
-  }
-  return true;
+// Takes another motion where it fits better.
+FLOW_INLINE bool improve(const Images& images, size_t row, size_t column, Patch& patch, float x,
+                         float y) {
+  const Patch::Match other = match(images, row, column, patch, x, y);
+  const bool better = other.squared < patch.best.squared;
+  if (better) patch.best = other;
+  return better;
 }
 
 // Improves a patch's match by steps of inverse compositional descent, as far as they do.
@@ -159,11 +150,9 @@ FLOW_INLINE void descend(const Images& images, size_t row, size_t column, Patch&
     const float y = (xx * from.along_y - patch.xy * from.along_x) * factor;
     patch.settled = std::fabs(x) + std::fabs(y) < kShortestStep;
     if (patch.settled) return;
-    const Patch::Match to =
-        match(images, row, column, patch, from.x - within(x, -kLongestStep, kLongestStep),
-              from.y - within(y, -kLongestStep, kLongestStep));
-    patch.settled = !(to.squared < from.squared);
-    if (!patch.settled) patch.best = to;
+    patch.settled =
+        !improve(images, row, column, patch, from.x - within(x, -kLongestStep, kLongestStep),
+                 from.y - within(y, -kLongestStep, kLongestStep));
   }
 }
 
@@ -184,10 +173,7 @@ void search(const Images& images, Patch* patches, size_t columns, const Line& li
       const Patch::Match& before = (&patch)[-next].best;
       // Descent leads to what is near.
       if (std::fabs(before.x - patch.best.x) + std::fabs(before.y - patch.best.y) > kApart) {
-        if (is_better(images, row, column, patch, before.x, before.y)) {
-          patch.best = match(images, row, column, patch, before.x, before.y);
-          patch.settled = false;
-        }
+        if (improve(images, row, column, patch, before.x, before.y)) patch.settled = false;
       }
     }
     descend(images, row, column, patch);
@@ -201,9 +187,7 @@ void set_match(const Images& images, size_t row, size_t column, float x, float y
 
 FLOW_CLONES
 void try_match(const Images& images, size_t row, size_t column, float x, float y, Patch& patch) {
-  if (is_better(images, row, column, patch, x, y)) {
-    patch.best = match(images, row, column, patch, x, y);
-  }
+  improve(images, row, column, patch, x, y);
 }
 
 float weight(float squared) { return 1 / std::max(1.0f, std::sqrt(squared / kPixels)); }

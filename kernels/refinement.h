@@ -1,4 +1,4 @@
-// Variational refinement of the flow of a pair of images, from coarse to fine.
+// Refinement of the flow of a pair of images by the images, from coarse to fine.
 
 #ifndef FLOW_KERNELS_REFINEMENT_H_
 #define FLOW_KERNELS_REFINEMENT_H_
@@ -14,9 +14,10 @@ struct Refinement {
   float* refined;                 // likewise; may be the same memory
   size_t height, width;
 
-  // Refines at half the resolution, then at the whole one, in some threads. The result does not
-  // depend on their number. Throws std::bad_alloc, and std::system_error where a thread cannot be
-  // started. The calling thread keeps memory and threads for its next call, until it ends.
+  // Searches for patches, then refines at half the resolution and at the whole one, in some
+  // threads. The result does not depend on their number. Throws std::bad_alloc, and
+  // std::system_error where a thread cannot be started. The calling thread keeps memory and threads
+  // for its next call, until it ends.
   void run(size_t threads) const;
 };
 
