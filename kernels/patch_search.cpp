@@ -88,42 +88,20 @@ struct Place {
   }
 };
 
-// The differences of a patch's rows, one after the other.
-class Differences {
- public:
-  FLOW_INLINE explicit Differences(const Place& place) : place_(place) { set_row(upper_); }
-
-  const float* own() const { return place_.own; }
-
-  // Sets the next row's.
-  FLOW_INLINE void next(Lanes& difference) {
-    Lanes lower;
-    place_.other += place_.pitch;
-    set_row(lower);
-    difference = upper_ + place_.down * (lower - upper_) - lanes(place_.own);
-    upper_ = lower, place_.own += place_.pitch;
-  }
-
- private:
-  FLOW_INLINE void set_row(Lanes& row) const {
-    row = lanes(place_.other) + place_.right * (lanes(place_.other + 1) - lanes(place_.other));
-  }
-
-  Place place_;
-  Lanes upper_;
-};
-
 // How the images differ where a patch moves by (x, y).
 FLOW_INLINE Patch::Match match(const Images& images, size_t row, size_t column, const Patch& patch,
                                float x, float y) {
-  Differences differences(Place(images, row, column, x, y));
+  Place at(images, row, column, x, y);
   Lanes sum = {}, squares = {}, along_x = {}, along_y = {};
-  for (size_t i = 0; i < kPatch; ++i) {
-    const Derivatives along(differences.own(), images.shape.pitch());
-    Lanes difference;
-    differences.next(difference);
+  Lanes upper = lanes(at.other) + at.right * (lanes(at.other + 1) - lanes(at.other));
+  for (size_t i = 0; i < kPatch; ++i, at.own += at.pitch) {
+    at.other += at.pitch;
+    const Lanes lower = lanes(at.other) + at.right * (lanes(at.other + 1) - lanes(at.other));
+    const Lanes difference = upper + at.down * (lower - upper) - lanes(at.own);
+    const Derivatives along(at.own, at.pitch);
     sum += difference, squares += difference * difference;
     along_x += difference * along.x, along_y += difference * along.y;
+    upper = lower;
   }
   const float whole = total(sum), mean = whole / kPixels;
   return {x, y, std::max(0.0f, total(squares) - whole * mean), total(along_x) - patch.sum_x * mean,
