@@ -7,7 +7,7 @@
 #include <cstddef>
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
-#define FLOW_CLONES __attribute__((target_clones("avx2", "default")))
+#define FLOW_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define FLOW_CLONES
 #endif
@@ -27,7 +27,7 @@
 namespace flow {
 
 // Numbers that are computed at once. The compiler splits them where registers are shorter.
-constexpr size_t kLanes = 8;
+constexpr size_t kLanes = 16;
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
 FLOW_INLINE const Lanes& lanes(const float* numbers) {

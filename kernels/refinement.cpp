@@ -41,12 +41,39 @@ void halve_row(const float* above, const float* below, size_t width, float scale
   }
 }
 
+// The same of rows as `SplitRows` says.
+FLOW_CLONES
+void halve_split_row(const float* above, const float* below, const SplitRows& shape, float scale,
+                     float* __restrict halved) {
+  const size_t pairs = shape.width / 2;
+  const float *above_odd = above + shape.half(), *below_odd = below + shape.half();
+  for (size_t i = 0; i < pairs; ++i) {
+    halved[i] = ((above[i] + above_odd[i]) + (below[i] + below_odd[i])) * scale;
+  }
+  if (shape.width % 2 == 1) halved[pairs] = 2 * (above[pairs] + below[pairs]) * scale;
+}
+
 // The numbers of a row in turns.
 FLOW_CLONES
 void split_row(const float* row, size_t width, float* __restrict even, float* __restrict odd) {
   FLOW_INDEPENDENT
   for (size_t i = 0; i < width / 2; ++i) even[i] = row[2 * i], odd[i] = row[2 * i + 1];
   if (width % 2 == 1) even[width / 2] = row[width - 1];
+}
+
+// Of a row of a flow, x and y in turns: each as `SplitRows` says.
+FLOW_CLONES
+void split_flow_row(const float* flow, const SplitRows& shape, float* __restrict x,
+                    float* __restrict y) {
+  float* __restrict odd_x = x + shape.half();
+  float* __restrict odd_y = y + shape.half();
+  const size_t pairs = shape.width / 2;
+  FLOW_INDEPENDENT
+  for (size_t i = 0; i < pairs; ++i) {
+    x[i] = flow[4 * i], y[i] = flow[4 * i + 1];
+    odd_x[i] = flow[4 * i + 2], odd_y[i] = flow[4 * i + 3];
+  }
+  if (shape.width % 2 == 1) x[pairs] = flow[4 * pairs], y[pairs] = flow[4 * pairs + 1];
 }
 
 FLOW_CLONES
@@ -64,6 +91,25 @@ void change_row(const float* after, const float* before, const float* after_far,
     // A pixel has half as many of the halved image.
     change[x] = 1.5f * (after[x] - before[x]) + 0.5f * (after_far[x] - before_far[x]);
   }
+}
+
+// Every second one of `numbers` is of 4x4 pixels. Sets those of a row of pixels, at even and at odd
+// x: a pixel is 1/8, 3/8, 5/8 or 7/8 of the way from one to the next.
+FLOW_CLONES
+void spread_row(const float* numbers, size_t count, float* __restrict even, float* __restrict odd) {
+  even[0] = odd[0] = numbers[0];
+  FLOW_INDEPENDENT
+  for (size_t i = 0; i + 1 < count; ++i) {
+    const float left = numbers[2 * i], by = numbers[2 * i + 2] - left;
+    even[2 * i + 1] = left + 0.125f * by, odd[2 * i + 1] = left + 0.375f * by;
+    even[2 * i + 2] = left + 0.625f * by, odd[2 * i + 2] = left + 0.875f * by;
+  }
+  even[2 * count - 1] = odd[2 * count - 1] = numbers[2 * count - 2];
+}
+
+FLOW_CLONES
+void add_row(const float* numbers, size_t count, float* __restrict to) {
+  for (size_t i = 0; i < count; ++i) to[i] += numbers[i];
 }
 
 // Adds a row of half the width to the numbers of a row at even and odd x.
@@ -111,6 +157,11 @@ struct Level {
       const VariationalRound step = {shape, first, second, flow_at(round), flow_at(round + 1)};
       phases.push_back({shape.height, [step](size_t begin, size_t end) { step.rows(begin, end); }});
     }
+  }
+
+  // Row y of its flow along x or along y.
+  float* flow_row(size_t y, size_t axis) const {
+    return flow + axis * shape.numbers() + y * shape.pitch();
   }
 
   // Splits a row of whole numbers.
@@ -182,55 +233,38 @@ class Start {
 
   // Rows [begin, end) of half the resolution, and those of the whole one that they are made from.
   void rows(size_t begin, size_t end) const {
-    const size_t width = of_.width;
-    // Two rows of x and of y; halves of one; changes of a row of 4x4 pixels, and of one pixel.
-    std::vector<float> pairs(4 * width), halved(half_.shape.width), change(2 * columns_);
-    std::vector<float> changes(8 * columns_);
+    // Changes of a row of 4x4 pixels, and of the pixels of one of their rows.
+    std::vector<float> change(2 * columns_), changes(4 * columns_), halved(half_.shape.width);
     for (size_t y = begin; y < end; ++y) {
-      const size_t rows = std::min<size_t>(2, of_.height - 2 * y);
-      for (size_t row = 0; row < rows; ++row) {
-        const size_t at = 2 * y + row;
-        change_row(at, change.data(), changes.data());
-        float* const x = pairs.data() + row * width;
-        split_row(of_.flow + 2 * at * width, 2 * width, x, x + 2 * width);
-        for (size_t axis = 0; axis < 2; ++axis) {
-          float* const numbers = x + 2 * axis * width;
-          const float* add = changes.data() + 4 * axis * columns_;
-          for (size_t i = 0; i < width; ++i) numbers[i] += add[i];
-          whole_.set_row(numbers, at, whole_.flow + axis * whole_.shape.numbers());
-        }
-      }
+      const size_t last = std::min(2 * y + 1, of_.height - 1);
+      for (size_t row = 2 * y; row <= last; ++row) set_row(row, change.data(), changes.data());
       for (size_t axis = 0; axis < 2; ++axis) {
-        const float* above = pairs.data() + 2 * axis * width;
-        halve_row(above, rows > 1 ? above + width : above, width, 0.125f, halved.data());
-        const size_t plane = axis * half_.shape.numbers(), at = plane + y * half_.shape.pitch();
-        half_.set_row(halved.data(), y, half_.flow + plane);
-        std::copy_n(half_.flow + at, half_.shape.pitch(), before_ + at);
+        const float *above = whole_.flow_row(2 * y, axis), *below = whole_.flow_row(last, axis);
+        halve_split_row(above, below, whole_.shape, 0.125f, halved.data());
+        half_.set_row(halved.data(), y, half_.flow + axis * half_.shape.numbers());
+        const float* const row = half_.flow_row(y, axis);
+        std::copy_n(row, half_.shape.pitch(), before_ + (row - half_.flow));
       }
     }
   }
 
  private:
-  // How far the pixels between two places are from the first one.
-  static constexpr float kShares[] = {0.125f, 0.375f, 0.625f, 0.875f};
-
-  // Of the pixels of row y: those along x, then those along y.
-  void change_row(size_t y, float* change, float* changes) const {
+  // Of the whole resolution.
+  void set_row(size_t y, float* change, float* changes) const {
+    const SplitRows& shape = whole_.shape;
+    split_flow_row(of_.flow + 2 * y * of_.width, shape, whole_.flow_row(y, 0),
+                   whole_.flow_row(y, 1));
     const size_t above = y < 2 ? 0 : std::min((y - 2) / 4, rows_ - 1);
     const size_t below = y < 2 ? 0 : std::min(above + 1, rows_ - 1);
-    const float share = kShares[(y + 2) % 4];
+    const float share = 0.125f + 0.25f * static_cast<float>((y + 2) % 4);
     const float *upper = changes_ + 2 * above * columns_, *lower = changes_ + 2 * below * columns_;
     for (size_t i = 0; i < 2 * columns_; ++i) change[i] = upper[i] + share * (lower[i] - upper[i]);
-    for (size_t axis = 0; axis < 2; ++axis, changes += 4 * columns_) {
-      const float* of = change + axis;
-      std::fill_n(changes, 2, of[0]);
-      for (size_t i = 0; i + 1 < columns_; ++i) {
-        const float left = of[2 * i], by = of[2 * i + 2] - left;
-        for (size_t place = 0; place < 4; ++place) {
-          changes[4 * i + 2 + place] = left + kShares[place] * by;
-        }
-      }
-      std::fill_n(changes + 4 * columns_ - 2, 2, of[2 * columns_ - 2]);
+    for (size_t axis = 0; axis < 2; ++axis) {
+      float* const even = whole_.flow_row(y, axis);
+      float* const odd_changes = changes + 2 * columns_;
+      spread_row(change + axis, columns_, changes, odd_changes);
+      add_row(changes, shape.half(), even);
+      add_row(odd_changes, shape.width / 2, even + shape.half());
     }
   }
 
