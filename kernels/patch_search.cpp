@@ -209,7 +209,11 @@ size_t PatchSearch::count(const PaddedRows& shape) {
 void PatchSearch::begin(const Given& given, const PatchSearch* coarser, size_t begin, size_t end) {
   const Images images = {shape_, first_, second_};
   const float scale = 1 / static_cast<float>(size_t{1} << given.halvings);
+  std::vector<Around> around_row;  // of the coarser resolution; two rows of this one share it
   for (size_t row = begin; row < end; ++row) {
+    if (coarser != nullptr && (around_row.empty() || row % 2 == 1)) {
+      coarser->around((row + 1) / 2, around_row);
+    }
     const size_t y = std::min((kStride * (row + 1)) << given.halvings, given.height - 1);
     for (size_t column = 0; column < columns_; ++column) {
       const size_t x = std::min((kStride * (column + 1)) << given.halvings, given.width - 1);
@@ -220,7 +224,7 @@ void PatchSearch::begin(const Given& given, const PatchSearch* coarser, size_t b
       patch.searched = known, patch.settled = patch.fits = patch.accepted = false;
       Around around = {};
       if (coarser != nullptr) {
-        around = coarser->around((row + 1) / 2, (column + 1) / 2);
+        around = around_row[std::min((column + 1) / 2, around_row.size() - 1)];
         patch.searched = known && around.improved;
       }
       if (patch.searched || coarser == nullptr) {
@@ -287,21 +291,23 @@ int PatchSearch::support(size_t row, size_t column) const {
   return count;
 }
 
-PatchSearch::Around PatchSearch::around(size_t row, size_t column) const {
-  Around around = {0, 0, false, std::numeric_limits<float>::max()};
-  float weights = 0;
-  row = std::min(row, rows_), column = std::min(column, columns_);
-  for (size_t i = row - (row > 0); i < std::min(row + 1, rows_); ++i) {
-    for (size_t j = column - (column > 0); j < std::min(column + 1, columns_); ++j) {
-      const Patch& of = patches_[i * columns_ + j];
-      const float own = weight(of.best.squared);
-      around.x += own * of.best.x, around.y += own * of.best.y, weights += own;
-      around.improved = around.improved || is_improved(of);
-      around.given_squared = std::min(around.given_squared, of.given_squared);
+void PatchSearch::around(size_t row, std::vector<Around>& around) const {
+  row = std::min(row, rows_);
+  around.assign(columns_ + 1, {0, 0, false, std::numeric_limits<float>::max()});
+  for (size_t column = 0; column <= columns_; ++column) {
+    Around& cell = around[column];
+    float weights = 0;
+    for (size_t i = row - (row > 0); i < std::min(row + 1, rows_); ++i) {
+      for (size_t j = column - (column > 0); j < std::min(column + 1, columns_); ++j) {
+        const Patch& of = patches_[i * columns_ + j];
+        const float own = weight(of.best.squared);
+        cell.x += own * of.best.x, cell.y += own * of.best.y, weights += own;
+        cell.improved = cell.improved || is_improved(of);
+        cell.given_squared = std::min(cell.given_squared, of.given_squared);
+      }
     }
+    cell.x /= weights, cell.y /= weights;
   }
-  around.x /= weights, around.y /= weights;
-  return around;
 }
 
 void PatchSearch::changes(size_t begin, size_t end, float* changes) const {

@@ -5,6 +5,7 @@
 #define FLOW_KERNELS_PATCH_SEARCH_H_
 
 #include <cstddef>
+#include <vector>
 
 #include "kernels/rows.h"
 
@@ -70,7 +71,8 @@ class PatchSearch {
     float given_squared;
   };
 
-  Around around(size_t row, size_t column) const;
+  // Sets those of a row of 4x4 pixels.
+  void around(size_t row, std::vector<Around>& around) const;
   int support(size_t row, size_t column) const;
 
   PaddedRows shape_;

@@ -77,6 +77,19 @@ void split_flow_row(const float* flow, const SplitRows& shape, float* __restrict
 }
 
 FLOW_CLONES
+void merge_flow_row(const float* x, const float* y, const SplitRows& shape,
+                    float* __restrict flow) {
+  const float *odd_x = x + shape.half(), *odd_y = y + shape.half();
+  const size_t pairs = shape.width / 2;
+  FLOW_INDEPENDENT
+  for (size_t i = 0; i < pairs; ++i) {
+    flow[4 * i] = x[i], flow[4 * i + 1] = y[i];
+    flow[4 * i + 2] = odd_x[i], flow[4 * i + 3] = odd_y[i];
+  }
+  if (shape.width % 2 == 1) flow[4 * pairs] = x[pairs], flow[4 * pairs + 1] = y[pairs];
+}
+
+FLOW_CLONES
 void merge_row(const float* even, const float* odd, size_t width, float* __restrict row) {
   FLOW_INDEPENDENT
   for (size_t i = 0; i < width / 2; ++i) row[2 * i] = even[i], row[2 * i + 1] = odd[i];
@@ -299,13 +312,9 @@ void add_change(const Level& whole, const Level& half, const float* before, size
 // The refined flow, x and y in turns.
 void write(const Refinement& of, const Level& whole, size_t begin, size_t end) {
   const float* const refined = whole.flow_at(kRounds);
-  std::vector<float> both(2 * of.width);
   for (size_t y = begin; y < end; ++y) {
-    for (size_t axis = 0; axis < 2; ++axis) {
-      const float* even = refined + axis * whole.shape.numbers() + y * whole.shape.pitch();
-      merge_row(even, even + whole.shape.half(), of.width, both.data() + axis * of.width);
-    }
-    merge_row(both.data(), both.data() + of.width, 2 * of.width, of.refined + 2 * y * of.width);
+    const float* const x = refined + y * whole.shape.pitch();
+    merge_flow_row(x, x + whole.shape.numbers(), whole.shape, of.refined + 2 * y * of.width);
   }
 }
 
