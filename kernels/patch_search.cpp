@@ -12,7 +12,7 @@ namespace {
 // As in engine/refinement/patches.py.
 constexpr size_t kPatch = 8, kStride = 4, kSteps = 3;
 constexpr float kPixels = kPatch * kPatch;
-constexpr float kLongestStep = 2.0f, kShortestStep = 0.1f, kApart = 0.5f, kMoved = 0.25f;
+constexpr float kLongestStep = 2.0f, kShortestStep = 0.2f, kApart = 1.0f, kMoved = 0.25f;
 constexpr float kNoise = 1.0f, kBetter = 0.7f, kAlike = 0.5f, kRoundness = 0.1f;
 constexpr float kAgree = 1.5f;
 constexpr int kSupport = 3;

@@ -30,8 +30,8 @@ STRIDE: Final = 4  # pixels from one patch to the next
 # Chosen on 26 pairs of public data sets (docs/experiments.md).
 STEPS: Final = 3  # of descent, after each look at a neighbour
 LONGEST_STEP: Final = 2  # pixels along x and along y
-SHORTEST_STEP: Final = np.float32(0.1)  # pixels along both: a shorter one is not made
-APART: Final = np.float32(0.5)  # pixels: a neighbour that moves less differently is not tried
+SHORTEST_STEP: Final = np.float32(0.2)  # pixels along both: a shorter one is not made
+APART: Final = np.float32(1.0)  # pixels: a neighbour that moves less differently is not tried
 NOISE: Final = 1  # squared grey levels: a difference of that is none
 # A match is better if its squared difference is below this share of the flow's, and accepted if it
 # is below this one of the patch's variance, too.
