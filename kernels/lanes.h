@@ -27,7 +27,7 @@
 namespace flow {
 
 // Numbers that are computed at once. The compiler splits them where registers are shorter.
-constexpr size_t kLanes = 16;
+constexpr size_t kLanes = 8;
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
 FLOW_INLINE const Lanes& lanes(const float* numbers) {

@@ -17,10 +17,7 @@ constexpr float kNoise = 1.0f, kBetter = 0.7f, kAlike = 0.5f, kRoundness = 0.1f;
 constexpr float kAgree = 1.5f;
 constexpr int kSupport = 3;
 
-// A row of a patch is computed at once.
-typedef float Row __attribute__((vector_size(kPatch * sizeof(float)), aligned(4), may_alias));
-
-FLOW_INLINE const Row& row_at(const float* pixels) { return *reinterpret_cast<const Row*>(pixels); }
+static_assert(kPatch == kLanes, "a row of a patch is computed at once");
 
 struct Images {
   PaddedRows shape;
@@ -31,17 +28,17 @@ struct Images {
   }
 };
 
-FLOW_INLINE float total(const Row& of) {
+FLOW_INLINE float total(const Lanes& of) {
   return ((of[0] + of[4]) + (of[1] + of[5])) + ((of[2] + of[6]) + (of[3] + of[7]));
 }
 
 // The differences of the pixels on both sides of a row's, along x and along y: twice its
 // derivatives.
 struct Derivatives {
-  Row x, y;
+  Lanes x, y;
 
   FLOW_INLINE Derivatives(const float* row, size_t pitch)
-      : x(row_at(row + 1) - row_at(row - 1)), y(row_at(row + pitch) - row_at(row - pitch)) {}
+      : x(lanes(row + 1) - lanes(row - 1)), y(lanes(row + pitch) - lanes(row - pitch)) {}
 };
 
 // Sets what does not depend on the motion.
@@ -49,9 +46,9 @@ FLOW_CLONES
 void describe(const Images& images, size_t row, size_t column, Patch& patch) {
   const size_t pitch = images.shape.pitch();
   const float* pixels = images.patch(row, column);
-  Row sum = {}, squares = {}, sum_x = {}, sum_y = {}, xx = {}, xy = {}, yy = {};
+  Lanes sum = {}, squares = {}, sum_x = {}, sum_y = {}, xx = {}, xy = {}, yy = {};
   for (size_t y = 0; y < kPatch; ++y, pixels += pitch) {
-    const Row own = row_at(pixels);
+    const Lanes own = lanes(pixels);
     const Derivatives along(pixels, pitch);
     sum += own, squares += own * own;
     sum_x += along.x, sum_y += along.y;
@@ -95,12 +92,12 @@ struct Place {
 FLOW_INLINE Patch::Match match(const Images& images, size_t row, size_t column, const Patch& patch,
                                float x, float y) {
   Place at(images, row, column, x, y);
-  Row sum = {}, squares = {}, along_x = {}, along_y = {};
-  Row upper = row_at(at.other) + at.right * (row_at(at.other + 1) - row_at(at.other));
+  Lanes sum = {}, squares = {}, along_x = {}, along_y = {};
+  Lanes upper = lanes(at.other) + at.right * (lanes(at.other + 1) - lanes(at.other));
   for (size_t i = 0; i < kPatch; ++i, at.own += at.pitch) {
     at.other += at.pitch;
-    const Row lower = row_at(at.other) + at.right * (row_at(at.other + 1) - row_at(at.other));
-    const Row difference = upper + at.down * (lower - upper) - row_at(at.own);
+    const Lanes lower = lanes(at.other) + at.right * (lanes(at.other + 1) - lanes(at.other));
+    const Lanes difference = upper + at.down * (lower - upper) - lanes(at.own);
     const Derivatives along(at.own, at.pitch);
     sum += difference, squares += difference * difference;
     along_x += difference * along.x, along_y += difference * along.y;

@@ -26,7 +26,7 @@ constexpr size_t kAround = 2 + kHalfSweeps;
 constexpr size_t kAligned = 16;  // numbers of a cache line
 
 // Half a row of each of some planes: the numbers at even x, or those at odd x. Each has room for
-// one number before it and for kLanes behind it.
+// one number before it and for kAligned behind it.
 struct HalfRow {
   float* first;
   size_t pitch;
@@ -273,20 +273,20 @@ void relax(const Step& of, size_t count) {
   const float *left_x = of.left_x, *left_y = of.left_y, *above_x = of.above_x;
   const float *above_y = of.above_y, *below_x = of.below_x, *below_y = of.below_y;
   float *to_x = of.own[kX], *to_y = of.own[kY];
-  // Behind the last pixel is room for some more.
-  for (size_t i = 0; i < count; i += kLanes) {
-    const Lanes left = lanes(weights_left + i), right = lanes(weights_right + i);
-    const Lanes above = lanes(weights_above + i), below = lanes(weights_below + i);
-    const Lanes x = lanes(to_x + i), y = lanes(to_y + i), mix = lanes(mixed + i);
-    const Lanes sum_x = lanes(constant_x + i) + left * lanes(left_x + i) +
-                        right * lanes(left_x + i + 1) + above * lanes(above_x + i) +
-                        below * lanes(below_x + i);
-    const Lanes new_x = (sum_x - mix * y) * lanes(scale_x + i) - (kRelaxation - 1) * x;
-    const Lanes sum_y = lanes(constant_y + i) + left * lanes(left_y + i) +
-                        right * lanes(left_y + i + 1) + above * lanes(above_y + i) +
-                        below * lanes(below_y + i);
-    lanes(to_x + i) = new_x;
-    lanes(to_y + i) = (sum_y - mix * new_x) * lanes(scale_y + i) - (kRelaxation - 1) * y;
+  // As whole registers of any instruction set: behind the last pixel is room for some more.
+  const size_t rounded = (count + kAligned - 1) / kAligned * kAligned;
+  FLOW_INDEPENDENT
+  for (size_t i = 0; i < rounded; ++i) {
+    const float left = weights_left[i], right = weights_right[i];
+    const float above = weights_above[i], below = weights_below[i];
+    const float x = to_x[i], y = to_y[i], mix = mixed[i];
+    const float sum_x = constant_x[i] + left * left_x[i] + right * left_x[i + 1] +
+                        above * above_x[i] + below * below_x[i];
+    const float new_x = (sum_x - mix * y) * scale_x[i] - (kRelaxation - 1) * x;
+    const float sum_y = constant_y[i] + left * left_y[i] + right * left_y[i + 1] +
+                        above * above_y[i] + below * below_y[i];
+    to_x[i] = new_x;
+    to_y[i] = (sum_y - mix * new_x) * scale_y[i] - (kRelaxation - 1) * y;
   }
 }
 
