@@ -1,5 +1,6 @@
 #include "kernels/phases.h"
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <thread>
@@ -8,6 +9,10 @@
 
 namespace flow {
 namespace {
+
+// Of a thread's part of a phase: a thread that has done its own takes those that are left of
+// others.
+constexpr size_t kPieces = 6;
 
 // Where threads wait for each other. Phases take less than a millisecond, and threads of the same
 // work end them together: they ask again and again, and let others run in between.
@@ -36,11 +41,27 @@ void run_phases(const std::vector<Phase>& phases, size_t threads) {
   Barrier barrier(threads);
   std::vector<std::exception_ptr> failures(threads);
   std::atomic<bool> failed = false;
+  // Rows of each thread's part of each phase that a thread has taken.
+  std::vector<std::atomic<size_t>> taken(phases.size() * threads);
+  // A thread begins with its own part, whose rows it has in its cache.
+  const auto work = [&](size_t number, size_t index) {
+    const Phase& phase = phases[number];
+    for (size_t other = 0; other < threads; ++other) {
+      const size_t part = (index + other) % threads;
+      const size_t begin = phase.height * part / threads;
+      const size_t end = phase.height * (part + 1) / threads;
+      const size_t at_once = phase.divisible ? (end - begin + kPieces - 1) / kPieces : end - begin;
+      std::atomic<size_t>& next = taken[number * threads + part];
+      for (size_t at; (at = begin + next.fetch_add(at_once)) < end;) {
+        phase.rows(at, std::min(at + at_once, end));
+      }
+    }
+  };
   run_in_threads(threads, [&](size_t index) {
-    for (const Phase& phase : phases) {
+    for (size_t number = 0; number < phases.size(); ++number) {
       if (!failed) {
         try {
-          phase.rows(phase.height * index / threads, phase.height * (index + 1) / threads);
+          work(number, index);
         } catch (...) {
           failures[index] = std::current_exception();
           failed = true;

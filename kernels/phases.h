@@ -13,10 +13,11 @@ namespace flow {
 struct Phase {
   size_t height;
   std::function<void(size_t, size_t)> rows;
+  bool divisible = true;  // false: many rows are done in less time at once than in pieces
 };
 
-// Goes through the phases; each thread has a part of the rows. Throws what a phase has thrown, and
-// std::system_error where a thread cannot be started.
+// Goes through the phases; each thread has a part of the rows, and helps the others when it is
+// done. Throws what a phase has thrown, and std::system_error where a thread cannot be started.
 void run_phases(const std::vector<Phase>& phases, size_t threads);
 
 }  // namespace flow

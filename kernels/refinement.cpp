@@ -168,7 +168,8 @@ struct Level {
   void add_rounds(size_t rounds, std::vector<Phase>& phases) const {
     for (size_t round = 0; round < rounds; ++round) {
       const VariationalRound step = {shape, first, second, flow_at(round), flow_at(round + 1)};
-      phases.push_back({shape.height, [step](size_t begin, size_t end) { step.rows(begin, end); }});
+      phases.push_back(
+          {shape.height, [step](size_t begin, size_t end) { step.rows(begin, end); }, false});
     }
   }
 
