@@ -19,6 +19,8 @@ import engine
 from engine import refinement
 from engine.errors import BackendError
 from engine.refinement import kernel, plain
+from engine.system.cpu import cpu_flags
+from tests.support.c_library import run
 
 ROOT = Path(engine.__file__).parents[1]
 NEEDS_KERNEL = pytest.mark.skipif(bool(refinement.fault()), reason=refinement.fault())
@@ -69,6 +71,37 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(size):
     alone = refinement.refined(*case, threads=1)
     for threads in (2, 3, 7, 64):
         np.testing.assert_array_equal(refinement.refined(*case, threads=threads), alone)
+
+
+KERNEL = ("refinement_c", "refinement", "patch_search", "phases", "variational", "workers")
+# What each function is compiled for, by the flag of /proc/cpuinfo that a CPU needs for it.
+FORMS = {
+    "": "",
+    "avx2": '__attribute__((target("avx2")))',
+    "avx512f": '__attribute__((target("avx512f")))',
+}
+
+
+@NEEDS_KERNEL
+@pytest.mark.parametrize("flag", FORMS)
+def test_the_bits_do_not_depend_on_the_instruction_set(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each form alone, compared with the one that the installed kernel chooses here."""
+    if flag and flag not in cpu_flags():
+        pytest.skip(f"the CPU has no {flag}")
+    case = pair_and_flow(97, 131, motion=6.0)
+    expected = refinement.refined(*case, threads=2)
+    library = tmp_path / "kernel.so"
+    sources = [ROOT / f"kernels/{name}.cpp" for name in KERNEL]
+    flags = ("-shared", "-fPIC", "-pthread", "-std=c++17", "-O3", "-ffp-contract=off", f"-I{ROOT}")
+    run("c++", *flags, "-Wno-psabi", f"-DFLOW_CLONES={FORMS[flag]}", *sources, "-o", library)
+    monkeypatch.setattr(kernel, "_LIBRARY", library)
+    kernel._loaded.cache_clear()
+    try:
+        np.testing.assert_array_equal(refinement.refined(*case, threads=2), expected)
+    finally:
+        kernel._loaded.cache_clear()
 
 
 IN_A_FORKED_CHILD = """
