@@ -34,7 +34,7 @@ def test_each_pass_predicts_at_half_the_resolution_of_the_next(
     assert network.divisor == (128 if passes == 3 else 64)
     with torch.no_grad():
         flows = network(*pair(*size))
-    of_a_pass = (8, 8, 8, 16, 16, 16, 16, 32, 64, 128)
+    of_a_pass = (8, 8, 8, 16, 16, 16, 16, 16, 32, 64, 128)
     strides = [stride << index for index in range(passes) for stride in of_a_pass]
     assert network.output_stride == strides[0]
     for flow, stride in zip(flows, strides, strict=True):
@@ -215,4 +215,4 @@ def test_motion_is_measured_in_float32_whatever_the_layers_compute_in(
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         network(*pair(64, 128))
     assert set(seen) == {torch.float32}
-    assert len(seen) == 2 * (3 + 3)  # of each step of both refinements
+    assert len(seen) == 2 * (4 + 3)  # of each step of both refinements

@@ -26,10 +26,10 @@ PASSES = 1
 MAX_PASSES = 3  # more would need sides of multiples of 256
 # Steps of the refinements of a pass, at 1/8 and 1/4 of its images. The motion that a step measures
 # is too small where the flow is off by more than a pixel of its maps; the next step finds the rest.
-_STEPS = (3, 3)
+_STEPS = (4, 3)
 # Weights of the flows of a pass in the loss, the last step first. It ends with unrefined ones at
 # four resolutions.
-_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
+_SHARES = (0.31, 0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.11, 0.04, 0.04, 0.04)
 # How often 1 and 2 passes are trained. Further passes have the second one's weights, too.
 _TRAINED = (0.5, 0.5)
 # Share of the training samples whose flow so far is wrong in some areas, and by how many pixels.
