@@ -64,7 +64,7 @@ def test_images_go_into_a_cast_alone(models: Mapping[int, onnx.ModelProto], pass
     assert readers == {"Cast"}
 
 
-@pytest.mark.parametrize(("passes", "expected"), [(1, (1, 0, 8)), (2, (1, 1, 16))])
+@pytest.mark.parametrize(("passes", "expected"), [(1, (1, 0, 7)), (2, (1, 1, 14))])
 def test_the_metadata_name_the_operators(
     models: Mapping[int, onnx.ModelProto], passes: int, expected: tuple[int, ...]
 ) -> None:

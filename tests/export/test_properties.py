@@ -59,7 +59,7 @@ def refinement_layers(unit, hidden, steps):
 def coarse_to_fine_operations(height, width, *, unit):
     """The pyramid at half the size, but one convolution takes the images to a quarter."""
     quarter, halve = 4**2 * 6 * 6 / 4**2, 2**2 * 6 * 6 / 4**2
-    one_pass = pyramid_operations(height / 2, width / 2, unit=unit, steps=(4, 4))
+    one_pass = pyramid_operations(height / 2, width / 2, unit=unit, steps=(4, 3))
     return one_pass + 2 * (quarter - halve) * height * width
 
 
