@@ -134,27 +134,26 @@ FLOW_INLINE void descend(const Images& images, size_t row, size_t column, Patch&
   }
 }
 
-// Patches one after the other, along a row or a column.
+// Patches of a row, one after the other, and where the patch is whose motion each tries.
 struct Line {
   size_t row, column, length;
-  ptrdiff_t down, right;  // to the next patch
+  ptrdiff_t next, before;  // as a difference of places in `patches`; 0: there is none before
 };
 
 FLOW_CLONES
 void search(const Images& images, Patch* patches, size_t columns, const Line& line) {
-  const ptrdiff_t next = line.down * static_cast<ptrdiff_t>(columns) + line.right;
-  size_t row = line.row, column = line.column;
-  for (size_t i = 0; i < line.length; ++i, row += line.down, column += line.right) {
-    Patch& patch = patches[row * columns + column];
+  size_t column = line.column;
+  for (size_t i = 0; i < line.length; ++i, column += line.next) {
+    Patch& patch = patches[line.row * columns + column];
     if (!patch.searched) continue;
-    if (i > 0) {
-      const Patch::Match& before = (&patch)[-next].best;
+    if (line.before != 0) {
+      const Patch::Match& before = (&patch)[line.before].best;
       // Descent leads to what is near.
       if (std::fabs(before.x - patch.best.x) + std::fabs(before.y - patch.best.y) > kApart) {
-        if (improve(images, row, column, patch, before.x, before.y)) patch.settled = false;
+        if (improve(images, line.row, column, patch, before.x, before.y)) patch.settled = false;
       }
     }
-    descend(images, row, column, patch);
+    descend(images, line.row, column, patch);
   }
 }
 
@@ -244,17 +243,24 @@ void PatchSearch::begin(const Given& given, const PatchSearch* coarser, size_t b
 
 void PatchSearch::along_rows(size_t begin, size_t end) {
   const Images images = {shape_, first_, second_};
+  const size_t last = columns_ - 1;
   for (size_t row = begin; row < end; ++row) {
-    search(images, patches_, columns_, {row, 0, columns_, 0, 1});
-    search(images, patches_, columns_, {row, columns_ - 1, columns_, 0, -1});
+    search(images, patches_, columns_, {row, 0, 1, 1, 0});
+    search(images, patches_, columns_, {row, 1, last, 1, -1});
+    search(images, patches_, columns_, {row, last, 1, -1, 0});
+    search(images, patches_, columns_, {row, last - 1, last, -1, 1});
   }
 }
 
+// Row by row, as the images lie in memory: columns do not depend on each other.
 void PatchSearch::along_columns(size_t begin, size_t end) {
   const Images images = {shape_, first_, second_};
-  for (size_t column = begin; column < end; ++column) {
-    search(images, patches_, columns_, {0, column, rows_, 1, 0});
-    search(images, patches_, columns_, {rows_ - 1, column, rows_, -1, 0});
+  const ptrdiff_t below = static_cast<ptrdiff_t>(columns_);
+  for (size_t row = 0; row < rows_; ++row) {
+    search(images, patches_, columns_, {row, begin, end - begin, 1, row > 0 ? -below : 0});
+  }
+  for (size_t row = rows_; row-- > 0;) {
+    search(images, patches_, columns_, {row, begin, end - begin, 1, row + 1 < rows_ ? below : 0});
   }
 }
 
