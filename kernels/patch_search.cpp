@@ -265,9 +265,12 @@ void PatchSearch::along_columns(size_t begin, size_t end) {
 }
 
 void PatchSearch::judge(size_t begin, size_t end) {
-  for (Patch* patch = patches_ + begin * columns_; patch != patches_ + end * columns_; ++patch) {
-    patch->fits = patch->searched && patch->best.squared < most_squared(*patch) &&
-                  patch->best.squared < kAlike * patch->variance + kNoise * kPixels;
+  for (size_t row = 0; row < rows_; ++row) {
+    for (size_t column = begin; column < end; ++column) {
+      Patch& patch = patches_[row * columns_ + column];
+      patch.fits = patch.searched && patch.best.squared < most_squared(patch) &&
+                   patch.best.squared < kAlike * patch.variance + kNoise * kPixels;
+    }
   }
 }
 

@@ -46,7 +46,8 @@ class PatchSearch {
   size_t rows() const { return rows_; }
   size_t columns() const { return columns_; }
 
-  // In this order, each for all rows or columns before the next one; thread-safe.
+  // In this order; thread-safe. `along_rows` needs no other row, and `judge` no other column, of the
+  // step before it; each other step needs the whole of that.
 
   // Begins with the given flow, or with what was found at half the resolution, if that fits better.
   // Only where that is an improvement, patches are searched.
@@ -54,9 +55,9 @@ class PatchSearch {
   // Lets matches spread along rows, then along columns, and improves each.
   void along_rows(size_t begin, size_t end);
   void along_columns(size_t begin, size_t end);
-  // At the whole resolution: finds the patches whose match is much better than the given flow, then
-  // accepts those with neighbours that are and move alike.
+  // Of columns: finds the patches whose match is much better than the given flow.
   void judge(size_t begin, size_t end);
+  // Of rows, at the whole resolution: accepts those with neighbours that are and move alike.
   void accept(size_t begin, size_t end);
   // Writes rows of (rows + 1, columns + 1, 2): for each 4x4 pixels, how much the accepted matches
   // change the flow.

@@ -328,16 +328,15 @@ void add_search(std::vector<PatchSearch>& searches, const Refinement& of,
     const PatchSearch::Given given = {of.flow, of.height, of.width, halvings};
     phases.push_back({search.rows(), [&search, given, coarser](size_t begin, size_t end) {
                         search.begin(given, coarser, begin, end);
+                        search.along_rows(begin, end);
                       }});
-    phases.push_back(
-        {search.rows(), [&search](size_t begin, size_t end) { search.along_rows(begin, end); }});
-    phases.push_back({search.columns(),
-                      [&search](size_t begin, size_t end) { search.along_columns(begin, end); }});
+    phases.push_back({search.columns(), [&search](size_t begin, size_t end) {
+                        search.along_columns(begin, end);
+                        search.judge(begin, end);
+                      }});
     coarser = &search;
   }
   PatchSearch& finest = searches.front();
-  phases.push_back(
-      {finest.rows(), [&finest](size_t begin, size_t end) { finest.judge(begin, end); }});
   phases.push_back(
       {finest.rows(), [&finest](size_t begin, size_t end) { finest.accept(begin, end); }});
 }
