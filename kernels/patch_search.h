@@ -46,8 +46,8 @@ class PatchSearch {
   size_t rows() const { return rows_; }
   size_t columns() const { return columns_; }
 
-  // In this order; thread-safe. `along_rows` needs no other row, and `judge` no other column, of the
-  // step before it; each other step needs the whole of that.
+  // In this order; thread-safe. `along_rows` needs no other row, and `judge` no other column, of
+  // the step before it; each other step needs the whole of that.
 
   // Begins with the given flow, or with what was found at half the resolution, if that fits better.
   // Only where that is an improvement, patches are searched.
