@@ -183,6 +183,12 @@ bool is_improved(const Patch& of) {
 // What a match must stay below to be accepted.
 float most_squared(const Patch& of) { return kBetter * of.given_squared - kNoise * kPixels; }
 
+// Whether the match is much better than the given flow, and explains the patch.
+bool fits(const Patch& of) {
+  return of.searched && of.best.squared < most_squared(of) &&
+         of.best.squared < kAlike * of.variance + kNoise * kPixels;
+}
+
 size_t patches_along(size_t length) {
   return std::max<size_t>((length + kStride - 1) / kStride, 2) - 1;
 }
@@ -217,7 +223,7 @@ void PatchSearch::begin(const Given& given, const PatchSearch* coarser, size_t b
       const bool known = std::isfinite(flow[0]) && std::isfinite(flow[1]);
       const float own_x = known ? scale * flow[0] : 0, own_y = known ? scale * flow[1] : 0;
       Patch& patch = patches_[row * columns_ + column];
-      patch.searched = known, patch.settled = patch.fits = patch.accepted = false;
+      patch.searched = known, patch.settled = patch.accepted = false;
       Around around = {};
       if (coarser != nullptr) {
         around = around_row[std::min((column + 1) / 2, around_row.size() - 1)];
@@ -264,21 +270,11 @@ void PatchSearch::along_columns(size_t begin, size_t end) {
   }
 }
 
-void PatchSearch::judge(size_t begin, size_t end) {
-  for (size_t row = 0; row < rows_; ++row) {
-    for (size_t column = begin; column < end; ++column) {
-      Patch& patch = patches_[row * columns_ + column];
-      patch.fits = patch.searched && patch.best.squared < most_squared(patch) &&
-                   patch.best.squared < kAlike * patch.variance + kNoise * kPixels;
-    }
-  }
-}
-
 void PatchSearch::accept(size_t begin, size_t end) {
   for (size_t row = begin; row < end; ++row) {
     for (size_t column = 0; column < columns_; ++column) {
       Patch& patch = patches_[row * columns_ + column];
-      patch.accepted = patch.fits && support(row, column) >= kSupport;
+      patch.accepted = fits(patch) && support(row, column) >= kSupport;
     }
   }
 }
@@ -291,7 +287,7 @@ int PatchSearch::support(size_t row, size_t column) const {
     for (size_t x = column - (column > 0); x < std::min(column + 2, columns_); ++x) {
       const Patch& other = patches_[y * columns_ + x];
       const float by_x = other.best.x - own.best.x, by_y = other.best.y - own.best.y;
-      count += other.fits && by_x * by_x + by_y * by_y < kAgree * kAgree;
+      count += fits(other) && by_x * by_x + by_y * by_y < kAgree * kAgree;
     }
   }
   return count;

@@ -24,7 +24,7 @@ struct Patch {
   // Sums of the derivatives, of their products less those of their means, and of the squared
   // pixels less their mean.
   float sum_x, sum_y, xx, xy, yy, variance;
-  bool searched, settled, fits, accepted;
+  bool searched, settled, accepted;
 };
 
 // The patches of a pair at one resolution, one at each fourth pixel along x and y.
@@ -46,8 +46,8 @@ class PatchSearch {
   size_t rows() const { return rows_; }
   size_t columns() const { return columns_; }
 
-  // In this order; thread-safe. `along_rows` needs no other row, and `judge` no other column, of
-  // the step before it; each other step needs the whole of that.
+  // In this order; thread-safe. `along_rows` needs no other row of the step before it; each other
+  // step needs the whole of that.
 
   // Begins with the given flow, or with what was found at half the resolution, if that fits better.
   // Only where that is an improvement, patches are searched.
@@ -55,9 +55,8 @@ class PatchSearch {
   // Lets matches spread along rows, then along columns, and improves each.
   void along_rows(size_t begin, size_t end);
   void along_columns(size_t begin, size_t end);
-  // Of columns: finds the patches whose match is much better than the given flow.
-  void judge(size_t begin, size_t end);
-  // Of rows, at the whole resolution: accepts those with neighbours that are and move alike.
+  // At the whole resolution: accepts the matches that are much better than the given flow, and
+  // whose neighbours are and move alike.
   void accept(size_t begin, size_t end);
   // Writes rows of (rows + 1, columns + 1, 2): for each 4x4 pixels, how much the accepted matches
   // change the flow.

@@ -10,10 +10,6 @@
 namespace flow {
 namespace {
 
-// Of a thread's part of a phase: a thread that has done its own takes those that are left of
-// others.
-constexpr size_t kPieces = 6;
-
 // Where threads wait for each other. Phases take less than a millisecond, and threads of the same
 // work end them together: they ask again and again, and let others run in between.
 class Barrier {
@@ -50,7 +46,7 @@ void run_phases(const std::vector<Phase>& phases, size_t threads) {
       const size_t part = (index + other) % threads;
       const size_t begin = phase.height * part / threads;
       const size_t end = phase.height * (part + 1) / threads;
-      const size_t at_once = phase.divisible ? (end - begin + kPieces - 1) / kPieces : end - begin;
+      const size_t at_once = (end - begin + phase.pieces - 1) / phase.pieces;
       std::atomic<size_t>& next = taken[number * threads + part];
       for (size_t at; (at = begin + next.fetch_add(at_once)) < end;) {
         phase.rows(at, std::min(at + at_once, end));

@@ -13,7 +13,9 @@ namespace flow {
 struct Phase {
   size_t height;
   std::function<void(size_t, size_t)> rows;
-  bool divisible = true;  // false: many rows are done in less time at once than in pieces
+  // Of each thread's part: a thread that has done its own takes those that are left of others. 1:
+  // rows are done in less time together.
+  size_t pieces = 6;
 };
 
 // Goes through the phases; each thread has a part of the rows, and helps the others when it is

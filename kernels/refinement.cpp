@@ -169,7 +169,7 @@ struct Level {
     for (size_t round = 0; round < rounds; ++round) {
       const VariationalRound step = {shape, first, second, flow_at(round), flow_at(round + 1)};
       phases.push_back(
-          {shape.height, [step](size_t begin, size_t end) { step.rows(begin, end); }, false});
+          {shape.height, [step](size_t begin, size_t end) { step.rows(begin, end); }, 1});
     }
   }
 
@@ -304,7 +304,7 @@ void add_change(const Level& whole, const Level& half, const float* before, size
       change_row(after + near_row, before + near_row, after + far_row, before + far_row,
                  shape.pitch(), change.data());
       merge_row(change.data(), change.data() + shape.half(), shape.width, merged.data());
-      float* const even = whole.flow + axis * whole.shape.numbers() + y * whole.shape.pitch();
+      float* const even = whole.flow_row(y, axis);
       add_doubled(merged.data(), whole.shape.width, even, even + whole.shape.half());
     }
   }
@@ -330,10 +330,8 @@ void add_search(std::vector<PatchSearch>& searches, const Refinement& of,
                         search.begin(given, coarser, begin, end);
                         search.along_rows(begin, end);
                       }});
-    phases.push_back({search.columns(), [&search](size_t begin, size_t end) {
-                        search.along_columns(begin, end);
-                        search.judge(begin, end);
-                      }});
+    phases.push_back({search.columns(),
+                      [&search](size_t begin, size_t end) { search.along_columns(begin, end); }});
     coarser = &search;
   }
   PatchSearch& finest = searches.front();

@@ -33,7 +33,7 @@ def network_of(passes: int) -> nn.Module:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
-    """Two and one in place of four and three: the export takes most of its time for them."""
+    """Two and one in place of four and three: ONNX Runtime opens the graphs in less time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coarse_to_fine, "_STEPS", (2, 1))
         yield
